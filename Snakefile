@@ -1,0 +1,37 @@
+"""The whole paper: `snakemake` builds every table and figure that params.yaml lists."""
+
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.18")  # recorded content checksums decide what is stale
+
+
+configfile: Path(workflow.basedir) / "params.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+# The system that the environment of requirements.lock is made in (`make .venv/.ready` inside it);
+# in use only with `--software-deployment-method apptainer`.
+container: "docker://python:3.12"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/report.smk"
+
+
+# Each scale builds in a folder of its own, with its own locks and provenance.
+workdir: ROOT / PARAMS.directory
+
+
+rule all:
+    default_target: True
+    input:
+        rules.train.input,
+        rules.measure.input,
+        rules.report.input,

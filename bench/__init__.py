@@ -1,0 +1,1 @@
+"""Time and memory of our meta-iterations beside those of other libraries: `python -m bench`."""

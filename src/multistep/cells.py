@@ -1,0 +1,103 @@
+"""The plan: which cells exist, what each one is, and where its result lies.
+
+A cell is experiment × dataset × method × seed with all its settings. Tables and figures select
+cells; cells don't know them, so that a run which two tables share happens once. Nothing here
+imports torch: it runs inside Snakemake, for thousands of cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from multistep.files import canonical_json
+from multistep.params import cell_settings
+from multistep.schema import Params
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run. `settings` and `data` are canonical JSON, so that cells can be hashed."""
+
+    scale: str
+    family: str
+    experiment: str
+    dataset: str
+    method: str
+    algorithm: str
+    seed: int
+    data: str
+    settings: str
+
+    @property
+    def path(self) -> str:
+        """The result, relative to the scale's directory."""
+        return f"results/{self.experiment}/{self.dataset}/{self.method}/{self.seed}.json"
+
+    @property
+    def json(self) -> str:
+        """Everything that defines the run, as the command line takes it."""
+        head = {k: v for k, v in vars(self).items() if k not in ("data", "settings")}
+        body = canonical_json(head)[:-1]
+        return f'{body}, "data": {self.data}, "settings": {self.settings}}}'
+
+
+def plan(params: Params) -> list[Cell]:
+    """Every cell of every experiment, each once."""
+    cells = {}
+    for experiment_name, experiment in params.experiments.items():
+        for method in experiment.methods:
+            settings = _settings(params, experiment_name, method)
+            for dataset in experiment.datasets:
+                name = params.dataset(dataset)
+                for seed in experiment.seeds or params.seeds:
+                    cell = Cell(
+                        scale=params.scale,
+                        family=experiment.family,
+                        experiment=experiment_name,
+                        dataset=name,
+                        method=method,
+                        algorithm=params.methods[method].algorithm,
+                        seed=seed,
+                        data=canonical_json(params.datasets[name].prepare.model_dump()),
+                        settings=settings,
+                    )
+                    cells[cell.path] = cell
+    return list(cells.values())
+
+
+def measurements(params: Params) -> dict[str, dict[str, Any]]:
+    """Path of each measurement (one per experiment and dataset of the plan) → its definition."""
+    jobs = {}
+    for experiment_name, experiment in params.experiments.items():
+        for dataset in experiment.datasets:
+            name = params.dataset(dataset)
+            jobs[f"results/measure/{experiment_name}/{name}.json"] = {
+                "scale": params.scale,
+                "experiment": experiment_name,
+                "dataset": name,
+                "methods": {
+                    method: {
+                        "algorithm": params.methods[method].algorithm,
+                        "settings": cell_settings(params, experiment_name, method).model_dump(),
+                    }
+                    for method in experiment.methods
+                },
+                "measure": params.measure.model_dump(),
+            }
+    return jobs
+
+
+def select(
+    cells: list[Cell], *, dataset: str, experiments: list[str], methods: list[str]
+) -> list[Cell]:
+    """The cells that a table or figure shows."""
+    return [
+        c
+        for c in cells
+        if c.dataset == dataset and c.experiment in experiments and c.method in methods
+    ]
+
+
+def _settings(params: Params, experiment: str, method: str) -> str:
+    return canonical_json(cell_settings(params, experiment, method).model_dump())

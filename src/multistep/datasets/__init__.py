@@ -1,0 +1,1 @@
+"""Datasets: fetched as archives, prepared once into arrays that training reads."""

@@ -1,0 +1,1 @@
+"""Few-shot learning: episodes, the task-batched networks, methods, evaluation."""

@@ -1,0 +1,243 @@
+"""The four-block network for many tasks at once, with hand-derived first and second derivatives.
+
+All tasks of a meta-batch go through the network together: their parameters are one flat tensor φ,
+so that an inner step is a few vector operations, and each layer works on a task axis
+(`multistep.fewshot.layers`). `BatchedConv4` knows where each parameter lies; `EpisodeLoss` is the
+cross-entropy of a batch of episodes as the `Objective` of `multistep.unroll.unroll_vjp`. It agrees
+with autograd on `multistep.models.conv4.Conv4` to rounding (tests/fewshot/test_batched.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multistep.fewshot.layers import BatchNorm, Convolution, Head, ReLU, Views
+from multistep.models.conv4 import Conv4, Conv4Config
+
+Layer = Convolution | BatchNorm | ReLU | Head
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter lies in its vector (φ or shared) of one task, and its kernel shape."""
+
+    adapted: bool
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+
+
+@dataclass
+class Tape:
+    """What one gradient evaluation keeps for the Hessian-vector product at the same φ."""
+
+    phi: Tensor
+    probabilities: Tensor
+    kept: list[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes kept, φ included, the episodes' own images not."""
+        return storage_bytes([self.kept[0][1], self.kept[1:], self.probabilities], self.phi)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One gradient evaluation: logits `[tasks, images, ways]`, ∂L/∂φ `[tasks·P]`, ∂L/∂shared
+    `[tasks·S]`, the bytes that were held between forward and backward, and the tape if asked.
+    """
+
+    logits: Tensor
+    by_phi: Tensor
+    by_shared: Tensor
+    nbytes: int
+    tape: Tape | None
+
+
+class BatchedConv4:
+    """Structure and parameter layout of a `Conv4` for a batch of tasks.
+
+    `adapt_bn`: whether γ and β belong to φ (adapted per task) or are shared by all tasks (learned
+    by the outer loop only). Everything else is always adapted.
+
+    A flat vector for `tasks` tasks has length tasks × P and holds parameter after parameter, each
+    as a contiguous block `[tasks, *shape]`: element-wise dynamics see one vector, convolutions see
+    each weight without a copy.
+    """
+
+    def __init__(self, config: Conv4Config, *, adapt_bn: bool = False) -> None:
+        self.config, self.adapt_bn = config, adapt_bn
+        bn_next = config.order == "conv-bn-relu"
+        self.layers: list[tuple[str, Layer]] = []
+        for i, shape in enumerate(config.convolutions, start=1):
+            conv = Convolution(shape, first=i == 1, bias_cancels=bn_next)
+            norm = BatchNorm(config.bn_eps, scale=config.bn_scale, adapted=adapt_bn)
+            rest: list[tuple[str, Layer]] = [(f"norm{i}", norm), ("", ReLU())]
+            self.layers += [(f"conv{i}", conv), *(rest if bn_next else rest[::-1])]
+        self.layers.append(("head", Head(config.convolutions[-1].output ** 2)))
+        self.slots = self._layout()
+        self.adapted_size = max(s.stop for s in self.slots.values() if s.adapted)
+        self.shared_size = max((s.stop for s in self.slots.values() if not s.adapted), default=0)
+
+    def _layout(self) -> dict[str, Slot]:
+        slots: dict[str, Slot] = {}
+        offset = {True: 0, False: 0}
+        for name, p in Conv4(self.config).named_parameters():
+            adapted = self.adapt_bn or not name.startswith("norm")
+            start = offset[adapted]
+            offset[adapted] = start + p.numel()
+            shape = (p.shape[0], p[0].numel()) if p.dim() > 1 else tuple(p.shape)
+            slots[name] = Slot(adapted, start, offset[adapted], shape)
+        return slots
+
+    def pack(self, params: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """A module's parameters as flat vectors of one task (θ_adapted `[P]`, θ_shared `[S]`)."""
+        flat: dict[bool, list[Tensor]] = {True: [], False: []}
+        for name, slot in self.slots.items():
+            p = params[name]
+            flat[slot.adapted].append((p.permute(0, 2, 3, 1) if p.dim() == 4 else p).reshape(-1))
+        empty = params["head.bias"].new_empty(0)
+        return torch.cat([empty, *flat[True]]), torch.cat([empty, *flat[False]])
+
+    def unpack(self, adapted: Tensor, shared: Tensor) -> dict[str, Tensor]:
+        """The inverse of `pack`."""
+        params = {}
+        for name, like in Conv4(self.config).named_parameters():
+            slot = self.slots[name]
+            p = (adapted if slot.adapted else shared)[slot.start : slot.stop]
+            if like.dim() == 4:
+                out, channels, height, width = like.shape
+                p = p.view(out, height, width, channels).permute(0, 3, 1, 2)
+            params[name] = p.reshape(like.shape).clone(memory_format=torch.contiguous_format)
+        return params
+
+    def expand(self, theta: Tensor, tasks: int) -> Tensor:
+        """θ `[P]` as the first φ of `tasks` tasks, `[tasks·P]`."""
+        blocks = [theta[s.start : s.stop].repeat(tasks) for s in self._slots(adapted=True)]
+        return torch.cat(blocks)
+
+    def sum_tasks(self, flat: Tensor, *, adapted: bool = True) -> Tensor:
+        """Sum over the tasks of a flat vector, `[tasks·P]` to `[P]` (or `[tasks·S]` to `[S]`)."""
+        size = self.adapted_size if adapted else self.shared_size
+        tasks = flat.numel() // size if size else 1
+        blocks = [
+            flat[tasks * s.start : tasks * s.stop].view(tasks, -1).sum(0)
+            for s in self._slots(adapted=adapted)
+        ]
+        return torch.cat([flat.new_empty(0), *blocks])
+
+    def views(self, phi: Tensor, shared: Tensor, tasks: int) -> dict[str, Views]:
+        """Per layer, the parameters inside φ `[tasks·P]` and shared (`[S]` or `[tasks·S]`)."""
+        views: dict[str, Views] = {"": {}}
+        for name, slot in self.slots.items():
+            flat = phi if slot.adapted else shared
+            n = tasks if slot.adapted or shared.numel() > self.shared_size else 1
+            layer, _, kind = name.partition(".")
+            block = flat[n * slot.start : n * slot.stop].view(n, *slot.shape)
+            views.setdefault(layer, {})[kind] = block
+        return views
+
+    def _slots(self, *, adapted: bool) -> list[Slot]:
+        return [s for s in self.slots.values() if s.adapted == adapted]
+
+
+class EpisodeLoss:
+    """Mean cross-entropy of each task on its images; an `Objective` over φ and the shared vector.
+
+    `images`: `[tasks, images, channels, size, size]`, `labels`: `[tasks, images]` (int64),
+    `shared`: `[S]`. The tasks' losses are independent; the objective is their sum.
+    """
+
+    def __init__(
+        self, network: BatchedConv4, shared: Tensor, images: Tensor, labels: Tensor
+    ) -> None:
+        self.network, self.shared = network, shared
+        self.tasks, self.images = images.shape[:2]
+        self.inputs = images.permute(1, 3, 4, 0, 2).flatten(0, 2).contiguous()
+        one_hot = images.new_zeros(*labels.shape, network.config.ways)
+        self.targets = one_hot.scatter_(2, labels.unsqueeze(2), 1.0)
+
+    def logits(self, phi: Tensor) -> Tensor:
+        """`[tasks, images, ways]` at φ."""
+        views = self.network.views(phi, self.shared, self.tasks)
+        x = self.inputs
+        for name, layer in self.network.layers:
+            x, _ = layer.forward(views[name], x)
+        return x
+
+    def value(self, logits: Tensor) -> Tensor:
+        """Mean cross-entropy per task, `[tasks]`."""
+        return -(logits.log_softmax(2) * self.targets).sum((1, 2)) / self.images
+
+    def accuracy(self, logits: Tensor) -> Tensor:
+        """Fraction of images classified right, per task, `[tasks]`."""
+        right = self.targets.gather(2, logits.argmax(2, keepdim=True))
+        return right.mean((1, 2))
+
+    def gradient(self, phi: Tensor, *, keep: bool) -> tuple[Tensor, Tape | None]:
+        evaluation = self.evaluate(phi, keep=keep)
+        return evaluation.by_phi, evaluation.tape
+
+    def evaluate(self, phi: Tensor, *, keep: bool = False) -> Evaluation:
+        """Logits and all first derivatives at φ."""
+        views = self.network.views(phi, self.shared, self.tasks)
+        gradient, shared, grads = self._buffers(phi)
+        x, saved = self.inputs, []
+        for name, layer in self.network.layers:
+            x, s = layer.forward(views[name], x)
+            saved.append(s)
+        logits, nbytes = x, storage_bytes(saved[1:], phi)
+        probabilities = logits.softmax(2)
+        g: Any = (probabilities - self.targets).div_(self.images)
+        kept: list[Any] = []
+        for name, layer in reversed(self.network.layers):
+            g, k = layer.backward(views[name], grads[name], saved.pop(), g)
+            if keep:
+                kept.append(k)
+        tape = Tape(phi, probabilities, kept[::-1]) if keep else None
+        return Evaluation(logits, gradient, shared, nbytes, tape)
+
+    def hessian_product(self, tape: Tape, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """(∂²L/∂φ² w `[tasks·P]`, ∂²L/∂shared∂φ w `[tasks·S]`) at the tape's φ."""
+        network = self.network
+        views = network.views(tape.phi, self.shared, self.tasks)
+        # The shared vector has no tangent, and layers that are not adapted never read one.
+        tangents = network.views(direction, self.shared, self.tasks)
+        product, mixed, products = self._buffers(direction)
+        dx: Any = None
+        moved = []
+        for (name, layer), kept in zip(network.layers, tape.kept, strict=True):
+            dx, t = layer.tangent(views[name], tangents[name], kept, dx)
+            moved.append(t)
+        p = tape.probabilities
+        g: Any = (p * (dx - (p * dx).sum(2, keepdim=True))).div_(self.images)
+        for (name, layer), kept in zip(reversed(network.layers), reversed(tape.kept), strict=True):
+            t = moved.pop()
+            g = layer.adjoint(views[name], tangents[name], products[name], kept, t, g)
+        return product, mixed
+
+    def _buffers(self, like: Tensor) -> tuple[Tensor, Tensor, dict[str, Views]]:
+        """Uninitialised vectors for derivatives by φ and by shared, and the views into them."""
+        flat = torch.empty_like(like)
+        shared = like.new_empty(self.tasks * self.network.shared_size)
+        return flat, shared, self.network.views(flat, shared, self.tasks)
+
+
+def storage_bytes(kept: list[Any], phi: Tensor) -> int:
+    """Bytes of the distinct storages behind nested tensors, and φ's own."""
+    sizes = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors(kept)}
+    sizes[phi.untyped_storage().data_ptr()] = phi.untyped_storage().nbytes()
+    return sum(sizes.values())
+
+
+def _tensors(items: Iterable[Any]) -> Iterable[Tensor]:
+    for item in items:
+        if isinstance(item, Tensor):
+            yield item
+        elif isinstance(item, list | tuple):
+            yield from _tensors(item)

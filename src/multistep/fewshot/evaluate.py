@@ -1,0 +1,40 @@
+"""Accuracy over episodes: adapt from θ on each support set, classify its queries."""
+
+from __future__ import annotations
+
+from multistep import stats
+from multistep.fewshot import meta
+from multistep.fewshot.batched import BatchedConv4
+from multistep.fewshot.episodes import Sampler, join
+from multistep.settings import FewShot
+
+
+def episode_accuracies(
+    network: BatchedConv4,
+    theta: meta.Theta,
+    sampler: Sampler,
+    s: FewShot,
+    *,
+    episodes: int,
+    window: int | None = None,
+) -> list[float]:
+    """Accuracy in percent of each of `episodes` episodes, in order.
+
+    Adaptation takes `test_steps` steps with the dynamics of training (`window` of the settings
+    unless given). Each episode is drawn by its own number, so more episodes begin with the same.
+    """
+    window = window or s.window
+    size = meta.chunk_size(s, sampler.images.device) or 100
+    accuracies: list[float] = []
+    for start in range(0, episodes, size):
+        draws = [sampler.draw(number, 1) for number in range(start, min(start + size, episodes))]
+        batch = sampler.gather(join(draws).to(sampler.images.device))
+        accuracy = meta.query_accuracy(network, theta, batch, s, window=window)
+        accuracies += (100 * accuracy.double()).tolist()
+    return accuracies
+
+
+def summary(accuracies: list[float]) -> dict[str, float]:
+    """Mean and half-width of the 95% interval, in percent, as results carry them."""
+    interval = stats.over_episodes(accuracies)
+    return {"test_accuracy": interval.mean, "test_ci95": interval.half_width}

@@ -1,0 +1,136 @@
+"""The outer loop's body: one meta-iteration, and the sums that the history is made of.
+
+On a CPU it runs as written. On CUDA the whole meta-iteration (gather, rotate, inner loops, adjoint,
+Adam) is captured once in a CUDA graph and replayed: shapes are static, the only input is the draw.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import torch
+
+from multistep.fewshot import meta
+from multistep.fewshot.batched import BatchedConv4
+from multistep.fewshot.episodes import Draw, Sampler
+from multistep.files import UserError
+from multistep.settings import FewShot
+
+SUMS = ("train_loss", "train_accuracy", "meta_gradient_norm")
+
+
+class Trainer:
+    """θ, its Adam, and running sums of query loss, query accuracy and meta-gradient norm."""
+
+    def __init__(
+        self, network: BatchedConv4, method: meta.Method, sampler: Sampler, s: FewShot, seed: int
+    ) -> None:
+        self.network, self.method, self.sampler, self.s = network, method, sampler, s
+        device = sampler.images.device
+        self.theta = meta.initial_theta(network, seed, device)
+        self.params = [p for p in (self.theta.adapted, self.theta.shared) if p.numel()]
+        for p in self.params:
+            p.grad = torch.zeros_like(p)
+        self.adam = torch.optim.Adam(self.params, lr=s.meta_lr, capturable=device.type == "cuda")
+        self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
+        self.summed = 0
+        self.pool: Any = None  # memory that several captured trainers may share, one at a time
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._inputs: Draw | None = None
+
+    def step(self, iteration: int) -> None:
+        """Meta-iteration number `iteration` (from 0)."""
+        self.run(self.sampler.draw(iteration, self.s.meta_batch))
+
+    def run(self, draw: Draw) -> None:
+        """One meta-iteration on these episodes."""
+        if self.sums.device.type == "cuda":
+            self._replay(draw)
+        else:
+            self._iterate(draw)
+        self.summed += 1
+
+    def means(self) -> dict[str, float]:
+        """Means since the last call; a `UserError` if something is no longer finite."""
+        values = (self.sums / self.summed).tolist()
+        means = dict(zip(SUMS, values, strict=True))
+        bad = [name for name in SUMS if not abs(means[name]) < float("inf")]
+        if bad:
+            raise UserError(
+                f"{', '.join(bad)} is not finite: training has diverged; lower inner_lr or "
+                "meta_lr, or use network.order conv-bn-relu (the other explodes at second order)"
+            )
+        self.sums.zero_()
+        self.summed = 0
+        return means
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, as tensors and plain values."""
+        return {
+            "params": [p.detach().clone() for p in self.params],
+            "adam": self.adam.state_dict(),
+            "sums": self.sums.clone(),
+            "summed": self.summed,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        with torch.no_grad():
+            for p, saved in zip(self.params, state["params"], strict=True):
+                p.copy_(saved)
+        self.adam.load_state_dict(state["adam"])
+        self.sums.copy_(state["sums"])
+        self.summed = state["summed"]
+
+    @torch.no_grad()
+    def _iterate(self, draw: Draw) -> None:
+        batch = self.sampler.gather(draw)
+        gradient = meta.meta_gradient(self.method, self.network, self.theta, batch, self.s)
+        norm = torch.cat([gradient.adapted, gradient.shared]).norm()
+        for p, g in zip(self.params, (gradient.adapted, gradient.shared), strict=False):
+            assert p.grad is not None
+            p.grad.copy_(g)
+        with warnings.catch_warnings():
+            # Rehearsals step a capturable Adam outside of a graph, on purpose.
+            warnings.filterwarnings("ignore", message=".*capturable=True.*")
+            self.adam.step()
+        self.sums += torch.stack([gradient.loss.mean(), gradient.accuracy.mean(), norm])
+
+    def _replay(self, draw: Draw) -> None:
+        if self._inputs is None or self._graph is None:
+            self._capture(draw)
+        assert self._inputs is not None
+        assert self._graph is not None
+        for static, new in zip(vars(self._inputs).values(), vars(draw).values(), strict=True):
+            static.copy_(new)
+        self._graph.replay()
+
+    def _capture(self, draw: Draw) -> None:
+        """Record `_iterate` on static inputs, after rehearsing it on a side stream."""
+        self._inputs = draw.to(self.sums.device)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self.rehearse(self._inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, pool=self.pool):
+            self._iterate(self._inputs)
+
+    @torch.no_grad()
+    def rehearse(self, draw: Draw) -> None:
+        """Iterate three times and undo it in place: parameters, moments and sums stay these very
+        tensors, which a graph may then record.
+        """
+        before = copy.deepcopy(self.state())
+        for _ in range(3):
+            self._iterate(draw)
+        for p, saved in zip(self.params, before["params"], strict=True):
+            p.copy_(saved)
+        self.sums.copy_(before["sums"])
+        for i, p in enumerate(self.params):
+            moments = before["adam"]["state"].get(i, {})  # none before Adam's first step
+            for name, value in self.adam.state[p].items():
+                value.copy_(moments.get(name, torch.zeros_like(value)))

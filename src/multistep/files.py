@@ -1,0 +1,90 @@
+"""Files that are either complete or absent: atomic writes, digests, and the error users see.
+
+Every artefact of the project is written to a fixed temporary name beside its destination, flushed
+to the disk and renamed, so a killed process never leaves half a file under a final name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: the message says what, where, and what to do next."""
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Hex SHA-256 of a JSON-serialisable value in canonical form (sorted keys)."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """One line of JSON with sorted keys; equal values give equal text. NaN is refused."""
+    return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open `path` for writing so that it appears whole or not at all.
+
+    The temporary name is fixed (`<name>.tmp`): repeated kills leave at most one stray file.
+    If the body raises (a full disk, say) the old file stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` atomically as UTF-8."""
+    with atomic_write(Path(path), "w") as file:
+        file.write(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` atomically as indented JSON; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, or say which file is unreadable and why."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; build it first (snakemake {path})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); delete it and build it again") from None
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename durable (a no-op where directories can't be opened)."""
+    try:
+        handle = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

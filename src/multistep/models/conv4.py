@@ -1,0 +1,135 @@
+"""The four-block convolutional networks of few-shot learning (spec names O1 and O2).
+
+`Conv4` is the plain module: it fixes names, shapes and initial values, and with
+`torch.func.functional_call` it is the readable reference of the task-batched network in
+`multistep.fewshot.batched`. Batch norm always uses the statistics of the batch at hand (support
+and query separately, in training and in evaluation), so there are no running averages.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Order = Literal["conv-bn-relu", "conv-relu-bn"]
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """One convolution: square input of side `size`, `channels` in, kernel, stride, padding."""
+
+    size: int
+    channels: int
+    kernel: int
+    stride: int
+    padding: int
+
+    @property
+    def output(self) -> int:
+        """Side of the output map."""
+        return (self.size + 2 * self.padding - self.kernel) // self.stride + 1
+
+
+@dataclass(frozen=True)
+class Conv4Config:
+    """Everything that defines a four-block network.
+
+    `geometry` "strided": 3×3, stride 2, padding 1, 28→14→7→4→2, spatial mean (Finn et al. 2017).
+    `geometry` "valid": 3×3, stride 2, no padding, last block 2×2 stride 1, 28→13→6→2→1 (the code
+    base that the paper names). `bn_scale`: whether γ exists (Finn's batch norm has only β).
+    `head_std`: initial standard deviation of the linear head; None for Glorot.
+    """
+
+    ways: int
+    geometry: Literal["strided", "valid"] = "strided"
+    order: Order = "conv-bn-relu"
+    channels: int = 1
+    size: int = 28
+    filters: int = 64
+    bn_scale: bool = True
+    bn_eps: float = 1e-5
+    conv_init: Literal["xavier", "kaiming"] = "xavier"
+    head_std: float | None = math.sqrt(2 / 64)
+
+    @property
+    def convolutions(self) -> tuple[ConvShape, ...]:
+        kernels = [(3, 2, 1)] * 4 if self.geometry == "strided" else [(3, 2, 0)] * 3 + [(2, 1, 0)]
+        shapes: list[ConvShape] = []
+        size, channels = self.size, self.channels
+        for kernel, stride, padding in kernels:
+            shapes.append(ConvShape(size, channels, kernel, stride, padding))
+            size, channels = shapes[-1].output, self.filters
+        return tuple(shapes)
+
+    @property
+    def spatial_mean(self) -> bool:
+        """Whether the head reads the mean over the last map, or its only pixel."""
+        return self.geometry == "strided"
+
+
+class Conv4(nn.Module):
+    """Four blocks of convolution, batch norm and ReLU, and a linear head."""
+
+    def __init__(self, config: Conv4Config) -> None:
+        super().__init__()
+        self.config = config
+        for i, c in enumerate(config.convolutions, start=1):
+            conv = nn.Conv2d(c.channels, config.filters, c.kernel, c.stride, c.padding)
+            self.add_module(f"conv{i}", conv)
+            norm = nn.Module()
+            if config.bn_scale:
+                norm.register_parameter("weight", nn.Parameter(torch.ones(config.filters)))
+            norm.register_parameter("bias", nn.Parameter(torch.zeros(config.filters)))
+            self.add_module(f"norm{i}", norm)
+        self.head = nn.Linear(config.filters, config.ways)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images `[batch, channels, size, size]` in [0, 1] to logits `[batch, ways]`."""
+        for i in range(1, 5):
+            conv, norm = self.get_submodule(f"conv{i}"), self.get_submodule(f"norm{i}")
+            x = conv(x)
+            if self.config.order == "conv-relu-bn":
+                x = batch_norm(F.relu(x), norm, self.config.bn_eps)
+            else:
+                x = F.relu(batch_norm(x, norm, self.config.bn_eps))
+        x = x.mean((2, 3)) if self.config.spatial_mean else x.flatten(1)
+        return self.head(x)
+
+
+def batch_norm(x: Tensor, norm: nn.Module, eps: float) -> Tensor:
+    """Normalise `[batch, channels, h, w]` by its own mean and (biased) variance, then γ x + β.
+
+    Written out in primitive operations: the fused kernel's second derivative under `vmap` is slow,
+    and this form is easy to compare with the hand-derived one.
+    """
+    mean = x.mean((0, 2, 3), keepdim=True)
+    centred = x - mean
+    y = centred * torch.rsqrt(centred.square().mean((0, 2, 3), keepdim=True) + eps)
+    affine = {name: p.view(1, -1, 1, 1) for name, p in norm.named_parameters()}
+    return y * affine["weight"] + affine["bias"] if "weight" in affine else y + affine["bias"]
+
+
+def initial_parameters(config: Conv4Config, seed: int) -> dict[str, Tensor]:
+    """Initial θ in float32: convolutions Glorot-uniform or Kaiming-normal (fan-in, gain √2),
+    biases 0, γ = 1, β = 0, head N(0, head_std²) or Glorot-uniform. Drawn on the CPU, so that every
+    device starts from the same values.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    params = {name: p.detach().clone() for name, p in Conv4(config).named_parameters()}
+    for name, p in params.items():
+        if p.dim() == 4 and config.conv_init == "xavier":
+            nn.init.xavier_uniform_(p, generator=generator)
+        elif p.dim() == 4:
+            nn.init.kaiming_normal_(p, nonlinearity="relu", generator=generator)
+        elif p.dim() == 2 and config.head_std is not None:
+            nn.init.normal_(p, std=config.head_std, generator=generator)
+        elif p.dim() == 2:
+            nn.init.xavier_uniform_(p, generator=generator)
+        elif not (name.startswith("norm") and name.endswith("weight")):
+            nn.init.zeros_(p)
+    return params

@@ -1,0 +1,55 @@
+"""Progress of long work, on standard error: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def say(message: str) -> None:
+    """One line for the person or the log, at once."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(
+    title: str, total: int | None, unit: str, done: int = 0
+) -> Iterator[Callable[[int], None]]:
+    """Yield a function that is told how much was just done, counted in `unit` ("B": bytes).
+
+    A log file gets a plain line now and then and one at the end, since a bar's carriage returns
+    make a log unreadable.
+    """
+    if sys.stderr.isatty():
+        scaled = unit == "B"
+        with tqdm(total=total, initial=done, unit=unit, unit_scale=scaled, desc=title) as bar:
+
+            def draw(amount: int) -> None:
+                bar.update(amount)
+
+            yield draw
+        return
+
+    said = time.monotonic()
+
+    def count(amount: int) -> None:
+        nonlocal done, said
+        done += amount
+        if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            say(f"{title}: {_amount(done, total, unit)}")
+
+    yield count
+    say(f"{title}: {_amount(done, total, unit)}")
+
+
+def _amount(done: int, total: int | None, unit: str) -> str:
+    if unit == "B":
+        return f"{done / 1e6:.1f} MB" + (f" of {total / 1e6:.1f} MB" if total else "")
+    return f"{done:,}" + (f" of {total:,}" if total else "") + f" {unit}"

@@ -1,0 +1,1 @@
+"""Queries over results: tables and figures, each from one entry of params.yaml."""

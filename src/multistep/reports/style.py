@@ -1,0 +1,182 @@
+"""How figures look: one type size ladder, one palette, and saving with reproducible bytes."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from multistep.files import atomic_write
+from multistep.reports.spec import Context
+from multistep.schema import Figure as FigureSpec
+
+INK, QUIET, HAIR = "#1b1f24", "#57606a", "#d8dee4"
+
+# Okabe and Ito (2008), told apart under the common colour-vision deficiencies; yellow is left out
+# because it vanishes on white. Markers say the same again for print without colour.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # shipped with matplotlib, so every machine draws the same
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": QUIET,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": HAIR,
+    "grid.linewidth": 0.6,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "svg.hashsalt": "multistep",  # identifiers inside the svg, otherwise random
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """The colour, marker and short name of a method, the same in every figure."""
+
+    colour: str
+    marker: str
+    name: str
+
+
+def look(context: Context, method: str) -> Look:
+    """A method's look follows from its place among the methods of params.yaml."""
+    order = list(context.methods)
+    place = order.index(method) if method in order else len(order)
+    name = context.methods.get(method, method).removesuffix(" (ours)")
+    return Look(_COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)], name)
+
+
+def header(spec: FigureSpec, context: Context, devices: Sequence[str]) -> list[tuple[str, str]]:
+    """The header lines that every figure has: title, caption, scale and data, devices used."""
+    dataset = context.dataset(spec.dataset)
+    used = "; ".join(dict.fromkeys(devices))
+    return [
+        (spec.title, "title"),
+        (spec.caption.format(data=context.dataset_title(dataset)), "text"),
+        (context.provenance(dataset) + (f"; device: {used}" if used else ""), "quiet"),
+    ]
+
+
+class InPanel(Protocol):
+    """A point of a figure, drawn in the panel of its experiment."""
+
+    @property
+    def experiment(self) -> str:
+        """The panel's key in the spec."""
+
+
+PanelPoint = TypeVar("PanelPoint", bound=InPanel)
+
+
+def by_panel(
+    spec: FigureSpec, points: Sequence[PanelPoint]
+) -> tuple[dict[str, list[PanelPoint]], list[str]]:
+    """The points of each panel by its heading, and the headings of panels without points."""
+    found = {
+        heading: [point for point in points if point.experiment == experiment]
+        for experiment, heading in spec.panels.items()
+    }
+    return {h: here for h, here in found.items() if here}, [h for h in found if not found[h]]
+
+
+def panels(rows: int, columns: int, lines: Sequence[tuple[str, str]]) -> tuple[Figure, Any]:
+    """A figure with a grid of panels under a header; returns it and its axes [rows, columns].
+
+    Each header line is (text, role), role `title`, `text` or `quiet`; long lines are wrapped.
+    """
+    width, panel, gap, line = 10.0, 2.6, 0.85, 0.19
+    fits = {"title": 105, "text": 138, "quiet": 158}  # characters across the figure
+    wrapped = [(part, role) for text, role in lines for part in textwrap.wrap(text, fits[role])]
+    head = 0.15 + line * len(wrapped) + 0.4
+    height = head + rows * panel + (rows - 1) * gap + 0.6
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.07, right=0.86, top=1 - head / height, bottom=0.6 / height, hspace=gap / panel
+    )
+    style: dict[str, dict[str, Any]] = {
+        "title": {"weight": "bold", "size": 11},
+        "text": {"size": 9},
+        "quiet": {"size": 8, "color": QUIET},
+    }
+    for i, (text, role) in enumerate(wrapped):
+        y = 1 - (0.15 + line * i) / height
+        figure.text(0.015, y, text, va="top", ha="left", **style[role])
+    return figure, axes
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write (x, y, text, colour) at the right edge of a panel, pushed apart where they collide.
+
+    A thin line leads from each label to its point, so that a shifted label stays readable.
+    """
+    low, high = axes.get_ylim()
+    spacing = 0.085  # of the panel's height: one line of text
+    places: list[float] = []
+    ordered = sorted(ends, key=lambda end: end[1])
+    for _, y, _, _ in ordered:
+        place = (y - low) / (high - low)
+        places.append(max(place, places[-1] + spacing) if places else place)
+    excess = max(0.0, places[-1] - 1.0) if places else 0.0
+    for i in range(len(places) - 1, -1, -1):  # slide down again what was pushed out at the top
+        limit = places[i + 1] - spacing if i + 1 < len(places) else places[i] - excess
+        places[i] = min(places[i], limit)
+    for (x, y, text, colour), place in zip(ordered, places, strict=True):
+        axes.annotate(
+            text,
+            xy=(x, y),
+            xytext=(1.03, place),
+            textcoords=axes.transAxes,
+            color=colour,
+            size=8,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkB": 4},
+        )
+
+
+def empty(row: Sequence[Axes], text: str) -> None:
+    """A row of panels for which there is nothing to draw says so."""
+    for axes in row:
+        axes.set_axis_off()
+    row[0].text(0.5, 0.5, text, transform=row[0].transAxes, ha="center", va="center", color=QUIET)
+
+
+def save(figure: Figure, prefix: Path) -> list[Path]:
+    """Write `<prefix>.svg` and `<prefix>.png` without dates, so equal figures are equal files."""
+    metadata: dict[str, dict[str, Any]] = {
+        "svg": {"Date": None, "Creator": None},
+        "png": {"Software": None},
+    }
+    paths = []
+    for kind, fields in metadata.items():
+        buffer = BytesIO()
+        with matplotlib.rc_context(RC):
+            figure.savefig(buffer, format=kind, dpi=160, metadata=fields)
+        path = prefix.with_name(f"{prefix.name}.{kind}")
+        with atomic_write(path) as file:
+            file.write(buffer.getvalue())
+        paths.append(path)
+    return paths

@@ -1,0 +1,275 @@
+"""The task-batched network against autograd on the plain module, layer rules included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from multistep.dynamics import SGD, Tensors
+from multistep.fewshot import layers
+from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
+from multistep.fewshot.convolution import (
+    backward_grouped,
+    backward_patches,
+    col2im,
+    convolve_grouped,
+    convolve_patches,
+    im2col,
+)
+from multistep.models.conv4 import Conv4, Conv4Config, ConvShape, initial_parameters
+from multistep.unroll import unroll, unroll_vjp
+
+TASKS = 3
+NETWORKS = {
+    "default": ({}, False),
+    "adapted": ({}, True),
+    "finn": ({"bn_scale": False, "bn_eps": 1e-3}, False),
+    "valid": ({"geometry": "valid", "order": "conv-relu-bn"}, True),
+    "valid, shared": ({"geometry": "valid", "order": "conv-relu-bn"}, False),
+}
+
+
+def setting(name: str, dtype: torch.dtype) -> tuple[BatchedConv4, Tensors, tuple[Tensor, ...]]:
+    """A small network away from its special initial values, and three 5-way episodes."""
+    options, adapt_bn = NETWORKS[name]
+    config = Conv4Config(ways=5, filters=8, head_std=0.3, **options)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(1)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    params = {
+        n: p.double() + 0.1 * noise(*p.shape) for n, p in initial_parameters(config, 0).items()
+    }
+    episodes = (
+        noise(TASKS, 5, 1, 28, 28).abs(),
+        torch.stack([torch.randperm(5, generator=generator) for _ in range(TASKS)]),
+        noise(TASKS, 10, 1, 28, 28).abs(),
+        torch.randint(0, 5, (TASKS, 10), generator=generator),
+    )
+    floats = {n: p.to(dtype) for n, p in params.items()}
+    data = tuple(t.to(dtype) if t.is_floating_point() else t for t in episodes)
+    return BatchedConv4(config, adapt_bn=adapt_bn), floats, data
+
+
+def reference(
+    network: BatchedConv4, params: Tensors, data: tuple[Tensor, ...], dynamics: SGD, window: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Query loss summed over tasks and its meta-gradient: a loop over tasks, plain autograd."""
+    module = Conv4(network.config)
+    leaves = {n: p.clone().requires_grad_() for n, p in params.items()}
+    adapted = {n: p for n, p in leaves.items() if network.slots[n].adapted}
+    total = torch.zeros((), dtype=data[0].dtype)
+    for xs, ys, xq, yq in zip(*data, strict=True):
+
+        def support(p: Tensors, xs: Tensor = xs, ys: Tensor = ys) -> Tensor:
+            return F.cross_entropy(functional_call(module, {**leaves, **p}, (xs,)), ys)
+
+        phi, _ = unroll(support, adapted, dynamics, steps=4, window=window)
+        total = total + F.cross_entropy(functional_call(module, {**leaves, **phi}, (xq,)), yq)
+    grads = torch.autograd.grad(total, list(leaves.values()))
+    return total.detach(), *network.pack(dict(zip(leaves, grads, strict=True)))
+
+
+def batched(
+    network: BatchedConv4,
+    params: Tensors,
+    data: tuple[Tensor, ...],
+    dynamics: SGD,
+    window: int,
+    **options: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    theta, shared = network.pack(params)
+    inner, outer = EpisodeLoss(network, shared, *data[:2]), EpisodeLoss(network, shared, *data[2:])
+    phi = network.expand(theta, TASKS)
+    phi, pullback = unroll_vjp(inner, phi, dynamics, steps=4, window=window, **options)
+    query = outer.evaluate(phi)
+    by_theta, mixed = pullback(query.by_phi)
+    by_shared = network.sum_tasks(query.by_shared + mixed, adapted=False)
+    return outer.value(query.logits).sum(), network.sum_tasks(by_theta), by_shared
+
+
+def error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm()) if expected.numel() else 0.0
+
+
+@pytest.mark.parametrize("window", [1, 2, 4])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_meta_gradient_equals_autograd(name: str, window: int) -> None:
+    network, params, data = setting(name, torch.float64)
+    dynamics = SGD(0.1, 0.9, 1e-2)
+    expected = reference(network, params, data, dynamics, window)
+    for recompute in (False, True):
+        found = batched(network, params, data, dynamics, window, recompute=recompute)
+        assert found[0].item() == pytest.approx(expected[0].item(), rel=1e-11)
+        # The valid network ends in one pixel: batch norm over 5 values amplifies rounding.
+        limit = 1e-9 if name.startswith("valid") else 1e-12
+        assert max(error(f, e) for f, e in zip(found[1:], expected[1:], strict=True)) < limit
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_cuda_way_to_convolve_fits_the_whole_network(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, params, data = setting(name, torch.float64)
+    dynamics = SGD(0.1, 0.9, 1e-2)
+    expected = batched(network, params, data, dynamics, 2)
+    monkeypatch.setattr(layers, "convolve", convolve_patches)
+    monkeypatch.setattr(layers, "convolve_backward", backward_patches)
+    found = batched(network, params, data, dynamics, 2)
+    assert max(error(f, e) for f, e in zip(found[1:], expected[1:], strict=True)) < 1e-9
+
+
+def test_float32_agrees_too() -> None:
+    network, params, data = setting("default", torch.float32)
+    dynamics = SGD(0.1, 0.9, 1e-4)
+    expected = reference(network, params, data, dynamics, 1)
+    found = batched(network, params, data, dynamics, 1)
+    assert max(error(f, e) for f, e in zip(found[1:], expected[1:], strict=True)) < 1e-4
+
+
+def test_tasks_do_not_mix() -> None:
+    """The order of the tasks changes nothing: no state leaks from one to the next."""
+    network, params, data = setting("default", torch.float64)
+    dynamics = SGD(0.4, 0.9, 1e-4)
+    forward = batched(network, params, data, dynamics, 2)
+    turned = batched(network, params, tuple(t.flip(0) for t in data), dynamics, 2)
+    for f, t in zip(forward, turned, strict=True):
+        torch.testing.assert_close(f, t, rtol=1e-12, atol=1e-14)
+
+
+def test_recomputed_windows_keep_the_same_bytes_for_any_number_of_steps() -> None:
+    network, params, data = setting("default", torch.float32)
+    theta, shared = network.pack(params)
+    inner = EpisodeLoss(network, shared, *data[:2])
+    phi = network.expand(theta, TASKS)
+
+    def kept(steps: int, window: int, *, recompute: bool) -> int:
+        dynamics = SGD(0.01, 0.9)
+        _, p = unroll_vjp(inner, phi, dynamics, steps=steps, window=window, recompute=recompute)
+        return p.nbytes
+
+    tape = kept(1, 1, recompute=False)
+    assert kept(8, 1, recompute=False) == 8 * tape
+    assert kept(8, 4, recompute=False) == 2 * tape
+    # Window starts are parameters, not activations: a tenth of a tape here, less in real networks.
+    assert kept(8, 1, recompute=True) == 8 * phi.numel() * 4
+    assert phi.numel() * 4 < tape / 10
+
+
+def test_pack_and_unpack_are_inverse() -> None:
+    for name in NETWORKS:
+        network, params, _ = setting(name, torch.float64)
+        again = network.unpack(*network.pack(params))
+        assert {n: p.tolist() for n, p in again.items()} == {
+            n: p.tolist() for n, p in params.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [(28, 3, 2, 1), (7, 3, 2, 1), (13, 3, 2, 0), (2, 2, 1, 0)],
+)
+def test_two_ways_to_convolve(size: int, kernel: int, stride: int, padding: int) -> None:
+    """Grouped convolutions (CPU) and im2col with batched products (CUDA) are one function."""
+    shape = ConvShape(size, 3, kernel, stride, padding)
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*s: int) -> Tensor:
+        return torch.randn(s, generator=generator, dtype=torch.float64)
+
+    x, w = random(2 * size**2, TASKS, 3), random(TASKS, 4, kernel**2 * 3)
+    gy = random(2 * shape.output**2, TASKS, 4)
+    torch.testing.assert_close(convolve_patches(x, w, shape), convolve_grouped(x, w, shape))
+    for input_needed in (True, False):
+        a = backward_patches(gy, x, w, shape, input_needed=input_needed)
+        b = backward_grouped(gy, x, w, shape, input_needed=input_needed)
+        torch.testing.assert_close(a[1], b[1])
+        assert (a[0] is None) == (b[0] is None) == (not input_needed)
+        if a[0] is not None and b[0] is not None:
+            torch.testing.assert_close(a[0], b[0])
+    patches = random(TASKS, 2 * shape.output**2, kernel**2 * 3)
+    assert (im2col(x, shape) * patches).sum().item() == pytest.approx(
+        (x * col2im(patches, shape)).sum().item()
+    )
+
+
+# Trainable parameters and the layer table of spec section 2.
+COUNTS = {
+    (5, "strided", True): 112_261,
+    (20, "strided", True): 113_236,
+    (5, "strided", False): 112_005,
+    (20, "strided", False): 112_980,
+    (5, "valid", True): 91_781,
+    (20, "valid", True): 92_756,
+}
+
+
+@pytest.mark.parametrize(("ways", "geometry", "scale"), COUNTS)
+def test_parameter_counts(ways: int, geometry: Any, scale: bool) -> None:
+    config = Conv4Config(ways=ways, geometry=geometry, bn_scale=scale)
+    module = Conv4(config)
+    assert sum(p.numel() for p in module.parameters()) == COUNTS[ways, geometry, scale]
+    sides = [c.size for c in config.convolutions] + [config.convolutions[-1].output]
+    assert sides == ([28, 14, 7, 4, 2] if geometry == "strided" else [28, 13, 6, 2, 1])
+    network = BatchedConv4(config)
+    assert network.adapted_size + network.shared_size == COUNTS[ways, geometry, scale]
+
+
+def test_initial_values() -> None:
+    params = initial_parameters(Conv4Config(ways=5), 0)
+    bound = (6 / (64 * 9 + 64 * 9)) ** 0.5
+    assert params["conv2.weight"].abs().max().item() == pytest.approx(bound, rel=1e-3)
+    assert params["head.weight"].std().item() == pytest.approx(0.177, rel=0.15)
+    assert all(params[f"norm{i}.weight"].eq(1).all() for i in range(1, 5))
+    zeros = [n for n, p in params.items() if n.endswith("bias") and p.any()]
+    assert zeros == []
+    kaiming = initial_parameters(Conv4Config(ways=5, conv_init="kaiming"), 0)
+    assert kaiming["conv3.weight"].std().item() == pytest.approx((2 / 576) ** 0.5, rel=0.02)
+    again = initial_parameters(Conv4Config(ways=5), 0)
+    other = initial_parameters(Conv4Config(ways=5), 1)
+    assert torch.equal(again["conv1.weight"], params["conv1.weight"])
+    assert not torch.equal(other["conv1.weight"], params["conv1.weight"])
+
+
+# Spec 7.1, one task of the default network, T = 8, 15 queries per class:
+# ways, shots → GFLOP of query and of one inner gradient with its product; megabytes of both.
+COSTS = {
+    (5, 1): (1.179, 0.250, 10.4, 1.723),
+    (5, 5): (1.179, 1.249, 10.45, 6.906),
+    (20, 1): (4.716, 1.000, 40.3, 5.617),
+    (20, 5): (4.716, 4.998, 40.5, 26.36),
+}
+
+
+@pytest.mark.parametrize(("ways", "shots"), COSTS)
+def test_saved_bytes_and_flops_follow_the_model(ways: int, shots: int) -> None:
+    """q + (8/n)·s, within a tenth, for every window n."""
+    gflop_query, gflop_step, mb_query, mb_step = COSTS[ways, shots]
+    network = BatchedConv4(Conv4Config(ways=ways))
+    theta, shared = network.pack(initial_parameters(network.config, 0))
+    generator = torch.Generator().manual_seed(0)
+
+    def loss(images: int) -> EpisodeLoss:
+        x = torch.rand(1, images, 1, 28, 28, generator=generator)
+        return EpisodeLoss(network, shared, x, torch.arange(images).remainder(ways).unsqueeze(0))
+
+    inner, outer = loss(ways * shots), loss(ways * 15)
+    phi = network.expand(theta, 1)
+    for window in (1, 2, 4, 8):
+        with FlopCounterMode(display=False) as counter:
+            final, pullback = unroll_vjp(inner, phi, SGD(0.01, 0.9), steps=8, window=window)
+            kept = pullback.nbytes
+            query = outer.evaluate(final)
+            pullback(query.by_phi)
+        windows = 8 / window
+        assert counter.get_total_flops() / 1e9 == pytest.approx(
+            gflop_query + windows * gflop_step, rel=0.1
+        )
+        assert (kept + query.nbytes) / 1e6 == pytest.approx(mb_query + windows * mb_step, rel=0.1)

@@ -1,0 +1,121 @@
+"""The outer loop: Adam's steps, what a state holds, and divergence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import prepared_dataset, small_params
+
+from multistep.datasets import prepared
+from multistep.fewshot import evaluate, meta
+from multistep.fewshot.episodes import Sampler
+from multistep.fewshot.trainer import Trainer
+from multistep.files import UserError
+from multistep.params import cell_settings
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Trainer:
+    return make(tmp_path)
+
+
+def make(folder: Path, method: str = "maml", **changes: object) -> Trainer:
+    s = cell_settings(small_params(), "5way_1shot", method)
+    s = s.model_copy(update={"meta_batch": 4, **changes})
+    data = prepared.load(prepared_dataset(folder))
+    images = torch.from_numpy(data.images[data.splits["train"]])
+    sampler = Sampler(images, s.ways, s.shots, s.queries, True, 0, "train")
+    algorithm = meta.load("first_order" if method == "fomaml" else "multistep")
+    return Trainer(meta.build_network(s, 28), algorithm, sampler, s, seed=0)
+
+
+def test_a_step_is_adam_on_the_mean_meta_gradient(trainer: Trainer) -> None:
+    batch = trainer.sampler.batch(0, 4)
+    before = trainer.theta.adapted.clone()
+    g = meta.meta_gradient(trainer.method, trainer.network, trainer.theta, batch, trainer.s)
+    trainer.step(0)
+    expected = before - 1e-3 * g.adapted / (g.adapted.abs() + 1e-8)  # Adam's first step
+    torch.testing.assert_close(trainer.theta.adapted, expected, rtol=1e-5, atol=1e-7)
+    means = trainer.means()
+    assert means["train_loss"] == pytest.approx(g.loss.mean().item(), rel=1e-6)
+    assert means["train_accuracy"] == pytest.approx(g.accuracy.mean().item(), rel=1e-6)
+    norm = torch.cat([g.adapted, g.shared]).norm().item()
+    assert means["meta_gradient_norm"] == pytest.approx(norm, rel=1e-5)
+
+
+def test_restored_state_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole, first, second = (make(tmp_path / str(i)) for i in range(3))
+    for i in range(6):
+        whole.step(i)
+    for i in range(3):
+        first.step(i)
+    second.restore(first.state())
+    for i in range(3, 6):
+        second.step(i)
+    assert torch.equal(second.theta.adapted, whole.theta.adapted)
+    assert torch.equal(second.theta.shared, whole.theta.shared)
+    assert second.means() == whole.means()
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_rehearsal_leaves_no_trace(tmp_path: Path, steps: int) -> None:
+    """Before its graph is recorded a trainer iterates and undoes it, also after resuming."""
+    plain, rehearsed = make(tmp_path / "a"), make(tmp_path / "b")
+    for i in range(steps):
+        plain.step(i)
+        rehearsed.step(i)
+    tensors = [rehearsed.theta.adapted, rehearsed.sums]
+    rehearsed.rehearse(rehearsed.sampler.draw(99, 4))
+    assert rehearsed.theta.adapted is tensors[0]
+    assert rehearsed.sums is tensors[1]
+    plain.step(steps)
+    rehearsed.step(steps)
+    assert torch.equal(rehearsed.theta.adapted, plain.theta.adapted)
+    assert torch.equal(rehearsed.theta.shared, plain.theta.shared)
+    assert rehearsed.means() == plain.means()
+
+
+def test_batch_norm_parameters_move_only_in_the_outer_loop_unless_adapted(tmp_path: Path) -> None:
+    trainer = make(tmp_path)
+    assert trainer.network.shared_size == 4 * 2 * 8
+    before = trainer.theta.shared.clone()
+    trainer.step(0)
+    assert not torch.equal(trainer.theta.shared, before)
+    network = trainer.s.network.model_copy(update={"adapt_bn": True})
+    adapting = make(tmp_path / "b", network=network)
+    assert adapting.network.shared_size == 0
+    adapting.step(0)
+    assert len(adapting.params) == 1
+
+
+def test_divergence_stops_with_a_message(tmp_path: Path) -> None:
+    trainer = make(tmp_path, inner_lr=1e30)
+    trainer.step(0)
+    with pytest.raises(UserError, match=r"train_loss.* is not finite: training has diverged"):
+        trainer.means()
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    """Forty iterations on separable patterns: far above chance on classes never seen."""
+    trainer = make(tmp_path, method="fomaml")
+    for i in range(40):
+        trainer.step(i)
+    data = prepared.load(tmp_path)
+    images = torch.from_numpy(data.images[data.splits["test"]])
+    sampler = Sampler(images, 5, 1, 5, True, 0, "test")
+    accuracies = evaluate.episode_accuracies(
+        trainer.network, trainer.theta, sampler, trainer.s, episodes=50
+    )
+    assert sum(accuracies) / 50 > 60
+
+
+def test_evaluation_is_deterministic_and_episodes_are_numbered(trainer: Trainer) -> None:
+    def run(episodes: int) -> list[float]:
+        return evaluate.episode_accuracies(
+            trainer.network, trainer.theta, trainer.sampler, trainer.s, episodes=episodes
+        )
+
+    assert run(9) == run(9)
+    assert run(5) == run(9)[:5]

@@ -1,0 +1,77 @@
+"""Small made-up datasets and cells for the tests of training and measuring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multistep import cells, params
+from multistep.files import sha256, write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+PARAMS = ROOT / "params.yaml"
+
+
+def prepared_dataset(folder: Path) -> Path:
+    """A prepared dataset of 60 learnable classes: noisy copies of one random pattern each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    patterns = rng.random((60, 1, 7, 7)).repeat(4, 2).repeat(4, 3) < 0.3
+    noise = rng.random((60, 20, 28, 28))
+    images = (255 * (0.7 * patterns + 0.3 * noise)).astype(np.uint8)
+    np.save(folder / "images.npy", images)
+    about = {
+        "schema": 1,
+        "name": "patterns",
+        "title": "Random patterns",
+        "stand_in": True,
+        "classes": [f"pattern{i:02}" for i in range(60)],
+        "splits": {
+            "train": list(range(30)),
+            "validation": list(range(30, 40)),
+            "test": list(range(40, 60)),
+        },
+        "prepare": {},
+        "contents": "",
+        "digest": sha256(folder / "images.npy"),
+    }
+    write_json(folder / "dataset.json", about)
+    return folder
+
+
+SMALL: dict[str, Any] = {
+    "device": "cpu",
+    "seeds": [0, 1],
+    "few_shot": {
+        "queries": 5,
+        "hold_out_validation": True,
+        "network": {"filters": 8},
+        "inner_steps": 4,
+        "test_steps": 4,
+        "iterations": 12,
+        "log_every": 4,
+        "validate_every": 8,
+        "validation_episodes": 6,
+        "test_episodes": 10,
+        "checkpoint_seconds": 0,
+    },
+    "methods": {"multistep8": {"settings": {"window": 1}}},
+}
+
+
+def small_params(**few_shot: Any) -> params.Params:
+    """params.yaml cut down so that a cell takes a second; keywords change `few_shot`."""
+    base = params.merge(params.read(PARAMS), SMALL)
+    return params.validate(params.merge(base, {"few_shot": few_shot}))
+
+
+def small_cell(method: str = "maml", seed: int = 0, **few_shot: Any) -> cells.Cell:
+    """A 5-way 1-shot cell of `small_params`, meta-batch of 4."""
+    p = small_params(**few_shot)
+    settings = params.merge(
+        p.model_dump(), {"experiments": {"5way_1shot": {"settings": {"meta_batch": 4}}}}
+    )
+    plan = cells.plan(params.validate(settings))
+    return next(c for c in plan if (c.experiment, c.method, c.seed) == ("5way_1shot", method, seed))

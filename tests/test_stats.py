@@ -1,0 +1,116 @@
+"""Intervals and comparisons against values worked out by hand or printed in statistical tables."""
+
+import math
+
+import pytest
+
+from multistep import stats
+from multistep.files import UserError
+
+
+def test_interval_over_episodes_uses_the_population_deviation() -> None:
+    # Deviations from 60 are 40, 0, 0, -40: s^2 = 3200 / 4 (population), not 3200 / 3 (sample).
+    summary = stats.over_episodes([100.0, 60.0, 60.0, 20.0])
+    assert summary.mean == pytest.approx(60.0, abs=1e-12)
+    assert summary.half_width == pytest.approx(1.96 * math.sqrt(800) / 2, rel=1e-12)
+    assert summary.n == 4
+    assert (summary.low, summary.high) == pytest.approx((60 - 27.7186, 60 + 27.7186), abs=1e-4)
+
+
+def test_seeds_on_the_same_episodes_do_not_shrink_the_interval() -> None:
+    row = [100.0, 80.0, 60.0, 80.0]
+    assert stats.over_episodes_and_seeds([row, row, row]) == stats.over_episodes(row)
+
+
+def test_seeds_that_differ_oppositely_cancel() -> None:
+    summary = stats.over_episodes_and_seeds([[100.0, 60.0], [60.0, 100.0]])
+    assert (summary.mean, summary.half_width, summary.n) == (80.0, 0.0, 2)
+
+
+def test_seeds_with_different_numbers_of_episodes_are_refused() -> None:
+    with pytest.raises(UserError, match=r"different numbers of episodes \(\[2, 3\]\)"):
+        stats.over_episodes_and_seeds([[1.0, 2.0], [1.0, 2.0, 3.0]])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [([], "none given"), ([1.0, math.nan], "not all are finite")],
+)
+def test_values_without_a_mean_are_refused(values: list[float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        stats.over_episodes(values)
+
+
+def test_spread_over_seeds_uses_the_sample_deviation() -> None:
+    assert stats.over_seeds([98.0, 99.0, 100.0]) == (99.0, 1.0)
+    assert stats.over_seeds([98.0]) == (98.0, None)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"),  # two-sided 5% points of Student's t as statistical tables print them
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (10, 2.2281), (30, 2.0423)],
+)
+def test_t_quantile(degrees: int, quantile: float) -> None:
+    assert stats.t_quantile(degrees) == pytest.approx(quantile, abs=5e-5)
+
+
+def test_t_quantile_tends_to_the_normal_one() -> None:
+    assert stats.t_quantile(100_000) == pytest.approx(1.959964, abs=3e-5)
+
+
+def test_t_interval_of_three_seeds() -> None:
+    interval = stats.t_interval([98.0, 99.0, 100.0])
+    assert interval.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    with pytest.raises(UserError, match="at least two seeds"):
+        stats.t_interval([98.0])
+
+
+def test_no_episodes_reach_beyond_the_largest_half_width() -> None:
+    all_or_nothing = [100.0] * 590 + [0.0] * 10
+    summary = stats.over_episodes(all_or_nothing)
+    largest = stats.largest_half_width(summary.mean, 600)
+    assert summary.half_width == pytest.approx(largest, rel=1e-12)
+    assert stats.is_feasible(summary.mean, summary.half_width, 600)
+    assert not stats.is_feasible(summary.mean, summary.half_width + 1e-6, 600)
+    with pytest.raises(UserError, match="outside 0 to 100"):
+        stats.largest_half_width(100.5, 600)
+
+
+def test_the_infeasible_interval_of_the_paper_and_its_rescaled_form() -> None:
+    # FO-MAML, 5-way 1-shot in Table 4: 98.40 +- 1.11 over 600 episodes, meta-batch 32.
+    assert stats.largest_half_width(98.40, 600) == pytest.approx(1.0040, abs=5e-5)
+    assert not stats.is_feasible(98.40, 1.11, 600)
+    rescaled = stats.rescaled_half_width(1.11, 32)
+    assert rescaled == pytest.approx(0.1962, abs=5e-5)
+    assert stats.is_feasible(98.40, rescaled, 600)
+
+
+def test_what_a_float16_mean_stands_for() -> None:
+    # Between 0.5 and 1 float16 has steps of 2^-11; 0.991 is stored as 2030 / 2048.
+    low, high = stats.float16_interval(99.10)
+    assert low == pytest.approx(100 * 2029.5 / 2048, abs=1e-12)
+    assert high == pytest.approx(100 * 2030.5 / 2048, abs=1e-12)
+    low, high = stats.float16_interval(44.90)  # below one half the steps are half as wide
+    assert high - low == pytest.approx(100 / 4096, abs=1e-12)
+    assert low < 44.90 < high
+
+
+@pytest.mark.parametrize(
+    ("ours", "half_width", "paper_half_width", "within"),
+    [
+        (99.12, 0.0, 0.0, True),  # inside what the float16 number stands for
+        (99.16, 0.0, 0.0, False),  # beyond its upper end, 99.1455
+        (99.16, 0.03, 0.04, True),  # the half-widths make up for it: hypot is 0.05
+        (98.90, 0.12, 0.14, False),  # 0.197 below the lower end 99.0967, tolerance 0.184
+        (98.93, 0.12, 0.14, True),
+    ],
+)
+def test_comparison(ours: float, half_width: float, paper_half_width: float, within: bool) -> None:
+    result = stats.compare(stats.Mean(ours, half_width, 600), 99.10, paper_half_width, float16=True)
+    assert result.gap == pytest.approx(ours - 99.10, abs=1e-12)
+    assert result.tolerance == pytest.approx(math.hypot(half_width, paper_half_width), abs=1e-12)
+    assert result.within is within
+
+
+def test_comparison_without_float16_is_with_the_printed_number() -> None:
+    assert not stats.compare(stats.Mean(99.12, 0.0, 600), 99.10, 0.0, float16=False).within

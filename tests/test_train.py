@@ -1,0 +1,125 @@
+"""One cell from seed to result: the command line, bits, kill -9, schema."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import prepared_dataset, small_cell
+
+from multistep import cli, results
+
+
+def arguments(cell: str, folder: Path) -> list[str]:
+    data = str(folder / "data")
+    out, scratch = str(folder / "result.json"), str(folder / "scratch" / "cell.pt")
+    options = ["--cell", cell, "--data", data, "--out", out, "--checkpoint", scratch]
+    return ["train", *options, "--device", "cpu"]
+
+
+def command(cell: str, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "multistep.cli", *arguments(cell, folder)]
+
+
+def train(cell: str, folder: Path) -> dict[str, Any]:
+    prepared_dataset(folder / "data")
+    assert cli.main(arguments(cell, folder)) == 0
+    return results.read(folder / "result.json")
+
+
+def stable(record: dict[str, Any]) -> str:
+    return json.dumps([record["cell"], record["metrics"], record["history"]])
+
+
+def test_a_cell_is_the_same_to_the_last_bit_and_its_result_is_complete(tmp_path: Path) -> None:
+    cell = small_cell("multistep2").json
+    first, second = train(cell, tmp_path / "a"), train(cell, tmp_path / "b")
+    assert stable(first) == stable(second)
+    assert first["cell"] == json.loads(cell)
+    assert [e["iteration"] for e in first["history"]] == [4, 8, 12]
+    assert [e["validation_accuracy"] is None for e in first["history"]] == [True, False, False]
+    assert len(first["metrics"]["episode_accuracies"]) == 10
+    assert first["metrics"]["exact_adaptation"] is not None
+    assert len(first["timing"]["history_seconds"]) == 3
+    assert first["environment"]["device"] == "cpu"
+    assert first["environment"]["threads"] == 1
+    assert not list((tmp_path / "a" / "scratch").iterdir())  # forgotten on success
+    other = train(small_cell("multistep2", seed=1).json, tmp_path / "c")
+    assert stable(other) != stable(first)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_cell_resumes_to_the_same_metrics(tmp_path: Path, how: signal.Signals) -> None:
+    cell = small_cell(iterations=60, log_every=7, validate_every=14).json
+    whole = train(cell, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    prepared_dataset(folder / "data")
+    checkpoint = folder / "scratch" / "cell.pt"
+    process = subprocess.Popen(
+        command(cell, folder),
+        stderr=subprocess.PIPE,
+        # A background process of a shell ignores SIGINT; ours must not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, how)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == (-how if how == signal.SIGKILL else 128 + how), complaint
+    assert checkpoint.exists()
+    assert not (folder / "result.json").exists()
+    done = subprocess.run(command(cell, folder), capture_output=True, text=True, check=True)
+    assert "resumed at iteration" in done.stderr
+    assert stable(results.read(folder / "result.json")) == stable(whole)
+
+
+def test_training_on_all_classes_when_none_is_held_out(tmp_path: Path) -> None:
+    record = train(small_cell(hold_out_validation=False).json, tmp_path)
+    assert all(e["validation_accuracy"] is None for e in record["history"])
+    held_out = train(small_cell().json, tmp_path / "b")
+    losses, others = ([e["train_loss"] for e in r["history"]] for r in (record, held_out))
+    assert losses != others  # the validation classes are among those trained on
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cell": "{"}, "--cell is not the JSON of a cell"),
+        ({"cell": "{}"}, "--cell is not the JSON of a cell"),
+        ({"cell": small_cell().json.replace("inner_lr", "inner_rl")}, "inner_rl"),
+        ({"cell": small_cell().json.replace('"settings"', '"setings"')}, "settings"),
+        ({"data": "absent"}, "no such file; build it first"),
+    ],
+)
+def test_bad_input_is_one_line(
+    tmp_path: Path, change: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared_dataset(tmp_path / "data")
+    line = arguments(change.get("cell", small_cell().json), tmp_path)
+    if "data" in change:
+        line[line.index("--data") + 1] = str(tmp_path / change["data"])
+    assert cli.main(line) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_without_cuda_the_message_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared_dataset(tmp_path / "data")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    line = [a if a != "cpu" else "cuda" for a in arguments(small_cell().json, tmp_path)]
+    assert cli.main(line) == 2
+    said = capsys.readouterr().err
+    assert "torch sees no CUDA device" in said
+    assert "device: cpu" in said

@@ -1,0 +1,36 @@
+"""One project, built once by `dvc repro`, and cheap copies of it for each test."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import workspace
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which the tiny plan is built; not to be changed."""
+    folder = workspace.create(tmp_path_factory.mktemp("built") / "project")
+    print(workspace.dvc(folder, "repro"))
+    workspace.git(folder, "add", ".")
+    workspace.git(folder, "commit", "-q", "-m", "built")
+    return folder
+
+
+@pytest.fixture
+def project(built: Path, tmp_path: Path) -> Path:
+    """A copy of the built project that a test may change."""
+    return Path(shutil.copytree(built, tmp_path / "project", symlinks=True))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Callable[[], Path]:
+    """Make a copy of the sources in which nothing is built."""
+    return lambda: workspace.create(tmp_path / "fresh")

@@ -1,0 +1,99 @@
+"""DVC and Snakemake together: nothing runs twice, and pulled data counts as up to date."""
+
+import os
+
+import pytest
+import workspace
+import yaml
+
+from multistep import provenance
+
+STAGES = {
+    "data": [
+        ("multistep.datasets.cli", "multistep.datasets.download", "multistep.datasets.drawn"),
+        ("multistep.datasets.omniglot", "multistep.cells"),
+    ],
+    "train": [
+        ("multistep.train", "multistep.measure", "multistep.cells"),
+        ("multistep.fewshot.methods.multistep", "multistep.fewshot.methods.first_order"),
+    ],
+    "report": [("multistep.reports.cli", "multistep.reports.tables", "multistep.reports.figures")],
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_every_source_that_its_jobs_run(stage):
+    deps = yaml.safe_load((workspace.ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    entries = [entry for group in STAGES[stage] for entry in group]
+    for file in provenance.sources(*entries):
+        name = file.relative_to(workspace.ROOT).as_posix()
+        assert any(name == d or name.startswith(f"{d}/") for d in deps), f"{stage} lacks {name}"
+    for dep in deps:
+        assert dep in ("data/processed", "results") or (workspace.ROOT / dep).exists()
+
+
+def test_a_second_repro_does_nothing(project):
+    log = project / ".snakemake" / "log"
+    before = set(log.iterdir())
+    output = workspace.dvc(project, "repro")
+    for stage in STAGES:
+        assert f"Stage '{stage}' didn't change, skipping" in output
+    assert set(log.iterdir()) == before
+    assert "up to date" in workspace.dvc(project, "status")
+
+
+def test_a_touched_table_function_rebuilds_the_tables_alone(project):
+    workspace.append(project, "reports/tables.py")
+    output = workspace.dvc(project, "repro")
+    assert "Stage 'data' didn't change" in output
+    assert "Stage 'train' didn't change" in output
+    assert workspace.jobs(output) == {"table": 1, "report": 1}
+    assert workspace.pending(project) == {}
+
+
+def test_pulled_data_counts_as_up_to_date(project, tmp_path):
+    remote, clone = tmp_path / "remote", tmp_path / "clone"
+    workspace.dvc(project, "remote", "add", "--default", "storage", str(remote))
+    workspace.dvc(project, "remote", "modify", "storage", "verify", "true")
+    workspace.dvc(project, "push")
+    workspace.git(project, "commit", "-q", "-a", "-m", "remote")
+    workspace.git(tmp_path, "clone", "-q", str(project), str(clone))
+    assert not (clone / "results").exists()
+
+    # Without data: the committed lock says that everything is built.
+    assert "up to date" in workspace.dvc(clone, "repro", "--dry", "--allow-missing")
+
+    workspace.dvc(clone, "pull")
+    assert workspace.pending(clone) == {}
+    assert workspace.pending(clone, "train") == {}
+    assert "up to date" in workspace.dvc(clone, "status")
+
+    # The provenance came along, so that a later edit reruns exactly what it affects.
+    workspace.append(clone, "fewshot/methods/first_order.py")
+    expected = {"train_cell": 2, "measure_methods": 1, "table": 1, "figure": 2}
+    assert workspace.pending(clone) == expected
+
+
+def test_a_damaged_remote_is_noticed(project, tmp_path):
+    remote, clone = tmp_path / "remote", tmp_path / "clone"
+    workspace.dvc(project, "remote", "add", "--default", "storage", str(remote))
+    workspace.dvc(project, "remote", "modify", "storage", "verify", "true")
+    workspace.dvc(project, "push")
+    workspace.git(project, "commit", "-q", "-a", "-m", "remote")
+    workspace.git(tmp_path, "clone", "-q", str(project), str(clone))
+    largest = max((p for p in remote.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    os.chmod(largest, 0o644)
+    content = bytearray(largest.read_bytes())
+    content[-1] ^= 1
+    largest.write_bytes(content)
+    workspace.dvc(clone, "pull", status=1)
+
+
+def test_the_cache_shares_no_bytes_with_the_workspace(built):
+    """Snakemake rewrites its metadata in place: a link into the cache would damage it."""
+    cached = {os.stat(p).st_ino for p in (built / ".dvc" / "cache").rglob("*") if p.is_file()}
+    assert cached
+    for folder in (".snakemake/metadata", "results", "data"):
+        for path in (built / folder).rglob("*"):
+            assert os.stat(path).st_ino not in cached
+            assert not path.is_symlink()

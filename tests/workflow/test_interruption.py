@@ -1,0 +1,58 @@
+"""A run that is killed without warning goes on where it was and ends with the same numbers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import workspace
+
+TARGET = "results/5way_1shot/drawn_first/maml/0.json"
+ITERATIONS = 150
+
+
+def test_kill_unlock_resume(project):
+    def longer(plan):
+        plan["few_shot"].update(iterations=ITERATIONS, log_every=50, checkpoint_seconds=0.1)
+
+    workspace.change(project, longer)
+    workspace.snakemake(project, TARGET)
+    uninterrupted = json.loads((project / TARGET).read_text())
+    (project / TARGET).unlink()
+
+    checkpoint = project / "scratch" / TARGET.replace(".json", ".pt")
+    assert not checkpoint.exists(), "a finished cell leaves no checkpoint"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", TARGET],
+        cwd=project,
+        env=workspace.environment(project),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists():
+            assert run.poll() is None, "the run ended before it saved a checkpoint"
+            assert time.monotonic() < deadline, "no checkpoint after two minutes"
+            time.sleep(0.02)
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    assert not (project / TARGET).exists()
+
+    assert "--unlock" in workspace.snakemake(project, TARGET, status=1)
+    workspace.snakemake(project, "--unlock")
+    output = workspace.snakemake(project, TARGET)
+    assert "resumed at iteration" in output
+    assert (
+        "resumed at iteration"
+        in (project / "logs/train" / TARGET[8:-5]).with_suffix(".log").read_text()
+    )
+
+    resumed = json.loads((project / TARGET).read_text())
+    for part in ("cell", "metrics", "history"):
+        assert resumed[part] == uninterrupted[part]
+    assert not checkpoint.exists()

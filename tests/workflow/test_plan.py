@@ -1,0 +1,199 @@
+"""Which jobs run: the fresh plan, and after each kind of change exactly the affected ones."""
+
+import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import workspace
+import yaml
+
+from multistep import cells, params
+
+EVERYTHING = {
+    "download": 4,
+    "prepare": 2,
+    "train_cell": 6,
+    "measure_methods": 2,
+    "table": 1,
+    "figure": 3,
+}
+
+
+def test_lint_finds_nothing(fresh):
+    assert "good condition" in workspace.snakemake(fresh(), "--lint")
+
+
+def test_the_workflow_draws_itself(fresh):
+    drawing = workspace.snakemake(fresh(), "--rulegraph", "mermaid-js", "--quiet")
+    for rule in EVERYTHING:
+        assert rule in drawing
+
+
+def test_fresh_plan(fresh):
+    assert workspace.pending(fresh()) == EVERYTHING
+
+
+def test_the_paper_scale_is_sixty_cells(fresh):
+    folder = fresh()
+    (folder / "params.yaml").write_bytes((workspace.ROOT / "params.yaml").read_bytes())
+    expected = {"download": 2, "prepare": 1, "train_cell": 60, "measure_methods": 4}
+    assert workspace.pending(folder) == {**expected, "table": 1, "figure": 6}
+
+
+def test_every_scale_is_a_plan_and_builds_in_its_own_folder(fresh):
+    folder = fresh()
+    (folder / "params.yaml").write_bytes((workspace.ROOT / "params.yaml").read_bytes())
+    overlays = sorted((folder / "workflow" / "scales").glob("*.yaml"))
+    assert overlays
+    for overlay in overlays:
+        scale = params.load(folder / "params.yaml", overlay)
+        assert scale.directory == f"scales/{scale.scale}" == f"scales/{overlay.stem}"
+    demo = folder / "workflow" / "scales" / "demo.yaml"
+    paper, small = params.load(folder / "params.yaml"), params.load(folder / "params.yaml", demo)
+    counts = workspace.pending(folder, "--configfile", "workflow/scales/demo.yaml")
+    assert counts["train_cell"] == len(cells.plan(small))
+    # The demo leaves out no step, table, figure, experiment or method.
+    assert set(counts) == set(EVERYTHING)
+    assert (counts["table"], counts["figure"]) == (len(paper.tables), len(paper.figures))
+    ran = {(cell.experiment, cell.method) for cell in cells.plan(small)}
+    assert ran == {(cell.experiment, cell.method) for cell in cells.plan(paper)}
+    assert (folder / "scales" / "demo").is_dir()
+
+
+def test_a_misspelt_key_is_named_before_any_job(fresh):
+    folder = fresh()
+    workspace.change(folder, lambda p: p["few_shot"].update(inner_step=8))
+    output = workspace.snakemake(folder, "-n", status=1)
+    assert "few_shot.inner_step: unknown key; did you mean 'inner_steps'?" in output
+    assert "Job stats" not in output
+
+
+def test_targets_by_name(built):
+    targets = ["all", "data", "train", "measure", "report", "table4", "figure2", "curves_second"]
+    assert workspace.pending(built, *targets) == {}
+
+
+def test_the_built_project_has_nothing_to_do(built):
+    assert workspace.pending(built) == {}
+
+
+def new_hyper_parameter(plan):
+    plan["methods"]["fomaml"]["settings"]["momentum"] = 0.5
+
+
+def new_seed(plan):
+    plan["seeds"] = [0, 1, 2]
+
+
+def other_archive(plan):
+    archives = plan["datasets"]["drawn_second"]["archives"]
+    archives["images_background.zip"]["drawn"]["seed"] = 9
+
+
+def new_title(plan):
+    plan["methods"]["maml"]["title"] = "MAML"
+
+
+def new_source(plan):
+    plan["sources"] = {"drawn_first": "elsewhere"}
+
+
+CHANGES = {
+    new_hyper_parameter: {"train_cell": 2, "measure_methods": 1, "table": 1, "figure": 2},
+    new_seed: {"train_cell": 3, "table": 1, "figure": 2},
+    other_archive: {
+        "download": 1,
+        "prepare": 1,
+        "train_cell": 2,
+        "measure_methods": 1,
+        "figure": 1,
+    },
+    new_title: {"table": 1, "figure": 3},
+    new_source: {},
+}
+
+
+EDITS = {
+    "reports/tables.py": {"table": 1},
+    "reports/figures.py": {"figure": 3},
+    "train.py": {"train_cell": 6, "table": 1, "figure": 2},
+    "measure.py": {"measure_methods": 2, "figure": 1},
+    "fewshot/methods/first_order.py": {
+        "train_cell": 2,
+        "measure_methods": 1,
+        "table": 1,
+        "figure": 2,
+    },
+    "datasets/omniglot.py": {name: n for name, n in EVERYTHING.items() if name != "download"},
+    "datasets/drawn.py": EVERYTHING,
+    "datasets/download.py": {},
+    "cli.py": {},
+    # The shape of tables and figures: a change of it makes no cell stale.
+    "schema.py": {"table": 1, "figure": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def reruns(built, tmp_path_factory):
+    """What Snakemake would run after each change and each edit, all asked at once."""
+
+    def ask(case):
+        folder = tmp_path_factory.mktemp("change") / "project"
+        shutil.copytree(built, folder, symlinks=True)
+        if callable(case):
+            workspace.change(folder, case)
+        else:
+            workspace.append(folder, case)
+        return workspace.pending(folder)
+
+    cases = [*CHANGES, *EDITS]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(cases, pool.map(ask, cases), strict=True))
+
+
+@pytest.mark.parametrize("edit", CHANGES, ids=lambda edit: edit.__name__)
+def test_a_change_of_the_plan_reruns_what_it_affects(reruns, edit):
+    assert reruns[edit] == CHANGES[edit]
+
+
+@pytest.mark.parametrize("module", EDITS)
+def test_an_edit_reruns_the_jobs_that_use_it(reruns, module):
+    assert reruns[module] == EDITS[module]
+
+
+def test_touching_and_checking_out_again_rerun_nothing(project):
+    module = project / "src" / "multistep" / "train.py"
+    os.utime(module)
+    workspace.append(project, "reports/tables.py")
+    workspace.git(project, "checkout", "-q", "--", "src")
+    assert workspace.pending(project) == {}
+
+
+def test_a_deleted_result_is_built_again_with_what_shows_it(project):
+    (project / "results/5way_1shot/drawn_first/maml/0.json").unlink()
+    (project / "reports/tables/table4.md").unlink()
+    assert workspace.pending(project) == {"train_cell": 1, "table": 1, "figure": 1}
+
+
+def test_a_plan_of_1200_cells_is_read(fresh):
+    folder = fresh()
+    workspace.change(folder, lambda p: p.update(seeds=list(range(400))))
+    start = time.perf_counter()
+    counts = workspace.pending(folder, "train")
+    print(f"dry run of {counts['train_cell']} cells: {time.perf_counter() - start:.1f} s")
+    assert counts["train_cell"] == 1200
+
+
+def test_the_report_shows_tables_and_figures_with_captions(project):
+    workspace.snakemake(project, "--report", "report.html")
+    page = (project / "report.html").read_text()
+    for text in ("table4", "figure2", "curves_second", "not a reproduction of the paper"):
+        assert text in page
+
+
+def test_the_tiny_plan_stays_a_valid_overlay():
+    layers = [workspace.ROOT / "params.yaml", workspace.TINY]
+    merged = params.load(*layers)
+    assert merged.scale == yaml.safe_load(workspace.TINY.read_text())["scale"]

@@ -1,0 +1,119 @@
+"""Temporary copies of the project in which the real Snakemake and DVC run on a tiny plan."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from multistep import params
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = Path(__file__).with_name("tiny.yaml")
+PARTS = ("Snakefile", "params.yaml", "dvc.yaml", "workflow", "profiles", "src", ".dvc/config")
+PARTS += (".dvc/.gitignore", ".dvcignore", ".gitignore", "requirements.lock")
+
+
+def create(folder: Path) -> Path:
+    """A copy of the project's sources with the tiny plan in its params.yaml, committed to git."""
+    for part in PARTS:
+        target = folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / part).is_dir():
+            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(ROOT / part, target, ignore=ignore)
+        else:
+            shutil.copy2(ROOT / part, target)
+    change(folder, lambda p: p.update(params.merge(p, yaml.safe_load(TINY.read_text()))))
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "sources")
+    return folder
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit the plan of a copy."""
+    path = folder / "params.yaml"
+    plan = yaml.safe_load(path.read_text())
+    edit(plan)
+    path.write_text(yaml.safe_dump(plan, sort_keys=False))
+
+
+def append(folder: Path, module: str) -> None:
+    """Change the content of a source file without changing what it does."""
+    with open(folder / "src" / "multistep" / module, "a") as file:
+        file.write("\n# edited\n")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Tools of this Python first; nothing of the user's own git and DVC settings and caches."""
+    private = folder.parent / "private"
+    names = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME",)}
+    names |= {f"GIT_{who}_EMAIL": "test@localhost" for who in ("AUTHOR", "COMMITTER")}
+    return {
+        **os.environ,
+        **names,
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(folder / "src"),
+        "OMP_NUM_THREADS": "1",
+        "XDG_CACHE_HOME": str(private / "cache"),
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_GLOBAL_CONFIG_DIR": str(private / "dvc"),
+        "DVC_SYSTEM_CONFIG_DIR": str(private / "dvc"),
+        "DVC_SITE_CACHE_DIR": str(private / "site"),
+    }
+
+
+def run(folder: Path, *command: str, status: int | None = 0) -> str:
+    """Output of a command in a copy; `status` is the exit code that it must have (None: any)."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert status is None or done.returncode == status, f"{command}:\n{done.stdout}"
+    return done.stdout
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a copy."""
+    return run(folder, "git", *arguments)
+
+
+def snakemake(folder: Path, *arguments: str, status: int | None = 0) -> str:
+    """Run Snakemake in a copy."""
+    return run(folder, sys.executable, "-m", "snakemake", *arguments, status=status)
+
+
+def dvc(folder: Path, *arguments: str, status: int | None = 0) -> str:
+    """Run DVC in a copy."""
+    return run(folder, sys.executable, "-m", "dvc", *arguments, status=status)
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Jobs by rule, from the table that Snakemake prints first; the target `all` is left out."""
+    if "Nothing to be done" in output:
+        return {}
+    assert "Job stats:" in output, output
+    table = output.partition("Job stats:")[2].partition("\ntotal ")[0]
+    counts = {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+    counts.pop("all", None)
+    return counts
+
+
+def pending(folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs that Snakemake would run."""
+    return jobs(snakemake(folder, "-n", *arguments))

@@ -1,0 +1,27 @@
+rule measure_methods:
+    input:
+        images="data/processed/{dataset}/images.npy",
+        description="data/processed/{dataset}/dataset.json",
+        code=measurement_code,
+    output:
+        "results/measure/{experiment}/{dataset}.json",
+    log:
+        "logs/measure/{experiment}/{dataset}.log",
+    # On CPU a measurement takes every core, so that no other job disturbs its clock.
+    threads: 1 if CUDA else ALL_CORES
+    resources:
+        gpu=int(CUDA),
+    params:
+        definition=lambda wildcards: canonical_json(measurement(wildcards)),
+        data=subpath(input.images, parent=True),
+        device=lambda wildcards, output: PARAMS.device,
+        threads=lambda wildcards, output: PARAMS.threads,
+    shell:
+        "multistep measure --definition {params.definition:q} --data {params.data:q} --out {output:q} "
+        "--device {params.device} --threads {params.threads} 2>&1 "
+        '| (trap "" INT TERM; tee {log:q})'
+
+
+rule measure:
+    input:
+        list(MEASUREMENTS),

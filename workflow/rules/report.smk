@@ -1,0 +1,86 @@
+rule table:
+    input:
+        results=lambda wildcards: TABLES[wildcards.table],
+        code=code("multistep.reports.tables", alone=("multistep.reports.cli",)),
+    output:
+        csv="reports/tables/{table}.csv",
+        md="reports/tables/{table}.md",
+        tex="reports/tables/{table}.tex",
+        html=report(
+            "reports/tables/{table}.html",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+    log:
+        "logs/tables/{table}.log",
+    localrule: True
+    params:
+        spec=lambda wildcards: as_json(PARAMS.tables[wildcards.table]),
+        context=CONTEXT,
+        out=subpath(output.csv, strip_suffix=".csv"),
+    shell:
+        "multistep report table --name {wildcards.table} --spec {params.spec:q} "
+        "--context {params.context:q} --out {params.out:q} {input.results:q} > {log:q} 2>&1"
+
+
+rule figure:
+    input:
+        results=lambda wildcards: FIGURES[wildcards.figure],
+        code=code("multistep.reports.figures", alone=("multistep.reports.cli",)),
+    output:
+        csv="reports/figures/{figure}.csv",
+        png="reports/figures/{figure}.png",
+        svg=report(
+            "reports/figures/{figure}.svg",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        "logs/figures/{figure}.log",
+    localrule: True
+    params:
+        spec=lambda wildcards: as_json(PARAMS.figures[wildcards.figure]),
+        context=CONTEXT,
+        out=subpath(output.csv, strip_suffix=".csv"),
+    shell:
+        "multistep report figure --name {wildcards.figure} --spec {params.spec:q} "
+        "--context {params.context:q} --out {params.out:q} {input.results:q} > {log:q} 2>&1"
+
+
+# Every table and figure is a target by its name: `snakemake table4`.
+for page in TABLES:
+
+    rule:
+        name:
+            page
+        input:
+            expand(
+                "reports/tables/{table}.{ext}",
+                table=page,
+                ext=["csv", "md", "tex", "html"],
+            ),
+
+
+for page in FIGURES:
+
+    rule:
+        name:
+            page
+        input:
+            expand(
+                "reports/figures/{figure}.{ext}",
+                figure=page,
+                ext=["csv", "png", "svg"],
+            ),
+
+
+rule report:
+    input:
+        expand(
+            "reports/tables/{table}.{ext}",
+            table=TABLES,
+            ext=["csv", "md", "tex", "html"],
+        ),
+        expand("reports/figures/{figure}.{ext}", figure=FIGURES, ext=["csv", "png", "svg"]),

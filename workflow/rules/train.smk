@@ -1,0 +1,30 @@
+rule train_cell:
+    input:
+        images="data/processed/{dataset}/images.npy",
+        description="data/processed/{dataset}/dataset.json",
+        code=cell_code,
+    output:
+        "results/{experiment}/{dataset}/{method}/{seed}.json",
+    log:
+        "logs/train/{experiment}/{dataset}/{method}/{seed}.log",
+    benchmark:
+        "benchmarks/train/{experiment}/{dataset}/{method}/{seed}.tsv"
+    threads: 1 if CUDA else PARAMS.threads
+    resources:
+        gpu=int(CUDA),
+    params:
+        cell=lambda wildcards: cell(wildcards).json,
+        data=subpath(input.images, parent=True),
+        # Not declared as an output: Snakemake deletes those of a failed job.
+        checkpoint=subpath(output[0], strip_suffix=".json"),
+        # Where a cell runs is no part of what it is; asking for `output` keeps it unrecorded.
+        device=lambda wildcards, output: PARAMS.device,
+    shell:
+        "multistep train --cell {params.cell:q} --data {params.data:q} --out {output:q} "
+        "--checkpoint scratch/{params.checkpoint:q}.pt --device {params.device} "
+        '--threads {threads} 2>&1 | (trap "" INT TERM; tee {log:q})'
+
+
+rule train:
+    input:
+        list(CELLS),
