@@ -55,7 +55,6 @@ SMALL: dict[str, Any] = {
         "validate_every": 8,
         "validation_episodes": 6,
         "test_episodes": 10,
-        "checkpoint_seconds": 0,
     },
     "methods": {"multistep8": {"settings": {"window": 1}}},
 }

@@ -21,7 +21,7 @@ def arguments(cell: str, folder: Path) -> list[str]:
     data = str(folder / "data")
     out, scratch = str(folder / "result.json"), str(folder / "scratch" / "cell.pt")
     options = ["--cell", cell, "--data", data, "--out", out, "--checkpoint", scratch]
-    return ["train", *options, "--device", "cpu"]
+    return ["train", *options, "--device", "cpu", "--checkpoint-seconds", "0"]
 
 
 def command(cell: str, folder: Path) -> list[str]:

@@ -92,6 +92,7 @@ class Params(Model):
     directory: str
     device: Literal["cuda", "cpu"]
     threads: int = Field(ge=1)
+    checkpoint_seconds: float = Field(ge=0)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     sources: dict[str, str]
     stand_ins: dict[str, str]

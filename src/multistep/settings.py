@@ -86,7 +86,6 @@ class FewShot(Model):
     validate_every: int = Field(ge=1)
     validation_episodes: int = Field(ge=2)
     log_every: int = Field(ge=1)
-    checkpoint_seconds: float = Field(ge=0)
 
 
 class Measure(Model):

@@ -152,7 +152,13 @@ class Cell:
 
 
 def run_cell(
-    cell: dict[str, Any], data: Path, out: Path, checkpoint_path: Path, where: str, threads: int
+    cell: dict[str, Any],
+    data: Path,
+    out: Path,
+    checkpoint_path: Path,
+    where: str,
+    threads: int,
+    checkpoint_seconds: float = 60,
 ) -> None:
     """Train (or resume), test, write the result, forget the checkpoint."""
     place = device.prepare(where, threads)
@@ -164,7 +170,7 @@ def run_cell(
         if state is not None:
             run.restore(state)
             say(f"resumed at iteration {run.iteration} of {run.settings.iterations}")
-        save = checkpoint.Saver(checkpoint_path, key, run.settings.checkpoint_seconds)
+        save = checkpoint.Saver(checkpoint_path, key, checkpoint_seconds)
         with save.on_signals(signal.SIGTERM, signal.SIGINT):
             run.train(save)
         save.now(run.state)
@@ -198,6 +204,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--checkpoint", type=Path, help="(scratch/results/.../<seed>.pt)")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument(
+        "--checkpoint-seconds", type=float, default=60, help="between checkpoints (default 60)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -213,7 +222,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--cell is not the JSON of a cell ({error!r})") from None
     out = args.out or Path(f"results/{stem}.json")
     scratch = args.checkpoint or Path(f"scratch/results/{stem}.pt")
-    run_cell(cell, data, out, scratch, args.device, args.threads)
+    run_cell(cell, data, out, scratch, args.device, args.threads, args.checkpoint_seconds)
 
 
 def _short(value: Any) -> str:

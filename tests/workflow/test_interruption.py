@@ -15,7 +15,8 @@ ITERATIONS = 150
 
 def test_kill_unlock_resume(project):
     def longer(plan):
-        plan["few_shot"].update(iterations=ITERATIONS, log_every=50, checkpoint_seconds=0.1)
+        plan["checkpoint_seconds"] = 0.1
+        plan["few_shot"].update(iterations=ITERATIONS, log_every=50)
 
     workspace.change(project, longer)
     workspace.snakemake(project, TARGET)

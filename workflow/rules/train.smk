@@ -19,10 +19,12 @@ rule train_cell:
         checkpoint=subpath(output[0], strip_suffix=".json"),
         # Where a cell runs is no part of what it is; asking for `output` keeps it unrecorded.
         device=lambda wildcards, output: PARAMS.device,
+        checkpoint_seconds=lambda wildcards, output: PARAMS.checkpoint_seconds,
     shell:
         "multistep train --cell {params.cell:q} --data {params.data:q} --out {output:q} "
         "--checkpoint scratch/{params.checkpoint:q}.pt --device {params.device} "
-        '--threads {threads} 2>&1 | (trap "" INT TERM; tee {log:q})'
+        "--threads {threads} --checkpoint-seconds {params.checkpoint_seconds} 2>&1 "
+        '| (trap "" INT TERM; tee {log:q})'
 
 
 rule train:
