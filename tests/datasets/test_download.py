@@ -1,5 +1,6 @@
 """Downloads from a server that truncates, stalls, refuses and lies; copies from a user's folder."""
 
+import hashlib
 import os
 import resource
 import signal
@@ -259,3 +260,20 @@ def test_a_source_folder_without_the_archive_is_named(tmp_path):
     described = Archive(urls=["http://127.0.0.1:9/file"], sha256="0" * 64)
     with pytest.raises(UserError, match=r"nowhere/shapes\.zip: no such file, though `sources:"):
         fetch(described, tmp_path / "shapes.zip", dataset="shapes", source=tmp_path / "nowhere")
+
+
+def test_a_sha1_is_enough_where_nothing_else_was_published(server, tmp_path):
+    right = hashlib.sha1(server.body, usedforsecurity=False).hexdigest()
+    entry = Archive(urls=[server.url("ok")], sha1=right)
+    assert_arrived(server, fetch(entry, tmp_path / "a.zip", dataset="shapes", patience=QUICK))
+    wrong = Archive(urls=[server.url("ok")], sha1="0" * 40)
+    with pytest.raises(UserError, match="delivers other bytes"):
+        fetch(wrong, tmp_path / "b.zip", dataset="shapes", patience=QUICK)
+
+
+def test_an_archive_without_any_digest_is_taken_and_its_digest_is_said(server, tmp_path, capsys):
+    entry = Archive(urls=[server.url("ok")], unverified=True)
+    destination = tmp_path / "shapes.zip"
+    fetch(entry, destination, dataset="shapes", patience=QUICK)
+    assert_arrived(server, destination)
+    assert f"has sha256 {server.sha256}. Pin it in params.yaml" in capsys.readouterr().err

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 from pathlib import Path
 from typing import Any, TypeVar
-
-from pydantic import ValidationError
 
 from multistep import params
 from multistep.datasets.download import fetch
 from multistep.files import UserError
 from multistep.schema import loaders
-from multistep.settings import Archive, Dataset, Model
+from multistep.settings import Archive, Dataset, Model, parse
 
 SpecT = TypeVar("SpecT", bound=Model)
 
@@ -27,6 +26,7 @@ def add_parser(subparsers: Any) -> None:
     download.add_argument("--archive", required=True, help="its name under `archives:`")
     download.add_argument("--out", type=Path, help="default: data/raw/DATASET/ARCHIVE")
     download.add_argument("--source", type=Path, help="a folder of yours that holds the archive")
+    download.add_argument("--loader", help="the loader whose stand-in `drawn:` describes")
     download.set_defaults(run=run_download)
 
     prepare = steps.add_parser("prepare", help="decode a dataset's archives into one array")
@@ -45,25 +45,35 @@ def add_parser(subparsers: Any) -> None:
 
 def run_download(args: argparse.Namespace) -> None:
     """Fetch `--archive`; an entry with `drawn:` is drawn instead."""
-    source = args.source
+    source, loader = args.source, args.loader
     if args.spec is not None:
         entry = _spec(Archive, args.spec)
     else:
         merged = params.load(*args.params)
-        archives = _known(merged.datasets, args.dataset, "dataset").archives
-        entry = _known(archives, args.archive, f"archive of {args.dataset}")
+        owners = {**merged.source_networks, **merged.datasets}
+        owner = _known(owners, args.dataset, "dataset or source network")
+        entry = _known(owner.archives, args.archive, f"archive of {args.dataset}")
         source = source or merged.sources.get(args.dataset)
+        loader = loader or getattr(owner, "loader", None)
     out = args.out or Path("data/raw") / args.dataset / args.archive
     if out.name != args.archive:
         raise UserError(f"--out {out}: must end in {args.archive}")
     if entry.drawn is not None:
-        from multistep.datasets.drawn import draw  # takes matplotlib, which downloads don't need
-
-        draw(out, **entry.drawn.model_dump())
-    elif entry.sha256 is None or not entry.urls:
+        if loader is None:
+            raise UserError("--loader: needed to draw a stand-in")
+        _draw(out, loader, entry.drawn)
+    elif not entry.verifiable:
         raise UserError(f"{args.archive}: needs `urls` and `sha256`, or `drawn` for a stand-in")
     else:
         fetch(entry, out, dataset=args.dataset, source=Path(source) if source else None)
+
+
+def _draw(out: Path, loader: str, drawn: dict[str, Any]) -> None:
+    try:
+        stand_in = importlib.import_module(f"multistep.datasets.standins.{loader}")
+    except ModuleNotFoundError:
+        raise UserError(f"datasets: the loader {loader!r} has no stand-in to draw") from None
+    stand_in.draw(out, parse(stand_in.Settings, drawn, "--spec: drawn."))
 
 
 def run_prepare(args: argparse.Namespace) -> None:
@@ -75,7 +85,9 @@ def run_prepare(args: argparse.Namespace) -> None:
     loader = _known({name: name for name in loaders()}, dataset.loader, "loader")
     raw = args.raw or Path("data/raw") / args.dataset
     out = args.out or Path("data/processed") / args.dataset
-    importlib.import_module(f"multistep.datasets.{loader}").prepare(args.dataset, dataset, raw, out)
+    module = importlib.import_module(f"multistep.datasets.{loader}")
+    parse(module.Settings, dataset.prepare, "--spec: prepare.")
+    module.prepare(args.dataset, dataset, raw, out)
 
 
 def _known(entries: dict[str, Any], name: str, what: str) -> Any:
@@ -85,9 +97,9 @@ def _known(entries: dict[str, Any], name: str, what: str) -> Any:
 
 
 def _spec(model: type[SpecT], text: str) -> SpecT:
+    """An option's JSON, checked."""
     try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise UserError(f"--spec: {where}: {first['msg']}") from None
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--spec: not valid JSON ({error})") from None
+    return parse(model, value, "--spec: ")

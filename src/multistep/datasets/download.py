@@ -18,7 +18,7 @@ import pooch
 
 from multistep.datasets.archives import mismatch
 from multistep.datasets.resume import MirrorError, Patience, Resume
-from multistep.files import UserError, atomic_write, sync_directory
+from multistep.files import UserError, atomic_write, sha256, sync_directory
 from multistep.progress import say
 from multistep.settings import Archive
 
@@ -108,26 +108,36 @@ def _download(
             say(f"{name}: {url} failed: {error}")
             reasons.append(f"  {url}: {error}")
             continue
+        if archive.unverified:
+            say(
+                f"{name}: no digest of it was ever published; this one has sha256 "
+                f"{sha256(arrived)}. Pin it in params.yaml: datasets.{dataset}.archives.{name}"
+            )
         os.replace(arrived, destination)
         sync_directory(destination.parent)
         return
+    problem = "no mirror delivered it" if reasons else "no address of it is known"
     raise UserError(
-        "\n".join([f"{destination}: no mirror delivered it", *reasons])
+        "\n".join([f"{destination}: {problem}", *reasons])
         + "\nRun again to try once more (what was received is kept), or get the file by other "
         f"means, put it into a folder under the name {name} and name the folder in params.yaml or "
-        f"an overlay: `sources: {{{dataset}: FOLDER}}`. Expected sha256: {archive.sha256}"
+        f"an overlay: `sources: {{{dataset}: FOLDER}}`. Expected sha256: "
+        f"{archive.sha256 or 'none was published'}"
     )
 
 
 def _from_mirror(url: str, archive: Archive, file: Path, patience: Patience) -> Path:
     """The verified file in the work folder, or MirrorError."""
     pooch.get_logger().setLevel("WARNING")  # `say` tells the same in our words
+    expected = f"sha256:{archive.sha256}" if archive.sha256 else None
+    if expected is None and archive.sha1 is not None:
+        expected = f"sha1:{archive.sha1}"
     downloader = Resume(file.with_name("body"), file.name, archive.bytes, patience)
     for _ in range(_WRONG_BODIES):
         try:
             pooch.retrieve(
                 url,
-                known_hash=f"sha256:{archive.sha256}",
+                known_hash=expected,
                 fname=file.name,
                 path=file.parent,
                 downloader=downloader,
@@ -135,7 +145,7 @@ def _from_mirror(url: str, archive: Archive, file: Path, patience: Patience) -> 
             return file
         except ValueError:  # pooch: the digest differs, and the bytes are gone
             say(f"{file.name}: wrong bytes from {url}")
-    raise MirrorError(f"delivers other bytes (sha256 is not {archive.sha256})")
+    raise MirrorError(f"delivers other bytes (its digest is not {expected})")
 
 
 @contextmanager

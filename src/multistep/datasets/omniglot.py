@@ -2,7 +2,7 @@
 
 Members are `<archive>/<Alphabet>/characterNN/MMMM_DD.png`, black ink on white paper, one drawing of
 each character by each of 20 people (Lake et al., Science 350:1332, 2015). Rotations belong to the
-episodes and happen in training. The stand-in of `multistep.datasets.drawn` has the same layout and
+episodes and happen in training. The stand-in of `multistep.datasets.standins.omniglot` has the same layout and
 takes the same way.
 """
 
@@ -11,15 +11,17 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
 from multistep.datasets import class_splits
 from multistep.datasets.archives import contents_digest, members
 from multistep.files import UserError, atomic_write, digest, sha256, write_json
 from multistep.progress import progress
-from multistep.settings import Dataset, Prepare
+from multistep.settings import Dataset, Model
 
 SIDE = 105
 _MEMBER = re.compile(r"[^/]+/(?P<character>[^/]+/character\d+)/(?P<number>\d+_\d+)\.png")
@@ -29,6 +31,15 @@ _RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
     "bicubic": Image.Resampling.BICUBIC,
 }
+
+
+class Settings(Model):
+    """The switches under `prepare:`; data/README.md says what each does."""
+
+    size: int = Field(ge=8)
+    resample: Literal["lanczos", "nearest", "bicubic"]
+    invert: bool
+    split: Literal["finn", "vinyals", "sorted", "proportional"]
 
 
 # Drawings by character and file name, each uint8 [size, size].
@@ -41,13 +52,14 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     images.npy is uint8 `[classes, images per class, size, size]`, ink 255 if inverted; classes are
     sorted by name, drawings by file name. Raises UserError naming the archive or member at fault.
     """
+    settings = Settings.model_validate(dataset.prepare)
     archives = [Path(raw) / archive for archive in dataset.archives]
-    drawings, origin = _read(archives, dataset.prepare, dataset.classes * dataset.images_per_class)
+    drawings, origin = _read(archives, settings, dataset.classes * (dataset.images_per_class or 0))
     _check(drawings, origin, name, dataset)
     contents = _verified_contents(name, dataset, archives)
     classes = sorted(drawings)
     in_order = sorted(classes, key=lambda c: (archives.index(origin[c]), c))
-    parts = class_splits.split(dataset.prepare.split, in_order, name)
+    parts = class_splits.split(settings.split, in_order, name)
     index = {character: i for i, character in enumerate(classes)}
     images = np.array([[drawings[c][number] for number in sorted(drawings[c])] for c in classes])
 
@@ -63,14 +75,14 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
         "stand_in": any(archive.drawn is not None for archive in dataset.archives.values()),
         "classes": classes,
         "splits": {part: sorted(index[c] for c in parts[part]) for part in class_splits.PARTS},
-        "prepare": dataset.prepare.model_dump(),
+        "prepare": settings.model_dump(),
         "contents": contents,
         "digest": sha256(out / "images.npy"),
     }
     write_json(out / "dataset.json", description)
 
 
-def _read(archives: list[Path], settings: Prepare, total: int) -> tuple[Drawings, dict[str, Path]]:
+def _read(archives: list[Path], settings: Settings, total: int) -> tuple[Drawings, dict[str, Path]]:
     """All drawings, and the archive that each character came from."""
     drawings: Drawings = {}
     origin: dict[str, Path] = {}
@@ -92,7 +104,7 @@ def _read(archives: list[Path], settings: Prepare, total: int) -> tuple[Drawings
     return drawings, origin
 
 
-def _image(data: bytes, settings: Prepare, where: str) -> np.ndarray:
+def _image(data: bytes, settings: Settings, where: str) -> np.ndarray:
     """One drawing as uint8 `[size, size]`."""
     try:
         drawing = Image.open(io.BytesIO(data)).convert("L")

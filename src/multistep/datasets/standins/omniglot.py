@@ -16,17 +16,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFilter
+from pydantic import Field
 
-from multistep.datasets.alphabets import ALPHABETS
-from multistep.datasets.strokes import strokes
+from multistep.datasets.standins.alphabets import ALPHABETS
+from multistep.datasets.standins.strokes import strokes
 from multistep.files import UserError, atomic_write
 from multistep.progress import progress
+from multistep.settings import Model
 
 SIDE = 105
+_ORIGIN = b"drawn by multistep: "
 _EM = 90.0  # pixels per em of an average drawer: characters as large as Omniglot's on average
 _MARGIN = 5.0  # pixels of paper that stay white
 # Omniglot numbers the evaluation set's characters after the 964 of the background set.
@@ -45,19 +46,30 @@ class Drawer:
     looseness: float  # how far strokes stray from where they belong, and end early or late
 
 
-def draw(out: Path, *, alphabets: int, characters: int, drawers: int, seed: int) -> None:
+class Settings(Model):
+    """How much is drawn for one archive."""
+
+    alphabets: int = Field(ge=1)
+    characters: int = Field(ge=1)
+    drawers: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
+def draw(out: Path, settings: Settings) -> None:
     """Write the archive `out`: its name without `.zip` is the folder of Omniglot it stands in for.
 
-    The same arguments give the same bytes. Raises UserError if more alphabets or characters are
+    The same settings give the same bytes. Raises UserError if more alphabets or characters are
     asked for than there are, or if another archive than a drawn one is in the way.
     """
+    alphabets, characters = settings.alphabets, settings.characters
+    drawers, seed = settings.drawers, settings.seed
     archive = out.name.removesuffix(".zip")
     if archive not in ALPHABETS:
         raise UserError(
             f"{out}: no stand-in is known by this name; known: "
             + ", ".join(f"{name}.zip" for name in ALPHABETS)
         )
-    origin = _origin(alphabets=alphabets, characters=characters, drawers=drawers, seed=seed)
+    origin = _origin(settings)
     _refuse_foreign(out)
     chosen = _chosen(ALPHABETS[archive], alphabets, characters, f"{archive}.zip", seed)
     font = _font(chosen)
@@ -81,9 +93,9 @@ def draw(out: Path, *, alphabets: int, characters: int, drawers: int, seed: int)
                 advance(drawers)
 
 
-def _origin(**arguments: int) -> bytes:
+def _origin(settings: Settings) -> bytes:
     """The zip's comment, by which a drawn archive is known."""
-    return b"drawn by multistep: " + json.dumps(arguments).encode()
+    return _ORIGIN + json.dumps(settings.model_dump()).encode()
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -92,7 +104,7 @@ def _refuse_foreign(out: Path) -> None:
         return
     try:
         with zipfile.ZipFile(out) as present:
-            drawn = present.comment.startswith(_origin()[:18])
+            drawn = present.comment.startswith(_ORIGIN)
     except zipfile.BadZipFile:
         drawn = False
     if not drawn:
@@ -116,6 +128,9 @@ def _chosen(
 
 def _font(chosen: Mapping[str, str]) -> Path:
     """DejaVu Sans as matplotlib ships it, if it has every character."""
+    import matplotlib  # here, since reading params.yaml imports this module for its Settings
+    from matplotlib.ft2font import FT2Font
+
     font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     known = FT2Font(str(font)).get_charmap()
     for alphabet, letters in chosen.items():

@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from multistep.cli import main
 from multistep.datasets import prepared
-from multistep.datasets.alphabets import ALPHABETS
 from multistep.datasets.class_splits import load_committed
-from multistep.datasets.drawn import draw
-from multistep.datasets.strokes import strokes
+from multistep.datasets.standins.alphabets import ALPHABETS
+from multistep.datasets.standins.omniglot import Settings, draw
+from multistep.datasets.standins.strokes import strokes
 from multistep.files import UserError, sha256
 
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
@@ -42,7 +42,7 @@ def alphabets_in(path):
 
 
 def test_the_layout_is_omniglots(tmp_path):
-    draw(tmp_path / "images_evaluation.zip", **SMALL)
+    draw(tmp_path / "images_evaluation.zip", Settings(**SMALL))
     names = sorted(drawings(tmp_path / "images_evaluation.zip"))
     assert len(names) == 2 * 3 * 4
     alphabet = names[0].split("/")[1]
@@ -54,8 +54,9 @@ def test_the_layout_is_omniglots(tmp_path):
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path):
     here, there = tmp_path / "here" / "images_background.zip", tmp_path / "images_background.zip"
-    draw(here, **SMALL)
-    code = f"from multistep.datasets.drawn import draw; draw(Path({str(there)!r}), **{SMALL})"
+    draw(here, Settings(**SMALL))
+    module = "multistep.datasets.standins.omniglot"
+    code = f"from {module} import *; draw(Path({str(there)!r}), Settings(**{SMALL}))"
     environment = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run(
         [sys.executable, "-c", "from pathlib import Path; " + code],
@@ -64,31 +65,31 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path):
         stderr=subprocess.DEVNULL,
     )
     assert sha256(here) == sha256(there)
-    draw(here, **SMALL | {"seed": 1})
+    draw(here, Settings(**SMALL | {"seed": 1}))
     assert sha256(here) != sha256(there)
 
 
 def test_a_drawing_does_not_depend_on_how_many_drawers_there_are(tmp_path):
     path = tmp_path / "images_background.zip"
-    draw(path, **SMALL)
+    draw(path, Settings(**SMALL))
     few = drawings(path)
-    draw(path, **SMALL | {"drawers": 6})
+    draw(path, Settings(**SMALL | {"drawers": 6}))
     many = drawings(path)
     assert all(np.array_equal(image, many[name]) for name, image in few.items())
 
 
 def test_no_two_drawings_are_equal(tmp_path):
     path = tmp_path / "images_background.zip"
-    draw(path, **SMALL | {"drawers": 20})
+    draw(path, Settings(**SMALL | {"drawers": 20}))
     images = drawings(path)
     assert len({image.tobytes() for image in images.values()}) == len(images)
 
 
 def test_the_demos_archives_are_quick_and_share_no_alphabet(tmp_path):
     began = time.process_time()
-    draw(tmp_path / "images_background.zip", alphabets=8, characters=12, drawers=20, seed=0)
+    draw(tmp_path / "images_background.zip", Settings(alphabets=8, characters=12, drawers=20, seed=0))
     assert time.process_time() - began < 20
-    draw(tmp_path / "images_evaluation.zip", alphabets=4, characters=12, drawers=20, seed=1)
+    draw(tmp_path / "images_evaluation.zip", Settings(alphabets=4, characters=12, drawers=20, seed=1))
     background = alphabets_in(tmp_path / "images_background.zip")
     evaluation = alphabets_in(tmp_path / "images_evaluation.zip")
     assert (len(background), len(evaluation)) == (8, 4)
@@ -167,7 +168,7 @@ def test_drawings_have_the_ink_size_and_place_of_omniglots(tmp_path):
     # Over 1,500 drawings of the real background set: ink 7.8% of the paper, 55 × 61 pixels in
     # size (one standard deviation 16), the middle of the ink at (50.6, 49.8).
     path = tmp_path / "images_background.zip"
-    draw(path, alphabets=8, characters=12, drawers=5, seed=0)
+    draw(path, Settings(alphabets=8, characters=12, drawers=5, seed=0))
     images = drawings(path).values()
     assert np.mean([image.mean() for image in images]) == pytest.approx(0.078, abs=0.012)
     ink = [np.nonzero(image) for image in images]
@@ -181,9 +182,9 @@ def test_drawings_have_the_ink_size_and_place_of_omniglots(tmp_path):
 
 def test_more_than_there_is_cannot_be_drawn(tmp_path):
     with pytest.raises(UserError, match=r"99 alphabets of 12 characters can't be drawn, only 9"):
-        draw(tmp_path / "images_background.zip", **SMALL | {"alphabets": 99, "characters": 12})
+        draw(tmp_path / "images_background.zip", Settings(**SMALL | {"alphabets": 99, "characters": 12}))
     with pytest.raises(UserError, match="no stand-in is known by this name"):
-        draw(tmp_path / "photos.zip", **SMALL)
+        draw(tmp_path / "photos.zip", Settings(**SMALL))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -193,7 +194,7 @@ def test_a_real_archive_is_never_drawn_over(tmp_path):
         file.writestr("images_background/A/character01/0001_01.png", b"real")
     before = path.read_bytes()
     with pytest.raises(UserError, match="not a drawn archive; move it away"):
-        draw(path, **SMALL)
+        draw(path, Settings(**SMALL))
     assert path.read_bytes() == before
 
 
@@ -202,6 +203,7 @@ def test_the_command_line_draws_and_prepares_a_labelled_stand_in(tmp_path):
     archives = {f"{name}.zip": {"drawn": drawn} for name in ALPHABETS}
     for name, entry in archives.items():
         command = ["data", "download", "--dataset", "letters", "--archive", name]
+        command += ["--loader", "omniglot"]
         out = str(tmp_path / "raw" / name)
         assert main([*command, "--spec", json.dumps(entry), "--out", out]) == 0
     spec = {
