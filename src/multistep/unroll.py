@@ -3,7 +3,7 @@
 Two functions compute the same thing:
 
 * `unroll` is the definition. It is differentiated by autograd, works for any loss and any
-  dynamics, and keeps the graph of every evaluated gradient.
+  dynamics, and keeps the graph of every evaluated gradient or rebuilds it window by window.
 * `unroll_vjp` is the adjoint recursion (eq. 4-7 and 12 transposed) for SGD, for an objective that
   brings its own gradient and Hessian-vector product. It needs one Hessian-vector product per
   window and can keep only the window starts, so that memory does not grow with the steps.
@@ -11,7 +11,7 @@ Two functions compute the same thing:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,10 +19,13 @@ import torch
 from torch import Tensor
 
 from multistep.dynamics import SGD, Dynamics, State, Tensors, Window
+from multistep.recompute import chain
+
+Loss = Callable[[Tensors], Tensor]
 
 
 def unroll(
-    loss: Callable[[Tensors], Tensor],
+    loss: Loss,
     params: Tensors,
     dynamics: Dynamics,
     *,
@@ -30,6 +33,9 @@ def unroll(
     window: int = 1,
     state: State | None = None,
     first_order: bool = False,
+    recompute: bool = False,
+    closure: Sequence[Tensor] = (),
+    watch: Callable[[Tensors], None] | None = None,
 ) -> tuple[Tensors, State]:
     """Take `steps` inner steps on `loss` and return the final parameters and state.
 
@@ -39,18 +45,84 @@ def unroll(
     a constant (eq. 16); the linear part of the dynamics stays differentiable.
 
     `loss(params) -> scalar` is evaluated `steps / window` times. Parameters that it does not use
-    have gradient zero and still move by momentum and weight decay.
+    are missing in the gradients that the dynamics gets; they still move by momentum and decay.
+
+    `recompute=True` keeps only the parameters and the state at the window starts and evaluates
+    each window once more on the way back: the same numbers to rounding, in memory that does not
+    grow with the windows' graphs. What `loss` closes over and is to be differentiated (once) must
+    then be named in `closure`.
+
+    `watch(grads)` sees every evaluated gradient, detached; with `recompute` not again on the way
+    back.
     """
     windows = count_windows(steps, window)
     state = dynamics.init(params) if state is None else state
-    for _ in range(windows):
-        if first_order:
-            constants = {name: p.detach() for name, p in params.items()}
-            grads = {n: g.detach() for n, g in torch.func.grad(loss)(constants).items()}
-        else:
-            grads = torch.func.grad(loss)(params)
-        params, state = dynamics.window(params, state, grads, window)
-    return params, state
+    rebuild = recompute and not first_order and torch.is_grad_enabled()
+    if rebuild and _inside_transform():
+        raise ValueError("recompute=True can't run inside torch.func transforms; leave it out")
+
+    def advance(start: tuple[Tensors, State]) -> tuple[Tensors, State]:
+        grads = _gradient(loss, start[0], constant=first_order)
+        if watch is not None and not (rebuild and torch.is_grad_enabled()):
+            watch({name: g.detach() for name, g in grads.items()})
+        return dynamics.window(*start, grads, window)
+
+    here = (params, state)
+    if rebuild:
+        here = chain(advance, here, windows, closure)
+    else:
+        for _ in range(windows):
+            here = advance(here)
+    return here
+
+
+def _inside_transform() -> bool:
+    """Whether vmap, grad or another transform of torch.func is at work."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def _gradient(loss: Loss, params: Tensors, *, constant: bool) -> Tensors:
+    """∂loss/∂params of those that it uses; differentiable unless `constant` or under no_grad."""
+    if _inside_transform():
+        given = {name: p.detach() for name, p in params.items()} if constant else params
+        grads = torch.func.grad(loss)(given)
+        return {name: g.detach() for name, g in grads.items()} if constant else grads
+    differentiable = torch.is_grad_enabled() and not constant
+    with torch.enable_grad():
+        # Constants become leaves of their own, so that nobody's .grad or graph is touched.
+        inputs = {
+            name: p if differentiable and p.requires_grad else p.detach().requires_grad_()
+            for name, p in params.items()
+        }
+        value = loss(inputs)
+        if not value.requires_grad:
+            return {}
+        keep = differentiable and _reaches_beyond(value, inputs, params)
+        grads = torch.autograd.grad(
+            value, list(inputs.values()), create_graph=keep, allow_unused=True
+        )
+    return {name: g for name, g in zip(inputs, grads, strict=True) if g is not None}
+
+
+def _reaches_beyond(value: Tensor, inputs: Tensors, params: Tensors) -> bool:
+    """Whether the loss depends on anything differentiable but the leaves that we made ourselves.
+
+    If not, its gradient is a constant to everybody else and should look like one.
+    """
+    if any(p.requires_grad for p in params.values()):
+        return True
+    own = {id(p) for p in inputs.values()}
+    seen, todo = set(), [value.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in own:
+            return True
+        todo += [following for following, _ in node.next_functions]
+    return False
 
 
 def count_windows(steps: int, window: int) -> int:

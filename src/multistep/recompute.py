@@ -1,0 +1,111 @@
+"""A chain of equal maps that keeps only where each began, and evaluates it again on the way back.
+
+The memory of the way back is then one map's graph, whatever the length of the chain (checkpointing
+by Griewank & Walther 2000 with every link a checkpoint; what the released code of L2T-ww does with
+its inner steps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+Rebuild = Callable[[Sequence[Tensor]], Any]
+
+
+def chain(advance: Callable[[Any], Any], start: Any, count: int, closure: Sequence[Tensor]) -> Any:
+    """`advance` applied `count` times to `start`, nested dictionaries and tuples with tensors.
+
+    The result is differentiable, once, with respect to the tensors of `start` and to those of
+    `closure`, which are all that `advance` closes over and that is to be differentiated.
+    """
+    tensors, rebuild = flatten(start)
+    links = _Links(advance, count, rebuild, len(tensors))
+    ends = _Chain.apply(links, *tensors, *closure)
+    assert links.result is not None
+    return links.result(ends)
+
+
+@dataclass
+class _Links:
+    advance: Callable[[Any], Any]
+    count: int
+    rebuild: Rebuild
+    tensors: int  # of the start; those of the closure follow
+    result: Rebuild | None = None
+
+
+class _Chain(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, links: _Links, *inputs: Tensor) -> Any:
+        tensors: Sequence[Tensor] = inputs[: links.tensors]
+        rebuild = links.rebuild
+        ctx.links, ctx.closure, ctx.starts = links, inputs[links.tensors :], []
+        for _ in range(links.count):
+            ctx.starts.append((tensors, rebuild))
+            tensors, rebuild = flatten(links.advance(rebuild(tensors)))
+        links.result = rebuild
+        # What comes out as it went in still has to be an output of this node.
+        return tuple(t.view_as(t) if any(t is i for i in inputs) else t for t in tensors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        links: _Links = ctx.links
+        needed = ctx.needs_input_grad[1:]
+        closed = [c for c, need in zip(ctx.closure, needed[links.tensors :], strict=True) if need]
+        by_closed: list[Tensor | None] = [None] * len(closed)
+        for number, (tensors, rebuild) in reversed(list(enumerate(ctx.starts))):
+            # Before the first link only what somebody asked for is differentiated.
+            wanted = [
+                t.is_floating_point() and (number > 0 or needed[i]) for i, t in enumerate(tensors)
+            ]
+            leaves = [t.detach().requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
+            with torch.enable_grad():
+                ends, _ = flatten(links.advance(rebuild(leaves)))
+            opened = [leaf for leaf in leaves if leaf.requires_grad]
+            grads = _vjp(ends, [*opened, *closed], cotangents)
+            by_opened = iter(grads[: len(opened)])
+            cotangents = tuple(next(by_opened) if w else None for w in wanted)
+            by_closed = [_sum(a, b) for a, b in zip(by_closed, grads[len(opened) :], strict=True)]
+        rest = iter(by_closed)
+        return None, *cotangents, *(next(rest) if n else None for n in needed[links.tensors :])
+
+
+def _vjp(
+    ends: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor | None]
+) -> Sequence[Tensor | None]:
+    pairs = [
+        (end, c)
+        for end, c in zip(ends, cotangents, strict=True)
+        if c is not None and end.requires_grad
+    ]
+    if not pairs or not inputs:
+        return [None] * len(inputs)
+    outputs, weights = zip(*pairs, strict=True)
+    return torch.autograd.grad(outputs, inputs, weights, allow_unused=True)
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a + b
+
+
+def flatten(value: Any) -> tuple[list[Tensor], Rebuild]:
+    """The tensors in nested dictionaries, tuples and lists, and the way back from such a list."""
+    leaves, spec = tree_flatten(value)
+    where = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+    rest = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+
+    def rebuild(tensors: Sequence[Tensor]) -> Any:
+        filled: list[Any] = list(rest)
+        for i, t in zip(where, tensors, strict=True):
+            filled[i] = t
+        return tree_unflatten(filled, spec)
+
+    return [leaves[i] for i in where], rebuild

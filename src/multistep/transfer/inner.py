@@ -1,0 +1,171 @@
+"""The inner loop of meta-transfer (Algorithm 1): T transfer steps, then one accuracy step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from multistep.dynamics import SGD, Adam, Dynamics, State, Tensors
+from multistep.settings import Transfer
+from multistep.unroll import unroll
+
+MATCHING = "match."  # how the names of the matching networks' parameters begin
+
+
+class Losses(Protocol):
+    """The two losses of one mini-batch, as functions of the task-parameters φ.
+
+    `closure`: the tensors through which the transfer loss depends on θ.
+    """
+
+    closure: Sequence[Tensor]
+
+    def transfer(self, phi: Tensors) -> Tensor: ...
+
+    def accuracy(self, phi: Tensors) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class MetaGradient:
+    """d meta-objective/dθ; a parameter that it doesn't reach is missing.
+
+    `loss`: the meta-objective. `drift [2]`: see `Drift`. `masked`: elements whose second moment in
+    Adam was exactly zero after the inner steps, where the root's derivative is taken as zero.
+    """
+
+    grads: Tensors
+    loss: Tensor
+    drift: Tensor | None
+    masked: Tensor | None
+
+
+class Method(Protocol):
+    """A module of `multistep.transfer.methods`. `SOURCE`: whether it transfers at all."""
+
+    SOURCE: bool
+
+    def meta_gradient(
+        self, losses: Losses, theta: Tensors, phi: Tensors, state: State, lr: float, s: Transfer
+    ) -> MetaGradient | None: ...
+
+
+def inner_loop(
+    losses: Losses,
+    phi: Tensors,
+    state: State,
+    lr: float,
+    s: Transfer,
+    *,
+    first_order: bool = False,
+    watch: Callable[[Tensors], None] | None = None,
+) -> tuple[Tensors, State]:
+    """φ and the optimiser's state after T transfer steps and one accuracy step.
+
+    Differentiable with respect to θ through `losses`. `phi` and `state`, the optimiser's after the
+    ordinary update, are constants and stay as they are: nothing has to be rolled back.
+    """
+    factor = s.beta if s.beta_in_inner_steps else 1.0
+    phi = {name: p.detach() for name, p in phi.items()}
+    phi, state = unroll(
+        lambda p: factor * losses.transfer(p),
+        phi,
+        dynamics(s, lr * s.transfer_lr_factor),
+        steps=s.inner_steps,
+        window=s.window,
+        state=state,
+        first_order=first_order,
+        recompute=s.scheme == "replay",
+        closure=losses.closure,
+        watch=watch,
+    )
+    return unroll(
+        losses.accuracy,
+        phi,
+        dynamics(s, lr),
+        steps=1,
+        state=state,
+        first_order=first_order,
+        recompute=s.scheme == "replay",
+    )
+
+
+def dynamics(s: Transfer, lr: float) -> Dynamics:
+    """The task optimiser as a differentiable map."""
+    plain: Dynamics
+    if s.optimizer == "sgd":
+        plain = SGD(lr, s.momentum, s.weight_decay)
+    else:
+        beta1, beta2 = s.adam_betas
+        plain = Adam(lr, (beta1, beta2), s.adam_eps, s.weight_decay)
+    return Skipping(plain) if s.absent_gradients == "skip" else plain
+
+
+@dataclass(frozen=True)
+class Skipping:
+    """Another dynamics, but a parameter without a gradient stays as it is, and so does its state:
+    what `torch.optim` does today. Each parameter has a state of its own, for their counts differ.
+    """
+
+    plain: Dynamics
+
+    def init(self, params: Tensors) -> State:
+        return {name: self.plain.init({name: p}) for name, p in params.items()}
+
+    def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]:
+        return self.window(params, state, grads, 1)
+
+    def window(
+        self, params: Tensors, state: State, grads: Tensors, n: int
+    ) -> tuple[Tensors, State]:
+        params, state = dict(params), dict(state)
+        for name, g in grads.items():
+            moved, state[name] = self.plain.window({name: params[name]}, state[name], {name: g}, n)
+            params[name] = moved[name]
+        return params, state
+
+
+def split_state(state: State) -> State:
+    """The state that `Skipping` wants from one for all parameters together."""
+    names = next(value for value in state.values() if isinstance(value, dict))
+    return {
+        name: {k: {name: v[name]} if isinstance(v, dict) else v for k, v in state.items()}
+        for name in names
+    }
+
+
+@dataclass
+class Drift:
+    """‖g(φ_{t+1}) - g(φ_t)‖ / ‖g(φ_{t+1})‖ of the first two gradients it is shown (figure 1).
+
+    `value [2]`: over all parameters that have a transfer gradient, and over the backbone's.
+    """
+
+    value: Tensor | None = None
+    _before: Tensors = field(default_factory=dict)
+
+    def __call__(self, grads: Tensors) -> None:
+        if self.value is None and self._before:
+            self.value = torch.stack([self._ratio(grads, ""), self._ratio(grads, MATCHING)])
+            self._before = {}
+        elif self.value is None:
+            self._before = grads
+
+    def _ratio(self, grads: Tensors, leave_out: str) -> Tensor:
+        names = [n for n in grads if not (leave_out and n.startswith(leave_out))]
+        change = torch.stack([(grads[n] - self._before[n]).norm() for n in names]).norm()
+        return change / torch.stack([grads[n].norm() for n in names]).norm()
+
+
+def masked(state: Any) -> Tensor | None:
+    """How many elements of Adam's second moments are exactly zero; None for other optimisers."""
+    if not isinstance(state, dict):
+        return None
+    if "variance" in state:
+        counts = [v.numel() - torch.count_nonzero(v) for v in state["variance"].values()]
+        return torch.stack(counts).sum()
+    counts = [c for c in (masked(part) for part in state.values()) if c is not None]
+    return torch.stack(counts).sum() if counts else None

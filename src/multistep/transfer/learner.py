@@ -1,0 +1,275 @@
+"""One mini-batch of meta-transfer: the ordinary update, the inner loop, the meta-update.
+
+The order is that of the paper's Algorithm 1 and of L2T-ww's released code (Jang et al. 2019):
+
+1. Forward at φ, loss L_acc + β L_tfr, one step of the task optimiser: (φ, o) → (φ₁, o₁).
+2. From (φ₁, o₁), carried in as constants: T transfer steps and one accuracy step on the same batch.
+3. The method's meta-gradient; the inner trajectory is dropped and one step of Adam moves θ.
+
+The running statistics of batch norm see the batch twice: in the ordinary forward pass at φ and in
+the first one of the inner loop, at φ₁ (`bn_updates: 1` leaves out the latter).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from multistep.dynamics import State, Tensors
+from multistep.files import UserError, digest
+from multistep.models.backbone import Backbone
+from multistep.settings import Transfer
+from multistep.transfer.inner import Method, split_state
+from multistep.transfer.matching import SATURATION, Matching, PairWeights, Taps
+from multistep.transfer.task import TaskOptimizer
+
+
+class Learner:
+    """All that training changes: φ, batch norm's statistics, the optimisers' states, and θ.
+
+    `source` is a frozen network in eval mode, None for methods without transfer. `target` brings
+    the initial values of the backbone; those of the matching networks and of θ come from `seed`.
+    """
+
+    def __init__(
+        self,
+        source: Backbone | None,
+        target: Backbone,
+        method: Method,
+        s: Transfer,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.method, self.s, self.device = method, s, device
+        self.target = target.to(device)
+        self.backbone = [name for name, _ in target.named_parameters()]
+        phi = {name: p.detach().clone() for name, p in target.named_parameters()}
+        self.buffers = {name: b.detach().clone() for name, b in target.named_buffers()}
+        # Forward passes that must not be noticed update these instead.
+        self.unnoticed = {name: b.clone() for name, b in self.buffers.items()}
+        self.theta: Tensors = {}
+        self.matching: Matching | None = None
+        if method.SOURCE:
+            if source is None:
+                raise ValueError(f"{method} transfers: it needs a source network")
+            self.source = source.to(device).eval().requires_grad_(False)
+            self.matching = Matching(
+                _channels(source, s.source_taps, "source"),
+                _channels(target, s.target_taps, "target"),
+            )
+            generator = torch.Generator().manual_seed(int(digest([seed, "matching"])[:8], 16))
+            added = self.matching.initial_phi(generator)
+            theta = self.matching.initial_theta(s.where_bias, generator)
+            phi |= {name: p.to(device) for name, p in added.items()}
+            self.theta = {name: p.to(device).requires_grad_() for name, p in theta.items()}
+            self.meta = torch.optim.Adam(
+                list(self.theta.values()), lr=s.meta_lr, weight_decay=s.meta_weight_decay
+            )
+        self.task = TaskOptimizer(phi, s)
+        self._unchecked: Tensor | None = None
+
+    def step(self, x: Tensor, y: Tensor, lr: float) -> dict[str, Tensor]:
+        """One mini-batch: `x [batch, 3, h, w]` normalised, labels `y [batch]`, this epoch's rate.
+
+        Returns detached diagnostics; methods without transfer have only `train_loss` and
+        `train_accuracy`. Raises UserError where a loss or the meta-gradient is not finite.
+        """
+        batch = MiniBatch(self, x, y)
+        logits, accuracy, transfer = batch.ordinary_update(lr)
+        report = {
+            "train_loss": accuracy,
+            "train_accuracy": (logits.argmax(1) == y).float().mean(),
+        }
+        if self.matching is not None:
+            assert transfer is not None
+            assert batch.pair_weights is not None
+            report["transfer_loss"] = transfer
+            state = self.task.state
+            if self.s.absent_gradients == "skip":
+                state = split_state(state)
+            batch.noticed = self.s.bn_updates == 2
+            found = self.method.meta_gradient(batch, self.theta, self.task.phi, state, lr, self.s)
+            assert found is not None
+            report |= self._meta_update(found.grads)
+            report |= _pairs(batch.pair_weights)
+            report["meta_loss"] = found.loss
+            nan = accuracy.new_full((2,), torch.nan)
+            drift = nan if found.drift is None else found.drift
+            report["drift"], report["drift_backbone"] = drift.unbind()
+            none = torch.zeros((), dtype=torch.int64, device=self.device)
+            report["masked"] = none if found.masked is None else found.masked
+        self._check(report)
+        return report
+
+    def _meta_update(self, grads: Tensors) -> dict[str, Tensor]:
+        """One step of Adam on θ; returns the norms of the gradient and of the decay beside it."""
+        if self.s.absent_gradients == "zero":
+            grads = {
+                n: grads[n] if n in grads else torch.zeros_like(p) for n, p in self.theta.items()
+            }
+        zero = torch.zeros((), device=self.device)
+        norms = {
+            "meta_gradient_norm": _norm(grads.values()) if grads else zero,
+            "meta_decay_norm": self.s.meta_weight_decay * _norm(self.theta.values()),
+        }
+        for name, p in self.theta.items():
+            p.grad = grads.get(name)
+        self.meta.step()
+        return norms
+
+    def _check(self, report: dict[str, Tensor]) -> None:
+        """Refuse to go on with what is not finite. On CUDA one mini-batch later, so that the
+        processor need not wait for the device.
+        """
+        names = [n for n in CHECKED if n in report]
+        values: Tensor | None = torch.stack([report[n].detach() for n in names])
+        if self.device.type == "cuda":
+            values, self._unchecked = self._unchecked, values
+        if values is None:
+            return
+        bad = [n for n, v in zip(names, values.tolist(), strict=True) if not abs(v) < float("inf")]
+        if bad:
+            what, where = CHECKED[bad[0]]
+            raise UserError(
+                f"{what} is not finite ({where}): training has diverged; lower lr or meta_lr of "
+                "the experiment in params.yaml, or see in the history when the loss began to rise"
+            )
+
+    @torch.no_grad()
+    def logits(self, x: Tensor) -> Tensor:
+        """`[batch, classes]` in eval mode, i.e. with the running statistics."""
+        self.target.eval()
+        params = {name: self.task.phi[name] for name in self.backbone}
+        _, logits = functional_call(self.target, {**params, **self.buffers}, (x,))
+        return logits
+
+    def state(self) -> dict[str, Any]:
+        """Copies of everything that a resumed run needs, as tensors and plain values."""
+        return {
+            "task": self.task.copy(),
+            "buffers": _copies(self.buffers),
+            "theta": _copies(self.theta),
+            "meta": _copies(self.meta.state_dict()) if self.theta else {},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`; what follows is the same to the last bit."""
+        self.task.restore(state["task"])
+        with torch.no_grad():
+            for name, b in self.buffers.items():
+                b.copy_(state["buffers"][name])
+            for name, p in self.theta.items():
+                p.copy_(state["theta"][name])
+        if self.theta:
+            self.meta.load_state_dict(_copies(state["meta"]))
+        self._unchecked = None
+
+
+class MiniBatch:
+    """The losses of one mini-batch, as `multistep.transfer.inner.Losses`.
+
+    `noticed`: whether the next forward pass updates the running statistics; only one does.
+    """
+
+    def __init__(self, learner: Learner, x: Tensor, y: Tensor) -> None:
+        self.learner, self.x, self.y = learner, x, y
+        self.noticed = True
+        self.pair_weights: PairWeights | None = None
+        self.maps: Taps = {}
+        self.closure: list[Tensor] = []
+
+    def forward(self, phi: Tensors) -> tuple[Taps, Tensor]:
+        """The target network in train mode: (taps, logits)."""
+        learner = self.learner
+        buffers = learner.buffers if self.noticed else learner.unnoticed
+        self.noticed = False
+        params = {name: phi[name] for name in learner.backbone}
+        result: tuple[Taps, Tensor] = functional_call(
+            learner.target, {**params, **buffers}, (self.x,)
+        )
+        return result
+
+    def ordinary_update(self, lr: float) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The only update of φ that stays: logits, L_acc and L_tfr before it, all detached."""
+        learner, phi = self.learner, self.learner.task.phi
+        learner.target.train()
+        taps, logits = self.forward(phi)
+        accuracy = total = F.cross_entropy(logits, self.y)
+        transfer = None
+        if learner.matching is not None:
+            weights, self.maps = self._source_features(taps)
+            self.pair_weights = weights
+            constant = {n: w.detach() for n, w in weights.weights.items()}
+            transfer = learner.matching.loss(phi, taps, self.maps, constant)
+            total = accuracy + learner.s.beta * transfer
+            transfer = transfer.detach()
+            if learner.s.source_features == "step":
+                self.maps, self.closure = {}, list(learner.theta.values())
+            else:
+                self.closure = list(weights.weights.values())
+        learner.task.step(total, lr)
+        return logits.detach(), accuracy.detach(), transfer
+
+    def accuracy(self, phi: Tensors) -> Tensor:
+        """L_acc at φ."""
+        _, logits = self.forward(phi)
+        return F.cross_entropy(logits, self.y)
+
+    def transfer(self, phi: Tensors) -> Tensor:
+        """L_tfr at φ, without β."""
+        matching = self.learner.matching
+        assert matching is not None
+        assert self.pair_weights is not None
+        taps, _ = self.forward(phi)
+        weights, maps = self.pair_weights, self.maps
+        if not maps:  # `source_features: step`
+            weights, maps = self._source_features(taps)
+        return matching.loss(phi, taps, maps, weights.weights)
+
+    def _source_features(self, target_taps: Taps) -> tuple[PairWeights, Taps]:
+        learner, matching = self.learner, self.learner.matching
+        assert matching is not None
+        features = matching.features(learner.source, self.x, target_taps)
+        return matching.pair_weights(learner.theta, features.pooled), features.maps
+
+
+# What must be finite: its name for people and the place where it arises.
+CHECKED = {
+    "train_loss": ("the accuracy loss", "in the ordinary update's forward pass"),
+    "transfer_loss": ("the transfer loss", "in the ordinary update's forward pass"),
+    "meta_loss": ("the outer loss", "after the inner steps"),
+    "meta_gradient_norm": ("the meta-gradient", "in the backward pass through the inner steps"),
+}
+
+
+def _channels(network: Backbone, taps: list[int], role: str) -> dict[int, int]:
+    unknown = [tap for tap in taps if tap not in network.tap_channels]
+    if unknown:
+        raise UserError(
+            f"transfer.{role}_taps: {unknown} are no taps of the {role} network; it has "
+            f"{list(network.tap_channels)}"
+        )
+    return {tap: network.tap_channels[tap] for tap in taps}
+
+
+@torch.no_grad()
+def _pairs(weights: PairWeights) -> dict[str, Tensor]:
+    """λ's mean over the batch, and whether no sample of it can change λ, for every pair."""
+    z = weights.where_input
+    return {
+        "lambda_mean": weights.where.detach().mean(0),
+        "lambda_dead": (~((z > 0) & (z < SATURATION)).any(0)).float(),
+    }
+
+
+@torch.no_grad()
+def _norm(tensors: Any) -> Tensor:
+    return torch.stack([t.norm() for t in tensors]).norm()
+
+
+def _copies(value: Any) -> Any:
+    return torch.utils._pytree.tree_map_only(Tensor, lambda t: t.detach().clone(), value)

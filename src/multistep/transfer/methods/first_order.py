@@ -1,0 +1,32 @@
+"""First-order ablation (section 5.1): θ's direct gradient at the end of the inner loop.
+
+    φ_{T+2} from the inner loop of `bilevel`, without a graph
+    meta-gradient  ∂(L_acc + β L_tfr)(φ_{T+2}; θ)/∂θ, φ_{T+2} a constant (eq. 16)
+
+The accuracy loss doesn't contain θ, so the direct gradient needs the transfer loss in the outer
+objective; it can only make transfer easier, not more useful. Cost: K + 1 gradients, one forward.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from multistep.dynamics import State, Tensors
+from multistep.settings import Transfer
+from multistep.transfer.inner import Drift, Losses, MetaGradient, inner_loop, masked
+
+SOURCE = True
+
+
+def meta_gradient(
+    losses: Losses, theta: Tensors, phi: Tensors, state: State, lr: float, s: Transfer
+) -> MetaGradient:
+    """The meta-gradient of one mini-batch."""
+    drift = Drift()
+    with torch.no_grad():
+        end, last = inner_loop(losses, phi, state, lr, s, watch=drift)
+        accuracy = losses.accuracy(end)
+    transfer = s.beta * losses.transfer(end)
+    found = torch.autograd.grad(transfer, list(theta.values()), allow_unused=True)
+    grads = {name: g for name, g in zip(theta, found, strict=True) if g is not None}
+    return MetaGradient(grads, (accuracy + transfer).detach(), drift.value, masked(last))

@@ -1,0 +1,195 @@
+"""Pretraining: it learns, a killed run ends with the same weights, mistakes are one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pictures import equal_size, settings, written
+
+from multistep import checkpoint, cli
+from multistep.files import UserError, read_json
+from multistep.models.build import build
+from multistep.settings import Architecture, SourceNetwork
+from multistep.transfer import pretrain, sources
+
+CPU = torch.device("cpu")
+TINY = Architecture(name="resnet32", width=4, blocks=1)
+
+
+def spec(train: dict[str, Any] | None = None, **more: Any) -> SourceNetwork:
+    values = {"title": "Pictures", "architecture": TINY, "classes": 4, **more}
+    return SourceNetwork(train=None if train is None else settings(**train), **values)
+
+
+def arguments(folder: Path, network: SourceNetwork, *more: str) -> list[str]:
+    options = ["--data", str(folder / "data"), "--out", str(folder / "out"), *more]
+    options += ["--scratch", str(folder / "scratch" / "n.pt")]
+    line = ["pretrain", "--name", "n", "--spec", network.model_dump_json(), "--device", "cpu"]
+    return [*line, *options]
+
+
+def test_it_learns_and_records_it(tmp_path: Path) -> None:
+    written(tmp_path / "data", equal_size(240, test=40))
+    assert cli.main(arguments(tmp_path, spec({}))) == 0
+    about = read_json(tmp_path / "out" / "network.json")
+    assert about["origin"] == "trained"
+    assert about["name"] == "n"
+    history, metrics = about["history"], about["metrics"]
+    assert [e["epoch"] for e in history] == [0, 1, 2, 3]
+    assert [e["lr"] for e in history] == [0.05, 0.05, 0.005, 0.005]
+    assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
+    accuracies = [e["validation_accuracy"] for e in history]
+    assert metrics["validation_accuracy"] == max(accuracies)
+    assert metrics["best_epoch"] == accuracies.index(max(accuracies))
+    assert metrics["test_accuracy"] > 60  # 25 is chance
+    assert metrics["test_images"] == 40
+    assert metrics["train_images"] == 160
+    assert metrics["test_interval95"][0] < metrics["test_accuracy"] <= metrics["test_interval95"][1]
+    assert (
+        about["environment"]["dataset_digest"]
+        == read_json(tmp_path / "data/dataset.json")["digest"]
+    )
+    network, _, _ = sources.open_network(tmp_path / "out")
+    assert network.tap_channels == {0: 4, 1: 8, 2: 16}
+    assert not list((tmp_path / "scratch").iterdir())  # forgotten on success
+
+
+class StoppedError(Exception):
+    pass
+
+
+class StopAt(checkpoint.Saver):
+    """Takes the state after so many batches, as a kill would leave it, and stops there."""
+
+    def __init__(self, path: Path, batches: int) -> None:
+        super().__init__(path, "key", seconds=1e9)
+        self.left = batches
+
+    def maybe(self, state: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.now(state)
+            raise StoppedError
+
+
+@pytest.mark.parametrize("batches", [3, 5, 6, 12])  # 5 batches an epoch: inside one, after one
+def test_from_wherever_it_resumes_the_weights_are_the_same(tmp_path: Path, batches: int) -> None:
+    images, network = equal_size(160, test=40), spec({"epochs": 3})
+
+    def training() -> pretrain.Training:
+        return pretrain.Training("n", network, images, CPU)
+
+    whole = training()
+    whole.train(checkpoint.Saver(tmp_path / "whole.pt", "key", 1e9))
+    with pytest.raises(StoppedError):
+        training().train(StopAt(tmp_path / "a.pt", batches))
+    state = checkpoint.load(tmp_path / "a.pt", "key")
+    assert state is not None
+    resumed = training()
+    resumed.restore(state)
+    resumed.train(checkpoint.Saver(tmp_path / "b.pt", "key", 1e9))
+    assert resumed.history == whole.history
+    for ours, theirs in (
+        (resumed.best_state, whole.best_state),
+        (resumed.network.state_dict(), whole.network.state_dict()),
+    ):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+def test_killed_without_warning_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = equal_size(240, test=40)
+    network = spec({"epochs": 2, "batch_size": 8})
+    for folder in ("whole", "killed"):
+        written(tmp_path / folder / "data", images)
+    assert cli.main(arguments(tmp_path / "whole", network)) == 0
+    line = [*arguments(tmp_path / "killed", network), "--checkpoint-seconds", "0"]
+    command = [sys.executable, "-m", "multistep.cli", *line]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    scratch = tmp_path / "killed" / "scratch" / "n.pt"
+    deadline = time.monotonic() + 60
+    while not scratch.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "out").exists()
+    assert cli.main(arguments(tmp_path / "killed", network)) == 0
+    assert "resumed at batch" in capsys.readouterr().err
+    weights = [(tmp_path / f / "out" / "weights.pt").read_bytes() for f in ("whole", "killed")]
+    assert weights[0] == weights[1]
+
+
+def test_a_checkpoint_is_taken_and_scored(tmp_path: Path) -> None:
+    written(tmp_path / "data", equal_size(40, test=20))
+    state = build(TINY, 4, torch.Generator().manual_seed(3)).state_dict()
+    torch.save(state, tmp_path / "given.pth")
+    given = ["--checkpoint-file", str(tmp_path / "given.pth")]
+    assert cli.main(arguments(tmp_path, spec({}, layout="torchvision"), *given)) == 0
+    network, _, about = sources.open_network(tmp_path / "out")
+    assert about["origin"] == "checkpoint"
+    assert about["metrics"]["test_images"] == 20
+    assert about["history"] == []
+    assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+    # Without settings of a training, small squares are taken as they are.
+    score = about["metrics"]["test_accuracy"]
+    assert cli.main(arguments(tmp_path, spec(layout="torchvision"), *given)) == 0
+    assert read_json(tmp_path / "out" / "network.json")["metrics"]["test_accuracy"] == score
+    # Without a dataset it isn't scored.
+    line = arguments(tmp_path, spec(layout="torchvision"), *given)
+    del line[line.index("--data") : line.index("--data") + 2]
+    assert cli.main(line) == 0
+    assert "test_accuracy" not in read_json(tmp_path / "out" / "network.json")["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("network", "more", "message"),
+    [
+        (spec(), [], "n: nothing to make it from"),
+        (spec({}, classes=5), [], "4 classes, but the source network n has 5"),
+        (spec(), ["--checkpoint-file", "x.pth"], "but no layout"),
+        (spec(layout="l2t_ww"), ["--checkpoint-file", "x.pth"], "x.pth: no such file"),
+        (spec({"size": 32}), [], "pad_crop takes images of 32x32, but its images are 16x16"),
+        (spec({"lr": 1e30}), [], "set a smaller train.lr"),
+    ],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path,
+    network: SourceNetwork,
+    more: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    written(tmp_path / "data", equal_size(60, test=20))
+    assert cli.main(arguments(tmp_path, network, *more)) == 2
+    said = capsys.readouterr().err
+    error = said[said.index("error: ") :]
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_that_is_missing_is_found_before_training() -> None:
+    with pytest.raises(UserError, match="has no validation images"):
+        pretrain.Training("n", spec({}), equal_size(40), CPU)
+
+
+def test_settings_that_are_no_json(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("{", '{"title": "x"}'):
+        assert cli.main(["pretrain", "--name", "n", "--spec", text]) == 2
+        assert "--spec is not the JSON of a source network" in capsys.readouterr().err
+
+
+def test_the_rate_is_a_tenth_after_each_step() -> None:
+    s = settings(lr=0.1, lr_steps=[91, 137, 160])
+    rates = [pretrain.rate(s, epoch) for epoch in (0, 90, 91, 136, 137, 160)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 1e-3, 1e-4])

@@ -1,0 +1,157 @@
+"""One meta-transfer cell from seed to result: bits, resumption, the epoch that is reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transfer_data import prepared_images, small_transfer, source_folder
+
+from multistep import cli, results
+from multistep.transfer import epoch, run
+
+
+def arguments(folder: Path, cell: dict[str, Any]) -> list[str]:
+    line = ["train", "--cell", json.dumps(cell), "--data", str(folder / "data")]
+    line += ["--out", str(folder / "result.json"), "--checkpoint", str(folder / "scratch/cell.pt")]
+    if cell["algorithm"] != "scratch":
+        line += ["--network", str(folder / "network")]
+    return [*line, "--device", "cpu", "--checkpoint-seconds", "0"]
+
+
+def train(folder: Path, cell: dict[str, Any]) -> dict[str, Any]:
+    prepared_images(folder / "data")
+    source_folder(folder / "network")
+    assert cli.main(arguments(folder, cell)) == 0
+    return results.read(folder / "result.json")
+
+
+def stable(record: dict[str, Any]) -> str:
+    return json.dumps([record["cell"], record["metrics"], record["history"]])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_cell_is_the_same_to_the_last_bit_and_its_result_is_complete(
+    tmp_path: Path, optimizer: str
+) -> None:
+    cell = small_transfer(optimizer=optimizer, inner_steps=2, window=1)
+    first, second = train(tmp_path / "a", cell), train(tmp_path / "b", cell)
+    assert stable(first) == stable(second)
+    history = first["history"]
+    assert [entry["epoch"] for entry in history] == [0, 1, 2]
+    assert [entry["iterations"] for entry in history] == [4, 8, 12]
+    assert all(len(entry["lambda_mean"]) == 6 for entry in history)
+    assert all(entry["meta_gradient_norm"] > 0 for entry in history)
+    assert [point[0] for point in history[1]["drift"]] == [6, 8]  # every two mini-batches
+    assert first["environment"]["network_digest"]
+    assert first["timing"]["evaluation_seconds"] > 0
+    assert not list((tmp_path / "a" / "scratch").iterdir())  # forgotten on success
+
+
+def test_scratch_takes_no_source_and_reports_no_transfer(tmp_path: Path) -> None:
+    record = train(tmp_path, small_transfer("scratch"))
+    assert record["environment"]["network_digest"] is None
+    for entry in record["history"]:
+        assert entry["lambda_mean"] is entry["transfer_loss"] is entry["drift"] is None
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 5])
+def test_a_run_goes_on_from_any_mini_batch_to_the_same_metrics(
+    tmp_path: Path, after: int
+) -> None:
+    cell = small_transfer(inner_steps=2, window=2)
+    whole = train(tmp_path / "whole", cell)
+    folder = tmp_path / "killed"
+    prepared_images(folder / "data")
+    source_folder(folder / "network")
+
+    class Save:
+        count = 0
+
+        def maybe(self, state: Any) -> None:
+            self.count += 1
+            if self.count == after:
+                torch.save(state(), folder / "state.pt")
+                raise Killed
+
+    where = torch.device("cpu")
+    begun = run.Run(cell, folder / "data", folder / "network", where)
+    with pytest.raises(Killed):
+        begun.train(Save())  # type: ignore[arg-type]
+    resumed = run.Run(cell, folder / "data", folder / "network", where)
+    resumed.restore(torch.load(folder / "state.pt", weights_only=True))
+
+    class Never:
+        def maybe(self, state: Any) -> None:
+            pass
+
+    resumed.train(Never())  # type: ignore[arg-type]
+    assert resumed.test() == whole["metrics"]
+    assert json.dumps(resumed.history) == json.dumps(whole["history"])
+
+
+def test_the_first_epoch_with_the_best_validation_accuracy_is_reported(tmp_path: Path) -> None:
+    prepared_images(tmp_path / "data")
+    cell = small_transfer("scratch")
+    finished = run.Run(cell, tmp_path / "data", None, torch.device("cpu"))
+    rows = [(40.0, 10.0), (60.0, 20.0), (60.0, 90.0), (50.0, 95.0)]
+    finished.history = [
+        {"epoch": i, "validation_accuracy": v, "test_accuracy": t} for i, (v, t) in enumerate(rows)
+    ]
+    metrics = finished.test()
+    assert (metrics["best_epoch"], metrics["test_accuracy"]) == (1, 20.0)
+    assert metrics["last_test_accuracy"] == 95.0
+
+
+def test_the_rate_is_a_cosine_that_starts_at_its_maximum() -> None:
+    s = run.Transfer.model_validate(small_transfer()["settings"])
+    s = s.model_copy(update={"epochs": 200, "lr": 0.1})
+    known = {0: 0.1, 50: 0.085355, 100: 0.05, 150: 0.014645, 199: 6.168e-6}
+    for number, expected in known.items():
+        assert run.rate(s, number) == pytest.approx(expected, rel=1e-4)
+    assert run.rate(s.model_copy(update={"schedule_offset": 1}), 199) == pytest.approx(0, abs=1e-12)
+
+
+def test_what_went_wrong_names_the_cell_and_the_mini_batch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared_images(tmp_path / "data")
+    source_folder(tmp_path / "network")
+    cell = small_transfer(inner_steps=2, window=1, lr=1e30)
+    assert cli.main(arguments(tmp_path, cell)) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "epoch 0 of 3, mini-batch" in message
+    assert "finite" in message
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_another_source_than_the_taps_ask_for_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared_images(tmp_path / "data")
+    source_folder(tmp_path / "network")
+    assert cli.main(arguments(tmp_path, small_transfer(source_taps=[1, 99]))) == 2
+    assert "transfer.source_taps: [99] are no taps of" in capsys.readouterr().err
+
+
+def test_means_of_an_epoch() -> None:
+    means = epoch.Means(log_every=2)
+    for i in range(3):
+        value = torch.tensor(float(i))
+        means.add({"train_loss": value, "train_accuracy": value / 2, "drift": value,
+                   "drift_backbone": 2 * value, "lambda_mean": torch.tensor([value, 1.0])})  # fmt: skip
+    entry = means.close(iterations=13)
+    assert entry["train_loss"] == 1.0
+    assert entry["train_accuracy"] == 50.0
+    assert entry["transfer_loss"] is None
+    assert entry["lambda_mean"] == [1.0, 1.0]
+    assert entry["drift"] == [[12, 0.5, 1.0], [13, 2.0, 4.0]]
+    assert np.isfinite(entry["train_loss"])

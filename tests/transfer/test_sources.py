@@ -1,0 +1,190 @@
+"""Source networks: the published checkpoint, what is refused, and what comes back from a folder."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from pictures import real_data
+from PIL import Image
+
+from multistep.datasets.image_sets import ImageSet
+from multistep.files import UserError, read_json, sha256, write_json
+from multistep.models.build import build
+from multistep.settings import Architecture, SourceNetwork
+from multistep.transfer import pretrain, sources
+
+RESNET32 = Architecture(name="resnet32", width=16)
+TINY = Architecture(name="resnet32", width=4, blocks=1)
+CHECKPOINT = "l2t_ww/resnet32_tinyimagenet_model_best.pth.tar"
+
+
+def spec(architecture: Architecture = TINY, classes: int = 4, **more: Any) -> SourceNetwork:
+    return SourceNetwork(title="Tiny", architecture=architecture, classes=classes, **more)
+
+
+def tiny_imagenet(path: Path, count: int) -> ImageSet:
+    """Official validation images, evenly chosen; classes sorted by name."""
+    root = "tiny-imagenet-200/"
+    with zipfile.ZipFile(path) as archive:
+        classes = sorted(archive.read(root + "wnids.txt").decode().split())
+        listed = archive.read(root + "val/val_annotations.txt").decode().splitlines()
+        rows = [line.split("\t")[:2] for line in listed[:: len(listed) // count]]
+        pixels = []
+        for name, _ in rows:
+            with Image.open(io.BytesIO(archive.read(f"{root}val/images/{name}"))) as image:
+                small = image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+                pixels.append(np.asarray(small))
+    labels = np.array([classes.index(c) for _, c in rows])
+    none, all_ = np.arange(0), np.arange(len(rows))
+    splits = {"train": none, "validation": none, "test": all_}
+    return ImageSet(
+        "tinyimagenet", "TinyImageNet", np.stack(pixels), labels, None, classes, splits, ""
+    )
+
+
+def test_the_published_checkpoint_classifies_as_its_authors_noted() -> None:
+    path = real_data(CHECKPOINT)
+    state, facts = sources.load_published(path, "l2t_ww", RESNET32, 200)
+    assert facts == {"epoch": 104, "best": 49.27, "test_prec": 49.15, "num_classes": 200}
+    trained = [v for k, v in state.items() if not k.endswith(("_mean", "_var", "_tracked"))]
+    assert sum(v.numel() for v in trained) == 479_272
+    assert state["bn1.num_batches_tracked"] == 104 * 704
+    images = tiny_imagenet(real_data("tinyimagenet/tiny-imagenet-200_x50.zip"), 1000)
+    found = pretrain.tested(spec(RESNET32, 200), state, images, torch.device("cpu"))
+    assert found["test_images"] == 1000
+    # 49.15 % of 10,000 images: of 1,000 of them 3 standard deviations are 4.7 points.
+    assert abs(found["test_accuracy"] - 49.15) < 4.7
+    low, high = found["test_interval95"]
+    assert low < found["test_accuracy"] < high
+
+
+def test_another_network_or_number_of_classes_is_one_line() -> None:
+    path = real_data(CHECKPOINT)
+    with pytest.raises(UserError, match=r"with 100 classes: fc.weight is \[200, 64\], not \[100"):
+        sources.load_published(path, "l2t_ww", RESNET32, 100)
+    other = Architecture(name="resnet34", width=64)
+    with pytest.raises(UserError, match="not a resnet34 of width 64 with 200 classes: it lacks"):
+        sources.load_published(path, "l2t_ww", other, 200)
+    with pytest.raises(UserError, match=r"its first names: conv1.weight, .*or layout"):
+        sources.load_published(path, "torchvision", RESNET32, 200)
+
+
+def test_the_names_of_l2t_ww_cover_a_network_of_any_depth(tmp_path: Path) -> None:
+    """As its code names them: blocks 1, 3, 5 open the stages, blocks2, 4, 6 hold the rest."""
+    architecture = Architecture(name="resnet32", width=4, blocks=3)
+    network = build(architecture, 4, torch.Generator().manual_seed(1))
+    theirs = {}
+    for key, value in network.state_dict().items():
+        if key.startswith("stages."):
+            stage, block, rest = (int(p) if p.isdecimal() else p for p in key.split(".", 3)[1:])
+            name = f"block{2 * stage + 1}" if block == 0 else f"blocks{2 * stage + 2}.{block - 1}"
+            key = f"{name}.{rest}"
+        theirs[f"module.{key}"] = value
+    torch.save({"state_dict": theirs, "epoch": 3}, tmp_path / "a.pth.tar")
+    state, facts = sources.load_published(tmp_path / "a.pth.tar", "l2t_ww", architecture, 4)
+    assert facts == {"epoch": 3}
+    own = network.state_dict()
+    assert list(state) == list(own)
+    assert all(torch.equal(state[k], own[k]) for k in own)
+
+
+def test_torchvision_s_own_network_gives_the_same_logits(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18(num_classes=7).eval()
+    state = {k: v for k, v in theirs.state_dict().items() if "tracked" not in k}  # as old files
+    torch.save(state, tmp_path / "resnet18.pth")
+    architecture = Architecture(name="resnet18", width=64)
+    loaded, facts = sources.load_published(
+        tmp_path / "resnet18.pth", "torchvision", architecture, 7
+    )
+    assert facts == {}
+    network = build(architecture, 7, None).eval()
+    network.load_state_dict(loaded)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x)[1], theirs(x))
+
+
+class Harm:
+    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
+        return Path.mkdir, ("harm",)  # type: ignore[return-value]
+
+
+def test_what_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "file.pth"
+    cases: list[tuple[Any, str]] = [
+        (b"<html>not found</html>", "can't be read as weights"),
+        (b"", "can't be read as weights"),
+        ({"a": torch.ones(1), "b": "text"}, "holds no state dict"),
+        ([torch.ones(1)], "holds no state dict"),
+        ({"state_dict": Harm()}, "can't be read as weights"),
+    ]
+    for content, message in cases:
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            torch.save(content, path)
+        with pytest.raises(UserError, match=message) as caught:
+            sources.load_published(path, "torchvision", TINY, 4)
+        assert "\n" not in str(caught.value)
+        assert str(path) in str(caught.value)
+    with pytest.raises(UserError, match="no such file"):
+        sources.load_published(tmp_path / "absent.pth", "torchvision", TINY, 4)
+
+
+def saved(folder: Path, seed: int = 0) -> dict[str, torch.Tensor]:
+    state = build(TINY, 4, torch.Generator().manual_seed(seed)).state_dict()
+    sources.save(folder, "tiny", spec(), state, "trained", {"test_images": 3}, [], {"torch": "1"})
+    return state
+
+
+def test_a_folder_opens_frozen_and_with_what_was_saved(tmp_path: Path) -> None:
+    state = saved(tmp_path / "a")
+    network, digest, about = sources.open_network(tmp_path / "a")
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+    assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+    assert digest == sha256(tmp_path / "a" / "weights.pt") == about["digest"]
+    assert about["title"] == "Tiny"
+    assert about["metrics"] == {"test_images": 3}
+    saved(tmp_path / "b")
+    assert sources.open_network(tmp_path / "b")[1] == digest  # the same bytes wherever they lie
+    saved(tmp_path / "c", seed=1)
+    assert sources.open_network(tmp_path / "c")[1] != digest
+
+
+def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    path = tmp_path / "weights.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"bytes differ from the digest in network\.json; delete"):
+        sources.open_network(tmp_path)
+    saved(tmp_path)
+    about = read_json(tmp_path / "network.json")
+    for change in ({"schema": 2}, {"architecture": {"name": "vgg16"}}, {"classes": None}):
+        write_json(tmp_path / "network.json", {**about, **change})
+        with pytest.raises(UserError, match="not the description of a source network"):
+            sources.open_network(tmp_path)
+    write_json(tmp_path / "network.json", {**about, "classes": 5})
+    with pytest.raises(UserError, match="with 5 classes"):
+        sources.open_network(tmp_path)
+    path.unlink()
+    with pytest.raises(UserError, match=r"weights\.pt: no such file"):
+        sources.open_network(tmp_path)
+
+
+def test_wilson_intervals() -> None:
+    low, high = sources.wilson(50, 100)  # 0.4038 to 0.5962, the textbook's example
+    assert (round(low, 2), round(high, 2)) == (40.38, 59.62)
+    assert sources.wilson(0, 20)[0] == 0
+    assert sources.wilson(20, 20)[1] == 100
