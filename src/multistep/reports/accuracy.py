@@ -8,24 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from multistep import stats
-from multistep.reports.query import Result, group_results
+from multistep.pages.tables import AccuracyPaper, AccuracyTable
+from multistep.reports.query import Result, TidyRow, group_results
 from multistep.reports.spec import Context
-from multistep.schema import PaperNumbers, Table
 
 
 @dataclass(frozen=True)
-class Row:
-    """One cell of a table; accuracies and spreads in percent, None where there is no number."""
+class Row(TidyRow):
+    """One cell of a table: a method, or a row of the literature, in the column of an experiment.
 
-    row: str  # method, or name of a literature row
-    column: str  # experiment
-    ours: float | None = None  # mean over seeds and test episodes
-    ours_low: float | None = None  # 95% interval of it over test episodes
-    ours_high: float | None = None
-    n: int = 0  # seeds
-    paper: float | None = None  # as printed
-    paper_spread: float | None = None  # as printed
-    gap: float | None = None  # ours - paper
+    Accuracies and spreads in percent. `ours` is the mean over seeds and test episodes, `ours_low`
+    and `ours_high` the 95% interval of it over test episodes.
+    """
+
     seed_sd: float | None = None  # sample standard deviation over seeds
     episodes: int | None = None  # test episodes of each seed
     note: str = ""
@@ -43,28 +38,28 @@ class Row:
     data: str = ""
 
 
-def rows(spec: Table, context: Context, results: Sequence[Result]) -> list[Row]:
+def rows(spec: AccuracyTable, context: Context, results: Sequence[Result]) -> list[Row]:
     """All cells of a table: the literature's, then one per method and experiment.
 
     `results` may be incomplete: a cell without one has n = 0 and no number of ours.
     """
-    groups = group_results(spec.title, spec.dataset, spec.columns, spec.methods, context, results)
+    groups = group_results(spec, context, results)
     literature = [
         _printed(spec, name, column) for name in spec.literature for column in spec.columns
     ]
     ours = [
-        _ours(spec, context, method, column, groups.get((column, method), []))
+        _ours(spec, context, method, column, groups.get((column, spec.dataset, method), []))
         for method in spec.methods
         for column in spec.columns
     ]
     return literature + ours
 
 
-def _printed(spec: Table, name: str, column: str) -> Row:
+def _printed(spec: AccuracyTable, name: str, column: str) -> Row:
     """A cell that the paper quotes from the literature."""
     literature = spec.literature[name]
     accuracy, spread = literature.values.get(column, (None, None))
-    title = f"{literature.title} {_citation_mark(spec.references[literature.source])}".strip()
+    title = f"{literature.title} {citation_mark(spec.references[literature.source])}".strip()
     return Row(
         name,
         column,
@@ -76,7 +71,9 @@ def _printed(spec: Table, name: str, column: str) -> Row:
     )
 
 
-def _ours(spec: Table, context: Context, method: str, column: str, results: list[Result]) -> Row:
+def _ours(
+    spec: AccuracyTable, context: Context, method: str, column: str, results: list[Result]
+) -> Row:
     """Our cell: what the seeds say together, and the paper's number beside it."""
     paper = spec.paper
     printed = paper.values.get(method, {}).get(column) if paper else None
@@ -140,7 +137,9 @@ def _exact(metrics: list[dict[str, Any]]) -> tuple[float, float] | tuple[None, N
     return accuracy, half_width
 
 
-def _not_like_for_like(spec: Table, paper: PaperNumbers, context: Context, row: Row) -> str:
+def _not_like_for_like(
+    spec: AccuracyTable, paper: AccuracyPaper, context: Context, row: Row
+) -> str:
     """Why a gap says nothing about the method, or nothing if the cell is the paper's own."""
     if context.is_stand_in(context.dataset(spec.dataset)):
         return "Not compared: stand-in data."
@@ -153,6 +152,6 @@ def _not_like_for_like(spec: Table, paper: PaperNumbers, context: Context, row: 
     return ""
 
 
-def _citation_mark(reference: str) -> str:
+def citation_mark(reference: str) -> str:
     """The "[11]" that a reference begins with, or nothing."""
     return reference.split("]")[0] + "]" if reference.startswith("[") else ""

@@ -26,9 +26,7 @@ def add_parser(subparsers: Subparsers) -> None:
         sub = kinds.add_parser(kind, help=f"draw one {kind}: {writes}")
         sub.add_argument("--name", required=True, help=f"its name in {kind}s: of params.yaml")
         sub.add_argument("--spec", required=True, help="its entry in params.yaml, as JSON")
-        sub.add_argument(
-            "--context", required=True, help="JSON with scale, datasets, methods and stand_ins"
-        )
+        sub.add_argument("--context", required=True, help="JSON with scale, titles and stand_ins")
         sub.add_argument(
             "--out", required=True, type=Path, help=f"path without suffix; writes {writes}"
         )
@@ -39,11 +37,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw what the arguments ask for; a mistake in them is a UserError."""
-    from multistep import results
+    from multistep.reports import query
     from multistep.reports.spec import Context, figure_spec, parse, table_spec
 
     context = parse(Context, "--context", _json("--context", args.context))
-    records = [results.read(path) for path in args.results]
+    records = [query.read(path) for path in args.results]
     spec = _json("--spec", args.spec)
     if args.kind == "table":
         from multistep.reports.tables import write_table

@@ -12,11 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from multistep.files import UserError
+from multistep.pages.figures import CostFigure
 from multistep.reports import style
-from multistep.reports.query import check_scale, device_name
+from multistep.reports.query import device_name, group_measurements
 from multistep.reports.spec import Context
-from multistep.schema import Figure as FigureSpec
 
 _LABELS = {
     "process seconds": "process time",
@@ -47,26 +46,16 @@ class Point:
 
 
 def points(
-    spec: FigureSpec, context: Context, measurements: Sequence[dict[str, Any]]
+    spec: CostFigure, context: Context, measurements: Sequence[dict[str, Any]]
 ) -> list[Point]:
     """All points of a cost figure in drawing order; methods lack those that were not measured.
 
     A window of n steps needs steps divisible by n, so Multi-step (n) has points only there.
     """
-    dataset = context.dataset(spec.dataset)
-    found: dict[str, dict[str, Any]] = {}
-    for measurement in measurements:
-        cell = measurement["cell"]
-        check_scale(cell, context)
-        if cell["dataset"] == dataset and cell["experiment"] in spec.panels:
-            if cell["experiment"] in found:
-                raise UserError(f"{cell['experiment']}: measured twice; give each file once")
-            found[cell["experiment"]] = measurement
-    if measurements and not found:
-        raise UserError(
-            f"{spec.title}: none of the {len(measurements)} measurements is of dataset "
-            f"{dataset} in experiments {', '.join(spec.panels)}"
-        )
+    found = {
+        experiment: measurement
+        for (experiment, _), measurement in group_measurements(spec, context, measurements).items()
+    }
     return [
         _point(context, found[experiment], row)
         for experiment in spec.panels
@@ -77,9 +66,9 @@ def points(
     ]
 
 
-def draw(spec: FigureSpec, context: Context, points: Sequence[Point]) -> Figure:
+def draw(spec: CostFigure, context: Context, points: Sequence[Point]) -> Figure:
     """One row of two panels (time, memory) per experiment, one line per method."""
-    measured, missing = style.by_panel(spec, points)
+    measured, missing = style.by_panel(spec.panels, points, lambda point: point.experiment)
     header = style.header(spec, context, [point.device for point in points])
     if points:
         first = style.look(context, spec.methods[0]).name
@@ -97,7 +86,8 @@ def draw(spec: FigureSpec, context: Context, points: Sequence[Point]) -> Figure:
         figure.subplots_adjust(wspace=0.75)
         if not measured:
             style.empty(axes[0], "nothing measured")
-        for (heading, here), (time, memory) in zip(measured.items(), axes, strict=False):
+        for (panel, here), (time, memory) in zip(measured.items(), axes, strict=False):
+            heading = spec.panels[panel]
             _panel(time, spec, context, here, "time")
             time.set_title(f"{heading}, {here[0].tasks} tasks: time")
             _panel(memory, spec, context, here, "memory")
@@ -106,7 +96,7 @@ def draw(spec: FigureSpec, context: Context, points: Sequence[Point]) -> Figure:
 
 
 def _panel(
-    axes: Axes, spec: FigureSpec, context: Context, points: list[Point], quantity: str
+    axes: Axes, spec: CostFigure, context: Context, points: list[Point], quantity: str
 ) -> None:
     """One line per method, from zero; at the right its name and its cost relative to the first."""
     values = {p: p.seconds if quantity == "time" else float(p.bytes) for p in points}

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from multistep.pages.figures import CurvesFigure
 from multistep.reports import style
 from multistep.reports.query import Result, device_name, group_results
 from multistep.reports.spec import Context
-from multistep.schema import Figure as FigureSpec
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Point:
     data: str
 
 
-def points(spec: FigureSpec, context: Context, results: Sequence[Result]) -> list[Point]:
+def points(spec: CurvesFigure, context: Context, results: Sequence[Result]) -> list[Point]:
     """All points of the curves in drawing order, at the meta-iterations that all seeds recorded."""
-    groups = group_results(spec.title, spec.dataset, spec.panels, spec.methods, context, results)
+    groups = group_results(spec, context, results)
     validated = all(
         any(entry.get("validation_accuracy") is not None for entry in result["history"])
         for group in groups.values()
@@ -50,18 +50,17 @@ def points(spec: FigureSpec, context: Context, results: Sequence[Result]) -> lis
         point
         for experiment in spec.panels
         for method in spec.methods
-        for point in _curve(context, groups.get((experiment, method), []), split)
+        for point in _curve(context, groups.get((experiment, spec.dataset, method), []), split)
     ]
 
 
-def draw(spec: FigureSpec, context: Context, points: Sequence[Point]) -> Figure:
+def draw(spec: CurvesFigure, context: Context, points: Sequence[Point]) -> Figure:
     """One row of two panels (meta-iterations, time) per experiment, one line per method."""
-    run, missing = style.by_panel(spec, points)
+    run, missing = style.by_panel(spec.panels, points, lambda point: point.experiment)
     header = style.header(spec, context, [point.device for point in points])
-    seeds = sorted({point.seeds for point in points})
-    if seeds:
-        over = " or ".join(str(n) for n in seeds) + (" seed" if seeds == [1] else " seeds")
-        band = "" if seeds == [1] else "; bands: lowest and highest seed"
+    if points:
+        over = style.seeds(point.seeds for point in points)
+        band = "" if over == "1 seed" else "; bands: lowest and highest seed"
         header.append(
             (
                 f"Lines: mean over {over}{band}. "
@@ -76,21 +75,23 @@ def draw(spec: FigureSpec, context: Context, points: Sequence[Point]) -> Figure:
         figure.subplots_adjust(wspace=0.12)
         if not run:
             style.empty(axes[0], "nothing run")
-        for (heading, here), (left, right) in zip(run.items(), axes, strict=False):
+        for (panel, here), (left, right) in zip(run.items(), axes, strict=False):
             right.sharey(left)
             right.tick_params(labelleft=False)
             _panel(left, spec, context, here, "iterations")
             _panel(right, spec, context, here, "time")
-            left.set_title(f"{heading}: against meta-iterations")
+            left.set_title(f"{spec.panels[panel]}: against meta-iterations")
             left.set_ylabel(f"{here[0].split} accuracy (%)")
             right.set_title("against training time")
             right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 
-def _panel(axes: Axes, spec: FigureSpec, context: Context, points: list[Point], over: str) -> None:
+def _panel(
+    axes: Axes, spec: CurvesFigure, context: Context, points: list[Point], over: str
+) -> None:
     """The lines of all methods over meta-iterations or time, with chance level."""
-    unit, factor = _unit(max(point.seconds for point in points))
+    unit, factor = style.time_unit(max(point.seconds for point in points))
     for method in spec.methods:
         line = [point for point in points if point.method == method]
         if not line:
@@ -153,10 +154,3 @@ def _curve(context: Context, results: list[Result], split: str) -> list[Point]:
             )
         )
     return curve
-
-
-def _unit(largest: float) -> tuple[str, float]:
-    """A readable unit of time for up to `largest` seconds, and its length in seconds."""
-    if largest < 300:
-        return "s", 1.0
-    return ("min", 60.0) if largest < 3 * 3600 else ("h", 3600.0)

@@ -4,29 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from multistep.files import write_text
-from multistep.reports import cost, curves, style
+from multistep.pages import Figure
+from multistep.reports import (
+    cost,
+    curves,
+    drift,
+    epoch_bars,
+    meta_gradient,
+    steps,
+    style,
+    transfer_curves,
+    where,
+)
 from multistep.reports.query import tidy
 from multistep.reports.spec import Context
-from multistep.schema import Figure as FigureSpec
+
+# kind: the module with its Point, its `points` (from records) and its `draw` (from points)
+_KINDS: dict[str, ModuleType] = {
+    "cost": cost,
+    "curves": curves,
+    "drift": drift,
+    "epoch_time": epoch_bars,
+    "steps": steps,
+    "where": where,
+    "meta_gradient": meta_gradient,
+    "transfer_curves": transfer_curves,
+}
 
 
 def write_figure(
-    prefix: Path, spec: FigureSpec, context: Context, results: Sequence[dict[str, Any]]
+    prefix: Path, spec: Figure, context: Context, records: Sequence[dict[str, Any]]
 ) -> list[Path]:
     """Write `<prefix>.svg`, `.png` and the `.csv` they were drawn from.
 
-    `results` are measurements for the kind `cost` and results of cells for the kind `curves`;
-    what is missing is left out, what is of another scale is refused.
+    `records` are results of cells, measurements, or both, as the kind needs; what is missing is
+    left out, what is of another scale is refused.
     """
-    if spec.kind == "cost":
-        costs = cost.points(spec, context, results)
-        figure, text = cost.draw(spec, context, costs), tidy(cost.Point, costs)
-    else:
-        accuracies = curves.points(spec, context, results)
-        figure, text = curves.draw(spec, context, accuracies), tidy(curves.Point, accuracies)
+    kind = _KINDS[spec.kind]
+    points = kind.points(spec, context, records)
+    figure = kind.draw(spec, context, points)
     path = prefix.with_name(prefix.name + ".csv")
-    write_text(path, text)
+    write_text(path, tidy(kind.Point, points))
     return [*style.save(figure, prefix), path]

@@ -13,7 +13,7 @@ _STYLE = """
   :root { --ink: #e6edf3; --quiet: #9da7b1; --paper: #0d1117; --rule: #9da7b1;
     --hair: #30363d; --band: #161b22; }
 }
-body { margin: 2rem auto; padding: 0 1rem; max-width: 62rem; background: var(--paper);
+body { margin: 2rem auto; padding: 0 1rem; max-width: 68rem; background: var(--paper);
   color: var(--ink); font: 16px/1.45 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.25rem; margin: 0 0 .25rem; }
 p { margin: .25rem 0; }
@@ -24,9 +24,12 @@ p { margin: .25rem 0; }
 table { border-collapse: collapse; width: 100%; border-top: 2px solid var(--rule);
   border-bottom: 2px solid var(--rule); font-variant-numeric: tabular-nums; }
 caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-th, td { padding: .3rem .75rem; text-align: right; white-space: nowrap; font-weight: 400; }
+th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; font-weight: 400; }
 th:first-child { text-align: left; padding-left: .25rem; }
-thead th { font-weight: 600; border-bottom: 1px solid var(--rule); }
+thead { border-bottom: 1px solid var(--rule); }
+thead th[scope="col"] { font-weight: 600; }
+thead td, thead tr.detail th { white-space: normal; vertical-align: top; }
+thead tr.detail th { padding-left: .25rem; }
 tbody.heading th { padding-top: .8rem; font-style: italic; color: var(--quiet); }
 tbody.group + tbody.group { border-top: 1px solid var(--hair); }
 tr.value th { font-weight: 600; }
@@ -45,10 +48,11 @@ def document(page: Page) -> str:
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in page.headings)
     bodies = []
     for section in page.sections:
-        bodies.append(
-            f'<tbody class="heading"><tr><th scope="rowgroup" colspan="{columns + 1}">'
-            f"{escape(section.heading)}</th></tr></tbody>"
-        )
+        if section.heading:
+            bodies.append(
+                f'<tbody class="heading"><tr><th scope="rowgroup" colspan="{columns + 1}">'
+                f"{escape(section.heading)}</th></tr></tbody>"
+            )
         for group in section.groups:
             kind = ' class="group"' if len(group) > 1 else ""
             rows = "\n".join(_row(line) for line in group)
@@ -67,16 +71,18 @@ def document(page: Page) -> str:
             "<body>",
             f"<h1>{title}</h1>",
             f'<p class="provenance">{escape(page.provenance)}</p>',
-            f'<p class="training">{escape(page.training)}</p>',
+            *([f'<p class="training">{escape(page.training)}</p>'] if page.training else []),
             '<div class="scroll">',
             "<table>",
             f"<caption>{title}</caption>",
-            f'<thead><tr><th scope="col">Method</th>{head}</tr></thead>',
+            f'<thead><tr><th scope="col">{escape(page.corner)}</th>{head}</tr>',
+            *(_row(line) for line in page.subheadings),
+            "</thead>",
             *bodies,
             "</table>",
             "</div>",
-            f'<div class="notes">\n<h2>Notes</h2>\n{_list(page.notes)}\n</div>',
-            f'<div class="references">\n<h2>References</h2>\n{_list(page.references)}\n</div>',
+            *_block("Notes", page.notes),
+            *_block("References", page.references),
             "</body>",
             "</html>",
             "",
@@ -85,8 +91,18 @@ def document(page: Page) -> str:
 
 
 def _row(line: Line) -> str:
-    cells = "".join(f"<td>{escape(text)}</td>" for text in line.texts)
+    texts = [escape(text) for text in line.texts]
+    for i, bold in enumerate(line.bold):
+        texts[i] = f"<strong>{texts[i]}</strong>" if bold else texts[i]
+    cells = "".join(f"<td>{text}</td>" for text in texts)
     return f'<tr class="{line.role}"><th scope="row">{escape(line.label)}</th>{cells}</tr>'
+
+
+def _block(heading: str, texts: tuple[str, ...]) -> list[str]:
+    """A list under a heading, if there is anything in it."""
+    if not texts:
+        return []
+    return [f'<div class="{heading.lower()}">\n<h2>{heading}</h2>\n{_list(texts)}\n</div>']
 
 
 def _list(texts: tuple[str, ...]) -> str:

@@ -1,13 +1,10 @@
-"""The page of a table: the paper's layout as lines of text that every format prints alike."""
+"""A table as lines of text without markup, which every format prints alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from multistep.reports.accuracy import Row
-from multistep.reports.spec import Context
-from multistep.schema import Table
+from typing import TypeVar
 
 DASH = "–"  # stands where there is no number
 MINUS = "−"
@@ -20,157 +17,56 @@ class Line:
     label: str
     texts: tuple[str, ...]
     role: str = "value"
+    bold: tuple[bool, ...] = ()  # which texts are; none if empty
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and groups of lines; a group is one method with its details."""
+    """Groups of lines, a group being one row of the paper with its details, and their heading."""
 
-    heading: str
+    heading: str  # may be empty
     groups: tuple[tuple[Line, ...], ...]
 
 
 @dataclass(frozen=True)
 class Page:
-    """Everything a table shows, in reading order and without markup."""
+    """Everything a table shows, in reading order."""
 
     title: str
     caption: str
     provenance: str
-    training: str
+    training: str  # how what is shown was made
     headings: tuple[str, ...]
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
     references: tuple[str, ...]
+    corner: str = "Method"  # over the labels
+    subheadings: tuple[Line, ...] = ()  # more rows of the table's head
 
 
-def page(spec: Table, context: Context, rows: Sequence[Row]) -> Page:
-    """Arrange the rows of `accuracy.rows` as the paper does: the literature above, ours below."""
-    lines: dict[str, list[Row]] = {}
-    for row in rows:
-        lines.setdefault(row.row, []).append(row)
-    literature = [cells for cells in lines.values() if cells[0].section == "literature"]
-    ours = [cells for cells in lines.values() if cells[0].section == "ours"]
-    dataset = context.dataset(spec.dataset)
-    data = context.dataset_title(dataset)
-    original = context.dataset_title(spec.dataset)
-    sections = []
-    if literature:
-        groups = tuple((_line(cells[0].row_title, cells, _printed),) for cells in literature)
-        sections.append(Section(f"Literature on {original}, as the paper quotes it", groups))
-    heading = f"Ours on {data}, the paper's on {original}"
-    sections.append(Section(heading, tuple(_group(cells) for cells in ours)))
-    return Page(
-        title=spec.title,
-        caption=spec.caption.format(data=data),
-        provenance=context.provenance(dataset),
-        training=_training(spec, rows),
-        headings=tuple(spec.columns.values()),
-        sections=tuple(sections),
-        notes=(*_legend(spec, rows), *_remarks(spec, context), *spec.notes),
-        references=tuple(spec.references.values()),
-    )
+Cell = TypeVar("Cell")
 
 
-def _group(cells: list[Row]) -> tuple[Line, ...]:
-    """One of our methods: its accuracies, and below them the seeds, the paper and the gap."""
-    lines = [_line(cells[0].row_title, cells, _ours), _line("seeds", cells, _seeds, "detail")]
-    if any(cell.exact is not None for cell in cells):
-        lines.append(_line("exact adaptation", cells, _exact, "detail"))
-    if any(cell.paper is not None for cell in cells):
-        lines.append(_line("paper", cells, _paper, "detail"))
-        lines.append(_line("gap", cells, _gap, "detail"))
-    return tuple(lines)
-
-
-def _line(label: str, cells: list[Row], text: Callable[[Row], str], role: str = "value") -> Line:
+def line(
+    label: str, cells: Sequence[Cell], text: Callable[[Cell], str], role: str = "value"
+) -> Line:
+    """A line with what `text` makes of each cell."""
     return Line(label, tuple(text(cell) for cell in cells), role)
 
 
-def _ours(cell: Row) -> str:
-    if cell.ours is None or cell.ours_high is None:
-        return DASH
-    return f"{cell.ours:.2f} ± {cell.ours_high - cell.ours:.2f}"
+def printed(value: float, spread: float | None, fewest: int = 0) -> str:
+    """A printed number with the decimals it was printed with, at least the `fewest`."""
+    numbers = [value] if spread is None else [value, spread]
+    decimals = max(fewest, *(len(repr(x).partition(".")[2]) for x in numbers))
+    return " ± ".join(f"{x:,.{decimals}f}" for x in numbers)
 
 
-def _seeds(cell: Row) -> str:
-    spread = "" if cell.seed_sd is None else f"sd {cell.seed_sd:.2f}, "
-    return f"{spread}n = {cell.n}"
+def signed(value: float, decimals: int) -> str:
+    """A difference, with its sign."""
+    return f"{MINUS if value < 0 else '+'}{abs(value):,.{decimals}f}"
 
 
-def _exact(cell: Row) -> str:
-    if cell.exact is None:
-        return DASH
-    return f"{cell.exact:.2f} ± {cell.exact_half_width:.2f}"
-
-
-def _printed(cell: Row) -> str:
-    """A number of the literature with the decimals it was printed with (one or two)."""
-    if cell.paper is None or cell.paper_spread is None:
-        return DASH
-    decimals = max(len(repr(x).partition(".")[2]) for x in (cell.paper, cell.paper_spread))
-    return f"{cell.paper:.{decimals}f} ± {cell.paper_spread:.{decimals}f}"
-
-
-def _paper(cell: Row) -> str:
-    if cell.paper is None:
-        return DASH
-    return f"{cell.paper:.2f} ± {cell.paper_spread:.2f} [{cell.paper_half_width:.2f}]"
-
-
-def _gap(cell: Row) -> str:
-    if cell.gap is None:
-        return DASH
-    verdict = {"yes": ", inside", "no": ", outside", "": ""}[cell.within]
-    sign = MINUS if cell.gap < 0 else "+"
-    return f"{sign}{abs(cell.gap):.2f}{verdict}"
-
-
-def _training(spec: Table, rows: Sequence[Row]) -> str:
-    """How long each column was trained, against the paper's meta-iterations and meta-batch."""
-    columns: dict[str, list[str]] = {}
-    for column, heading in spec.columns.items():
-        runs = {
-            (row.iterations, row.meta_batch)
-            for row in rows
-            if row.column == column and row.iterations is not None
-        }
-        text = " or ".join(f"{n:,} meta-iterations of {tasks} tasks" for n, tasks in sorted(runs))
-        if runs and spec.paper is not None:
-            theirs = (spec.paper.iterations, spec.paper.meta_batch[column])
-            same = runs == {theirs}
-            text += " (as the paper)" if same else f" (the paper: {theirs[0]:,} of {theirs[1]})"
-        columns.setdefault(text or "not run", []).append(heading)
-    return "Training. " + "; ".join(f"{' and '.join(c)}: {run}" for run, c in columns.items()) + "."
-
-
-def _legend(spec: Table, rows: Sequence[Row]) -> list[str]:
-    """How to read the lines of the second section."""
-    counts = sorted({row.episodes for row in rows if row.episodes is not None})
-    episodes = f"{' or '.join(str(count) for count in counts)} " if counts else ""
-    legend = [
-        f"Accuracy ± 95% interval over {episodes}test episodes of the mean of the seeds. "
-        "Seeds: sample standard deviation of their means (sd), number of seeds (n)."
-    ]
-    if spec.paper is not None:
-        legend.append(
-            "Paper: as printed, ± as printed [half-width over "
-            f"{spec.paper.episodes} episodes]. Gap: ours − paper, in points; inside or outside the "
-            "joint 95% interval over test episodes (the spread over seeds comes on top), where the "
-            "cell was run as the paper's."
-        )
-    if any(row.exact is not None for row in rows):
-        legend.append(
-            "Exact adaptation: the same networks, adapted at test time with a gradient per inner "
-            "step instead of one per window."
-        )
-    return legend
-
-
-def _remarks(spec: Table, context: Context) -> list[str]:
-    """The remarks on single cells, each under the name of its cell."""
-    return [
-        f"{context.methods.get(method, method)}, {spec.columns[column]}: {remark}"
-        for method, remarks in spec.cell_notes.items()
-        for column, remark in remarks.items()
-    ]
+def best(values: Sequence[float | None]) -> list[bool]:
+    """Which of some numbers is the largest; all of them if several are."""
+    numbers = [value for value in values if value is not None]
+    return [value is not None and value == max(numbers) for value in values]

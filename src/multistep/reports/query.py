@@ -6,48 +6,112 @@ import csv
 import dataclasses
 import io
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from multistep.files import UserError
+from multistep import results
+from multistep.files import UserError, read_json
+from multistep.pages import Entry
 from multistep.reports.spec import Context
 
 Result = dict[str, Any]
 
 
-def group_results(
-    title: str,
-    dataset: str,
-    experiments: Collection[str],
-    methods: Collection[str],
-    context: Context,
-    results: Sequence[Result],
-) -> dict[tuple[str, str], list[Result]]:
-    """The results wanted, by (experiment, method) and sorted by seed.
+@dataclass(frozen=True)
+class TidyRow:
+    """What the csv of every table begins with; None where there is no number."""
 
-    Results of other datasets, experiments or methods are left out. Refused: another scale, two
-    results for one seed, seeds of one cell with different settings, and no result that is wanted
-    though some were given. `title` names the table or figure in messages; `dataset` is the one of
-    its spec, which the scale may replace by a stand-in.
+    row: str
+    column: str
+    ours: float | None = None
+    ours_low: float | None = None
+    ours_high: float | None = None
+    n: int = 0  # of what `ours` is a mean: seeds or mini-batches
+    paper: float | None = None  # as printed
+    paper_spread: float | None = None  # as printed
+    gap: float | None = None  # ours - paper
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A file that a page is drawn from: a result, a measurement or a prepared dataset's JSON."""
+    return read_json(path) if path.name == "dataset.json" else results.read(path)
+
+
+def group_results(
+    page: Entry, context: Context, records: Sequence[Result]
+) -> dict[tuple[str, str, str], list[Result]]:
+    """The results that a page shows, by (experiment, dataset, method) and sorted by seed.
+
+    Datasets are the page's, though a stand-in's results may be found in their place. Other results
+    and other kinds of records are left out. Refused: another scale, two results for one seed, seeds
+    of one cell with different settings, and no result that is wanted though some were given.
     """
-    dataset = context.dataset(dataset)
-    groups: dict[tuple[str, str], list[Result]] = {}
-    for result in results:
+    found: dict[tuple[str, str, str], list[Result]] = {}
+    given = [record for record in records if "metrics" in record]
+    for result in given:
         cell = result["cell"]
         check_scale(cell, context)
-        wanted = cell["experiment"] in experiments and cell["method"] in methods
-        if wanted and cell["dataset"] == dataset:
-            groups.setdefault((cell["experiment"], cell["method"]), []).append(result)
-    if results and not groups:
-        raise UserError(
-            f"none of the {len(results)} results belongs to {title}: it shows dataset {dataset}, "
-            f"experiments {', '.join(experiments)}, methods {', '.join(methods)}"
+        found.setdefault((cell["experiment"], cell["dataset"], cell["method"]), []).append(result)
+    groups = {}
+    wanted = page.wants().cells
+    for experiment, dataset, method in wanted:
+        group = found.get((experiment, context.dataset(dataset), method))
+        if group:
+            group.sort(key=lambda result: int(result["cell"]["seed"]))
+            for first, second in itertools.pairwise(group):
+                _check_alike(first["cell"], second["cell"])
+            groups[experiment, dataset, method] = group
+    if given and not groups:
+        experiments, datasets, methods = (
+            list(dict.fromkeys(names)) for names in zip(*wanted, strict=True)
         )
-    for group in groups.values():
-        group.sort(key=lambda result: int(result["cell"]["seed"]))
-        for first, second in itertools.pairwise(group):
-            _check_alike(first["cell"], second["cell"])
+        raise UserError(
+            f"none of the {len(given)} results belongs to {page.title}: it shows "
+            f"{_list('dataset', [context.dataset(d) for d in datasets])}, "
+            f"{_list('experiment', experiments)}, {_list('method', methods)}"
+        )
     return groups
+
+
+def group_measurements(
+    page: Entry, context: Context, records: Sequence[dict[str, Any]]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """The measurements that a page shows, by (experiment, dataset); refused is as for results."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    given = [record for record in records if record.get("kind") == "measure"]
+    for measurement in given:
+        cell = measurement["cell"]
+        check_scale(cell, context)
+        if (cell["experiment"], cell["dataset"]) in found:
+            raise UserError(f"{cell_name(cell)}: measured twice; give each file once")
+        found[cell["experiment"], cell["dataset"]] = measurement
+    wanted = page.wants().measured
+    groups = {
+        (experiment, dataset): found[experiment, context.dataset(dataset)]
+        for experiment, dataset in wanted
+        if (experiment, context.dataset(dataset)) in found
+    }
+    if given and not groups:
+        experiments, datasets = (list(dict.fromkeys(names)) for names in zip(*wanted, strict=True))
+        raise UserError(
+            f"{page.title}: none of the {len(given)} measurements is of "
+            f"{_list('dataset', [context.dataset(d) for d in datasets])} in "
+            f"{_list('experiment', experiments)}"
+        )
+    return groups
+
+
+def sources(groups: Mapping[Any, Sequence[Result]]) -> list[str]:
+    """The source networks that results took features from, each once."""
+    cells = [result["cell"] for group in groups.values() for result in group]
+    used = [c["settings"]["source"] for c in cells if c["algorithm"] != "scratch"]
+    return list(dict.fromkeys(used))
+
+
+def _list(what: str, names: Sequence[str]) -> str:
+    return f"{what}{'' if len(names) == 1 else 's'} {', '.join(names)}"
 
 
 def check_scale(cell: dict[str, Any], context: Context) -> None:
@@ -71,6 +135,11 @@ def device_name(environment: dict[str, Any]) -> str:
         return str(environment["device"])
     threads = environment["threads"]
     return f"{environment['cpu']}, {threads} thread{'' if threads == 1 else 's'}"
+
+
+def devices(results: Sequence[Result]) -> str:
+    """The devices that results come from, each once."""
+    return "; ".join(dict.fromkeys(device_name(result["environment"]) for result in results))
 
 
 def tidy(row: type, rows: Sequence[Any]) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from multistep.files import atomic_write
+from multistep.pages import Entry
 from multistep.reports.spec import Context
-from multistep.schema import Figure as FigureSpec
 
 INK, QUIET, HAIR = "#1b1f24", "#57606a", "#d8dee4"
 
@@ -68,51 +68,63 @@ def look(context: Context, method: str) -> Look:
     return Look(_COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)], name)
 
 
-def header(spec: FigureSpec, context: Context, devices: Sequence[str]) -> list[tuple[str, str]]:
-    """The header lines that every figure has: title, caption, scale and data, devices used."""
-    dataset = context.dataset(spec.dataset)
+def header(
+    spec: Entry,
+    context: Context,
+    devices: Sequence[str],
+    *,
+    datasets: Sequence[str] = (),
+    sources: Sequence[str] = (),
+) -> list[tuple[str, str]]:
+    """The header lines that every figure has: title, caption, scale and data, devices used.
+
+    `datasets` (as the spec calls them; none: all that it shows) and source networks that were used.
+    """
+    shown = datasets or spec.wants().datasets
     used = "; ".join(dict.fromkeys(devices))
+    provenance = context.provenance(*map(context.dataset, shown), sources=sources)
     return [
         (spec.title, "title"),
-        (spec.caption.format(data=context.dataset_title(dataset)), "text"),
-        (context.provenance(dataset) + (f"; device: {used}" if used else ""), "quiet"),
+        (spec.caption.format(data=context.titles(shown)), "text"),
+        (provenance + (f"; device: {used}" if used else ""), "quiet"),
+        *((note, "quiet") for note in spec.notes),
     ]
 
 
-class InPanel(Protocol):
-    """A point of a figure, drawn in the panel of its experiment."""
-
-    @property
-    def experiment(self) -> str:
-        """The panel's key in the spec."""
-
-
-PanelPoint = TypeVar("PanelPoint", bound=InPanel)
+Point = TypeVar("Point")
 
 
 def by_panel(
-    spec: FigureSpec, points: Sequence[PanelPoint]
-) -> tuple[dict[str, list[PanelPoint]], list[str]]:
-    """The points of each panel by its heading, and the headings of panels without points."""
-    found = {
-        heading: [point for point in points if point.experiment == experiment]
-        for experiment, heading in spec.panels.items()
-    }
-    return {h: here for h, here in found.items() if here}, [h for h in found if not found[h]]
+    headings: Mapping[str, str], points: Sequence[Point], key: Callable[[Point], str]
+) -> tuple[dict[str, list[Point]], list[str]]:
+    """The points of each panel by its key, and the headings of panels without points."""
+    found = {panel: [point for point in points if key(point) == panel] for panel in headings}
+    return (
+        {panel: here for panel, here in found.items() if here},
+        [headings[panel] for panel, here in found.items() if not here],
+    )
 
 
-def panels(rows: int, columns: int, lines: Sequence[tuple[str, str]]) -> tuple[Figure, Any]:
+def panels(
+    rows: int,
+    columns: int,
+    lines: Sequence[tuple[str, str]],
+    *,
+    panel: float = 2.6,
+    widths: Sequence[float] | None = None,
+) -> tuple[Figure, Any]:
     """A figure with a grid of panels under a header; returns it and its axes [rows, columns].
 
     Each header line is (text, role), role `title`, `text` or `quiet`; long lines are wrapped.
+    `panel`: height of a panel in inches; `widths`: of the columns, relative to each other.
     """
-    width, panel, gap, line = 10.0, 2.6, 0.85, 0.19
+    width, gap, line = 10.0, 0.85, 0.19
     fits = {"title": 105, "text": 138, "quiet": 158}  # characters across the figure
     wrapped = [(part, role) for text, role in lines for part in textwrap.wrap(text, fits[role])]
     head = 0.15 + line * len(wrapped) + 0.4
     height = head + rows * panel + (rows - 1) * gap + 0.6
     figure = Figure(figsize=(width, height))
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, width_ratios=widths)
     figure.subplots_adjust(
         left=0.07, right=0.86, top=1 - head / height, bottom=0.6 / height, hspace=gap / panel
     )
@@ -155,6 +167,24 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkB": 4},
         )
+
+
+def time_unit(largest: float) -> tuple[str, float]:
+    """A readable unit of time for up to `largest` seconds, and its length in seconds."""
+    if largest < 300:
+        return "s", 1.0
+    return ("min", 60.0) if largest < 3 * 3600 else ("h", 3600.0)
+
+
+def wrap(name: str, width: int) -> str:
+    """A name on as many lines as it needs under a bar."""
+    return "\n".join(textwrap.wrap(name, width))
+
+
+def seeds(counts: Iterable[int]) -> str:
+    """For headers: over how many seeds, e.g. "2 or 3 seeds"."""
+    numbers = sorted(set(counts))
+    return " or ".join(map(str, numbers)) + (" seed" if numbers == [1] else " seeds")
 
 
 def empty(row: Sequence[Axes], text: str) -> None:

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from multistep.files import write_text
-from multistep.reports import accuracy, formats, html, layout
-from multistep.reports.accuracy import Row
-from multistep.reports.query import Result, tidy
+from multistep.pages import Table
+from multistep.reports import accuracy, accuracy_page, epoch_time, formats, html, splits, transfer
+from multistep.reports.query import TidyRow, tidy
 from multistep.reports.spec import Context
-from multistep.schema import Table
+
+# kind: the dataclass of its rows, from records to rows, from rows to a page
+_KINDS: dict[str, tuple[type[TidyRow], Any, Any]] = {
+    "accuracy": (accuracy.Row, accuracy.rows, accuracy_page.page),
+    "transfer": (transfer.Row, transfer.rows, transfer.page),
+    "epoch_time": (epoch_time.Row, epoch_time.rows, epoch_time.page),
+    "splits": (splits.Row, splits.rows, splits.page),
+}
 
 
-def table(spec: Table, context: Context, results: Sequence[Result]) -> list[Row]:
-    """The rows of a table, one per cell; see `accuracy.rows` for what is refused."""
-    return accuracy.rows(spec, context, results)
+def table(spec: Table, context: Context, records: Sequence[dict[str, Any]]) -> list[Any]:
+    """The rows of a table, one per cell; see `query` for what is refused."""
+    return _KINDS[spec.kind][1](spec, context, records)
 
 
 def write_table(
-    prefix: Path, spec: Table, context: Context, results: Sequence[Result]
+    prefix: Path, spec: Table, context: Context, records: Sequence[dict[str, Any]]
 ) -> list[Path]:
-    """Write `<prefix>.csv`, `.md`, `.tex` and `.html`, each whole or not at all."""
-    rows = table(spec, context, results)
-    page = layout.page(spec, context, rows)
+    """Write `<prefix>.csv`, `.md`, `.tex` and `.html`, each whole or not at all.
+
+    `records` are results, measurements or descriptions of prepared datasets, as the kind needs.
+    """
+    row, _, arrange = _KINDS[spec.kind]
+    rows = table(spec, context, records)
+    page = arrange(spec, context, rows)
     texts = {
-        ".csv": tidy(Row, rows),
+        ".csv": tidy(row, rows),
         ".md": formats.markdown(page),
         ".tex": formats.latex(page),
         ".html": html.document(page),
