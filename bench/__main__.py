@@ -47,7 +47,9 @@ def main() -> None:
         "kind": "bench",
         "rounds": args.rounds,
         "malloc": "plain" if args.plain_malloc else "keeps freed memory",
-        "environment": device.environment(place, args.threads, "stand-in images of the benchmark"),
+        "environment": device.environment(
+            place, args.threads, {"dataset_digest": "stand-in images of the benchmark"}
+        ),
         "peers": {name: version(name) for name in PEERS},
         "agreement": {e: agreement.check(problems[e], EXACT) for e in WITH_PEERS},
         "sizes": {e: _sizes(p) for e, p in problems.items()},

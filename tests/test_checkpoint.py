@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from multistep import checkpoint
+from multistep import checkpoint, provenance
 from multistep.files import UserError
+
+CODE = provenance.cell_modules("few_shot", "multistep")
 
 STATE = {"iteration": 3, "theta": torch.arange(4.0), "history": [{"a": 1.5}]}
 
@@ -49,15 +51,15 @@ def test_another_run_s_checkpoint_is_refused_and_kept(tmp_path: Path) -> None:
 
 
 def test_the_key_covers_cell_data_device_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = checkpoint.run_key({"algorithm": "multistep", "seed": 0}, "data", "cpu", 1)
-    assert checkpoint.run_key({"algorithm": "multistep", "seed": 0}, "data", "cpu", 1) == base
+    base = checkpoint.run_key([{"seed": 0}, "data"], CODE, "cpu", 1)
+    assert checkpoint.run_key([{"seed": 0}, "data"], CODE, "cpu", 1) == base
     others = {
-        checkpoint.run_key({"algorithm": "multistep", "seed": 1}, "data", "cpu", 1),
-        checkpoint.run_key({"algorithm": "multistep", "seed": 0}, "other", "cpu", 1),
-        checkpoint.run_key({"algorithm": "multistep", "seed": 0}, "data", "cuda", 1),
+        checkpoint.run_key([{"seed": 1}, "data"], CODE, "cpu", 1),
+        checkpoint.run_key([{"seed": 0}, "other"], CODE, "cpu", 1),
+        checkpoint.run_key([{"seed": 0}, "data"], CODE, "cuda", 1),
     }
-    monkeypatch.setattr(checkpoint, "code_digest", lambda algorithm: "edited")
-    others.add(checkpoint.run_key({"algorithm": "multistep", "seed": 0}, "data", "cpu", 1))
+    monkeypatch.setattr(checkpoint, "code_digest", lambda *entries: "edited")
+    others.add(checkpoint.run_key([{"seed": 0}, "data"], CODE, "cpu", 1))
     assert len(others - {base}) == 4
 
 

@@ -19,7 +19,7 @@ def measurement(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     folder = tmp_path_factory.mktemp("measure")
     prepared_dataset(folder / "data")
     definition = cells.measurements(small_params())["results/measure/5way_1shot/omniglot.json"]
-    definition["measure"] = {"steps": [1, 2, 4], "rounds": 2, "tasks": 2}
+    definition["measure"] = {"steps": [1, 2, 4], "rounds": 2, "tasks": 2, "batches": 1}
     line = ["measure", "--definition", json.dumps(definition), "--data", str(folder / "data")]
     out = folder / "measure.json"
     assert cli.main([*line, "--out", str(out), "--device", "cpu"]) == 0
@@ -94,7 +94,7 @@ def test_prepare_refuses_what_is_no_device() -> None:
 def test_environment_names_versions_and_machine() -> None:
     import torch
 
-    record = device.environment(device.prepare("cpu", 1), 1, "abc")
+    record = device.environment(device.prepare("cpu", 1), 1, {"dataset_digest": "abc"})
     assert record["torch"] == torch.__version__
     assert record["device"] == "cpu"
     assert record["cuda"] is None

@@ -7,12 +7,13 @@ imports torch: it runs inside Snakemake, for thousands of cells.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from multistep.files import canonical_json
 from multistep.params import cell_settings
-from multistep.schema import Params
+from multistep.schema import Experiment, Params
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class Cell:
 def plan(params: Params) -> list[Cell]:
     """Every cell of every experiment, each once."""
     cells = {}
-    for experiment_name, experiment in params.experiments.items():
+    for experiment_name, experiment in _experiments(params):
         for method in experiment.methods:
-            settings = _settings(params, experiment_name, method)
+            settings = canonical_json(_cell_settings(params, experiment_name, method))
             for dataset in experiment.datasets:
                 name = params.dataset(dataset)
                 for seed in experiment.seeds or params.seeds:
@@ -59,7 +60,7 @@ def plan(params: Params) -> list[Cell]:
                         method=method,
                         algorithm=params.methods[method].algorithm,
                         seed=seed,
-                        data=canonical_json(params.datasets[name].prepare.model_dump()),
+                        data=canonical_json(params.datasets[name].prepare),
                         settings=settings,
                     )
                     cells[cell.path] = cell
@@ -69,19 +70,23 @@ def plan(params: Params) -> list[Cell]:
 def measurements(params: Params) -> dict[str, dict[str, Any]]:
     """Path of each measurement (one per experiment and dataset of the plan) → its definition."""
     jobs = {}
-    for experiment_name, experiment in params.experiments.items():
-        for dataset in experiment.datasets:
+    for experiment_name, experiment in _experiments(params):
+        timed = experiment.measured or experiment
+        for dataset in timed.datasets:
+            if not timed.methods or dataset not in experiment.datasets:
+                continue
             name = params.dataset(dataset)
             jobs[f"results/measure/{experiment_name}/{name}.json"] = {
                 "scale": params.scale,
+                "family": experiment.family,
                 "experiment": experiment_name,
                 "dataset": name,
                 "methods": {
                     method: {
                         "algorithm": params.methods[method].algorithm,
-                        "settings": cell_settings(params, experiment_name, method).model_dump(),
+                        "settings": _cell_settings(params, experiment_name, method),
                     }
-                    for method in experiment.methods
+                    for method in timed.methods
                 },
                 "measure": params.measure.model_dump(),
             }
@@ -99,5 +104,27 @@ def select(
     ]
 
 
-def _settings(params: Params, experiment: str, method: str) -> str:
-    return canonical_json(cell_settings(params, experiment, method).model_dump())
+def source_networks(params: Params) -> list[str]:
+    """The source networks that cells of the plan take features from."""
+    found = []
+    for name, experiment in _experiments(params):
+        if experiment.family == "transfer" and experiment.datasets:
+            for method in experiment.methods:
+                if params.methods[method].algorithm != "scratch":
+                    found.append(_cell_settings(params, name, method)["source"])
+    return sorted(set(found))
+
+
+def _experiments(params: Params) -> Iterator[tuple[str, Experiment]]:
+    """Those of the families that this scale runs."""
+    for name, experiment in params.experiments.items():
+        if experiment.family in params.families:
+            yield name, experiment
+
+
+def _cell_settings(params: Params, experiment: str, method: str) -> dict[str, Any]:
+    """Settings of a cell, with the source network that this scale really uses."""
+    settings = cell_settings(params, experiment, method).model_dump()
+    if "source" in settings:
+        settings["source"] = params.source_network(settings["source"])
+    return settings

@@ -30,15 +30,16 @@ from multistep.files import UserError, atomic_write, digest, sha256
 log = logging.getLogger(__name__)
 
 
-def run_key(cell: dict[str, Any], dataset_digest: str, device: str, threads: int) -> str:
-    """Digest of all that defines a run: settings, data, code, torch, device and its threads."""
-    code = code_digest(cell["algorithm"])
-    return digest([cell, dataset_digest, code, torch.__version__, device, threads])
+def run_key(what: Any, entries: list[str], device: str, threads: int) -> str:
+    """Digest of all that defines a run: settings and digests of data (`what`, JSON), the code of
+    the modules `entries` with their imports, torch, device and its threads.
+    """
+    return digest([what, code_digest(*entries), torch.__version__, device, threads])
 
 
-def code_digest(algorithm: str) -> str:
-    """Digest of the sources that a cell runs: a checkpoint of other code is not continued."""
-    files = provenance.sources("multistep.train", f"multistep.fewshot.methods.{algorithm}")
+def code_digest(*entries: str) -> str:
+    """Digest of the sources that modules run: a checkpoint of other code is not continued."""
+    files = provenance.sources(*entries)
     return digest([(str(f.relative_to(provenance.SOURCE)), sha256(f)) for f in files])
 
 

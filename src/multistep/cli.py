@@ -14,6 +14,7 @@ from multistep.files import UserError
 # Imported when used: `multistep report` needs no torch, `multistep data` no matplotlib.
 SUBCOMMANDS = {
     "data": "multistep.datasets.cli",
+    "pretrain": "multistep.transfer.pretrain",
     "train": "multistep.train",
     "measure": "multistep.measure",
     "report": "multistep.reports.cli",

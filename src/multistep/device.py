@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,10 @@ def prepare(device: str, threads: int) -> torch.device:
     raise UserError(f"device must be cuda or cpu, got {device!r}")
 
 
-def environment(device: torch.device, threads: int, dataset_digest: str) -> dict[str, Any]:
-    """What a result needs for being trusted: versions, device, commit, digest of its data."""
+def environment(
+    device: torch.device, threads: int, digests: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """What a result needs for being trusted: versions, device, commit, `digests` of its data."""
     cuda = device.type == "cuda"
     commit, dirty = _git()
     return {
@@ -61,7 +64,7 @@ def environment(device: torch.device, threads: int, dataset_digest: str) -> dict
         "platform": platform.platform(),
         "commit": commit,
         "dirty": dirty,
-        "dataset_digest": dataset_digest,
+        **digests,
     }
 
 

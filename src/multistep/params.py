@@ -8,16 +8,19 @@ Nothing here imports torch: it runs inside Snakemake.
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from multistep.files import UserError
-from multistep.schema import Params, Table, algorithms, loaders
-from multistep.settings import FewShot
+from multistep.pages import Entry
+from multistep.schema import Params, algorithms, loaders
+from multistep.settings import FAMILIES, Archive, FewShot, Transfer
 
 
 def load(*files: Path) -> Params:
@@ -56,20 +59,20 @@ def validate(config: dict[str, Any]) -> Params:
     try:
         params = Params.model_validate(config)
     except ValidationError as error:
-        raise UserError(_report(_explain(error, Params))) from None
+        raise UserError(_report(explain(error, Params))) from None
     mistakes = _references(params) or _possible(params)
     if mistakes:
         raise UserError(_report(mistakes))
     return params
 
 
-def cell_settings(params: Params, experiment: str, method: str) -> FewShot:
+def cell_settings(params: Params, experiment: str, method: str) -> FewShot | Transfer:
     """Settings of a cell: the family's, then the experiment's, then the method's."""
-    layers = (params.experiments[experiment].settings, params.methods[method].settings)
-    merged = dict(params.few_shot)
-    for layer in layers:
+    family = params.experiments[experiment].family
+    merged: dict[str, Any] = getattr(params, family)
+    for layer in (params.experiments[experiment].settings, params.methods[method].settings):
         merged = merge(merged, layer)
-    return FewShot.model_validate(merged)
+    return FAMILIES[family].model_validate(merged)
 
 
 def _references(params: Params) -> list[str]:
@@ -78,52 +81,66 @@ def _references(params: Params) -> list[str]:
     home = "." if params.scale == "paper" else f"scales/{params.scale}"
     if params.directory != home:
         found.append(f"directory: the scale {params.scale!r} builds in {home!r}, not elsewhere")
+    archived = {**params.datasets, **params.source_networks}
     for name, stand_in in params.stand_ins.items():
-        found += _unknown(f"stand_ins.{name}", [name, stand_in], params.datasets, "dataset")
-    found += _unknown("sources", params.sources, params.datasets, "dataset")
+        among = params.datasets if name in params.datasets else params.source_networks
+        found += _unknown(f"stand_ins.{name}", [name], archived, "dataset or source network")
+        found += _unknown(f"stand_ins.{name}", [stand_in], among, "entry of that kind")
+    found += _unknown("sources", params.sources, archived, "dataset or source network")
+    for name in set(params.datasets) & set(params.source_networks):
+        found.append(f"source_networks.{name}: a dataset has this name; choose another")
+    for name, network in params.source_networks.items():
+        if network.dataset is not None:
+            path = f"source_networks.{name}.dataset"
+            found += _unknown(path, [network.dataset], params.datasets, "dataset")
     for name, dataset in params.datasets.items():
         found += _unknown(f"datasets.{name}.loader", [dataset.loader], loaders(), "loader")
+    known = {family: algorithms(family) for family in FAMILIES}
     for name, method in params.methods.items():
+        everywhere = [algorithm for each in known.values() for algorithm in each]
         path = f"methods.{name}.algorithm"
-        found += _unknown(path, [method.algorithm], algorithms(), "algorithm")
+        found += _unknown(path, [method.algorithm], everywhere, "algorithm")
     for name, experiment in params.experiments.items():
         path = f"experiments.{name}"
+        for method_name in experiment.methods:
+            algorithm = getattr(params.methods.get(method_name), "algorithm", None)
+            if algorithm and algorithm not in known[experiment.family]:
+                found.append(
+                    f"{path}.methods: {method_name} has the algorithm {algorithm!r}, which the "
+                    f"family {experiment.family} doesn't have; it has: "
+                    + ", ".join(known[experiment.family])
+                )
+        if experiment.measured is not None:
+            measured = experiment.measured
+            at = f"{path}.measured"
+            found += _unknown(f"{at}.datasets", measured.datasets, params.datasets, "dataset")
+            found += _unknown(f"{at}.methods", measured.methods, params.methods, "method")
         if name == "measure":
             found.append(f"{path}: the name is taken by results/measure; choose another")
         found += _unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
         found += _unknown(f"{path}.methods", experiment.methods, params.methods, "method")
     for name, table in params.tables.items():
-        path = f"tables.{name}"
-        found += _unknown(f"{path}.dataset", [table.dataset], params.datasets, "dataset")
-        found += _unknown(f"{path}.methods", table.methods, params.methods, "method")
-        found += _unknown(f"{path}.columns", table.columns, params.experiments, "experiment")
-        found += table_mistakes(path, table)
+        found += page_mistakes(f"tables.{name}", table, params)
     for name, figure in params.figures.items():
-        path = f"figures.{name}"
-        found += _unknown(f"{path}.dataset", [figure.dataset], params.datasets, "dataset")
-        found += _unknown(f"{path}.methods", figure.methods, params.methods, "method")
-        found += _unknown(f"{path}.panels", figure.panels, params.experiments, "experiment")
+        found += page_mistakes(f"figures.{name}", figure, params)
     return found
 
 
-def table_mistakes(path: str, table: Table) -> list[str]:
-    """Printed numbers that belong to none of the table's own columns, methods or references."""
+def page_mistakes(path: str, page: Entry, params: Params | None = None) -> list[str]:
+    """Names of a table or figure that point nowhere; without `params`, only within the page."""
+    parts: dict[str, Collection[str]] = {}
+    if params is not None:
+        parts = {
+            "dataset": params.datasets,
+            "source network": params.source_networks,
+            "method": params.methods,
+            "experiment": params.experiments,
+        }
     found: list[str] = []
-    columns, references = table.columns, table.references
-    for row, literature in table.literature.items():
-        at = f"{path}.literature.{row}"
-        found += _unknown(f"{at}.values", literature.values, columns, "column")
-        found += _unknown(f"{at}.source", [literature.source], references, "reference")
-    if (paper := table.paper) is not None:
-        found += _unknown(f"{path}.paper.source", [paper.source], references, "reference")
-        found += _unknown(f"{path}.paper.values", paper.values, table.methods, "method")
-        found += _unknown(f"{path}.paper.meta_batch", paper.meta_batch, columns, "column")
-        found += _unknown(f"{path}.columns", columns, paper.meta_batch, "paper.meta_batch")
-        for method, values in paper.values.items():
-            found += _unknown(f"{path}.paper.values.{method}", values, columns, "column")
-    found += _unknown(f"{path}.cell_notes", table.cell_notes, table.methods, "method")
-    for method, notes in table.cell_notes.items():
-        found += _unknown(f"{path}.cell_notes.{method}", notes, columns, "column")
+    for key, names, what, known in page.names():
+        among = parts.get(what) if known is None else known
+        if among is not None:
+            found += _unknown(f"{path}.{key}", names, among, what)
     return found
 
 
@@ -138,13 +155,7 @@ def _unknown(path: str, names: Iterable[str], known: Collection[str], what: str)
 
 def _possible(params: Params) -> list[str]:
     """Values that are well-formed but can't be run. A line names the key that has to change."""
-    mistakes = []
-    for name, dataset in params.datasets.items():
-        for archive_name, archive in dataset.archives.items():
-            if archive.drawn is None and not (archive.urls and archive.sha256):
-                path = f"datasets.{name}.archives.{archive_name}"
-                mistakes.append(f"{path}: needs `urls` and `sha256`, or `drawn` for a stand-in")
-    mistakes += _layers(params)
+    mistakes = _datasets(params) + _source_networks(params) + _layers(params)
     if mistakes:
         return mistakes
     for name, experiment in params.experiments.items():
@@ -152,101 +163,192 @@ def _possible(params: Params) -> list[str]:
             try:
                 s = cell_settings(params, name, method)
             except ValidationError as error:  # each layer is right by itself: something is missing
-                mistakes += _explain(error, FewShot, prefix="few_shot.")
+                family = experiment.family
+                mistakes += explain(error, FAMILIES[family], prefix=f"{family}.")
                 continue
             datasets = [params.dataset(d) for d in experiment.datasets]
             mistakes += _impossible(params, name, method, s, datasets)
     return list(dict.fromkeys(mistakes))
 
 
+def _datasets(params: Params) -> list[str]:
+    """What a loader and its stand-in are given, checked by their own models."""
+    found: list[str] = []
+    for name, dataset in params.datasets.items():
+        path = f"datasets.{name}"
+        loader = f"multistep.datasets.{dataset.loader}"
+        found += _fits(f"{path}.prepare.", loader, dataset.prepare)
+        for archive_name, archive in dataset.archives.items():
+            at = f"{path}.archives.{archive_name}"
+            found += _archive(at, archive)
+            if archive.drawn is not None:
+                stand_in = f"multistep.datasets.standins.{dataset.loader}"
+                found += _fits(f"{at}.drawn.", stand_in, archive.drawn)
+    return found
+
+
+def _fits(path: str, module: str, settings: dict[str, Any]) -> list[str]:
+    model: type[BaseModel] = importlib.import_module(module).Settings
+    try:
+        model.model_validate(settings)
+    except ValidationError as error:
+        return explain(error, model, prefix=path)
+    return []
+
+
+def _archive(path: str, archive: Archive) -> list[str]:
+    """An archive without `urls` is one that users bring: `sources` says where it lies."""
+    if archive.drawn is not None or archive.verifiable:
+        return []
+    return [f"{path}: needs `urls` and `sha256`, or `drawn` for a stand-in"]
+
+
+def _source_networks(params: Params) -> list[str]:
+    found: list[str] = []
+    for name, network in params.source_networks.items():
+        path = f"source_networks.{name}"
+        for archive_name, archive in network.archives.items():
+            found += _archive(f"{path}.archives.{archive_name}", archive)
+        if len(network.archives) > 1 or bool(network.archives) != bool(network.layout):
+            found.append(f"{path}.archives: one checkpoint with its `layout`, or none of both")
+        if not network.archives and (network.train is None or network.dataset is None):
+            found.append(f"{path}: needs a checkpoint under `archives`, or `train` and `dataset`")
+    return found
+
+
 def _layers(params: Params) -> list[str]:
     """Unknown keys and wrong types in each layer of settings, missing ones allowed."""
-    layers = {"few_shot": params.few_shot}
-    layers |= {f"experiments.{n}.settings": e.settings for n, e in params.experiments.items()}
-    layers |= {f"methods.{n}.settings": m.settings for n, m in params.methods.items()}
+    layers = [(family, family, getattr(params, family)) for family in FAMILIES]
+    for name, experiment in params.experiments.items():
+        layers.append((f"experiments.{name}.settings", experiment.family, experiment.settings))
+    for name, method in params.methods.items():
+        users = [e.family for e in params.experiments.values() if name in e.methods]
+        path = f"methods.{name}.settings"
+        layers += [(path, family, method.settings) for family in dict.fromkeys(users)]
     mistakes = []
-    for path, layer in layers.items():
+    for path, family, layer in layers:
         try:
-            FewShot.model_validate(layer)
+            FAMILIES[family].model_validate(layer)
         except ValidationError as error:
-            mistakes += _explain(error, FewShot, prefix=f"{path}.", missing=False)
+            mistakes += explain(error, FAMILIES[family], prefix=f"{path}.", missing=False)
     return mistakes
 
 
 def _impossible(
-    params: Params, experiment: str, method: str, s: FewShot, datasets: list[str]
+    params: Params, experiment: str, method: str, s: FewShot | Transfer, datasets: list[str]
 ) -> list[str]:
     """Combinations that can't be run, each with the paths of the keys that clash."""
+    family = params.experiments[experiment].family
 
     def path(key: str) -> str:
         if key in params.methods[method].settings:
             return f"methods.{method}.settings.{key}"
         in_experiment = key in params.experiments[experiment].settings
-        return f"experiments.{experiment}.settings.{key}" if in_experiment else f"few_shot.{key}"
+        return f"experiments.{experiment}.settings.{key}" if in_experiment else f"{family}.{key}"
 
-    mistakes = []
-    if s.hold_out_validation and s.validate_every % s.log_every:
-        mistakes.append(
-            f"{path('validate_every')}: {s.validate_every} is not a multiple of "
-            f"{path('log_every')}={s.log_every}; the history has a line per log_every iterations"
-        )
+    found = []
     for key in ("inner_steps", "test_steps"):
-        steps = getattr(s, key)
+        steps = getattr(s, key, 0)
         if steps % s.window:
-            mistakes.append(
+            found.append(
                 f"{path(key)}: {steps} steps are not divisible by {path('window')}={s.window}; "
                 "choose a multiple of the window"
             )
+    if isinstance(s, Transfer):
+        network = params.source_networks.get(params.source_network(s.source))
+        if network is None:
+            known = params.source_networks
+            return [*found, *_unknown(path("source"), [s.source], known, "source network")]
+        for name in datasets:
+            if params.datasets[name].images is None:
+                found.append(f"datasets.{name}.images: missing; transfer needs fixed parts")
+        return found
+    if s.hold_out_validation and s.validate_every % s.log_every:
+        found.append(
+            f"{path('validate_every')}: {s.validate_every} is not a multiple of "
+            f"{path('log_every')}={s.log_every}; the history has a line per log_every iterations"
+        )
     for name in datasets:
         dataset = params.datasets[name]
         if s.ways > dataset.classes:
-            mistakes.append(
+            found.append(
                 f"{path('ways')}: {s.ways} ways, but datasets.{name} has {dataset.classes} classes"
             )
-        if s.shots + s.queries > dataset.images_per_class:
-            mistakes.append(
+        if dataset.images_per_class is None:
+            found.append(f"datasets.{name}.images_per_class: missing; episodes need it")
+        elif s.shots + s.queries > dataset.images_per_class:
+            found.append(
                 f"{path('queries')}: {s.queries} queries + {s.shots} shots ({path('shots')}) "
                 f"exceed the {dataset.images_per_class} images per class of datasets.{name}"
             )
-    return mistakes
+    return found
 
 
 def _report(mistakes: list[str]) -> str:
     return "params.yaml (with its overlays) can't be run:\n" + "\n".join(f"  {m}" for m in mistakes)
 
 
-def _explain(
+def explain(
     error: ValidationError, model: type[BaseModel], prefix: str = "", *, missing: bool = True
 ) -> list[str]:
     """One line per mistake: path, what is wrong, the closest known key."""
     lines = []
     for e in error.errors():
-        path = ".".join(str(part) for part in e["loc"])
+        keys, here = _walk(model, e["loc"])
+        path = ".".join(keys)
         if e["type"] == "extra_forbidden":
-            known = _known_keys(model, e["loc"][:-1])
+            _, holder = _walk(model, e["loc"][:-1])
+            known = getattr(holder, "model_fields", {})
             problem = f"unknown key{_closest(str(e['loc'][-1]), known)}"
         elif e["type"] == "missing":
             if not missing:
                 continue
             problem = "missing"
+        elif e["type"].startswith("union_tag_"):
+            kinds = ", ".join(sorted(_kinds(here)))
+            path += ".kind" if path else "kind"
+            problem = f"should be one of {kinds}, got {e['input'].get('kind')!r}"
         else:
             problem = f"{e['msg'][0].lower()}{e['msg'][1:]}, got {e['input']!r}"
         lines.append(f"{prefix}{path}: {problem}")
     return lines
 
 
-def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> Collection[str]:
-    """The keys allowed at `loc`: walks from the model through fields and mapping values."""
-    fields: Any = model
+def _walk(model: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any]:
+    """The keys that lead to `loc`, and the type there.
+
+    In a union by `kind`, pydantic's `loc` also has the kind; that is no key.
+    """
+    keys: list[str] = []
+    here = _bare(model)
     for part in loc:
-        if isinstance(fields, type) and issubclass(fields, BaseModel):
-            field = fields.model_fields.get(str(part))
-            fields = field.annotation if field else None
+        if kinds := _kinds(here):
+            here = kinds.get(str(part))
+            continue
+        keys.append(str(part))
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            field = here.model_fields.get(str(part))
+            here = field.annotation if field else None
         else:  # a mapping or a list: go on with what it holds
-            fields = getattr(fields, "__args__", (None,))[-1]
-        while getattr(fields, "__args__", None) and type(None) in fields.__args__:
-            fields = fields.__args__[0]
-    return list(getattr(fields, "model_fields", {}))
+            here = getattr(here, "__args__", (None,))[-1]
+        here = _bare(here)
+    return keys, here
+
+
+def _bare(annotation: Any) -> Any:
+    """A type without its metadata and without "or None"."""
+    while True:
+        inner = getattr(annotation, "__args__", ())
+        if not inner or (get_origin(annotation) is not Annotated and type(None) not in inner):
+            return annotation
+        annotation = inner[0]
+
+
+def _kinds(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The models of a union by their `kind`; none if it isn't such a union."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return {}
+    return {get_args(m.model_fields["kind"].annotation)[0]: m for m in get_args(annotation)}
 
 
 def _closest(name: str, known: Collection[str]) -> str:

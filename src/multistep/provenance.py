@@ -10,12 +10,27 @@ own method or dataset and on no other.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from multistep.settings import package
+
 SOURCE = Path(__file__).resolve().parent.parent
 PACKAGE = Path(__file__).resolve().parent.name
+
+
+def cell_modules(family: str, algorithm: str) -> list[str]:
+    """The modules that a cell runs; with their imports they are all its code."""
+    home = package(family)
+    return ["multistep.train", f"{home}.run", f"{home}.methods.{algorithm}"]
+
+
+def measurement_modules(family: str, algorithms: Iterable[str]) -> list[str]:
+    """The same for a measurement of several methods."""
+    home = package(family)
+    methods = [f"{home}.methods.{algorithm}" for algorithm in sorted(set(algorithms))]
+    return ["multistep.measure", f"{home}.measure", *methods]
 
 
 def sources(*entries: str, alone: tuple[str, ...] = ()) -> list[Path]:

@@ -64,6 +64,42 @@ class HistoryEntry(Record):
     validation_ci95: float | None = None
 
 
+class TransferMetrics(Record):
+    """Accuracies in percent; the test's is that of the epoch with the best validation accuracy."""
+
+    test_accuracy: float = Field(ge=0, le=100)
+    validation_accuracy: float = Field(ge=0, le=100)
+    best_epoch: int
+    last_test_accuracy: float = Field(ge=0, le=100)
+    epochs: int
+    train_images: int
+    test_images: int
+
+
+class Epoch(Record):
+    """Means over an epoch of meta-transfer; what a method doesn't have is null.
+
+    λ: one number per pair, source tap major; `lambda_dead`: share of batches in which no sample
+    gave the pair a slope. `drift`: [iteration, all of φ, backbone alone], see appendix A.
+    """
+
+    epoch: int
+    iterations: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    validation_accuracy: float
+    test_accuracy: float
+    transfer_loss: float | None
+    meta_loss: float | None
+    meta_gradient_norm: float | None
+    meta_decay_norm: float | None
+    lambda_mean: list[float] | None
+    lambda_dead: list[float] | None
+    masked: int
+    drift: list[tuple[int, float, float]] | None
+
+
 class Timing(Record):
     """Seconds of training alone, and at each history entry; `peak_bytes` as `environment` says."""
 
@@ -72,6 +108,13 @@ class Timing(Record):
     seconds_per_iteration: float
     history_seconds: list[float]
     peak_bytes: int
+
+
+class TransferTiming(Timing):
+    """`train_seconds` leave out what these two took."""
+
+    loading_seconds: float
+    evaluation_seconds: float
 
 
 class Environment(Record):
@@ -87,6 +130,7 @@ class Environment(Record):
     commit: str | None
     dirty: bool | None
     dataset_digest: str
+    network_digest: str | None = None
 
 
 class Result(Record):
@@ -98,14 +142,33 @@ class Result(Record):
     environment: Environment
 
 
+class TransferResult(Record):
+    schema_: Literal[1] = Field(alias="schema")
+    cell: CellRecord
+    metrics: TransferMetrics
+    history: list[Epoch]
+    timing: TransferTiming
+    environment: Environment
+
+
 class MeasureUnit(Record):
     time: Literal["process seconds", "CUDA-event seconds"]
-    memory: Literal["bytes saved for backward per task", "peak allocated bytes"]
+    memory: Literal[
+        "bytes saved for backward per task", "bytes saved for backward", "peak allocated bytes"
+    ]
 
 
 class MeasureRow(Record):
     method: str
     steps: int
+    seconds: list[float]
+    bytes: int
+
+
+class TransferMeasureRow(Record):
+    """Seconds per mini-batch, loading and evaluation left out."""
+
+    method: str
     seconds: list[float]
     bytes: int
 
@@ -117,6 +180,20 @@ class Measurement(Record):
     unit: MeasureUnit
     rows: list[MeasureRow]
     environment: Environment
+
+
+class TransferMeasurement(Record):
+    schema_: Literal[1] = Field(alias="schema")
+    kind: Literal["measure"]
+    cell: dict[str, Any]
+    unit: MeasureUnit
+    iterations_per_epoch: int
+    rows: list[TransferMeasureRow]
+    environment: Environment
+
+
+RESULTS: dict[str, type[Record]] = {"few_shot": Result, "transfer": TransferResult}
+MEASUREMENTS: dict[str, type[Record]] = {"few_shot": Measurement, "transfer": TransferMeasurement}
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
@@ -134,7 +211,10 @@ def read(path: Path) -> dict[str, Any]:
 
 def _validate(path: Path, record: Any) -> None:
     kind = record.get("kind") if isinstance(record, dict) else None
-    model = Measurement if kind == "measure" else Result
+    models = MEASUREMENTS if kind == "measure" else RESULTS
+    cell = record.get("cell") if isinstance(record, dict) else None
+    family = cell.get("family", "few_shot") if isinstance(cell, dict) else "few_shot"
+    model = models.get(family, Result)
     try:
         model.model_validate(record)
     except ValidationError as error:

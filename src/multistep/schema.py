@@ -11,14 +11,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from multistep.settings import Dataset, Measure, Model
+from multistep.pages import Figure, Table
+from multistep.settings import Dataset, Measure, Model, SourceNetwork, package
 
 PACKAGE = Path(__file__).parent
 
 
-def algorithms() -> list[str]:
-    """What `algorithm:` of a method can be: the modules of multistep.fewshot.methods."""
-    return _modules("fewshot/methods", "def meta_gradient(")
+def algorithms(family: str) -> list[str]:
+    """What `algorithm:` of a method can be: the modules in the family's folder of methods."""
+    folder = package(family).removeprefix("multistep.")
+    return _modules(f"{folder}/methods", "def meta_gradient(")
 
 
 def loaders() -> list[str]:
@@ -38,53 +40,20 @@ class Method(Model):
     settings: dict[str, Any]
 
 
+class Measured(Model):
+    """What the measurements of an experiment time, where that is not just its own cells."""
+
+    datasets: list[str]
+    methods: list[str]
+
+
 class Experiment(Model):
-    family: Literal["few_shot"]
+    family: Literal["few_shot", "transfer"]
     datasets: list[str]
     methods: list[str]
     settings: dict[str, Any]
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
-
-
-Number = list[float]  # [accuracy, 95% half-width] in percent, as printed
-
-
-class Literature(Model):
-    title: str
-    source: str
-    values: dict[str, Number]
-
-
-class PaperNumbers(Model):
-    source: str
-    iterations: int
-    episodes: int
-    meta_batch: dict[str, int]
-    float16_means: bool
-    values: dict[str, dict[str, Number]]
-
-
-class Table(Model):
-    kind: Literal["accuracy"]
-    title: str
-    caption: str
-    dataset: str
-    columns: dict[str, str]
-    methods: list[str]
-    literature: dict[str, Literature] = Field(default={})
-    paper: PaperNumbers | None = None
-    cell_notes: dict[str, dict[str, str]] = Field(default={})
-    notes: list[str] = Field(default=[])
-    references: dict[str, str] = Field(default={})
-
-
-class Figure(Model):
-    kind: Literal["cost", "curves"]
-    title: str
-    caption: str
-    dataset: str
-    panels: dict[str, str]
-    methods: list[str]
+    measured: Measured | None = None
 
 
 class Params(Model):
@@ -94,10 +63,13 @@ class Params(Model):
     threads: int = Field(ge=1)
     checkpoint_seconds: float = Field(ge=0)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    families: list[Literal["few_shot", "transfer"]]
     sources: dict[str, str]
     stand_ins: dict[str, str]
     datasets: dict[str, Dataset]
+    source_networks: dict[str, SourceNetwork]
     few_shot: dict[str, Any]
+    transfer: dict[str, Any]
     methods: dict[str, Method]
     experiments: dict[str, Experiment]
     measure: Measure
@@ -106,4 +78,8 @@ class Params(Model):
 
     def dataset(self, name: str) -> str:
         """The dataset that this scale uses where params.yaml says `name`."""
+        return self.stand_ins.get(name, name)
+
+    def source_network(self, name: str) -> str:
+        """The same for source networks."""
         return self.stand_ins.get(name, name)

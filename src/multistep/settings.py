@@ -6,9 +6,11 @@ of the code that trains. Nothing here imports torch: it is read inside Snakemake
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from multistep.files import UserError
 
 
 class Model(BaseModel):
@@ -17,13 +19,16 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Drawn(Model):
-    """A stand-in archive, drawn on the spot in the official layout."""
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
-    alphabets: int = Field(ge=1)
-    characters: int = Field(ge=1)
-    drawers: int = Field(ge=1)
-    seed: int = Field(ge=0)
+
+def parse(model: type[ModelT], value: Any, where: str) -> ModelT:
+    """`value` as `model`, or a UserError with the path to each wrong key, `where` before it."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise UserError("; ".join(where + problem for problem in problems)) from None
 
 
 class Archive(Model):
@@ -31,23 +36,29 @@ class Archive(Model):
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     bytes: int | None = None
     contents: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    drawn: Drawn | None = None
+    sha1: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")  # where only that is known
+    unverified: bool = False  # no digest was published: what first arrives is printed and recorded
+    drawn: dict[str, Any] | None = None  # the stand-in's settings, if it is one
 
-
-class Prepare(Model):
-    size: int = Field(ge=8)
-    resample: Literal["lanczos", "nearest", "bicubic"]
-    invert: bool
-    split: Literal["finn", "vinyals", "sorted", "proportional"]
+    @property
+    def verifiable(self) -> bool:
+        """Whether what arrives can be told from something else."""
+        return bool(self.sha256 or self.sha1 or self.contents or self.unverified)
 
 
 class Dataset(Model):
+    """A loader's name and what it is given. `prepare` is checked by the loader's own `Settings`.
+
+    A dataset of episodes states `images_per_class`, one with fixed parts their sizes (`images`).
+    """
+
     loader: str
     title: str
     classes: int = Field(ge=1)
-    images_per_class: int = Field(ge=1)
+    images_per_class: int | None = Field(default=None, ge=1)
+    images: dict[Literal["train", "validation", "test"], int] | None = None
     archives: dict[str, Archive]
-    prepare: Prepare
+    prepare: dict[str, Any]
 
 
 class Network(Model):
@@ -88,7 +99,92 @@ class FewShot(Model):
     log_every: int = Field(ge=1)
 
 
+class Architecture(Model):
+    """A backbone of `multistep.models.build`. Narrow or shallow ones are for small scales only."""
+
+    name: Literal["resnet32", "vgg9", "resnet34", "resnet18"]
+    width: int = Field(ge=1)  # channels of the first stage: 16, 64, 64, 64 in the paper
+    blocks: int | None = Field(default=None, ge=1)  # of each stage, instead of the name's own
+
+
+class Pretrain(Model):
+    """How a source network is trained where no checkpoint is given (SGD, momentum, steps)."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    lr_steps: list[int]  # epochs after which the rate is divided by ten
+    augmentation: Literal["pad_crop", "random_resized_crop", "resize_crop"]
+    size: int = Field(ge=8)
+    seed: int = Field(ge=0)
+
+
+class SourceNetwork(Model):
+    """A frozen source network: a published checkpoint, or one trained once per scale."""
+
+    title: str
+    architecture: Architecture
+    classes: int = Field(ge=2)
+    dataset: str | None = None  # trains it, and its test part scores it
+    layout: Literal["l2t_ww", "torchvision"] | None = None  # names of the checkpoint's tensors
+    archives: dict[str, Archive] = {}  # the checkpoint, at most one
+    train: Pretrain | None = None
+
+
+class Transfer(Model):
+    """All settings of a meta-transfer cell; params.yaml says where each value comes from."""
+
+    # networks and pairs
+    source: str
+    target: Architecture
+    source_taps: list[int] = Field(min_length=1)
+    target_taps: list[int] = Field(min_length=1)
+    where_bias: float
+    # data
+    size: int = Field(ge=8)
+    augmentation: Literal["pad_crop", "random_resized_crop", "resize_crop"]
+    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    # task optimiser
+    optimizer: Literal["sgd", "adam"]
+    lr: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    adam_betas: list[float] = Field(min_length=2, max_length=2)
+    adam_eps: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    schedule_offset: Literal[0, 1]
+    # inner loop
+    beta: float = Field(ge=0)
+    beta_in_inner_steps: bool
+    inner_steps: int = Field(ge=0)
+    window: int = Field(ge=1)
+    transfer_lr_factor: float = Field(gt=0)
+    absent_gradients: Literal["zero", "skip"]
+    bn_updates: Literal[1, 2]
+    # outer loop
+    meta_lr: float = Field(gt=0)
+    meta_weight_decay: float = Field(ge=0)
+    # how it is computed: same numbers to rounding
+    scheme: Literal["keep", "replay"]
+    source_features: Literal["batch", "step"]
+    log_every: int = Field(ge=1)
+
+
+# The settings of each family's cells; its code is the package of that name, see `package`.
+FAMILIES: dict[str, type[FewShot] | type[Transfer]] = {"few_shot": FewShot, "transfer": Transfer}
+
+
+def package(family: str) -> str:
+    """The package of a family's code: its modules `run` and `measure`, its folder `methods`."""
+    return f"multistep.{family.replace('_', '')}"
+
+
 class Measure(Model):
+    """Few-shot: inner steps, rounds, tasks. Transfer: timed mini-batches after a warm-up."""
+
     steps: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     rounds: int = Field(ge=1)
     tasks: int | None = Field(ge=1)
+    batches: int = Field(ge=1)

@@ -17,6 +17,7 @@ os.environ.update(
 
 from multistep import cells, params, provenance  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
+from multistep.reports import inputs  # noqa: E402
 
 try:
     PARAMS = params.validate(config)
@@ -26,7 +27,12 @@ except UserError as error:
 # The plan, made in memory: nothing is written while the workflow is read.
 CELLS = {cell.path: cell for cell in cells.plan(PARAMS)}
 MEASUREMENTS = {path: job for path, job in cells.measurements(PARAMS).items() if job["methods"]}
-DATASETS = sorted({cell.dataset for cell in CELLS.values()})
+NETWORKS = cells.source_networks(PARAMS)
+# The cells' datasets, and those that source networks are trained or scored on.
+DATASETS = sorted(
+    {cell.dataset for cell in CELLS.values()}
+    | {PARAMS.dataset(d) for n in NETWORKS if (d := PARAMS.source_networks[n].dataset)}
+)
 CUDA = PARAMS.device == "cuda"
 # None where a cluster does the counting.
 ALL_CORES = workflow.resource_settings.cores or 1
@@ -35,6 +41,8 @@ ALL_CORES = workflow.resource_settings.cores or 1
 wildcard_constraints:
     archive=r"[^/]+",
     dataset="|".join(PARAMS.datasets),
+    network="|".join(PARAMS.source_networks) or "none",
+    archived="|".join([*PARAMS.datasets, *PARAMS.source_networks]),
     experiment="|".join(PARAMS.experiments),
     method="|".join(PARAMS.methods),
     seed=r"\d+",
@@ -60,14 +68,26 @@ def code(*entries, alone=()):
 # --- data -------------------------------------------------------------------------------------
 
 
+def archived(wildcards):
+    """The dataset or the source network that an archive belongs to."""
+    return {**PARAMS.source_networks, **PARAMS.datasets}[wildcards.archived]
+
+
 def archive(wildcards):
-    return PARAMS.datasets[wildcards.dataset].archives[wildcards.archive]
+    return archived(wildcards).archives[wildcards.archive]
 
 
 def archive_code(wildcards):
     drawn = archive(wildcards).drawn is not None
-    entry = "multistep.datasets.drawn" if drawn else "multistep.datasets.download"
-    return code(entry, alone=("multistep.datasets.cli",))
+    entry = f"standins.{archived(wildcards).loader}" if drawn else "download"
+    return code(f"multistep.datasets.{entry}", alone=("multistep.datasets.cli",))
+
+
+def archive_loader(wildcards):
+    """`--loader NAME` where a stand-in is drawn."""
+    if archive(wildcards).drawn is None:
+        return []
+    return ["--loader", archived(wildcards).loader]
 
 
 def archive_source(wildcards, output):
@@ -76,8 +96,8 @@ def archive_source(wildcards, output):
     Asking for `output` keeps this out of the recorded parameters: where a copy lay is no part of
     what it is, and must not make anything stale.
     """
-    folder = PARAMS.sources.get(wildcards.dataset)
-    return ["--source", str(ROOT / folder)] if folder else []
+    folder = PARAMS.sources.get(wildcards.archived)
+    return ["--source", str(ROOT / Path(folder).expanduser())] if folder else []
 
 
 def raw_archives(wildcards):
@@ -91,11 +111,12 @@ def loader_code(wildcards):
 
 
 def committed_split(wildcards):
-    """The committed list of classes that the dataset's split names, if it is one."""
+    """The committed lists that the dataset's settings name (splits by class, validation)."""
     dataset = PARAMS.datasets[wildcards.dataset]
     folder = ROOT / "src" / "multistep" / "datasets" / "splits"
-    file = folder / f"{dataset.loader}_{dataset.prepare.split}.json"
-    return [here(file)] if file.exists() else []
+    names = [v for v in dataset.prepare.values() if isinstance(v, str)]
+    files = [folder / f"{dataset.loader}_{name}.json" for name in names]
+    return [here(file) for file in files if file.exists()]
 
 
 # --- cells and measurements -------------------------------------------------------------------
@@ -109,7 +130,33 @@ def cell(wildcards):
 
 
 def cell_code(wildcards):
-    return code("multistep.train", f"multistep.fewshot.methods.{cell(wildcards).algorithm}")
+    job = cell(wildcards)
+    return code(*provenance.cell_modules(job.family, job.algorithm))
+
+
+def network_folder(settings):
+    """Where the source network of a method lies; None for methods that have none."""
+    return f"data/networks/{settings['source']}" if "source" in settings else None
+
+
+def network_files(settings):
+    folder = network_folder(settings)
+    # The weights decide what is stale; the description beside them has times in it.
+    return [f"{folder}/weights.pt", ancient(f"{folder}/network.json")] if folder else []
+
+
+def cell_network(wildcards):
+    job = cell(wildcards)
+    return [] if job.algorithm == "scratch" else network_files(json.loads(job.settings))
+
+
+def measurement_network(wildcards):
+    return network_files(next(iter(measurement(wildcards)["methods"].values()))["settings"])
+
+
+def network_option(wildcards, input):
+    """`--network FOLDER` for what takes features from a source network."""
+    return ["--network", str(Path(input.network[0]).parent)] if input.network else []
 
 
 def measurement(wildcards):
@@ -120,37 +167,42 @@ def measurement(wildcards):
 
 
 def measurement_code(wildcards):
-    algorithms = {method["algorithm"] for method in measurement(wildcards)["methods"].values()}
-    return code("multistep.measure", *(f"multistep.fewshot.methods.{name}" for name in algorithms))
+    job = measurement(wildcards)
+    algorithms = [method["algorithm"] for method in job["methods"].values()]
+    return code(*provenance.measurement_modules(job["family"], algorithms))
+
+
+# --- source networks --------------------------------------------------------------------------
+
+
+def network(wildcards):
+    return PARAMS.source_networks[wildcards.network]
+
+
+def checkpoint_file(wildcards):
+    return [f"data/raw/{wildcards.network}/{name}" for name in network(wildcards).archives]
+
+
+def network_data(wildcards):
+    """The prepared dataset that trains the network, or on whose test part it is scored."""
+    if network(wildcards).dataset is None:
+        return []
+    folder = f"data/processed/{PARAMS.dataset(network(wildcards).dataset)}"
+    return [f"{folder}/images.npy", f"{folder}/dataset.json"]
 
 
 # --- tables and figures -----------------------------------------------------------------------
 
 
-def selected_cells(page, experiments):
-    """Results of the plan that a table or figure shows; what is not in the plan stays open."""
-    chosen = cells.select(
-        list(CELLS.values()),
-        dataset=PARAMS.dataset(page.dataset),
-        experiments=list(experiments),
-        methods=page.methods,
-    )
-    return [cell.path for cell in chosen]
+def shown(pages):
+    """Those pages of which this scale computes anything, with the files that they are drawn from."""
+    plan = list(CELLS.values())
+    found = {name: inputs.results(p, plan, MEASUREMENTS, PARAMS) for name, p in pages.items()}
+    return {name: files for name, files in found.items() if files}
 
 
-def figure_results(figure):
-    if figure.kind != "cost":
-        return selected_cells(figure, figure.panels)
-    dataset = PARAMS.dataset(figure.dataset)
-    paths = [f"results/measure/{experiment}/{dataset}.json" for experiment in figure.panels]
-    return [path for path in paths if path in MEASUREMENTS]
-
-
-# Those of which this scale computes anything, with the results that they show.
-TABLES = {name: selected_cells(table, table.columns) for name, table in PARAMS.tables.items()}
-TABLES = {name: results for name, results in TABLES.items() if results}
-FIGURES = {name: figure_results(figure) for name, figure in PARAMS.figures.items()}
-FIGURES = {name: results for name, results in FIGURES.items() if results}
+TABLES = shown(PARAMS.tables)
+FIGURES = shown(PARAMS.figures)
 
 # The names that pages print; the order of the methods gives them their colours.
 CONTEXT = json.dumps(
@@ -158,6 +210,7 @@ CONTEXT = json.dumps(
         "scale": PARAMS.scale,
         "datasets": {name: dataset.title for name, dataset in PARAMS.datasets.items()},
         "methods": {name: method.title for name, method in PARAMS.methods.items()},
+        "source_networks": {name: n.title for name, n in PARAMS.source_networks.items()},
         "stand_ins": PARAMS.stand_ins,
     },
     ensure_ascii=False,

@@ -2,15 +2,16 @@ rule download:
     input:
         code=archive_code,
     output:
-        "data/raw/{dataset}/{archive}",
+        "data/raw/{archived}/{archive}",
     log:
-        "logs/download/{dataset}/{archive}.log",
+        "logs/download/{archived}/{archive}.log",
     params:
         spec=lambda wildcards: as_json(archive(wildcards)),
+        loader=archive_loader,
         source=archive_source,
     shell:
-        "multistep data download --dataset {wildcards.dataset} --archive {wildcards.archive} "
-        "--spec {params.spec:q} {params.source:q} --out {output:q} 2>&1 "
+        "multistep data download --dataset {wildcards.archived} --archive {wildcards.archive} "
+        "--spec {params.spec:q} {params.loader:q} {params.source:q} --out {output:q} 2>&1 "
         '| (trap "" INT TERM; tee {log:q})'
 
 
@@ -40,3 +41,8 @@ rule data:
             dataset=DATASETS,
             file=["images.npy", "dataset.json"],
         ),
+        [
+            f"data/raw/{network}/{archive}"
+            for network in NETWORKS
+            for archive in PARAMS.source_networks[network].archives
+        ],

@@ -2,6 +2,7 @@ rule measure_methods:
     input:
         images="data/processed/{dataset}/images.npy",
         description="data/processed/{dataset}/dataset.json",
+        network=measurement_network,
         code=measurement_code,
     output:
         "results/measure/{experiment}/{dataset}.json",
@@ -14,11 +15,12 @@ rule measure_methods:
     params:
         definition=lambda wildcards: canonical_json(measurement(wildcards)),
         data=subpath(input.images, parent=True),
+        network=network_option,
         device=lambda wildcards, output: PARAMS.device,
         threads=lambda wildcards, output: PARAMS.threads,
     shell:
-        "multistep measure --definition {params.definition:q} --data {params.data:q} --out {output:q} "
-        "--device {params.device} --threads {params.threads} 2>&1 "
+        "multistep measure --definition {params.definition:q} --data {params.data:q} "
+        "{params.network:q} --out {output:q} --device {params.device} --threads {params.threads} 2>&1 "
         '| (trap "" INT TERM; tee {log:q})'
 
 

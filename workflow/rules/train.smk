@@ -2,6 +2,7 @@ rule train_cell:
     input:
         images="data/processed/{dataset}/images.npy",
         description="data/processed/{dataset}/dataset.json",
+        network=cell_network,
         code=cell_code,
     output:
         "results/{experiment}/{dataset}/{method}/{seed}.json",
@@ -15,13 +16,14 @@ rule train_cell:
     params:
         cell=lambda wildcards: cell(wildcards).json,
         data=subpath(input.images, parent=True),
+        network=network_option,
         # Not declared as an output: Snakemake deletes those of a failed job.
         checkpoint=subpath(output[0], strip_suffix=".json"),
         # Where a cell runs is no part of what it is; asking for `output` keeps it unrecorded.
         device=lambda wildcards, output: PARAMS.device,
         checkpoint_seconds=lambda wildcards, output: PARAMS.checkpoint_seconds,
     shell:
-        "multistep train --cell {params.cell:q} --data {params.data:q} --out {output:q} "
+        "multistep train --cell {params.cell:q} --data {params.data:q} {params.network:q} --out {output:q} "
         "--checkpoint scratch/{params.checkpoint:q}.pt --device {params.device} "
         "--threads {threads} --checkpoint-seconds {params.checkpoint_seconds} 2>&1 "
         '| (trap "" INT TERM; tee {log:q})'

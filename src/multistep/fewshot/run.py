@@ -1,0 +1,162 @@
+"""One few-shot cell: meta-train, validate, test; `multistep.train` runs it from seed to result."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from multistep import checkpoint
+from multistep.datasets import prepared
+from multistep.fewshot import evaluate, meta
+from multistep.fewshot.episodes import Sampler
+from multistep.fewshot.trainer import Trainer
+from multistep.progress import progress, say
+from multistep.settings import FewShot
+
+# Test and validation episodes are the same for every seed and method, so that they can be compared
+# pairwise.
+EVALUATION_SEED = 0
+
+
+class Run:
+    """Data, network, method, trainer, and what has been recorded so far."""
+
+    def __init__(
+        self, cell: dict[str, Any], data: Path, network: Path | None, where: torch.device
+    ) -> None:
+        self.cell = cell
+        self.settings = s = FewShot.model_validate(cell["settings"])
+        self.dataset = prepared.load(data)
+        self.digests = {"dataset_digest": self.dataset.digest}
+        self.images = torch.from_numpy(self.dataset.images).to(where)
+        self.network = meta.build_network(s, self.images.shape[-1])
+        method = meta.load(cell["algorithm"])
+        train = ["train"] if s.hold_out_validation else ["train", "validation"]
+        sampler = self.sampler(train, "train", cell["seed"], s.rotate_train)
+        # All splits now: one that is too small should not be found after hours of training.
+        self.test_sampler = self.sampler(["test"], "test", EVALUATION_SEED, s.rotate_test)
+        if s.hold_out_validation:
+            self.validation_sampler = self.sampler(
+                ["validation"], "validation", EVALUATION_SEED, s.rotate_test
+            )
+        self.trainer = Trainer(self.network, method, sampler, s, cell["seed"])
+        self.iteration = 0
+        self.history: list[dict[str, Any]] = []
+        self.history_seconds: list[float] = []
+        self.seconds = 0.0
+        self.process_seconds = 0.0
+
+    def sampler(self, splits: list[str], stream: str, seed: int, rotate: bool) -> Sampler:
+        """Episodes from the classes of `splits`."""
+        s = self.settings
+        classes = [c for split in splits for c in self.dataset.splits[split]]
+        images = self.images[torch.tensor(classes, device=self.images.device)]
+        return Sampler(images, s.ways, s.shots, s.queries, rotate, seed, stream)
+
+    def train(self, save: checkpoint.Saver) -> None:
+        """Iterate to the end; `save` is asked after every iteration whether it is time."""
+        s = self.settings
+        title = "/".join(str(self.cell[k]) for k in ("experiment", "dataset", "method", "seed"))
+        with progress(title, s.iterations, "iterations", self.iteration) as advance:
+            while self.iteration < s.iterations:
+                wall, process = time.perf_counter(), time.process_time()
+                self.trainer.step(self.iteration)
+                self.iteration += 1
+                due = self.iteration % s.log_every == 0 or self.iteration == s.iterations
+                means = self.trainer.means() if due else None
+                # The clocks stop here: validation and checkpoints are not training.
+                self.seconds += time.perf_counter() - wall
+                self.process_seconds += time.process_time() - process
+                if means is not None:
+                    self._record(means)
+                advance(1)
+                save.maybe(self.state)
+
+    def _record(self, means: dict[str, float]) -> None:
+        s = self.settings
+        entry: dict[str, Any] = {
+            "iteration": self.iteration,
+            "tasks": self.iteration * s.meta_batch,
+            **means,
+            "train_accuracy": 100 * means["train_accuracy"],
+            "validation_accuracy": None,
+            "validation_ci95": None,
+        }
+        due = self.iteration % s.validate_every == 0 or self.iteration == s.iterations
+        if s.hold_out_validation and due:
+            accuracies = evaluate.episode_accuracies(
+                self.network,
+                self.trainer.theta,
+                self.validation_sampler,
+                s,
+                episodes=s.validation_episodes,
+            )
+            summary = evaluate.summary(accuracies)
+            entry["validation_accuracy"] = summary["test_accuracy"]
+            entry["validation_ci95"] = summary["test_ci95"]
+        self.history.append(entry)
+        self.history_seconds.append(self.seconds)
+        say(" ".join(f"{k}={_short(v)}" for k, v in entry.items()) + f" seconds={self.seconds:.1f}")
+
+    def test(self) -> dict[str, Any]:
+        """The metrics of the last iterate."""
+        s = self.settings
+
+        def run(window: int) -> list[float]:
+            return evaluate.episode_accuracies(
+                self.network,
+                self.trainer.theta,
+                self.test_sampler,
+                s,
+                episodes=s.test_episodes,
+                window=window,
+            )
+
+        accuracies = run(s.window)
+        return {
+            **evaluate.summary(accuracies),
+            "test_episodes": s.test_episodes,
+            "episode_accuracies": accuracies,
+            "iterations": self.iteration,
+            "exact_adaptation": evaluate.summary(run(1)) if s.window > 1 else None,
+        }
+
+    @property
+    def position(self) -> str:
+        return f"iteration {self.iteration} of {self.settings.iterations}"
+
+    def timing(self) -> dict[str, Any]:
+        """Seconds of training alone."""
+        return {
+            "train_seconds": self.seconds,
+            "process_seconds": self.process_seconds,
+            "seconds_per_iteration": self.seconds / self.iteration,
+            "history_seconds": self.history_seconds,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "iteration": self.iteration,
+            "history": self.history,
+            "history_seconds": self.history_seconds,
+            "seconds": self.seconds,
+            "process_seconds": self.process_seconds,
+            "trainer": self.trainer.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.iteration = state["iteration"]
+        self.history = state["history"]
+        self.history_seconds = state["history_seconds"]
+        self.seconds = state["seconds"]
+        self.process_seconds = state["process_seconds"]
+        self.trainer.restore(state["trainer"])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

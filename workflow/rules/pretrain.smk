@@ -1,0 +1,33 @@
+rule source_network:
+    input:
+        checkpoint=checkpoint_file,
+        data=network_data,
+        code=code("multistep.transfer.pretrain"),
+    output:
+        weights="data/networks/{network}/weights.pt",
+        description="data/networks/{network}/network.json",
+    log:
+        "logs/networks/{network}.log",
+    threads: 1 if CUDA else PARAMS.threads
+    resources:
+        gpu=int(CUDA),
+    params:
+        spec=lambda wildcards: as_json(network(wildcards)),
+        checkpoint=lambda wildcards, input: [
+            option for file in input.checkpoint for option in ("--checkpoint-file", file)
+        ],
+        data=lambda wildcards, input: [
+            option for file in input.data[:1] for option in ("--data", str(Path(file).parent))
+        ],
+        out=subpath(output.weights, parent=True),
+        device=lambda wildcards, output: PARAMS.device,
+    shell:
+        "multistep pretrain --name {wildcards.network} --spec {params.spec:q} "
+        "{params.checkpoint:q} {params.data:q} --out {params.out:q} "
+        "--scratch scratch/networks/{wildcards.network}.pt --device {params.device} "
+        '--threads {threads} 2>&1 | (trap "" INT TERM; tee {log:q})'
+
+
+rule networks:
+    input:
+        expand("data/networks/{network}/{file}", network=NETWORKS, file=["weights.pt", "network.json"]),
