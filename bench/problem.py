@@ -76,7 +76,9 @@ def in_float64(problem: Problem) -> Problem:
 
 def settings(experiment: str, method: str) -> FewShot:
     """The paper scale's settings of a cell."""
-    return params.cell_settings(_params(), experiment, method)
+    found = params.cell_settings(_params(), experiment, method)
+    assert isinstance(found, FewShot)
+    return found
 
 
 @functools.cache

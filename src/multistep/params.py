@@ -7,17 +7,16 @@ Nothing here imports torch: it runs inside Snakemake.
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from multistep.files import UserError
+from multistep.mistakes import explain, unknown
 from multistep.pages import Entry
 from multistep.schema import Params, algorithms, loaders
 from multistep.settings import FAMILIES, Archive, FewShot, Transfer
@@ -84,22 +83,22 @@ def _references(params: Params) -> list[str]:
     archived = {**params.datasets, **params.source_networks}
     for name, stand_in in params.stand_ins.items():
         among = params.datasets if name in params.datasets else params.source_networks
-        found += _unknown(f"stand_ins.{name}", [name], archived, "dataset or source network")
-        found += _unknown(f"stand_ins.{name}", [stand_in], among, "entry of that kind")
-    found += _unknown("sources", params.sources, archived, "dataset or source network")
+        found += unknown(f"stand_ins.{name}", [name], archived, "dataset or source network")
+        found += unknown(f"stand_ins.{name}", [stand_in], among, "entry of that kind")
+    found += unknown("sources", params.sources, archived, "dataset or source network")
     for name in set(params.datasets) & set(params.source_networks):
         found.append(f"source_networks.{name}: a dataset has this name; choose another")
     for name, network in params.source_networks.items():
         if network.dataset is not None:
             path = f"source_networks.{name}.dataset"
-            found += _unknown(path, [network.dataset], params.datasets, "dataset")
+            found += unknown(path, [network.dataset], params.datasets, "dataset")
     for name, dataset in params.datasets.items():
-        found += _unknown(f"datasets.{name}.loader", [dataset.loader], loaders(), "loader")
+        found += unknown(f"datasets.{name}.loader", [dataset.loader], loaders(), "loader")
     known = {family: algorithms(family) for family in FAMILIES}
     for name, method in params.methods.items():
         everywhere = [algorithm for each in known.values() for algorithm in each]
         path = f"methods.{name}.algorithm"
-        found += _unknown(path, [method.algorithm], everywhere, "algorithm")
+        found += unknown(path, [method.algorithm], everywhere, "algorithm")
     for name, experiment in params.experiments.items():
         path = f"experiments.{name}"
         for method_name in experiment.methods:
@@ -113,12 +112,12 @@ def _references(params: Params) -> list[str]:
         if experiment.measured is not None:
             measured = experiment.measured
             at = f"{path}.measured"
-            found += _unknown(f"{at}.datasets", measured.datasets, params.datasets, "dataset")
-            found += _unknown(f"{at}.methods", measured.methods, params.methods, "method")
+            found += unknown(f"{at}.datasets", measured.datasets, params.datasets, "dataset")
+            found += unknown(f"{at}.methods", measured.methods, params.methods, "method")
         if name == "measure":
             found.append(f"{path}: the name is taken by results/measure; choose another")
-        found += _unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
-        found += _unknown(f"{path}.methods", experiment.methods, params.methods, "method")
+        found += unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
+        found += unknown(f"{path}.methods", experiment.methods, params.methods, "method")
     for name, table in params.tables.items():
         found += page_mistakes(f"tables.{name}", table, params)
     for name, figure in params.figures.items():
@@ -140,17 +139,8 @@ def page_mistakes(path: str, page: Entry, params: Params | None = None) -> list[
     for key, names, what, known in page.names():
         among = parts.get(what) if known is None else known
         if among is not None:
-            found += _unknown(f"{path}.{key}", names, among, what)
+            found += unknown(f"{path}.{key}", names, among, what)
     return found
-
-
-def _unknown(path: str, names: Iterable[str], known: Collection[str], what: str) -> list[str]:
-    """A line for each name that is not known."""
-    return [
-        f"{path}: no {what} named {name!r}{_closest(name, known)}"
-        for name in names
-        if name not in known
-    ]
 
 
 def _possible(params: Params) -> list[str]:
@@ -258,7 +248,7 @@ def _impossible(
         network = params.source_networks.get(params.source_network(s.source))
         if network is None:
             known = params.source_networks
-            return [*found, *_unknown(path("source"), [s.source], known, "source network")]
+            return [*found, *unknown(path("source"), [s.source], known, "source network")]
         for name in datasets:
             if params.datasets[name].images is None:
                 found.append(f"datasets.{name}.images: missing; transfer needs fixed parts")
@@ -286,73 +276,3 @@ def _impossible(
 
 def _report(mistakes: list[str]) -> str:
     return "params.yaml (with its overlays) can't be run:\n" + "\n".join(f"  {m}" for m in mistakes)
-
-
-def explain(
-    error: ValidationError, model: type[BaseModel], prefix: str = "", *, missing: bool = True
-) -> list[str]:
-    """One line per mistake: path, what is wrong, the closest known key."""
-    lines = []
-    for e in error.errors():
-        keys, here = _walk(model, e["loc"])
-        path = ".".join(keys)
-        if e["type"] == "extra_forbidden":
-            _, holder = _walk(model, e["loc"][:-1])
-            known = getattr(holder, "model_fields", {})
-            problem = f"unknown key{_closest(str(e['loc'][-1]), known)}"
-        elif e["type"] == "missing":
-            if not missing:
-                continue
-            problem = "missing"
-        elif e["type"].startswith("union_tag_"):
-            kinds = ", ".join(sorted(_kinds(here)))
-            path += ".kind" if path else "kind"
-            problem = f"should be one of {kinds}, got {e['input'].get('kind')!r}"
-        else:
-            problem = f"{e['msg'][0].lower()}{e['msg'][1:]}, got {e['input']!r}"
-        lines.append(f"{prefix}{path}: {problem}")
-    return lines
-
-
-def _walk(model: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any]:
-    """The keys that lead to `loc`, and the type there.
-
-    In a union by `kind`, pydantic's `loc` also has the kind; that is no key.
-    """
-    keys: list[str] = []
-    here = _bare(model)
-    for part in loc:
-        if kinds := _kinds(here):
-            here = kinds.get(str(part))
-            continue
-        keys.append(str(part))
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            field = here.model_fields.get(str(part))
-            here = field.annotation if field else None
-        else:  # a mapping or a list: go on with what it holds
-            here = getattr(here, "__args__", (None,))[-1]
-        here = _bare(here)
-    return keys, here
-
-
-def _bare(annotation: Any) -> Any:
-    """A type without its metadata and without "or None"."""
-    while True:
-        inner = getattr(annotation, "__args__", ())
-        if not inner or (get_origin(annotation) is not Annotated and type(None) not in inner):
-            return annotation
-        annotation = inner[0]
-
-
-def _kinds(annotation: Any) -> dict[str, type[BaseModel]]:
-    """The models of a union by their `kind`; none if it isn't such a union."""
-    if get_origin(annotation) not in (Union, UnionType):
-        return {}
-    return {get_args(m.model_fields["kind"].annotation)[0]: m for m in get_args(annotation)}
-
-
-def _closest(name: str, known: Collection[str]) -> str:
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    if match:
-        return f"; did you mean {match[0]!r}?"
-    return f"; known: {', '.join(sorted(known))}" if known else ""

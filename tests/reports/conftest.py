@@ -1,13 +1,20 @@
-"""Made-up results, far from any real number, in the form that cells and measurements write."""
+"""Made-up results, far from any real number, in the form that cells and measurements write,
+and a table that shows some of them.
+"""
 
+import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from multistep.reports.spec import Context
+from multistep.pages import Table
+from multistep.reports.spec import Context, table_spec
+from multistep.reports.tables import write_table
 
 Make = Callable[..., dict[str, Any]]
+Write = Callable[..., dict[str, str]]
 
 ENVIRONMENT: dict[str, Any] = {
     "python": "3.11.7",
@@ -22,6 +29,37 @@ ENVIRONMENT: dict[str, Any] = {
     "commit": None,
     "dirty": None,
     "dataset_digest": "0" * 64,
+}
+
+
+TABLE: dict[str, Any] = {
+    "kind": "accuracy",
+    "title": "Table 9",
+    "caption": "{data}: accuracy (%)",
+    "dataset": "omniglot",
+    "columns": {"5way_1shot": "5-way 1-shot", "20way_1shot": "20-way 1-shot"},
+    "methods": ["maml", "multistep8"],
+    "literature": {
+        "reptile_literature": {
+            "title": "Reptile†",
+            "source": "nichol",
+            "values": {"5way_1shot": [97.68, 0.04], "20way_1shot": [89.4, 0.1]},
+        }
+    },
+    "paper": {
+        "source": "kim",
+        "iterations": 60000,
+        "episodes": 600,
+        "meta_batch": {"5way_1shot": 32, "20way_1shot": 16},
+        "float16_means": True,
+        "values": {
+            "maml": {"5way_1shot": [50.0, 8.0], "20way_1shot": [40.0, 4.0]},
+            "multistep8": {"5way_1shot": [90.0, 0.8]},
+        },
+    },
+    "cell_notes": {"multistep8": {"5way_1shot": "Odd & rare."}},
+    "notes": ["50% of a_b | <c> $d$ #e ~ ^ { } \\ [f] are escaped."],
+    "references": {"kim": "Kim & Park (2020).", "nichol": "[22] Nichol (2018)."},
 }
 
 
@@ -148,3 +186,39 @@ def make_measurement() -> Make:
         }
 
     return make
+
+
+@pytest.fixture
+def table_json() -> dict[str, Any]:
+    """The entry of an accuracy table, as params.yaml would have it."""
+    return copy.deepcopy(TABLE)
+
+
+@pytest.fixture
+def spec(table_json: dict[str, Any]) -> Table:
+    return table_spec("table9", table_json)
+
+
+@pytest.fixture
+def results(make_result: Make) -> list[dict[str, Any]]:
+    """Two seeds of MAML at 5-way and one of Multi-step (8), which has exact adaptation."""
+    return [
+        make_result(seed=1, episodes=[50.0, 70.0, 50.0, 70.0]),
+        make_result(seed=0, episodes=[30.0, 50.0, 50.0, 30.0]),
+        make_result(method="multistep8", episodes=[80.0, 100.0], exact=(92.5, 3.25)),
+    ]
+
+
+@pytest.fixture
+def write() -> Write:
+    """Write a table in all formats; returns the texts by suffix."""
+
+    def write(
+        path: Path, spec: Table, context: Context, results: list[dict[str, Any]]
+    ) -> dict[str, str]:
+        paths = write_table(path / "table9", spec, context, results)
+        kinds = ("csv", "md", "tex", "html")
+        assert [p.name for p in paths] == [f"table9.{kind}" for kind in kinds]
+        return {p.suffix[1:]: p.read_text(encoding="utf-8") for p in paths}
+
+    return write

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from multistep.files import UserError
+from multistep.pages import Figure
 from multistep.reports import cost, curves, style
 from multistep.reports.figures import write_figure
 from multistep.reports.spec import Context, figure_spec
-from multistep.schema import Figure
 
 Make = Callable[..., dict[str, Any]]
 
@@ -146,7 +146,7 @@ def test_measurements_of_another_scale_or_dataset_are_refused(
         cost.points(cost_spec, context, [make_measurement(rows=ROWS, scale="demo")])
     with pytest.raises(UserError, match="none of the 1 measurements is of dataset omniglot"):
         cost.points(cost_spec, context, [make_measurement(rows=ROWS, dataset="other")])
-    with pytest.raises(UserError, match="5way_1shot: measured twice"):
+    with pytest.raises(UserError, match="5way_1shot/omniglot: measured twice"):
         cost.points(cost_spec, context, [make_measurement(rows=ROWS)] * 2)
 
 

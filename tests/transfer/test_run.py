@@ -59,7 +59,7 @@ def test_scratch_takes_no_source_and_reports_no_transfer(tmp_path: Path) -> None
         assert entry["lambda_mean"] is entry["transfer_loss"] is entry["drift"] is None
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -80,11 +80,11 @@ def test_a_run_goes_on_from_any_mini_batch_to_the_same_metrics(
             self.count += 1
             if self.count == after:
                 torch.save(state(), folder / "state.pt")
-                raise Killed
+                raise KilledError
 
     where = torch.device("cpu")
     begun = run.Run(cell, folder / "data", folder / "network", where)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         begun.train(Save())  # type: ignore[arg-type]
     resumed = run.Run(cell, folder / "data", folder / "network", where)
     resumed.restore(torch.load(folder / "state.pt", weights_only=True))
@@ -146,8 +146,9 @@ def test_means_of_an_epoch() -> None:
     means = epoch.Means(log_every=2)
     for i in range(3):
         value = torch.tensor(float(i))
-        means.add({"train_loss": value, "train_accuracy": value / 2, "drift": value,
-                   "drift_backbone": 2 * value, "lambda_mean": torch.tensor([value, 1.0])})  # fmt: skip
+        reported = {"train_loss": value, "train_accuracy": value / 2, "drift": value}
+        reported |= {"drift_backbone": 2 * value, "lambda_mean": torch.tensor([value, 1.0])}
+        means.add(reported)
     entry = means.close(iterations=13)
     assert entry["train_loss"] == 1.0
     assert entry["train_accuracy"] == 50.0

@@ -2,8 +2,8 @@
 
 Members are `<archive>/<Alphabet>/characterNN/MMMM_DD.png`, black ink on white paper, one drawing of
 each character by each of 20 people (Lake et al., Science 350:1332, 2015). Rotations belong to the
-episodes and happen in training. The stand-in of `multistep.datasets.standins.omniglot` has the same layout and
-takes the same way.
+episodes and happen in training. The stand-in of `multistep.datasets.standins.omniglot` has the same
+layout and takes the same way.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ def measure(
     seconds: dict[tuple[str, int], list[float]] = {key: [] for key in trainers}
     memory = {key: _memory(trainer, place) for key, trainer in trainers.items()}
     rounds = definition["measure"]["rounds"]
-    with progress(definition["experiment"], (rounds + 1) * len(trainers), "meta-iterations") as advance:
+    total = (rounds + 1) * len(trainers)
+    with progress(definition["experiment"], total, "meta-iterations") as advance:
         for number in range(rounds + 1):
             for key, trainer in trainers.items():
                 spent = _time(trainer, number, place)

@@ -4,7 +4,7 @@ A convolution is bilinear, and so are its two derivatives:
 
     F(x, w) = x * w       G(gy, w) = ∂⟨gy, F⟩/∂x       H(x, gy) = ∂⟨gy, F⟩/∂w
 
-with ⟨gy, F(x, w)⟩ = ⟨G(gy, w), x⟩ = ⟨H(x, gy), w⟩, so each one's derivatives are the other two. ATen
+with ⟨gy, F(x, w)⟩ = ⟨G(gy, w), x⟩ = ⟨H(x, gy), w⟩: each one's derivatives are the other two. ATen
 computes the second derivative with respect to the weights as a convolution whose kernel is as
 large as the map; here a derivative of any order is one of three tuned kernels.
 """
@@ -59,9 +59,9 @@ class _F(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> Any:
         x, weight = ctx.saved_tensors
-        gx = _G.apply(gy, weight, x, ctx.geometry) if _asked(ctx, 0) else None
-        gw = _H.apply(x, gy, weight, ctx.geometry) if _asked(ctx, 1) else None
-        gb = gy.sum((0, 2, 3)) if _asked(ctx, 2) else None
+        gx = _G.apply(gy, weight, x, ctx.geometry) if asked(ctx, 0) else None
+        gw = _H.apply(x, gy, weight, ctx.geometry) if asked(ctx, 1) else None
+        gb = gy.sum((0, 2, 3)) if asked(ctx, 2) else None
         return gx, gw, gb, None
 
 
@@ -77,8 +77,8 @@ class _G(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
         gy, weight = ctx.saved_tensors
-        by_gy = _F.apply(u, weight, None, ctx.geometry) if _asked(ctx, 0) else None
-        by_weight = _H.apply(u, gy, weight, ctx.geometry) if _asked(ctx, 1) else None
+        by_gy = _F.apply(u, weight, None, ctx.geometry) if asked(ctx, 0) else None
+        by_weight = _H.apply(u, gy, weight, ctx.geometry) if asked(ctx, 1) else None
         return by_gy, by_weight, None, None
 
 
@@ -94,12 +94,12 @@ class _H(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
         x, gy = ctx.saved_tensors
-        by_x = _G.apply(gy, u, x, ctx.geometry) if _asked(ctx, 0) else None
-        by_gy = _F.apply(x, u, None, ctx.geometry) if _asked(ctx, 1) else None
+        by_x = _G.apply(gy, u, x, ctx.geometry) if asked(ctx, 0) else None
+        by_gy = _F.apply(x, u, None, ctx.geometry) if asked(ctx, 1) else None
         return by_x, by_gy, None, None
 
 
-def _asked(ctx: Any, index: int) -> bool:
+def asked(ctx: Any, index: int) -> bool:
     """Whether this backward pass needs the gradient of input `index`.
 
     `needs_input_grad` only says whether it could ever be needed. A pass for meta-parameters alone

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multistep.models.backbone import Backbone, Linear, kaiming, spatial_mean, uniform
+from multistep.models.batch_norm import BatchNorm2d
 from multistep.models.convolution import Conv2d
 
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
@@ -18,13 +19,13 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv1 = Conv2d(inputs, outputs, 3, stride=stride, padding=1)
-        self.bn1 = nn.BatchNorm2d(outputs)
+        self.bn1 = BatchNorm2d(outputs)
         self.conv2 = Conv2d(outputs, outputs, 3, padding=1)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        self.bn2 = BatchNorm2d(outputs)
         self.downsample: nn.Module | None = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(
-                Conv2d(inputs, outputs, 1, stride=stride), nn.BatchNorm2d(outputs)
+                Conv2d(inputs, outputs, 1, stride=stride), BatchNorm2d(outputs)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ class ResNet(Backbone):
     def __init__(self, blocks: tuple[int, ...], classes: int, width: int = 64) -> None:
         super().__init__()
         self.conv1 = Conv2d(3, width, 7, stride=2, padding=3)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.tap_channels = {tap: width * 2 ** (tap - 1) for tap in range(1, 5)}
         self.layer1 = stage(width, width, blocks[0], 1)
         self.layer2 = stage(width, 2 * width, blocks[1], 2)

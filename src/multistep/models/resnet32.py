@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multistep.models.backbone import Backbone, Linear, kaiming, spatial_mean, uniform
+from multistep.models.batch_norm import BatchNorm2d
 from multistep.models.convolution import Conv2d
 from multistep.models.resnet import stage
 
@@ -21,7 +22,7 @@ class ResNet32(Backbone):
         super().__init__()
         blocks = blocks or 5
         self.conv1 = Conv2d(3, width, 3, padding=1, bias=True)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.stages = nn.ModuleList(
             [
                 stage(width, width, blocks, 1),

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multistep.models.backbone import Backbone, Linear, kaiming, spatial_mean
+from multistep.models.batch_norm import BatchNorm2d
 from multistep.models.convolution import Conv2d
 
 STAGES = ((1, 1), (1, 2), (2, 4), (2, 8), (2, 8))  # convolutions, multiple of the width
@@ -29,7 +30,7 @@ class VGG9(Backbone):
             for i in range(blocks or convolutions):
                 outputs = multiple * width
                 stage.add_module(f"conv{i}", Conv2d(channels, outputs, 3, padding=1, bias=True))
-                stage.add_module(f"bn{i}", nn.BatchNorm2d(outputs))
+                stage.add_module(f"bn{i}", BatchNorm2d(outputs))
                 stage.add_module(f"relu{i}", nn.ReLU())
                 channels = outputs
             self.stages.append(stage)

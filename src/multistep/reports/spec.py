@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from multistep.files import UserError
+from multistep.mistakes import explain
 from multistep.pages import Figure, Table
-from multistep.params import explain, page_mistakes
+from multistep.params import page_mistakes
 
 
 class Context(BaseModel):

@@ -92,7 +92,7 @@ def draw(spec: StepsFigure, context: Context, points: Sequence[Point]) -> Figure
             header.append((f"Accuracies: mean ± sd over {over}, {epochs} epochs.", "quiet"))
         missing = [point.label for point in points if not point.seeds]
         if missing:
-            header.append((f"Not run: {', '.join(missing)}.", "quiet"))
+            header.append((f"Not run: {', '.join(missing).rstrip('.')}.", "quiet"))
         stand_in = context.is_stand_in(context.dataset(spec.dataset)) or any(
             context.is_stand_in(point.source) for point in points
         )

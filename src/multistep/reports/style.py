@@ -178,7 +178,7 @@ def time_unit(largest: float) -> tuple[str, float]:
 
 def wrap(name: str, width: int) -> str:
     """A name on as many lines as it needs under a bar."""
-    return "\n".join(textwrap.wrap(name, width))
+    return "\n".join(textwrap.wrap(name, width, break_on_hyphens=False))
 
 
 def seeds(counts: Iterable[int]) -> str:

@@ -159,7 +159,7 @@ def _ours(
         return dataclasses.replace(row, note="Not compared: stand-in data.")
     note = ""
     if spec.paper and row.epochs != spec.paper.epochs:
-        note = f"Run for {row.epochs} epochs; the paper: {spec.paper.epochs}."
+        note = f"Run for {_epochs([row.epochs or 0])}; the paper: {spec.paper.epochs}."
     return dataclasses.replace(row, gap=mean - row.paper, note=note)
 
 
@@ -227,14 +227,16 @@ def _training(spec: TransferTable, rows: Sequence[Row]) -> str:
     columns: dict[str, list[str]] = {}
     for column, heading in spec.columns.items():
         epochs = sorted({r.epochs for r in rows if r.column == column and r.epochs is not None})
-        text = " or ".join(f"{n:,}" for n in epochs)
-        if epochs:
-            text += " epoch" if epochs == [1] else " epochs"
-            if spec.paper is not None:
-                same = epochs == [spec.paper.epochs]
-                text += " (as the paper)" if same else f" (the paper: {spec.paper.epochs})"
+        text = _epochs(epochs) if epochs else ""
+        if epochs and spec.paper is not None:
+            same = epochs == [spec.paper.epochs]
+            text += " (as the paper)" if same else f" (the paper: {spec.paper.epochs})"
         columns.setdefault(text or "not run", []).append(heading)
     return "Training. " + "; ".join(f"{', '.join(c)}: {run}" for run, c in columns.items()) + "."
+
+
+def _epochs(numbers: Sequence[int]) -> str:
+    return " or ".join(f"{n:,}" for n in numbers) + (" epoch" if numbers == [1] else " epochs")
 
 
 def _legend(spec: TransferTable) -> list[str]:

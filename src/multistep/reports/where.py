@@ -134,7 +134,7 @@ def _heat_map(axes: Axes, points: Sequence[Point], top: float) -> AxesImage:
     image = axes.imshow(grid, cmap="cividis", vmin=0, vmax=top, aspect="auto")
     for i, point in enumerate(points):
         y, x = divmod(i, len(columns))
-        ink = "white" if _luminance(image.to_rgba(point.weight)) < 0.18 else style.INK
+        ink = "white" if _luminance(image.cmap(point.weight / top)) < 0.18 else style.INK
         mark = "\n×" if point.dead >= _DEAD else ""
         text = f"{point.weight:.2f}{mark}"
         axes.text(x, y, text, ha="center", va="center", color=ink, size=6.5, linespacing=0.9)

@@ -49,7 +49,7 @@ class Means:
     def _mean(self, name: str) -> Any:
         if name not in self.sums:
             return None
-        mean = (self.sums[name] / self.count).tolist()
+        mean: Any = (self.sums[name] / self.count).tolist()  # a float, or a list of pairs
         return mean if isinstance(mean, list) or math.isfinite(mean) else None
 
     def _points(self, before: int) -> list[list[float]] | None:

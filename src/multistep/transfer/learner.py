@@ -15,11 +15,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from multistep.dynamics import State, Tensors
+from multistep.dynamics import Tensors
 from multistep.files import UserError, digest
 from multistep.models.backbone import Backbone
 from multistep.settings import Transfer
@@ -64,8 +64,9 @@ class Learner:
             generator = torch.Generator().manual_seed(int(digest([seed, "matching"])[:8], 16))
             added = self.matching.initial_phi(generator)
             theta = self.matching.initial_theta(s.where_bias, generator)
-            phi |= {name: p.to(device) for name, p in added.items()}
-            self.theta = {name: p.to(device).requires_grad_() for name, p in theta.items()}
+            like = next(iter(phi.values()))
+            phi |= {name: p.to(like) for name, p in added.items()}
+            self.theta = {name: p.to(like).requires_grad_() for name, p in theta.items()}
             self.meta = torch.optim.Adam(
                 list(self.theta.values()), lr=s.meta_lr, weight_decay=s.meta_weight_decay
             )

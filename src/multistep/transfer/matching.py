@@ -77,8 +77,8 @@ class Matching:
         return phi
 
     def initial_theta(self, where_bias: float, generator: torch.Generator) -> Tensors:
-        """ "What" zero, so that all channels of a tap weigh the same; "where" uniform ±1/√C_m with
-        bias `where_bias`, so that λ starts around it.
+        """Zeros for "what", so that all channels of a tap weigh the same; "where" is uniform
+        ±1/√C_m with bias `where_bias`, so that λ starts around it.
         """
         theta: Tensors = {}
         count = len(self.target)

@@ -1,4 +1,4 @@
-"""How many bytes autograd keeps for the way back, at the peak: memory that any machine can count."""
+"""How many bytes autograd keeps for the way back, at the peak: any machine can count them."""
 
 from __future__ import annotations
 

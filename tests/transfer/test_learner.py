@@ -1,0 +1,236 @@
+"""One mini-batch of meta-transfer: what moves, what stays, and what comes back after a restart."""
+
+from __future__ import annotations
+
+import copy
+import io
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import transfer_reference as reference
+from torch.nn import functional as F
+
+from multistep.files import UserError
+from multistep.transfer.learner import Learner
+from multistep.transfer.methods import bilevel, first_order, scratch
+
+CPU = torch.device("cpu")
+Report = dict[str, torch.Tensor]
+
+
+def learner(method: ModuleType = bilevel, dtype: Any = torch.float32, **changes: Any) -> Learner:
+    source, target = reference.networks(dtype)
+    return Learner(source, target, method, reference.settings(**changes), 0, CPU)
+
+
+def run(each: Learner, steps: int = 2, dtype: Any = torch.float32) -> list[Report]:
+    x, y = reference.images(dtype)
+    return [each.step(x, y, each.s.lr) for _ in range(steps)]
+
+
+def flat(value: Any) -> list[torch.Tensor]:
+    leaves = torch.utils._pytree.tree_leaves(value)
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def same(a: Any, b: Any) -> bool:
+    pairs = zip(flat(a), flat(b), strict=True)
+    return all(torch.equal(x.nan_to_num(7.0), y.nan_to_num(7.0)) for x, y in pairs)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_inner_loop_leaves_phi_and_the_optimiser_as_they_were(optimizer: str) -> None:
+    """What the ordinary update alone would do, bit for bit; θ only moves between batches."""
+    a, b = (learner(optimizer=optimizer, lr=1e-3) for _ in range(2))
+    (report,) = run(a, 1)
+    x, y = reference.images(torch.float32)
+    b.target.train()
+    _, logits = torch.func.functional_call(
+        b.target, {**{n: b.task.phi[n] for n in b.backbone}, **b.buffers}, (x,)
+    )
+    assert report["train_loss"] == F.cross_entropy(logits, y)
+    b = learner(optimizer=optimizer, lr=1e-3)
+    b.method = Nothing()  # type: ignore[assignment]
+    run(b, 1)
+    assert same(a.task.copy(), b.task.copy())
+    assert not same(a.theta, learner().theta)
+
+
+class Nothing:
+    """A method whose inner loop does nothing."""
+
+    SOURCE = True
+
+    @staticmethod
+    def meta_gradient(*args: Any) -> Any:
+        return bilevel.MetaGradient({}, torch.zeros(()), None, None)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_ordinary_update_is_a_step_of_the_dynamics(optimizer: str) -> None:
+    a = learner(optimizer=optimizer, dtype=torch.float64, lr=1e-3)
+    run(a, 2, torch.float64)
+    before, state = copy.deepcopy((a.task.copy()["phi"], a.task.state))
+    grads: dict[str, torch.Tensor] = {}
+    step = a.task.optimizer.step
+
+    def spy() -> None:
+        grads.update({n: p.grad.clone() for n, p in a.task.phi.items() if p.grad is not None})
+        step()
+
+    a.task.optimizer.step = spy  # type: ignore[method-assign, assignment]
+    run(a, 1, torch.float64)
+    expected, after = inner_dynamics(a).step(before, state, grads)
+    for name, p in expected.items():
+        torch.testing.assert_close(a.task.phi[name].detach(), p, rtol=1e-12, atol=1e-14)
+    for found, wanted in zip(flat(a.task.state), flat(after), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-16)
+
+
+def inner_dynamics(each: Learner) -> Any:
+    from multistep.transfer.inner import dynamics
+
+    return dynamics(each.s, each.s.lr)
+
+
+@pytest.mark.parametrize(("updates", "steps"), [(2, 0), (2, 2), (1, 2), (1, 0)])
+@pytest.mark.parametrize("scheme", ["keep", "replay"])
+def test_running_statistics_see_a_batch_twice(updates: int, steps: int, scheme: str) -> None:
+    """At φ and once more at φ₁; every later forward pass goes unnoticed."""
+    a = learner(bn_updates=updates, inner_steps=steps, scheme=scheme, dtype=torch.float64)
+    expected = copy.deepcopy(a.target).train()
+    x, _ = reference.images()
+    expected(x)
+    run(a, 1, torch.float64)
+    if updates == 2:
+        for name, p in expected.named_parameters():
+            p.data = a.task.phi[name].detach()
+        expected(x)
+    for name, buffer in expected.named_buffers():
+        torch.testing.assert_close(a.buffers[name], buffer, rtol=1e-12, atol=1e-14)
+        if name.endswith("num_batches_tracked"):
+            assert a.buffers[name] == updates
+
+
+def test_one_step_is_the_same_under_both_methods() -> None:
+    """T = 1, K = 1, n = 1; and a window of two is something else."""
+    a, b = learner(inner_steps=1, window=1), learner(inner_steps=1, window=1, scheme="replay")
+    assert same(run(a), run(b))
+    assert same(a.state(), b.state())
+    c, d = learner(inner_steps=2, window=1), learner(inner_steps=2, window=2)
+    assert not same(run(c), run(d))
+
+
+@pytest.mark.parametrize("change", [{"scheme": "replay"}, {"source_features": "step"}], ids=str)
+def test_schemes_agree(change: dict[str, str]) -> None:
+    a, b = learner(dtype=torch.float64), learner(dtype=torch.float64, **change)
+    for found, expected in zip(flat(run(a, 2, torch.float64)), flat(run(b, 2, torch.float64))):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+def test_no_inner_step_no_meta_gradient() -> None:
+    """With zeros Adam's decay still moves θ; without a gradient it stays."""
+    zeros, skips = (learner(inner_steps=0, absent_gradients=a) for a in ("zero", "skip"))
+    for each in (zeros, skips):
+        start = copy.deepcopy(each.theta)
+        for report in run(each):
+            assert report["meta_gradient_norm"] == 0
+            assert report["drift"].isnan()
+        assert same(each.theta, start) == (each is skips)
+    moved = zeros.theta["where.0.bias"]
+    torch.testing.assert_close(moved, torch.full_like(moved, 1 - 2e-3), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("method", [bilevel, first_order, scratch])
+def test_a_restored_learner_goes_on_to_the_same_bits(method: ModuleType, optimizer: str) -> None:
+    changes = {"optimizer": optimizer, "lr": 1e-3}
+    a, b = learner(method, **changes), learner(method, **changes)
+    run(a, 2)
+    file = io.BytesIO()
+    torch.save(a.state(), file)
+    file.seek(0)
+    expected = run(a, 2)
+    b.restore(torch.load(file, weights_only=True))
+    assert same(expected, run(b, 2))
+    assert same(a.state(), b.state())
+    x, _ = reference.images(torch.float32)
+    assert torch.equal(a.logits(x), b.logits(x))
+    first = a.state()
+    assert not same(first, (run(a, 1), a.state())[1])  # a copy, not a view
+
+
+def test_scratch_is_plain_training() -> None:
+    a = learner(scratch)
+    model = copy.deepcopy(a.target).train()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, 0.9, weight_decay=1e-4)
+    x, y = reference.images(torch.float32)
+    for report in run(a, 3):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x)[1], y)
+        loss.backward()
+        optimizer.step()
+        assert set(report) == {"train_loss", "train_accuracy"}
+        torch.testing.assert_close(report["train_loss"], loss.detach())
+    model.eval()
+    torch.testing.assert_close(a.logits(x), model(x)[1].detach(), rtol=1e-4, atol=1e-5)
+    assert not a.theta
+
+
+def test_what_is_reported() -> None:
+    (report,) = run(learner(), 1)
+    pairs = 4
+    assert report["lambda_mean"].shape == report["lambda_dead"].shape == (pairs,)
+    assert all(v.dim() == 0 for k, v in report.items() if not k.startswith("lambda"))
+    assert not any(v.requires_grad for v in report.values())
+    assert 0 < report["drift"] < 3
+    assert report["masked"] == 0
+    theta = flat(learner().theta)
+    decay = 1e-4 * torch.cat([t.flatten() for t in theta]).norm()
+    torch.testing.assert_close(report["meta_decay_norm"], decay.detach())
+    (estimated,) = run(learner(window=2), 1)
+    assert estimated["drift"].isnan()
+    a = learner(where_bias=-50.0)
+    (dead,) = run(a, 1)
+    assert dead["lambda_dead"].tolist() == [1.0] * pairs
+    assert dead["lambda_mean"].tolist() == [0.0] * pairs
+
+
+def test_a_zero_second_moment_is_masked_and_counted() -> None:
+    """All pairs dead: the matching biases, set to zero, never get a gradient."""
+    a = learner(optimizer="adam", lr=1e-3, where_bias=-50.0, window=2)
+    biases = [p for name, p in a.task.phi.items() if name.startswith("match.") and p.dim() == 1]
+    for p in biases:
+        p.data.zero_()
+    (report,) = run(a, 1)
+    assert report["masked"] >= sum(p.numel() for p in biases)
+    assert report["meta_gradient_norm"] == 0
+
+
+def test_divergence_says_what_and_where() -> None:
+    a = learner()
+    x, y = reference.images(torch.float32)
+    with pytest.raises(UserError, match="the accuracy loss is not finite .*ordinary update"):
+        a.step(x * torch.inf, y, 0.1)
+    a = learner()
+    a.theta["what.0.bias"].data[0, 0] = torch.nan
+    with pytest.raises(UserError, match="the transfer loss is not finite"):
+        run(a, 1)
+    with pytest.raises(UserError, match=r"source_taps: \[9\] are no taps .* it has \[0, 1, 2\]"):
+        learner(source_taps=[0, 9])
+
+
+def test_the_last_batch_may_have_two_images() -> None:
+    a = learner()
+    x, y = reference.images(torch.float32, count=2)
+    assert a.step(x, y, 0.01)["lambda_mean"].shape == (4,)
+
+
+def test_no_beta_inside_is_twice_the_transfer_rate() -> None:
+    """With β = ½ and without momentum and decay."""
+    plain = {"momentum": 0.0, "weight_decay": 0.0, "inner_steps": 1}
+    a = run(learner(beta_in_inner_steps=False, **plain), 1)
+    b = run(learner(transfer_lr_factor=2.0, **plain), 1)
+    torch.testing.assert_close(a[0]["meta_gradient_norm"], b[0]["meta_gradient_norm"])
