@@ -47,9 +47,14 @@ def gradients(
             leaf.requires_grad_()
     if kwargs.get("recompute"):
         kwargs["closure"] = [closed]
-    middle, state = unroll(loss, params, dynamics, steps=steps, window=window, state=state, **kwargs)  # type: ignore[arg-type]
+    middle, state = unroll(
+        loss, params, dynamics, steps=steps, window=window, state=state, **kwargs
+    )  # type: ignore[arg-type]
     end, state = unroll(loss, middle, dynamics, steps=1, state=state, **kwargs)  # type: ignore[arg-type]
-    tensors = [*end.values(), *(t for v in state.values() if isinstance(v, dict) for t in v.values())]
+    tensors = [
+        *end.values(),
+        *(t for v in state.values() if isinstance(v, dict) for t in v.values()),
+    ]
     outer = sum(t.sin().sum() for t in tensors)
     wanted = [psi] if constants else [*leaves, psi]
     grads = torch.autograd.grad(outer, wanted, materialize_grads=True)  # type: ignore[arg-type]
@@ -75,10 +80,18 @@ def test_memory_does_not_grow_with_the_windows() -> None:
     for steps in (2, 8):
         for recompute in (False, True):
             with saved_bytes() as peak:
-                unroll(loss, params, DYNAMICS[0], steps=steps, recompute=recompute, closure=[psi])  # type: ignore[arg-type]
+                end, _ = unroll(
+                    loss,  # type: ignore[arg-type]
+                    params,
+                    DYNAMICS[0],
+                    steps=steps,
+                    recompute=recompute,
+                    closure=[psi],
+                )
+                torch.autograd.grad(end["w1"].sum(), psi)
             sizes[steps, recompute] = peak()
     assert sizes[8, False] > 3 * sizes[2, False]
-    assert sizes[8, True] == sizes[2, True]
+    assert sizes[8, True] < 1.2 * sizes[2, True]
 
 
 def test_every_gradient_is_watched_once() -> None:

@@ -52,7 +52,7 @@ def images(dtype: torch.dtype = torch.float64, count: int = 4) -> tuple[Tensor, 
 def transfer_loss(
     source_maps: dict[int, Tensor], target_maps: dict[int, Tensor], phi: Tensors, theta: Tensors
 ) -> Tensor:
-    """Σ over samples and pairs, one at a time; parameters named as in multistep.transfer.matching."""
+    """Σ over samples and pairs, one at a time; names as in multistep.transfer.matching."""
     losses = []
     batch = next(iter(source_maps.values())).shape[0]
     for x in range(batch):

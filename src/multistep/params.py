@@ -82,9 +82,11 @@ def _references(params: Params) -> list[str]:
         found.append(f"directory: the scale {params.scale!r} builds in {home!r}, not elsewhere")
     archived = {**params.datasets, **params.source_networks}
     for name, stand_in in params.stand_ins.items():
-        among = params.datasets if name in params.datasets else params.source_networks
-        found += unknown(f"stand_ins.{name}", [name], archived, "dataset or source network")
-        found += unknown(f"stand_ins.{name}", [stand_in], among, "entry of that kind")
+        found += unknown("stand_ins", [name], archived, "dataset or source network")
+        network = name in params.source_networks
+        among: Collection[str] = params.source_networks if network else params.datasets
+        what = "source network" if network else "dataset"
+        found += unknown(f"stand_ins.{name}", [stand_in], among, what)
     found += unknown("sources", params.sources, archived, "dataset or source network")
     for name in set(params.datasets) & set(params.source_networks):
         found.append(f"source_networks.{name}: a dataset has this name; choose another")

@@ -43,7 +43,7 @@ class Archive(Model):
     @property
     def verifiable(self) -> bool:
         """Whether what arrives can be told from something else."""
-        return bool(self.sha256 or self.sha1 or self.contents or self.unverified)
+        return bool(self.sha256 or self.sha1 or self.unverified)
 
 
 class Dataset(Model):

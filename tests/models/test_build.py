@@ -25,7 +25,9 @@ COUNTS = [
 ]
 
 
-def network(name: Any, width: int, classes: int = 5, blocks: int | None = None, seed: int = 1) -> Any:
+def network(
+    name: Any, width: int, classes: int = 5, blocks: int | None = None, seed: int = 1
+) -> Any:
     architecture = Architecture(name=name, width=width, blocks=blocks)
     return build(architecture, classes, torch.Generator().manual_seed(seed))
 

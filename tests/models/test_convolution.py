@@ -10,7 +10,13 @@ from multistep.models import convolution
 from multistep.models.convolution import conv2d
 
 F64 = torch.float64
-GEOMETRIES = [(3, 1, 1, True), (3, 2, 1, False), (1, 2, 0, False), (7, 2, 3, False), (1, 1, 0, True)]
+GEOMETRIES = [
+    (3, 1, 1, True),
+    (3, 2, 1, False),
+    (1, 2, 0, False),
+    (7, 2, 3, False),
+    (1, 1, 0, True),
+]
 
 
 def inputs(kernel: int, bias: bool) -> list[torch.Tensor]:

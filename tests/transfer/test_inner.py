@@ -40,35 +40,36 @@ MOMENTS: State = {
     "variance": {"phi": torch.tensor([0.001, 0.002], dtype=F64)},
     "step": 5,
 }
-# (optimiser, T, n, factor of the transfer rate) → φ, outer loss, d outer/dθ, first-order gradient
-TOY = {
-    ("sgd", 0, 1, 1): [0.89, -1.416, 3.403634, 0.0, 1.911578],
-    ("sgd", 1, 1, 1): [0.818045, -1.143759, 2.296875786134, -1.4452361285, 1.401548136053],
-    ("sgd", 2, 1, 1): [0.726669305, -0.793070211, 1.207464678778, -2.241151988392, 0.861704772202],
-    ("sgd", 2, 2, 1): [0.721002455, -0.775273341, 1.161495399956, -2.327592886187, 0.837582089691],
-    ("sgd", 3, 1, 1): [0.624302658845, -0.396677315919, 0.430906244368, -1.820927091517, 0.40974067994],
-    ("sgd", 3, 3, 1): [0.601478162045, -0.320535974559, 0.335002956188, -1.752214103975, 0.341788551459],
-    ("sgd", 1, 1, 2): [0.77759, -1.032618, 1.901773004936, -1.884614014, 1.212987071012],
-    ("adam", 1, 1, 1): [0.992901550305, -1.98938242223, 6.429390377115, -0.021158666014, 3.2199883912],
-    ("adam", 2, 1, 1): [0.98876524994, -1.982458531237, 6.384041101858, -0.039515318176, 3.200745914431],
-    ("adam", 2, 2, 1): [0.988756566, -1.982455919385, 6.384016981863, -0.039523966628, 3.20073518625],
-    ("adam", 3, 1, 1): [0.983797115418, -1.9746126195, 6.332570877784, -0.055213870297, 3.178883632737],
-    ("adam", 3, 3, 1): [0.983765200208, -1.9746044212, 6.332490914902, -0.055233145071, 3.178847905177],
-    ("adam", 1, 1, 2): [0.990692526993, -1.984886259999, 6.400396039219, -0.03443382013, 3.207719440589],
-}  # fmt: skip
+# optimiser, T, n, factor of the transfer rate; φ, outer loss, d outer/dθ, first-order gradient
+TOY = """
+sgd 0 1 1 0.89 -1.416 3.403634 0.0 1.911578
+sgd 1 1 1 0.818045 -1.143759 2.296875786134 -1.4452361285 1.401548136053
+sgd 2 1 1 0.726669305 -0.793070211 1.207464678778 -2.241151988392 0.861704772202
+sgd 2 2 1 0.721002455 -0.775273341 1.161495399956 -2.327592886187 0.837582089691
+sgd 3 1 1 0.624302658845 -0.396677315919 0.430906244368 -1.820927091517 0.40974067994
+sgd 3 3 1 0.601478162045 -0.320535974559 0.335002956188 -1.752214103975 0.341788551459
+sgd 1 1 2 0.77759 -1.032618 1.901773004936 -1.884614014 1.212987071012
+adam 1 1 1 0.992901550305 -1.98938242223 6.429390377115 -0.021158666014 3.2199883912
+adam 2 1 1 0.98876524994 -1.982458531237 6.384041101858 -0.039515318176 3.200745914431
+adam 2 2 1 0.988756566 -1.982455919385 6.384016981863 -0.039523966628 3.20073518625
+adam 3 1 1 0.983797115418 -1.9746126195 6.332570877784 -0.055213870297 3.178883632737
+adam 3 3 1 0.983765200208 -1.9746044212 6.332490914902 -0.055233145071 3.178847905177
+adam 1 1 2 0.990692526993 -1.984886259999 6.400396039219 -0.03443382013 3.207719440589
+"""
 
 
 def toy_settings(optimizer: str, steps: int, window: int, factor: float, scheme: str) -> Transfer:
     return reference.settings(
         optimizer=optimizer, lr=0.1 if optimizer == "sgd" else 0.01, weight_decay=0.01,
-        inner_steps=steps, window=window, transfer_lr_factor=float(factor), scheme=scheme,
+        inner_steps=steps, window=window, transfer_lr_factor=factor, scheme=scheme,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("scheme", ["keep", "replay"])
-@pytest.mark.parametrize(("variant", "expected"), TOY.items(), ids=str)
-def test_toy_vectors(variant: Any, expected: list[float], scheme: str) -> None:
-    s = toy_settings(*variant, scheme)
+@pytest.mark.parametrize("line", TOY.strip().splitlines())
+def test_toy_vectors(line: str, scheme: str) -> None:
+    optimizer, steps, window, factor, *expected = line.split()
+    s = toy_settings(optimizer, int(steps), int(window), float(factor), scheme)
     state = VELOCITY if s.optimizer == "sgd" else MOMENTS
     theta = {"theta": torch.tensor(0.7, dtype=F64, requires_grad=True)}
     losses = Toy(theta["theta"])
@@ -80,7 +81,7 @@ def test_toy_vectors(variant: Any, expected: list[float], scheme: str) -> None:
         found.loss.item(),
         float(found.grads.get("theta", 0)),
         float(first.grads["theta"]),
-    ] == pytest.approx(expected, abs=1e-11)
+    ] == pytest.approx([float(v) for v in expected], abs=1e-11)
 
 
 def learner_at_work(s: Transfer) -> tuple[Learner, MiniBatch, Tensor, Tensor]:
@@ -107,7 +108,7 @@ def test_meta_gradient_is_that_of_plain_autograd(optimizer: str, steps: int, win
     """Batch norm, every pair, state carried in; float64."""
     lr = {"sgd": 0.05, "adam": 1e-3}[optimizer]
     s = reference.settings(optimizer=optimizer, inner_steps=steps, window=window, lr=lr)
-    learner, batch, x, y = learner_at_work(s)
+    learner, _, x, y = learner_at_work(s)
     plain = reference.Reference(learner.source, learner.target, s)
     phi, state = learner.task.phi, learner.task.state
     expected, loss = plain.meta_gradient(phi, state, learner.theta, x, y, lr)

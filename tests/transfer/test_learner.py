@@ -13,6 +13,7 @@ import transfer_reference as reference
 from torch.nn import functional as F
 
 from multistep.files import UserError
+from multistep.transfer.inner import dynamics
 from multistep.transfer.learner import Learner
 from multistep.transfer.methods import bilevel, first_order, scratch
 
@@ -82,17 +83,11 @@ def test_the_ordinary_update_is_a_step_of_the_dynamics(optimizer: str) -> None:
 
     a.task.optimizer.step = spy  # type: ignore[method-assign, assignment]
     run(a, 1, torch.float64)
-    expected, after = inner_dynamics(a).step(before, state, grads)
+    expected, after = dynamics(a.s, a.s.lr).step(before, state, grads)
     for name, p in expected.items():
         torch.testing.assert_close(a.task.phi[name].detach(), p, rtol=1e-12, atol=1e-14)
     for found, wanted in zip(flat(a.task.state), flat(after), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-16)
-
-
-def inner_dynamics(each: Learner) -> Any:
-    from multistep.transfer.inner import dynamics
-
-    return dynamics(each.s, each.s.lr)
 
 
 @pytest.mark.parametrize(("updates", "steps"), [(2, 0), (2, 2), (1, 2), (1, 0)])
@@ -126,7 +121,8 @@ def test_one_step_is_the_same_under_both_methods() -> None:
 @pytest.mark.parametrize("change", [{"scheme": "replay"}, {"source_features": "step"}], ids=str)
 def test_schemes_agree(change: dict[str, str]) -> None:
     a, b = learner(dtype=torch.float64), learner(dtype=torch.float64, **change)
-    for found, expected in zip(flat(run(a, 2, torch.float64)), flat(run(b, 2, torch.float64))):
+    reports = (flat(run(each, 2, torch.float64)) for each in (a, b))
+    for found, expected in zip(*reports, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
@@ -212,7 +208,7 @@ def test_a_zero_second_moment_is_masked_and_counted() -> None:
 def test_divergence_says_what_and_where() -> None:
     a = learner()
     x, y = reference.images(torch.float32)
-    with pytest.raises(UserError, match="the accuracy loss is not finite .*ordinary update"):
+    with pytest.raises(UserError, match=r"the accuracy loss is not finite .*ordinary update"):
         a.step(x * torch.inf, y, 0.1)
     a = learner()
     a.theta["what.0.bias"].data[0, 0] = torch.nan

@@ -10,12 +10,15 @@ from multistep import provenance
 
 STAGES = {
     "data": [
-        ("multistep.datasets.cli", "multistep.datasets.download", "multistep.datasets.drawn"),
-        ("multistep.datasets.omniglot", "multistep.cells"),
+        ("multistep.datasets.cli", "multistep.datasets.download"),
+        ("multistep.datasets.standins.omniglot", "multistep.datasets.standins.cifar100"),
+        ("multistep.datasets.omniglot", "multistep.datasets.cifar100", "multistep.cells"),
     ],
     "train": [
         ("multistep.train", "multistep.measure", "multistep.cells"),
         ("multistep.fewshot.methods.multistep", "multistep.fewshot.methods.first_order"),
+        ("multistep.fewshot.run", "multistep.fewshot.measure", "multistep.transfer.measure"),
+        ("multistep.transfer.methods.bilevel", "multistep.transfer.pretrain"),
     ],
     "report": [("multistep.reports.cli", "multistep.reports.tables", "multistep.reports.figures")],
 }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from multistep.models.backbone import Backbone, Linear, kaiming, spatial_mean
 from multistep.models.batch_norm import BatchNorm2d
 from multistep.models.convolution import Conv2d
+from multistep.models.pooling import max_pool
 
 STAGES = ((1, 1), (1, 2), (2, 4), (2, 8), (2, 8))  # convolutions, multiple of the width
 
@@ -52,5 +52,5 @@ class VGG9(Backbone):
         taps: dict[int, Tensor] = {}
         for tap, stage in enumerate(self.stages):
             taps[tap] = stage(x)
-            x = F.max_pool2d(taps[tap], 2)
+            x = max_pool(taps[tap])
         return taps, self.fc(spatial_mean(x))

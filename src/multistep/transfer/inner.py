@@ -22,7 +22,8 @@ class Losses(Protocol):
     `closure`: the tensors through which the transfer loss depends on θ.
     """
 
-    closure: Sequence[Tensor]
+    @property
+    def closure(self) -> Sequence[Tensor]: ...
 
     def transfer(self, phi: Tensors) -> Tensor: ...
 
@@ -91,6 +92,14 @@ def inner_loop(
         first_order=first_order,
         recompute=s.scheme == "replay",
     )
+
+
+def gradients(loss: Tensor, theta: Tensors) -> Tensors:
+    """∂loss/∂θ of the parameters that it depends on."""
+    if not loss.requires_grad:
+        return {}
+    found = torch.autograd.grad(loss, list(theta.values()), allow_unused=True)
+    return {name: g for name, g in zip(theta, found, strict=True) if g is not None}
 
 
 def dynamics(s: Transfer, lr: float) -> Dynamics:

@@ -11,11 +11,9 @@ derivative is needed, since φ₁ is a constant), 9 for every further one (secti
 
 from __future__ import annotations
 
-import torch
-
 from multistep.dynamics import State, Tensors
 from multistep.settings import Transfer
-from multistep.transfer.inner import Drift, Losses, MetaGradient, inner_loop, masked
+from multistep.transfer.inner import Drift, Losses, MetaGradient, gradients, inner_loop, masked
 
 SOURCE = True
 
@@ -27,8 +25,5 @@ def meta_gradient(
     drift = Drift()
     end, last = inner_loop(losses, phi, state, lr, s, watch=drift)
     loss = losses.accuracy(end)
-    found = [None] * len(theta)
-    if loss.requires_grad:
-        found = torch.autograd.grad(loss, list(theta.values()), allow_unused=True)
-    grads = {name: g for name, g in zip(theta, found, strict=True) if g is not None}
+    grads = gradients(loss, theta)
     return MetaGradient(grads, loss.detach(), drift.value, masked(last))

@@ -13,7 +13,7 @@ import torch
 
 from multistep.dynamics import State, Tensors
 from multistep.settings import Transfer
-from multistep.transfer.inner import Drift, Losses, MetaGradient, inner_loop, masked
+from multistep.transfer.inner import Drift, Losses, MetaGradient, gradients, inner_loop, masked
 
 SOURCE = True
 
@@ -27,6 +27,5 @@ def meta_gradient(
         end, last = inner_loop(losses, phi, state, lr, s, watch=drift)
         accuracy = losses.accuracy(end)
     transfer = s.beta * losses.transfer(end)
-    found = torch.autograd.grad(transfer, list(theta.values()), allow_unused=True)
-    grads = {name: g for name, g in zip(theta, found, strict=True) if g is not None}
+    grads = gradients(transfer, theta)
     return MetaGradient(grads, (accuracy + transfer).detach(), drift.value, masked(last))
