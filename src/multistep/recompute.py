@@ -37,7 +37,7 @@ class _Links:
     advance: Callable[[Any], Any]
     count: int
     rebuild: Rebuild
-    tensors: int  # of the start; those of the closure follow
+    tensors: int  # at every link's start; those of the closure follow the first ones
     result: Rebuild | None = None
 
 
@@ -46,10 +46,13 @@ class _Chain(torch.autograd.Function):
     def forward(ctx: Any, links: _Links, *inputs: Tensor) -> Any:
         tensors: Sequence[Tensor] = inputs[: links.tensors]
         rebuild = links.rebuild
-        ctx.links, ctx.closure, ctx.starts = links, inputs[links.tensors :], []
+        starts: list[Tensor] = []
+        ctx.links, ctx.closure, ctx.rebuilds = links, inputs[links.tensors :], []
         for _ in range(links.count):
-            ctx.starts.append((tensors, rebuild))
+            starts += tensors
+            ctx.rebuilds.append(rebuild)
             tensors, rebuild = flatten(links.advance(rebuild(tensors)))
+        ctx.save_for_backward(*starts)
         links.result = rebuild
         # What comes out as it went in still has to be an output of this node.
         return tuple(t.view_as(t) if any(t is i for i in inputs) else t for t in tensors)
@@ -61,7 +64,9 @@ class _Chain(torch.autograd.Function):
         needed = ctx.needs_input_grad[1:]
         closed = [c for c, need in zip(ctx.closure, needed[links.tensors :], strict=True) if need]
         by_closed: list[Tensor | None] = [None] * len(closed)
-        for number, (tensors, rebuild) in reversed(list(enumerate(ctx.starts))):
+        starts = ctx.saved_tensors
+        for number, rebuild in reversed(list(enumerate(ctx.rebuilds))):
+            tensors = starts[number * links.tensors : (number + 1) * links.tensors]
             # Before the first link only what somebody asked for is differentiated.
             wanted = [
                 t.is_floating_point() and (number > 0 or needed[i]) for i, t in enumerate(tensors)

@@ -119,8 +119,10 @@ def test_one_step_is_the_same_under_both_methods() -> None:
 
 
 @pytest.mark.parametrize("change", [{"scheme": "replay"}, {"source_features": "step"}], ids=str)
-def test_schemes_agree(change: dict[str, str]) -> None:
-    a, b = learner(dtype=torch.float64), learner(dtype=torch.float64, **change)
+@pytest.mark.parametrize("absent", ["zero", "skip"])
+def test_schemes_agree(change: dict[str, str], absent: str) -> None:
+    a = learner(dtype=torch.float64, absent_gradients=absent)
+    b = learner(dtype=torch.float64, absent_gradients=absent, **change)
     reports = (flat(run(each, 2, torch.float64)) for each in (a, b))
     for found, expected in zip(*reports, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
@@ -230,3 +232,21 @@ def test_no_beta_inside_is_twice_the_transfer_rate() -> None:
     a = run(learner(beta_in_inner_steps=False, **plain), 1)
     b = run(learner(transfer_lr_factor=2.0, **plain), 1)
     torch.testing.assert_close(a[0]["meta_gradient_norm"], b[0]["meta_gradient_norm"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_gpu_takes_the_same_steps(optimizer: str) -> None:
+    """To rounding, in float64; and divergence is noticed one mini-batch later."""
+    place, source_target = torch.device("cuda"), reference.networks()
+    s = reference.settings(optimizer=optimizer, lr=1e-3)
+    a = learner(dtype=torch.float64, optimizer=optimizer, lr=1e-3)
+    b = Learner(*source_target, bilevel, s, 0, place)
+    x, y = reference.images()
+    for _ in range(2):
+        found, expected = b.step(x.to(place), y.to(place), s.lr), a.step(x, y, s.lr)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name].cpu(), value, rtol=1e-6, atol=1e-9)
+    b.step(x.to(place) * torch.inf, y.to(place), s.lr)
+    with pytest.raises(UserError, match="not finite"):
+        b.step(x.to(place), y.to(place), s.lr)

@@ -35,13 +35,14 @@ class _MaxPool(torch.autograd.Function):
             corner = torch.arange(0, height * width, 2, dtype=torch.int32)
             corner = corner.view(height, width // 2)[::2]
             index = corner + beside + below * torch.tensor(width, dtype=torch.int32)
-            ctx.index = index.long().flatten(2)
+            ctx.save_for_backward(index.long().flatten(2))
             ctx.shape = x.shape
         return torch.maximum(upper, lower)
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> Tensor:
-        gx: Tensor = _Put.apply(gy, ctx.index, ctx.shape)
+        (index,) = ctx.saved_tensors
+        gx: Tensor = _Put.apply(gy, index, ctx.shape)
         return gx
 
 
@@ -50,13 +51,14 @@ class _Put(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
-        ctx.index, ctx.shape = index, shape
+        ctx.save_for_backward(index)
         maps = values.new_zeros(shape).flatten(2)
         return maps.scatter_(2, index, values.flatten(2)).view(shape)
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
-        return _Pick.apply(u, ctx.index), None, None
+        (index,) = ctx.saved_tensors
+        return _Pick.apply(u, index), None, None
 
 
 class _Pick(torch.autograd.Function):
@@ -64,9 +66,11 @@ class _Pick(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, index: Tensor) -> Tensor:
-        ctx.index, ctx.shape = index, maps.shape
+        ctx.save_for_backward(index)
+        ctx.shape = maps.shape
         return maps.flatten(2).gather(2, index).unflatten(2, (maps.shape[2] // 2, -1))
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> Any:
-        return _Put.apply(gy, ctx.index, ctx.shape), None
+        (index,) = ctx.saved_tensors
+        return _Put.apply(gy, index, ctx.shape), None
