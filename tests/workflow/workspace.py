@@ -81,7 +81,7 @@ def run(folder: Path, *command: str, status: int | None = 0) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert status is None or done.returncode == status, f"{command}:\n{done.stdout}"
