@@ -10,6 +10,8 @@ from multistep.dynamics import SGD, Adam, Dynamics, Tensors
 from multistep.transfer.saved import saved_bytes
 from multistep.unroll import unroll
 
+torch.set_num_threads(1)  # small networks gain nothing from more, busy machines lose a lot
+
 F64 = torch.float64
 DYNAMICS = [SGD(0.1, 0.9, 1e-2), Adam(0.01, weight_decay=1e-2)]
 
@@ -91,7 +93,7 @@ def test_a_window_costs_its_start_in_memory_and_no_graph() -> None:
                 torch.autograd.grad(end["w1"].sum(), psi)
             sizes[steps, recompute] = peak()
     start = 2 * sum(p.nbytes for p in params.values())  # φ and its velocity
-    assert sizes[8, True] - sizes[2, True] <= 6 * start
+    assert sizes[8, True] - sizes[2, True] < 8 * start
     assert sizes[8, False] - sizes[2, False] > 12 * start
 
 

@@ -145,11 +145,12 @@ class Adam:
         for name, p in params.items():
             g = _gradient(grads, name, p)
             if self.weight_decay:
-                g = g + self.weight_decay * p
-            mean[name] = beta1 * state["mean"][name] + (1 - beta1) * g
-            variance[name] = beta2 * state["variance"][name] + (1 - beta2) * g * g
-            scale = _sqrt(variance[name] / correction2) + self.eps
-            new_params[name] = p - self.lr / correction1 * mean[name] / scale
+                g = torch.add(g, p, alpha=self.weight_decay)
+            mean[name] = torch.add(beta1 * state["mean"][name], g, alpha=1 - beta1)
+            second = beta2 * state["variance"][name]
+            variance[name] = torch.addcmul(second, g, g, value=1 - beta2)
+            scale = _sqrt(variance[name]) * correction2**-0.5 + self.eps
+            new_params[name] = torch.addcdiv(p, mean[name], scale, value=-self.lr / correction1)
         return new_params, {"mean": mean, "variance": variance, "step": count}
 
     def window(
@@ -171,7 +172,7 @@ def _gradient(grads: Tensors, name: str, like: Tensor) -> Tensor:
 def _sqrt(x: Tensor) -> Tensor:
     """√x with derivative 0, not infinity, at x = 0 (a parameter that never had a gradient).
 
-    The infinite slope would meet a zero gradient and poison the meta-gradient with NaN.
+    The infinite slope would meet a zero gradient and poison the meta-gradient with NaN. The root of
+    the smallest normal number, which stands for that of zero, is lost beside any ε in use.
     """
-    positive = x > 0
-    return torch.where(positive, torch.where(positive, x, torch.ones_like(x)).sqrt(), 0.0)
+    return x.clamp_min(torch.finfo(x.dtype).tiny).sqrt()

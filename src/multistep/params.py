@@ -83,9 +83,9 @@ def _references(params: Params) -> list[str]:
     archived = {**params.datasets, **params.source_networks}
     for name, stand_in in params.stand_ins.items():
         found += unknown("stand_ins", [name], archived, "dataset or source network")
-        network = name in params.source_networks
-        among: Collection[str] = params.source_networks if network else params.datasets
-        what = "source network" if network else "dataset"
+        of_networks = name in params.source_networks
+        among: Collection[str] = params.source_networks if of_networks else params.datasets
+        what = "source network" if of_networks else "dataset"
         found += unknown(f"stand_ins.{name}", [stand_in], among, what)
     found += unknown("sources", params.sources, archived, "dataset or source network")
     for name in set(params.datasets) & set(params.source_networks):

@@ -52,9 +52,7 @@ class Run(Protocol):
         """The inverse of `state`."""
 
 
-def load(
-    cell: dict[str, Any], data: Path, network: Path | None, where: torch.device
-) -> Run:
+def load(cell: dict[str, Any], data: Path, network: Path | None, where: torch.device) -> Run:
     """The run of a cell, by its family's own code."""
     family = importlib.import_module(f"{package(cell['family'])}.run")
     run: Run = family.Run(cell, data, network, where)
@@ -130,6 +128,4 @@ def run(args: argparse.Namespace) -> None:
     network = args.network or (Path("data/networks") / source if source else None)
     out = args.out or Path(f"results/{stem}.json")
     scratch = args.checkpoint or Path(f"scratch/results/{stem}.pt")
-    run_cell(
-        cell, data, network, out, scratch, args.device, args.threads, args.checkpoint_seconds
-    )
+    run_cell(cell, data, network, out, scratch, args.device, args.threads, args.checkpoint_seconds)

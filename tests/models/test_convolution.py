@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from multistep.models import convolution
 from multistep.models.convolution import conv2d
 
+torch.set_num_threads(1)  # small networks gain nothing from more, busy machines lose a lot
+
 F64 = torch.float64
 GEOMETRIES = [
     (3, 1, 1, True),

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from multistep.models.batch_norm import BatchNorm2d
 from multistep.models.pooling import max_pool
 
+torch.set_num_threads(1)  # small networks gain nothing from more, busy machines lose a lot
+
 F64 = torch.float64
 
 

@@ -64,9 +64,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("after", [1, 5])
-def test_a_run_goes_on_from_any_mini_batch_to_the_same_metrics(
-    tmp_path: Path, after: int
-) -> None:
+def test_a_run_goes_on_from_any_mini_batch_to_the_same_metrics(tmp_path: Path, after: int) -> None:
     cell = small_transfer(inner_steps=2, window=2)
     whole = train(tmp_path / "whole", cell)
     folder = tmp_path / "killed"

@@ -1,0 +1,5 @@
+"""One thread: on small shapes more only wait for each other, and the bits depend on their number."""
+
+import torch
+
+torch.set_num_threads(1)
