@@ -76,13 +76,14 @@ def in_float64(problem: Problem) -> Problem:
 
 def settings(experiment: str, method: str) -> FewShot:
     """The paper scale's settings of a cell."""
-    found = params.cell_settings(_params(), experiment, method)
+    found = params.cell_settings(paper(), experiment, method)
     assert isinstance(found, FewShot)
     return found
 
 
 @functools.cache
-def _params() -> params.Params:
+def paper() -> params.Params:
+    """params.yaml as it stands."""
     return params.load(ROOT / "params.yaml")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
+from bench import transfer_report
 from bench.agreement import LIMITS, TASKS
+from bench.markdown import allocator, code, machine, mb, spread, table, targets, versions
 from bench.memory import model_bytes
 from bench.timing import Times, faster, ratio
 
@@ -36,6 +37,8 @@ RATE_LIMIT = 100.0
 
 def page(record: dict[str, Any]) -> str:
     """Markdown."""
+    if record["kind"] == "bench-transfer":
+        return transfer_report.page(record)
     cuda = "cuda" in record
     parts = [_head(record, cuda)]
     parts.append(_cuda(record["cuda"]) if cuda else _targets(record))
@@ -49,25 +52,16 @@ def page(record: dict[str, Any]) -> str:
 
 def _head(record: dict[str, Any], cuda: bool) -> str:
     env = record["environment"]
-    versions = ", ".join(f"{name} {version}" for name, version in record["peers"].items())
-    machine = env["device"] if cuda else f"{env['cpu']}, {env['threads']} thread(s)"
-    malloc = {
-        "plain": "glibc's own allocator thresholds",
-        "keeps freed memory": "glibc told to keep freed memory, as in training; this holds for "
-        "all contenders, since it is a setting of the process",
-    }[record["malloc"]]
     clock = "synchronised wall time" if cuda else "process CPU time, wall time beside it"
     return (
-        f"# Benchmark on {machine}\n\n"
+        f"# Benchmark on {machine(env)}\n\n"
         "One meta-gradient of a whole meta-batch (15 queries per class, 8 inner steps, network "
         "strided, momentum 0.9, coupled weight decay 1e-4, inner learning rate 0.4; γ and β are "
         "learned by the outer loop only). The outer Adam step and the sampling of episodes are "
         "the same for all and are not in these times. All contenders are interleaved in one "
         f"process: {record['rounds']} rounds after a warm-up, {clock}, medians (smallest–largest); "
         "ratios are taken round by round. The images are a stand-in of Omniglot's shape.\n\n"
-        f"torch {env['torch']}, {versions}, Python {env['python']}, {env['platform']}, float32, "
-        f"TF32 {'on' if env['tf32'] else 'off'}. Allocator: {malloc}. Code: commit "
-        f"{env['commit']}{' with changes' if env['dirty'] else ''}."
+        f"{versions(env, record['peers'])}. {allocator(record)} {code(env)}"
     )
 
 
@@ -99,11 +93,7 @@ def _targets(record: dict[str, Any]) -> str:
     )
     share = ratio(record["sampling"], "sampling", "maml")
     rows.append(("sampling's share of a meta-iteration of exact MAML", share, SAMPLING_LIMIT))
-    lines = [
-        (name, f"{limit:.2f}", f"{found:.3f}", "yes" if found <= limit else "**no**")
-        for name, found, limit in rows
-    ]
-    return "## Targets\n\n" + _table(["target", "at most", "measured", "met"], lines)
+    return targets(rows)
 
 
 def _times(experiment: str, record: dict[str, Any], clock: str) -> str:
@@ -114,10 +104,10 @@ def _times(experiment: str, record: dict[str, Any], clock: str) -> str:
     header += [f"/ {best}"] if best else []
     rows = []
     for name, clocks in times.items():
-        row = [name, _spread(clocks["process"]), _spread(clocks["wall"])]
+        row = [name, spread(clocks["process"]), spread(clocks["wall"])]
         row += [f"{ratio(times, name, other, clock):.3f}" for other in (EXACT, best) if other]
         rows.append(row)
-    return f"## {_setting(experiment, record)}\n\n" + _table(header, rows)
+    return f"## {_setting(experiment, record)}\n\n" + table(header, rows)
 
 
 def _agreement(record: dict[str, Any]) -> str:
@@ -135,7 +125,7 @@ def _agreement(record: dict[str, Any]) -> str:
         "float32: an activation within rounding of ReLU's kink has another sign in another order "
         "of summation, and eight steep steps make that visible, in every contender alike.\n\n"
     )
-    return text + _table(["setting", "precision", "contender", "median", "largest"], rows)
+    return text + table(["setting", "precision", "contender", "median", "largest"], rows)
 
 
 def _saved(saved: dict[str, dict[str, int]]) -> str:
@@ -144,39 +134,39 @@ def _saved(saved: dict[str, dict[str, int]]) -> str:
         for name, size in found.items():
             contender, windows = METHODS.get(name, (name, 8))
             model = model_bytes(e, windows)
-            rows.append([TITLES[e], contender, _mb(size), _mb(model), f"{size / model:.3f}"])
+            rows.append([TITLES[e], contender, mb(size), mb(model), f"{size / model:.3f}"])
     text = (
         "## Saved for the way back, MB per task\n\nDistinct storages kept for a later derivative "
         "at the peak, the episode's images not counted. Model: q + K·s for K windows (first "
         "order: q).\n\n"
     )
-    return text + _table(["setting", "contender", "saved", "model", "ratio"], rows)
+    return text + table(["setting", "contender", "saved", "model", "ratio"], rows)
 
 
 def _live(live: dict[str, dict[str, int]]) -> str:
     names = next(iter(live.values()))
-    rows = [[name, *(_mb(found[name]) for found in live.values())] for name in names]
+    rows = [[name, *(mb(found[name]) for found in live.values())] for name in names]
     text = (
         "## Alive at the peak of a meta-iteration, MB\n\nAll storages that operations make. The "
         "peers hold one task at a time, ours and the reference a chunk of tasks.\n\n"
     )
-    return text + _table(["contender", *(TITLES[e] for e in live)], rows)
+    return text + table(["contender", *(TITLES[e] for e in live)], rows)
 
 
 def _recompute(rows: list[dict[str, int]]) -> str:
-    lines = [[r["steps"], r["window"], _mb(r["activations"]), _mb(r["starts"])] for r in rows]
+    lines = [[r["steps"], r["window"], mb(r["activations"]), mb(r["starts"])] for r in rows]
     text = (
         "## Recompute mode over steps and windows, MB per task (5-way 1-shot)\n\nActivations are "
         "those of the query or of one window, whichever is larger. What grows with the number of "
         "windows T/n is φ at each window's start: parameters, not activations.\n\n"
     )
-    return text + _table(["T", "n", "activations", "window starts"], lines)
+    return text + table(["T", "n", "activations", "window starts"], lines)
 
 
 def _sampling(record: dict[str, Any]) -> str:
     times: Times = record["sampling"]
     rows = [
-        [METHODS[m][0], _spread(times[m]["process"]), f"{ratio(times, 'sampling', m):.2%}"]
+        [METHODS[m][0], spread(times[m]["process"]), f"{ratio(times, 'sampling', m):.2%}"]
         for m in METHODS
     ]
     text = (
@@ -185,7 +175,7 @@ def _sampling(record: dict[str, Any]) -> str:
         f"images from disk, once per cell: {record['loading'] * 1000:.0f} ms.\n\n"
     )
     header = ["whole meta-iteration, Adam included", "process s", "sampling's share"]
-    return text + _table(header, rows)
+    return text + table(header, rows)
 
 
 def _cuda(cuda: dict[str, Any]) -> str:
@@ -200,7 +190,7 @@ def _cuda(cuda: dict[str, Any]) -> str:
     )
     return (
         "## Captured meta-iterations per second, 5-way 1-shot (sampling and Adam included)\n\n"
-        + _table(["method", "captured", "eager", f"at least {RATE_LIMIT:.0f}"], rows)
+        + table(["method", "captured", "eager", f"at least {RATE_LIMIT:.0f}"], rows)
         + f"\n\nRelative distance of the GPU's meta-gradient from the CPU's, median over "
         f"tasks: {distances}. After "
         f"{a['iterations']} meta-iterations of exact MAML the captured θ is "
@@ -216,17 +206,3 @@ def _means(means: dict[str, float]) -> str:
 def _setting(experiment: str, record: dict[str, Any]) -> str:
     size = record["sizes"][experiment]
     return f"{TITLES[experiment]}, {size['tasks']} tasks ({size['chunk']} at a time in ours)"
-
-
-def _spread(seconds: list[float]) -> str:
-    return f"{median(seconds):.3f} ({min(seconds):.3f}–{max(seconds):.3f})"
-
-
-def _mb(size: float) -> str:
-    return f"{size / 1e6:.2f}"
-
-
-def _table(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
-    head = [str(h) for h in header]
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *([str(c) for c in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -19,25 +19,40 @@ from multistep.fewshot import meta
 from multistep.fewshot.trainer import Trainer
 from multistep.progress import progress
 
-Times = dict[str, dict[str, list[float]]]  # contender → clock ("process", "wall") → one per round
+# contender → clock ("process", "wall", where there is a GPU also "events") → one per round
+Times = dict[str, dict[str, list[float]]]
 
 
 def interleave(jobs: dict[str, Callable[[int], object]], rounds: int, title: str) -> Times:
     """Seconds of every job in `rounds` rounds after one that warms up; jobs get their round."""
-    times: Times = {name: {"process": [], "wall": []} for name in jobs}
+    times: Times = {name: {} for name in jobs}
     with progress(title, (rounds + 1) * len(jobs), "runs") as advance:
         for number in range(rounds + 1):
             for name, job in jobs.items():
                 gc.collect()  # one contender's garbage isn't another's time
-                _synchronize()
-                process, wall = time.process_time(), time.perf_counter()
-                job(number)
-                _synchronize()
-                if number:
-                    times[name]["process"].append(time.process_time() - process)
-                    times[name]["wall"].append(time.perf_counter() - wall)
+                for clock, seconds in _clocked(job, number).items():
+                    if number:
+                        times[name].setdefault(clock, []).append(seconds)
                 advance(1)
     return times
+
+
+def _clocked(job: Callable[[int], object], number: int) -> dict[str, float]:
+    """Seconds of one call by every clock that there is."""
+    cuda = torch.cuda.is_available()
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if cuda else []
+    _synchronize()
+    process, wall = time.process_time(), time.perf_counter()
+    for event in events[:1]:
+        event.record()
+    job(number)
+    for event in events[1:]:
+        event.record()
+    _synchronize()
+    found = {"process": time.process_time() - process, "wall": time.perf_counter() - wall}
+    if events:
+        found["events"] = events[0].elapsed_time(events[1]) / 1000
+    return found
 
 
 def contenders(problem: Problem, contestants: dict[str, Contender], rounds: int) -> Times:

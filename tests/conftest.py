@@ -1,4 +1,4 @@
-"""One thread: on small shapes more only wait for each other, and the bits depend on their number."""
+"""One thread: on small shapes more only wait for each other, and the bits depend on the number."""
 
 import torch
 

@@ -63,7 +63,7 @@ def test_figure_4_is_timed_together_and_measurements_are_few() -> None:
     transfer = {path for path, job in jobs.items() if job["family"] == "transfer"}
     adam = {f"results/measure/adam_32/{d}.json" for d in ("cifar100", "stl10")}
     adam |= {f"results/measure/adam_224/{d}.json" for d in ("bird", "indoor", "action", "dog")}
-    others = {"results/measure/sgd_224/bird.json", "results/measure/steps/bird.json"}
+    others = {f"results/measure/{e}/bird.json" for e in ("sgd_224", "sgd_224_replay", "steps")}
     assert transfer == adam | others
     assert len(jobs["results/measure/steps/bird.json"]["methods"]) == 7
 
@@ -71,8 +71,19 @@ def test_figure_4_is_timed_together_and_measurements_are_few() -> None:
 def test_cells_name_the_source_network_that_the_scale_really_uses() -> None:
     overlay = {"stand_ins": {"tinyimagenet_resnet32": "imagenet_resnet34"}}
     p = params.validate(params.merge(BASE, overlay))
-    found = {json.loads(c.settings)["source"] for c in cells.plan(p) if c.family == "transfer"}
+    plan = [c for c in cells.plan(p) if c.family == "transfer"]
+    found = {json.loads(c.settings)["source"] for c in plan if c.algorithm != "scratch"}
     assert found == {"imagenet_resnet34"} == set(cells.source_networks(p))
+
+
+def test_scratch_knows_nothing_of_transfer() -> None:
+    overlay = {"transfer": {"meta_lr": 0.5, "scheme": "replay", "beta": 1.0, "inner_steps": 0}}
+
+    def scratch(config: dict[str, Any]) -> list[cells.Cell]:
+        return [c for c in cells.plan(params.validate(config)) if c.method == "scratch"]
+
+    assert scratch(BASE) == scratch(params.merge(BASE, overlay))
+    assert scratch(BASE) != scratch(params.merge(BASE, {"transfer": {"weight_decay": 0.5}}))
 
 
 def test_a_scale_may_run_one_family() -> None:
@@ -97,7 +108,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"transfer": {"optimizer": "adamw"}}, "transfer.optimizer: input should be 'sgd' or 'adam'"),
     (
         {"experiments": {"sgd_32": {"datasets": ["omniglot"]}}},
-        "datasets.omniglot.images: missing; transfer needs fixed parts",
+        "datasets.omniglot.images: missing; transfer needs train, validation",
     ),
     (
         {"experiments": {"5way_1shot": {"datasets": ["stl10"]}}},
@@ -125,6 +136,15 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     ({"source_networks": {"stl10": BASE["source_networks"]["imagenet_resnet34"]}}, "has this name"),
     ({"experiments": {"steps": {"measured": {"methods": ["l2"]}}}}, "experiments.steps.measured."),
+    ({"experiments": {"steps": {"measured": {"methods": ["maml"]}}}}, "no method named 'maml'"),
+    ({"experiments": {"sgd_32": {"measured": {"datasets": ["bird"]}}}}, "no dataset named 'bird'"),
+    ({"transfer": {"source_taps": [4, 4]}}, "transfer.source_taps: [4, 4] names a tap twice"),
+    ({"transfer": {"adam_betas": [0.9, 1.5]}}, "transfer.adam_betas.1: input should be less than"),
+    ({"transfer": {"size": 64}}, "transfer.size: 64, but datasets.cifar100.prepare.size is 32"),
+    (
+        {"source_networks": {"imagenet_resnet34": {"archives": {"a.pth": {"drawn": {}}}}}},
+        "source_networks.imagenet_resnet34.archives.a.pth.drawn: a network can't be drawn",
+    ),
 ]
 
 

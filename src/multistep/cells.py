@@ -14,6 +14,7 @@ from typing import Any
 from multistep.files import canonical_json
 from multistep.params import cell_settings
 from multistep.schema import Experiment, Params
+from multistep.settings import UNREAD, WITHOUT_SOURCE
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def source_networks(params: Params) -> list[str]:
     for name, experiment in _experiments(params):
         if experiment.family == "transfer" and experiment.datasets:
             for method in experiment.methods:
-                if params.methods[method].algorithm != "scratch":
+                if params.methods[method].algorithm not in WITHOUT_SOURCE:
                     found.append(_cell_settings(params, name, method)["source"])
     return sorted(set(found))
 
@@ -125,6 +126,8 @@ def _experiments(params: Params) -> Iterator[tuple[str, Experiment]]:
 def _cell_settings(params: Params, experiment: str, method: str) -> dict[str, Any]:
     """Settings of a cell, with the source network that this scale really uses."""
     settings = cell_settings(params, experiment, method).model_dump()
-    if "source" in settings:
+    if params.experiments[experiment].family == "transfer":
+        if params.methods[method].algorithm in WITHOUT_SOURCE:
+            return settings | UNREAD
         settings["source"] = params.source_network(settings["source"])
     return settings

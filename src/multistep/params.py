@@ -111,11 +111,15 @@ def _references(params: Params) -> list[str]:
                     f"family {experiment.family} doesn't have; it has: "
                     + ", ".join(known[experiment.family])
                 )
-        if experiment.measured is not None:
-            measured = experiment.measured
+        if (measured := experiment.measured) is not None:
             at = f"{path}.measured"
-            found += unknown(f"{at}.datasets", measured.datasets, params.datasets, "dataset")
-            found += unknown(f"{at}.methods", measured.methods, params.methods, "method")
+            # An overlay that runs nothing of an experiment needn't say that nothing is timed.
+            own = experiment.datasets or params.datasets
+            found += unknown(f"{at}.datasets", measured.datasets, own, "dataset")
+            of_family = {
+                n for n, m in params.methods.items() if m.algorithm in known[experiment.family]
+            }
+            found += unknown(f"{at}.methods", measured.methods, of_family, "method")
         if name == "measure":
             found.append(f"{path}: the name is taken by results/measure; choose another")
         found += unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
@@ -201,6 +205,8 @@ def _source_networks(params: Params) -> list[str]:
         path = f"source_networks.{name}"
         for archive_name, archive in network.archives.items():
             found += _archive(f"{path}.archives.{archive_name}", archive)
+            if archive.drawn is not None:
+                found.append(f"{path}.archives.{archive_name}.drawn: a network can't be drawn")
         if len(network.archives) > 1 or bool(network.archives) != bool(network.layout):
             found.append(f"{path}.archives: one checkpoint with its `layout`, or none of both")
         if not network.archives and (network.train is None or network.dataset is None):
@@ -251,9 +257,22 @@ def _impossible(
         if network is None:
             known = params.source_networks
             return [*found, *unknown(path("source"), [s.source], known, "source network")]
+        for key in ("source_taps", "target_taps"):
+            taps = getattr(s, key)
+            if len(set(taps)) < len(taps):
+                found.append(f"{path(key)}: {taps} names a tap twice")
         for name in datasets:
-            if params.datasets[name].images is None:
-                found.append(f"datasets.{name}.images: missing; transfer needs fixed parts")
+            dataset = params.datasets[name]
+            if len(dataset.images or {}) < 3:
+                found.append(
+                    f"datasets.{name}.images: missing; transfer needs train, validation and test"
+                )
+            size = dataset.prepare.get("size")
+            if s.augmentation == "pad_crop" and size != s.size:
+                found.append(
+                    f"{path('size')}: {s.size}, but datasets.{name}.prepare.size is {size}, and "
+                    f"{path('augmentation')} pad_crop doesn't resize"
+                )
         return found
     if s.hold_out_validation and s.validate_every % s.log_every:
         found.append(

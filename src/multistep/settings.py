@@ -151,7 +151,7 @@ class Transfer(Model):
     optimizer: Literal["sgd", "adam"]
     lr: float = Field(gt=0)
     momentum: float = Field(ge=0, lt=1)
-    adam_betas: list[float] = Field(min_length=2, max_length=2)
+    adam_betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(min_length=2, max_length=2)
     adam_eps: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     schedule_offset: Literal[0, 1]
@@ -171,6 +171,28 @@ class Transfer(Model):
     source_features: Literal["batch", "step"]
     log_every: int = Field(ge=1)
 
+
+# What a method without a source network doesn't read. Its cells have these values whatever the plan
+# says, so that a change of the transfer settings reruns no cell that knows nothing of transfer.
+UNREAD: dict[str, Any] = {
+    "source": "",
+    "source_taps": [0],
+    "target_taps": [0],
+    "where_bias": 0.0,
+    "beta": 0.0,
+    "beta_in_inner_steps": True,
+    "inner_steps": 0,
+    "window": 1,
+    "transfer_lr_factor": 1.0,
+    "absent_gradients": "zero",
+    "bn_updates": 1,
+    "meta_lr": 1.0,
+    "meta_weight_decay": 0.0,
+    "scheme": "keep",
+    "source_features": "batch",
+    "log_every": 1,
+}
+WITHOUT_SOURCE = {"scratch"}  # algorithms
 
 # The settings of each family's cells; its code is the package of that name, see `package`.
 FAMILIES: dict[str, type[FewShot] | type[Transfer]] = {"few_shot": FewShot, "transfer": Transfer}

@@ -167,7 +167,7 @@ class Pullback:
     nbytes: int
 
     def __call__(self, cotangent: Tensor) -> tuple[Tensor, Tensor]:
-        """One sweep back over the windows, last first (spec section 4.2):
+        """One sweep back over the windows, last first (eq. 4-7 and 12 transposed):
 
             w = p_φ λ + p_v ν;  λ ← a₁₁ λ + a₂₁ ν + H w;  ν ← a₁₂ λ_old + a₂₂ ν
 

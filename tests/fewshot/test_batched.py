@@ -200,7 +200,7 @@ def test_two_ways_to_convolve(size: int, kernel: int, stride: int, padding: int)
     )
 
 
-# Trainable parameters and the layer table of spec section 2.
+# Trainable parameters and shapes of the layers.
 COUNTS = {
     (5, "strided", True): 112_261,
     (20, "strided", True): 113_236,

@@ -193,7 +193,9 @@ def test_seeds_that_differ_in_more_than_the_seed_are_refused(context: Context) -
 
 def test_epoch_times_are_scaled_from_mini_batches(tmp_path: Path, context: Context) -> None:
     seconds = {"l2t": [0.9, 1.1, 1.0, 1.0], "multistep": [0.7, 0.7, 0.7, 0.7]}
-    record = measurement(seconds=seconds, iterations=100, settings={"scheme": "replay"})
+    record = measurement(
+        seconds=seconds, iterations=100, settings={"scheme": "replay", "source_features": "step"}
+    )
     texts = write(tmp_path, TIMES, context, [record])
     rows = by_cell(texts["csv"])
     baseline, ratio = rows["l2t", "seconds"], rows["multistep", "ratio"]
@@ -214,7 +216,7 @@ def test_epoch_times_are_scaled_from_mini_batches(tmp_path: Path, context: Conte
     for phrase in (
         "4 mini-batches of 64 images of each method",
         "CUDA-event seconds without loading and evaluation",
-        "gradients are replayed; source features once per mini-batch; device: Imaginary GPU.",
+        "gradients are replayed; source features at every use; device: Imaginary GPU.",
         "The paper: a Titan Xp.",
     ):
         assert phrase in texts["md"]

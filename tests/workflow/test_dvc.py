@@ -32,7 +32,7 @@ def test_a_stage_depends_on_every_source_that_its_jobs_run(stage):
         name = file.relative_to(workspace.ROOT).as_posix()
         assert any(name == d or name.startswith(f"{d}/") for d in deps), f"{stage} lacks {name}"
     for dep in deps:
-        assert dep in ("data/processed", "results") or (workspace.ROOT / dep).exists()
+        assert dep in ("data/raw", "data/processed", "results") or (workspace.ROOT / dep).exists()
 
 
 def test_a_second_repro_does_nothing(project):

@@ -136,7 +136,7 @@ def cell_code(wildcards):
 
 def network_folder(settings):
     """Where the source network of a method lies; None for methods that have none."""
-    return f"data/networks/{settings['source']}" if "source" in settings else None
+    return f"data/networks/{settings['source']}" if settings.get("source") else None
 
 
 def network_files(settings):
@@ -146,12 +146,13 @@ def network_files(settings):
 
 
 def cell_network(wildcards):
-    job = cell(wildcards)
-    return [] if job.algorithm == "scratch" else network_files(json.loads(job.settings))
+    return network_files(json.loads(cell(wildcards).settings))
 
 
 def measurement_network(wildcards):
-    return network_files(next(iter(measurement(wildcards)["methods"].values()))["settings"])
+    """The one source network of its methods; some may have none."""
+    settings = [method["settings"] for method in measurement(wildcards)["methods"].values()]
+    return network_files(max(settings, key=lambda s: bool(s.get("source"))))
 
 
 def network_option(wildcards, input):

@@ -21,11 +21,13 @@ rule source_network:
         ],
         out=subpath(output.weights, parent=True),
         device=lambda wildcards, output: PARAMS.device,
+        checkpoint_seconds=lambda wildcards, output: PARAMS.checkpoint_seconds,
     shell:
         "multistep pretrain --name {wildcards.network} --spec {params.spec:q} "
         "{params.checkpoint:q} {params.data:q} --out {params.out:q} "
         "--scratch scratch/networks/{wildcards.network}.pt --device {params.device} "
-        '--threads {threads} 2>&1 | (trap "" INT TERM; tee {log:q})'
+        "--threads {threads} --checkpoint-seconds {params.checkpoint_seconds} 2>&1 "
+        '| (trap "" INT TERM; tee {log:q})'
 
 
 rule networks:

@@ -160,7 +160,8 @@ def mismatch(path: Path, archive: Archive) -> str | None:
     An archive that was never published with a digest is taken as it comes (`unverified`).
     """
     found = sha256(path)
-    if found == archive.sha256 or archive.unverified:
+    pinned = archive.sha256 or archive.sha1 or archive.contents
+    if found == archive.sha256 or (archive.unverified and not pinned):
         return None
     difference = f"sha256 {found}, expected {archive.sha256}"
     if archive.sha256 is None and archive.sha1 is not None:

@@ -91,8 +91,18 @@ def _copy(archive: Archive, destination: Path, dataset: str, source: Path) -> No
             f"replace the file, or drop {entry} to download it"
         )
     say(f"{destination.name}: copying {own}")
+    _tell_digest(archive, own, f"datasets.{dataset}.archives.{destination.name}")
     with open(own, "rb") as reader, atomic_write(destination) as writer:
         shutil.copyfileobj(reader, writer, 1 << 20)
+
+
+def _tell_digest(archive: Archive, file: Path, entry: str) -> None:
+    """Of an archive that was never published with one, so that the next can be told from it."""
+    if archive.unverified and not archive.sha256:
+        say(
+            f"{file.name}: no digest of it was ever published; this one has sha256 "
+            f"{sha256(file)}. Pin it in params.yaml: {entry}.sha256"
+        )
 
 
 def _download(
@@ -108,11 +118,7 @@ def _download(
             say(f"{name}: {url} failed: {error}")
             reasons.append(f"  {url}: {error}")
             continue
-        if archive.unverified:
-            say(
-                f"{name}: no digest of it was ever published; this one has sha256 "
-                f"{sha256(arrived)}. Pin it in params.yaml: datasets.{dataset}.archives.{name}"
-            )
+        _tell_digest(archive, arrived, f"datasets.{dataset}.archives.{name}")
         os.replace(arrived, destination)
         sync_directory(destination.parent)
         return
@@ -121,8 +127,8 @@ def _download(
         "\n".join([f"{destination}: {problem}", *reasons])
         + "\nRun again to try once more (what was received is kept), or get the file by other "
         f"means, put it into a folder under the name {name} and name the folder in params.yaml or "
-        f"an overlay: `sources: {{{dataset}: FOLDER}}`. Expected sha256: "
-        f"{archive.sha256 or 'none was published'}"
+        f"an overlay: `sources: {{{dataset}: FOLDER}}`. Expected digest: "
+        f"{archive.sha256 or archive.sha1 or 'none was published'}"
     )
 
 

@@ -2,7 +2,7 @@
 
 Per task: N distinct classes without replacement; per class K + Q distinct images, the first K the
 support set; the label is the class's place in the draw, so it changes from episode to episode; one
-of four rotations per class, shared by its support and query images (spec section 1.5).
+of four rotations per class, shared by its support and query images (Finn et al. 2017).
 
 The draw is a pure function of (seed, stream, iteration): a counter-based generator is set to that
 position, so no generator state needs to be saved, resuming is exact, and the order does not depend

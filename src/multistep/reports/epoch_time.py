@@ -150,6 +150,8 @@ def _compared(row: Row, context: Context, dataset: str, is_first: bool) -> Row:
         return row
     if context.is_stand_in(dataset) or context.is_stand_in(row.source):
         return dataclasses.replace(row, note="Not compared: stand-in data.")
+    if (row.scheme, row.source_features) != ("replay", "step"):
+        return dataclasses.replace(row, note="Not compared: the paper's was computed otherwise.")
     return dataclasses.replace(row, gap=row.ours - row.paper)
 
 

@@ -35,7 +35,7 @@ class MetaGradient:
     """d meta-objective/dθ; a parameter that it doesn't reach is missing.
 
     `loss`: the meta-objective. `drift [2]`: see `Drift`. `masked`: elements whose second moment in
-    Adam was exactly zero after the inner steps, where the root's derivative is taken as zero.
+    Adam was zero (or subnormal) after the inner steps; the root's slope is taken as zero there.
     """
 
     grads: Tensors
@@ -158,23 +158,33 @@ class Drift:
 
     def __call__(self, grads: Tensors) -> None:
         if self.value is None and self._before:
-            self.value = torch.stack([self._ratio(grads, ""), self._ratio(grads, MATCHING)])
+            names = list(grads)
+            now = [grads[name].detach() for name in names]
+            before = [self._before[name].detach() for name in names]
+            # A handful of operations: they fall on the methods with several gradients alone.
+            change = _squares(torch._foreach_sub(now, before))
+            size = _squares(now)
+            own = [i for i, name in enumerate(names) if not name.startswith(MATCHING)]
+            everything, backbone = change.sum() / size.sum(), change[own].sum() / size[own].sum()
+            self.value = torch.stack([everything, backbone]).sqrt()
             self._before = {}
         elif self.value is None:
             self._before = grads
 
-    def _ratio(self, grads: Tensors, leave_out: str) -> Tensor:
-        names = [n for n in grads if not (leave_out and n.startswith(leave_out))]
-        change = torch.stack([(grads[n] - self._before[n]).norm() for n in names]).norm()
-        return change / torch.stack([grads[n].norm() for n in names]).norm()
+
+def _squares(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    """The squared norm of each tensor."""
+    return torch.stack(list(torch._foreach_norm(tensors))).square()
 
 
 def masked(state: Any) -> Tensor | None:
-    """How many elements of Adam's second moments are exactly zero; None for other optimisers."""
+    """How many elements of Adam's second moments are too small for a root with a slope; None for
+    other optimisers.
+    """
     if not isinstance(state, dict):
         return None
     if "variance" in state:
-        counts = [v.numel() - torch.count_nonzero(v) for v in state["variance"].values()]
-        return torch.stack(counts).sum()
+        every = torch.cat([v.detach().flatten() for v in state["variance"].values()])
+        return (every < torch.finfo(every.dtype).tiny).sum()
     counts = [c for c in (masked(part) for part in state.values()) if c is not None]
     return torch.stack(counts).sum() if counts else None

@@ -130,8 +130,17 @@ class Learner:
         values: Tensor | None = torch.stack([report[n].detach() for n in names])
         if self.device.type == "cuda":
             values, self._unchecked = self._unchecked, values
-        if values is None:
-            return
+        if values is not None:
+            self._refuse(names, values)
+
+    def settle(self) -> None:
+        """Check the last mini-batch now, before its outcome is kept (see `_check`)."""
+        if self._unchecked is not None:
+            names = [n for n in CHECKED if self.matching is not None or n == "train_loss"]
+            values, self._unchecked = self._unchecked, None
+            self._refuse(names, values)
+
+    def _refuse(self, names: list[str], values: Tensor) -> None:
         bad = [n for n, v in zip(names, values.tolist(), strict=True) if not abs(v) < float("inf")]
         if bad:
             what, where = CHECKED[bad[0]]
@@ -150,6 +159,7 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """Copies of everything that a resumed run needs, as tensors and plain values."""
+        self.settle()
         return {
             "task": self.task.copy(),
             "buffers": _copies(self.buffers),

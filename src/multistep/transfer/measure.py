@@ -21,7 +21,7 @@ from multistep.progress import progress
 from multistep.settings import Transfer
 from multistep.transfer.batches import Batch, Batches
 from multistep.transfer.learner import Learner
-from multistep.transfer.run import learner
+from multistep.transfer.run import learner, located
 from multistep.transfer.saved import saved_bytes
 
 WARM_UP = 2  # rounds
@@ -48,13 +48,17 @@ def measure(
         )
         network_digest = digest or network_digest
     cuda = place.type == "cuda"
-    memory = {m: _memory(learners[m], held[0], rates[m], place) for m in learners}
+    memory = {}
+    for method, each in learners.items():
+        with located(f"{definition['experiment']}/{definition['dataset']}/{method}"):
+            memory[method] = _memory(each, held[0], rates[method], place)
     seconds: dict[str, list[float]] = {method: [] for method in learners}
     rounds = WARM_UP + definition["measure"]["batches"]
     with progress(definition["experiment"], rounds * len(learners), "mini-batches") as advance:
         for number in range(rounds):
             for method, each in learners.items():
-                spent = _time(each, held[number % len(held)], rates[method], place)
+                with located(f"{definition['experiment']}/{definition['dataset']}/{method}"):
+                    spent = _time(each, held[number % len(held)], rates[method], place)
                 if number >= WARM_UP:
                     seconds[method].append(spent)
                 advance(1)

@@ -7,9 +7,11 @@ accuracy is the one that is reported, and test labels choose nothing.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +66,8 @@ class Run:
                 lr = rate(self.settings, self.epoch)
                 for x, y in self.batches.epoch(self.epoch, self.batch):
                     wall, process = time.perf_counter(), time.process_time()
-                    try:
+                    with located(f"{title}: {self.position}"):
                         self.means.add(self.learner.step(x, y, lr))
-                    except UserError as error:
-                        raise UserError(f"{title}: {self.position}: {error}") from None
                     self.batch += 1
                     if self.batch == per_epoch and self.where.type == "cuda":
                         torch.cuda.synchronize()
@@ -75,7 +75,9 @@ class Run:
                     self.process_seconds += time.process_time() - process
                     advance(1)
                     save.maybe(self.state)
-                self._close_epoch(lr)
+                with located(f"{title}: {self.position}"):
+                    self.learner.settle()
+                    self._close_epoch(lr)
                 save.maybe(self.state)
 
     def _close_epoch(self, lr: float) -> None:
@@ -151,6 +153,21 @@ class Run:
             setattr(self, name, state[name])
 
 
+@contextlib.contextmanager
+def located(where: str) -> Iterator[None]:
+    """Say where a mistake happened; a GPU that is too small is one."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except torch.OutOfMemoryError as error:
+        reason = str(error).partition(". ")[0]
+        raise UserError(
+            f"{where}: {reason}; set transfer.scheme: replay, which keeps one step's activations "
+            "at a time"
+        ) from None
+
+
 def learner(
     s: Transfer,
     algorithm: str,
@@ -165,13 +182,7 @@ def learner(
     if algorithm != "scratch":
         if network is None:
             raise UserError("--network: the folder of the source network is missing")
-        source, digest, about = sources.open_network(network)
-        unknown = set(s.source_taps) - set(source.tap_channels)
-        if unknown:
-            raise UserError(
-                f"transfer.source_taps: {sorted(unknown)} are no taps of {about['title']}'s "
-                f"{about['architecture']['name']}; it has {sorted(source.tap_channels)}"
-            )
+        source, digest, _ = sources.open_network(network)
     generator = torch.Generator().manual_seed(seed)
     target = build(s.target, classes, generator)
     return Learner(source, target, method, s, seed, where), digest

@@ -4,7 +4,8 @@
     meta-gradient  ∂(L_acc + β L_tfr)(φ_{T+2}; θ)/∂θ, φ_{T+2} a constant (eq. 16)
 
 The accuracy loss doesn't contain θ, so the direct gradient needs the transfer loss in the outer
-objective; it can only make transfer easier, not more useful. Cost: K + 1 gradients, one forward.
+objective; it can only make transfer easier, not more useful. Cost: K + 1 gradients and two forward
+passes.
 """
 
 from __future__ import annotations

@@ -1,0 +1,116 @@
+"""The transfer part: one mini-batch of every method, scheme and place of the source's features."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench import transfer_loading
+from bench.timing import interleave
+from bench.transfer_problem import Contender, images, learner, settings, source_network
+from multistep import device
+from multistep.files import UserError
+from multistep.transfer.learner import Learner
+from multistep.transfer.saved import saved_bytes
+
+METHODS = ["l2t_0", "l2t_1", "l2t", "l2t_multistep", "l2t_3", "l2t_3_est"]
+CONTENDERS = [
+    Contender("scratch"),
+    *(Contender(method, scheme) for scheme in ("keep", "replay") for method in METHODS),
+    # The earlier work computes the source's features wherever it needs them.
+    Contender("l2t", "keep", "step"),
+    Contender("l2t", "replay", "step"),
+    Contender("l2t_multistep", "replay", "step"),
+]
+SMALL, LARGE = ["sgd_32", "adam_32"], ["sgd_224", "adam_224"]
+CPU_BATCH = 16
+LIMIT = 1e-9  # relative distance of float64 meta-gradients
+
+
+def measure(place: torch.device, rounds: int, batch: int | None) -> dict[str, Any]:
+    """Times, bytes and operations of all contenders, and what loading costs.
+
+    `batch`: images in a mini-batch; None: few on a CPU, the paper's on a GPU.
+    """
+    cuda = place.type == "cuda"
+    size = batch or (None if cuda else CPU_BATCH)
+    experiments = SMALL + (LARGE if cuda else [])
+    return {
+        "kind": "bench-transfer",
+        "agreement": {e: agreement(e, CONTENDERS) for e in SMALL},
+        "settings": {e: _setting(e, size, place, rounds) for e in experiments},
+        "loading": transfer_loading.measure(place, rounds),
+    }
+
+
+def agreement(experiment: str, contenders: list[Contender], batch: int = 4) -> dict[str, float]:
+    """Relative distances of the first meta-gradient from that of the same method's first way.
+
+    In float64 on the CPU; UserError where two ways to compute one thing differ.
+    """
+    here = torch.device("cpu")
+    s = settings(experiment, contenders[0], batch)
+    source = copy.deepcopy(source_network(s, here)).double()
+    x, y = images(s, here)
+    first: dict[str, Tensor] = {}
+    found: dict[str, float] = {}
+    for c in contenders:
+        if c.method in ("scratch", "l2t_0"):  # none
+            continue
+        each = learner(experiment, c, source, here, batch, torch.float64)
+        each.step(x.double(), y, each.s.lr)
+        grads = [p.grad.flatten() for p in each.theta.values() if p.grad is not None]
+        gradient = torch.cat(grads)
+        expected = first.setdefault(c.method, gradient)
+        found[c.name] = float((gradient - expected).norm() / expected.norm())
+        if not found[c.name] <= LIMIT:  # catches NaN too
+            raise UserError(
+                f"{experiment}: the float64 meta-gradient of {c.name} is {found[c.name]:.1e} away "
+                f"from another way's, more than {LIMIT:.0e}: not the same computation"
+            )
+    return found
+
+
+def _setting(
+    experiment: str, batch: int | None, place: torch.device, rounds: int
+) -> dict[str, Any]:
+    s = settings(experiment, CONTENDERS[0], batch)
+    source = source_network(s, place)
+    x, y = images(s, place)
+    learners = {c.name: learner(experiment, c, source, place, batch) for c in CONTENDERS}
+
+    def job(each: Learner) -> Callable[[int], object]:
+        return lambda _: each.step(x, y, each.s.lr)
+
+    times = interleave({n: job(each) for n, each in learners.items()}, rounds, experiment)
+    return {
+        "batch": s.batch_size,
+        "times": times,
+        "bytes": {n: _bytes(job(each), place) for n, each in learners.items()},
+        "operations": {n: _operations(job(each)) for n, each in learners.items()},
+    }
+
+
+def _bytes(job: Callable[[int], object], place: torch.device) -> int:
+    """Saved for the way back at the peak; on CUDA the peak of what is allocated during the job."""
+    if place.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(place)
+        held = torch.cuda.memory_allocated(place)
+        job(0)
+        return device.peak_bytes(place) - held
+    with saved_bytes() as peak:
+        job(0)
+    return peak()
+
+
+def _operations(job: Callable[[int], object]) -> int:
+    """Multiplications and additions of convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        job(0)
+    return int(counter.get_total_flops())

@@ -1,0 +1,93 @@
+"""What loading costs: training on photographs read from disk against a batch that is there.
+
+Photographs of about 500 × 375 pixels, each of another size, are cut and resized to 224 × 224 by one
+loader thread while the networks train. Their bytes are noise, in the format of prepared sets.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.timing import interleave
+from bench.transfer_problem import CLASSES, Contender, learner, settings, source_network
+from multistep.datasets import image_sets
+from multistep.files import sha256, write_json
+from multistep.transfer.batches import Batch, Batches
+from multistep.transfer.learner import Learner
+
+EXPERIMENT = "sgd_224"
+METHODS = ["scratch", "l2t", "l2t_multistep"]
+# Images in a mini-batch, mini-batches in a run, images in the set.
+SIZES = {"cpu": (2, 2, 64), "cuda": (64, 20, 2560)}
+
+
+def measure(place: torch.device, rounds: int) -> dict[str, Any]:
+    """Times of a run of mini-batches with loading and without, and of loading the whole set."""
+    batch, count, total = SIZES[place.type]
+    s = settings(EXPERIMENT, Contender("scratch"), batch)
+    with tempfile.TemporaryDirectory() as folder:
+        found = photographs(Path(folder), total)
+        batches = Batches(found, "train", s, place, seed=0, loaders=1)
+        source = source_network(s, place)
+        held = next(iter(batches.epoch(0)))
+        jobs: dict[str, Callable[[int], object]] = {}
+        for method in METHODS:
+            each = learner(EXPERIMENT, Contender(method), source, place, batch)
+            jobs[f"{method}/loading"] = _loading(each, batches, count)
+            jobs[f"{method}/resident"] = _resident(each, held, count)
+        jobs["loader"] = lambda number: [None for _ in batches.epoch(number)]
+        times = interleave(jobs, rounds, "loading")
+    return {"batch": batch, "batches": count, "images": total, "times": times}
+
+
+def _loading(each: Learner, batches: Batches, count: int) -> Callable[[int], object]:
+    def job(number: int) -> None:
+        """The last mini-batches of an epoch; waiting for the first of them counts."""
+        for x, y in batches.epoch(number, len(batches) - count):
+            each.step(x, y, each.s.lr)
+
+    return job
+
+
+def _resident(each: Learner, held: Batch, count: int) -> Callable[[int], object]:
+    def job(number: int) -> None:
+        for _ in range(count):
+            each.step(*held, each.s.lr)
+
+    return job
+
+
+def photographs(folder: Path, count: int) -> image_sets.ImageSet:
+    """A prepared set of noise: long sides 500 pixels, short ones 333 to 417, a third upright."""
+    rng = np.random.default_rng(0)
+    short = rng.integers(333, 418, count)
+    shapes = np.stack([short, np.full(count, 500)], 1)
+    shapes[::3] = shapes[::3, ::-1]
+    total = int(image_sets.starts(shapes)[-1])
+    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (total,))
+    for begin in range(0, total, 1 << 24):
+        part = images[begin : begin + (1 << 24)]
+        part[:] = rng.integers(0, 256, len(part), np.uint8)
+    images.flush()
+    write_json(
+        folder / "dataset.json",
+        {
+            "schema": 1,
+            "kind": "images",
+            "name": "photographs",
+            "title": "Noise",
+            "stand_in": True,
+            "classes": [f"class{i}" for i in range(CLASSES)],
+            "labels": (np.arange(count) % CLASSES).tolist(),
+            "shapes": shapes.tolist(),
+            "splits": {"train": list(range(count)), "validation": [], "test": []},
+            "digest": sha256(folder / "images.npy"),
+        },
+    )
+    return image_sets.load(folder)

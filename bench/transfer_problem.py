@@ -1,0 +1,86 @@
+"""The mini-batches of the transfer part: settings of params.yaml, noise, a random source network.
+
+Nothing is downloaded. Batch norm of the source network has the statistics of one batch of noise:
+without them features of an untrained network grow from block to block. Rates are a hundredth of
+the experiment's, so that a few steps on one batch leave all numbers ordinary. None of it changes
+what is computed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.problem import paper
+from multistep import params
+from multistep.models.backbone import Backbone
+from multistep.models.build import build
+from multistep.settings import Transfer
+from multistep.transfer.learner import Learner
+
+CLASSES = 100
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method of params.yaml and how it is computed."""
+
+    method: str
+    scheme: str = "keep"
+    source_features: str = "batch"
+
+    @property
+    def name(self) -> str:
+        """Its key in the record."""
+        if self.method == "scratch":
+            return self.method
+        return "/".join((self.method, self.scheme, self.source_features))
+
+
+def settings(experiment: str, c: Contender, batch: int | None) -> Transfer:
+    """An experiment's settings with the contender's and the benchmark's own in them."""
+    s = params.cell_settings(paper(), experiment, c.method)
+    assert isinstance(s, Transfer)
+    changed: dict[str, Any] = {"scheme": c.scheme, "source_features": c.source_features}
+    changed |= {"lr": s.lr / 100, "batch_size": batch or s.batch_size}
+    return s.model_copy(update=changed)
+
+
+def source_network(s: Transfer, place: torch.device) -> Backbone:
+    """The source network of the settings, with random weights."""
+    about = paper().source_networks[s.source]
+    network = build(about.architecture, about.classes, torch.Generator().manual_seed(1)).to(place)
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = 1.0  # the statistics are those of the last batch
+    with torch.no_grad():
+        network.train()(images(s, place)[0])
+    return network.eval()
+
+
+def images(s: Transfer, place: torch.device) -> tuple[Tensor, Tensor]:
+    """A mini-batch of noise and its labels."""
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(s.batch_size, 3, s.size, s.size, generator=generator)
+    y = torch.randint(CLASSES, (s.batch_size,), generator=generator)
+    return x.to(place), y.to(place)
+
+
+def learner(
+    experiment: str,
+    c: Contender,
+    source: Backbone,
+    place: torch.device,
+    batch: int | None,
+    dtype: torch.dtype = torch.float32,
+) -> Learner:
+    """A learner at its first step; `source` is of the same `dtype`."""
+    s = settings(experiment, c, batch)
+    algorithm = paper().methods[c.method].algorithm
+    method = importlib.import_module(f"multistep.transfer.methods.{algorithm}")
+    target = build(s.target, CLASSES, torch.Generator().manual_seed(0)).to(dtype)
+    return Learner(source, target, method, s, 0, place)

@@ -1,0 +1,79 @@
+"""Measurements of meta-transfer: what is timed, on which batches, and the bytes of each scheme."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transfer_data import prepared_images, small_transfer, source_folder
+
+from multistep import cli, results
+from multistep.transfer import measure
+from multistep.transfer.learner import Learner
+
+STEPS = {"l2t": (2, 1), "estimated": (2, 2), "one": (1, 1), "none": (0, 1), "three": (3, 1)}
+
+
+def measured(folder: Path, scheme: str = "keep") -> dict[str, Any]:
+    prepared_images(folder / "data")
+    source_folder(folder / "network")
+    methods = {
+        name: small_transfer(inner_steps=steps, window=window, scheme=scheme)
+        for name, (steps, window) in STEPS.items()
+    }
+    methods["scratch"] = small_transfer("scratch")
+    definition = {
+        "scale": "test",
+        "family": "transfer",
+        "experiment": "small",
+        "dataset": "patterns",
+        "methods": {
+            name: {"algorithm": cell["algorithm"], "settings": cell["settings"]}
+            for name, cell in methods.items()
+        },
+        "measure": {"steps": [1], "rounds": 1, "tasks": None, "batches": 3},
+    }
+    line = ["measure", "--definition", json.dumps(definition), "--data", str(folder / "data")]
+    line += ["--network", str(folder / "network"), "--out", str(folder / "out.json")]
+    assert cli.main([*line, "--device", "cpu"]) == 0
+    return results.read(folder / "out.json")
+
+
+@pytest.mark.parametrize("scheme", ["keep", "replay"])
+def test_every_method_has_its_rounds_and_its_bytes(tmp_path: Path, scheme: str) -> None:
+    record = measured(tmp_path, scheme)
+    assert [row["method"] for row in record["rows"]] == [*STEPS, "scratch"]
+    assert all(len(row["seconds"]) == 3 for row in record["rows"])  # the warm-up is left out
+    assert record["iterations_per_epoch"] == 4  # 28 images in batches of 8
+    assert record["unit"]["memory"] == "bytes saved for backward"
+    assert record["environment"]["network_digest"]
+    kept = {row["method"]: row["bytes"] for row in record["rows"]}
+    assert 0 < kept["scratch"] < kept["none"]
+    if scheme == "keep":
+        assert kept["none"] < kept["one"] == kept["estimated"] < kept["l2t"] < kept["three"]
+    else:
+        # Two more window starts are parameters and velocities, which rule in so small a network.
+        assert kept["one"] <= kept["three"] < 1.2 * kept["one"]
+
+
+def test_batches_are_whole_and_the_methods_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    step = Learner.step
+
+    def noted(self: Learner, x: Any, y: Any, lr: float) -> Any:
+        seen.append((id(self), len(x)))
+        return step(self, x, y, lr)
+
+    monkeypatch.setattr(Learner, "step", noted)
+    measured(tmp_path)
+    assert {size for _, size in seen} == {8}  # never the last batch of 4
+    count = len(STEPS) + 1
+    rounds = seen[count:]  # before them one each for the bytes
+    assert len(rounds) == count * (measure.WARM_UP + 3)
+    turns = [owner for owner, _ in rounds[:count]]
+    assert len(set(turns)) == count
+    assert [owner for owner, _ in rounds] == turns * (measure.WARM_UP + 3)
