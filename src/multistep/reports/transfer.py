@@ -80,7 +80,9 @@ def page(spec: TransferTable, context: Context, rows: Sequence[Row]) -> Page:
         bold = tuple(ours_best[c.column][i] and len(ours) > 1 for c in cells)
         value = dataclasses.replace(line(cells[0].row_title, cells, _value), bold=bold)
         blocks.append((value, *_details(cells, printed_best)))
-    sections.append(Section("Ours, and below it the paper's", tuple(blocks)))
+    printed = spec.paper is not None or spec.literature
+    heading = "Ours, and below it the paper's" if printed else "Ours"
+    sections.append(Section(heading, tuple(blocks)))
     return Page(
         title=spec.title,
         caption=spec.caption.format(data=context.titles(columns)),
