@@ -44,7 +44,7 @@ def measure(place: torch.device, rounds: int, batch: int | None) -> dict[str, An
     return {
         "kind": "bench-transfer",
         "agreement": {e: agreement(e, CHECKED) for e in SMALL},
-        "settings": {e: _setting(e, size, place, rounds) for e in experiments},
+        "settings": {e: compare(e, size, place, rounds) for e in experiments},
         "loading": transfer_loading.measure(place, rounds),
     }
 
@@ -74,9 +74,8 @@ def agreement(experiment: str, contenders: list[Contender], batch: int = 2) -> d
     return found
 
 
-def _setting(
-    experiment: str, batch: int | None, place: torch.device, rounds: int
-) -> dict[str, Any]:
+def compare(experiment: str, batch: int | None, place: torch.device, rounds: int) -> dict[str, Any]:
+    """Times, bytes and operations of all contenders in one setting."""
     s = settings(experiment, CONTENDERS[0], batch)
     source = source_network(s, place)
     x, y = images(s, place)
@@ -89,26 +88,22 @@ def _setting(
     return {
         "batch": s.batch_size,
         "times": times,
-        "bytes": {n: _bytes(job(each), place) for n, each in learners.items()},
-        "operations": {n: _operations(job(each)) for n, each in learners.items()},
+        "counted": {n: counted(job(each), place) for n, each in learners.items()},
     }
 
 
-def _bytes(job: Callable[[int], object], place: torch.device) -> int:
-    """Saved for the way back at the peak; on CUDA the peak of what is allocated during the job."""
-    if place.type == "cuda":
+def counted(job: Callable[[int], object], place: torch.device) -> dict[str, int]:
+    """Operations of a job's convolutions and matrix products, and its bytes: on a CPU those saved
+    for the way back at the peak, on CUDA the peak of what it allocates.
+    """
+    cuda = place.type == "cuda"
+    if cuda:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(place)
-        held = torch.cuda.memory_allocated(place)
+        held = device.peak_bytes(place)
+    with saved_bytes() as saved:
         job(0)
-        return device.peak_bytes(place) - held
-    with saved_bytes() as peak:
+    size = device.peak_bytes(place) - held if cuda else saved()
+    with FlopCounterMode(display=False) as operations:  # apart: it takes some functions to pieces
         job(0)
-    return peak()
-
-
-def _operations(job: Callable[[int], object]) -> int:
-    """Multiplications and additions of convolutions and matrix products."""
-    with FlopCounterMode(display=False) as counter:
-        job(0)
-    return int(counter.get_total_flops())
+    return {"operations": int(operations.get_total_flops()), "bytes": size}

@@ -22,7 +22,7 @@ from multistep.transfer.batches import Batch, Batches
 from multistep.transfer.learner import Learner
 
 EXPERIMENT = "sgd_224"
-METHODS = ["scratch", "l2t", "l2t_multistep"]
+METHODS = ["scratch", "l2t_multistep"]  # loading weighs most on what is fast
 # Images in a mini-batch, mini-batches in a run, images in the set.
 SIZES = {"cpu": (2, 2, 64), "cuda": (64, 20, 2560)}
 
@@ -39,23 +39,26 @@ def measure(place: torch.device, rounds: int) -> dict[str, Any]:
         jobs: dict[str, Callable[[int], object]] = {}
         for method in METHODS:
             each = learner(EXPERIMENT, Contender(method), source, place, batch)
-            jobs[f"{method}/loading"] = _loading(each, batches, count)
-            jobs[f"{method}/resident"] = _resident(each, held, count)
+            jobs[f"{method}/loading"] = loading(each, batches, count)
+            jobs[f"{method}/resident"] = resident(each, held, count)
         jobs["loader"] = lambda number: [None for _ in batches.epoch(number)]
         times = interleave(jobs, rounds, "loading")
     return {"batch": batch, "batches": count, "images": total, "times": times}
 
 
-def _loading(each: Learner, batches: Batches, count: int) -> Callable[[int], object]:
+def loading(each: Learner, batches: Batches, count: int) -> Callable[[int], object]:
+    """`count` steps on the last mini-batches of an epoch; waiting for the first of them counts."""
+
     def job(number: int) -> None:
-        """The last mini-batches of an epoch; waiting for the first of them counts."""
         for x, y in batches.epoch(number, len(batches) - count):
             each.step(x, y, each.s.lr)
 
     return job
 
 
-def _resident(each: Learner, held: Batch, count: int) -> Callable[[int], object]:
+def resident(each: Learner, held: Batch, count: int) -> Callable[[int], object]:
+    """`count` steps on a mini-batch that is there."""
+
     def job(number: int) -> None:
         for _ in range(count):
             each.step(*held, each.s.lr)

@@ -23,14 +23,14 @@ SETTINGS = {
     "sgd_224": "ResNet-34 → ResNet-18 at 224 × 224, SGD",
     "adam_224": "ResNet-34 → ResNet-18 at 224 × 224, Adam",
 }
-WAYS = {
+WAYS = {  # scheme / where the source's features are computed
     "keep/batch": "keep",
     "replay/batch": "replay",
     "keep/step": "keep, features at every use",
     "replay/step": "replay, features at every use",
 }
 MULTI_STEP_LIMITS = {"keep/batch": 0.72, "replay/batch": 0.70}
-EARLIER, EARLIER_LIMIT = "l2t/replay/step", 0.75
+EARLIER, EARLIER_LIMIT = "l2t/replay/step", 0.75  # the way of the earlier work's code
 LOADING_LIMIT = 1.05
 
 
@@ -45,6 +45,11 @@ def page(record: dict[str, Any]) -> str:
 def _head(record: dict[str, Any]) -> str:
     env, load = record["environment"], record["load"]
     clock = {"events": "CUDA events", "process": "process CPU time, wall time beside it"}
+    memory = (
+        "saved for the way back at the peak, every storage once, parameters included"
+        if _clock(record) == "process"
+        else "the peak of what the device allocates during the mini-batch"
+    )
     busy = (
         f"It was busy with other work: load {load['before']:.1f} before and {load['after']:.1f} "
         f"after, this process included in the latter, on {load['cores']} cores."
@@ -59,6 +64,11 @@ def _head(record: dict[str, Any]) -> str:
         "contenders of a table are interleaved in one process: "
         f"{record['rounds']} rounds after a warm-up, {clock[_clock(record)]}, medians "
         f"(smallest–largest); ratios are taken round by round. {busy}\n\n"
+        "Keep and replay are the two schemes: the graphs of the inner loop are kept, or each "
+        "window is evaluated again on the way back. / baseline: relative to T = 2 computed in the "
+        "same way. Earlier way: that of the code of L2T-ww, windows replayed and the source's "
+        "features computed at every use; elsewhere they are computed once for a mini-batch. "
+        f"Operations: those of convolutions and matrix products. MB: {memory}.\n\n"
         f"{versions(env)}. {allocator(record)} {code(env)}"
     )
 
@@ -77,58 +87,56 @@ def _targets(record: dict[str, Any]) -> list[tuple[str, float, float]]:
             measured = ratio(found["times"], f"l2t_multistep/{way}", f"l2t/{way}", clock)
             rows.append((name, measured, limit))
     for e, found in record["settings"].items():
-        name = f"baseline, keep, against {_name(EARLIER)} (earlier work): {_title(e, found)}"
+        name = f"baseline, keep, against the earlier work's way: {_title(e, found)}"
         rows.append((name, ratio(found["times"], "l2t/keep/batch", EARLIER, clock), EARLIER_LIMIT))
-    loading = record["loading"]
-    for method in _loaded(record):
-        if method != "scratch":
-            name = f"loading against a batch that is there: {TITLES[method]}"
-            both = (f"{method}/loading", f"{method}/resident")
-            rows.append((name, ratio(loading["times"], *both, clock), LOADING_LIMIT))
+    times = record["loading"]["times"]
+    both = ("l2t_multistep/loading", "l2t_multistep/resident")
+    name = f"loading against a batch that is there, {TITLES['l2t_multistep']}"
+    rows.append((name, ratio(times, *both, clock), LOADING_LIMIT))
     return rows
 
 
 def _setting(experiment: str, record: dict[str, Any]) -> str:
     found, clock = record["settings"][experiment], _clock(record)
     times: Times = found["times"]
-    operations, size = found["operations"], found["bytes"]
+    operations = {name: counted["operations"] for name, counted in found["counted"].items()}
     header = ["contender", f"{clock} s", "wall s", "/ baseline", "operations / baseline"]
-    header += ["/ earlier work", "/ scratch", "GFLOP per image", "MB"]
+    header += ["/ earlier way", "/ scratch", "GFLOP per image", "MB"]
     rows = []
     for name in times:
         baseline = "/".join(["l2t", *name.split("/")[1:]])
-        same = baseline in times
+        pair = ["", ""]
+        if baseline in times:
+            pair[0] = f"{ratio(times, name, baseline, clock):.3f}"
+            pair[1] = f"{operations[name] / operations[baseline]:.3f}"
         rows.append(
             [
                 _name(name),
                 spread(times[name][clock]),
                 spread(times[name]["wall"]),
-                f"{ratio(times, name, baseline, clock):.3f}" if same else "",
-                f"{operations[name] / operations[baseline]:.3f}" if same else "",
+                *pair,
                 f"{ratio(times, name, EARLIER, clock):.3f}",
                 f"{ratio(times, name, 'scratch', clock):.2f}",
                 f"{operations[name] / found['batch'] / 1e9:.2f}",
-                mb(size[name]),
+                mb(found["counted"][name]["bytes"]),
             ]
         )
-    what = (
-        "saved for the way back at the peak, every storage once, parameters included"
-        if clock == "process"
-        else "peak of what the device allocates during the mini-batch"
+    keep = ("l2t/keep/batch", "l2t/keep/step")
+    once = (
+        f"The baseline with features once for a mini-batch takes {ratio(times, *keep, clock):.3f} "
+        "of its time with features at every use where graphs are kept "
+        f"({operations[keep[0]] / operations[keep[1]]:.3f} of the operations), "
+        f"{ratio(times, keep[0], EARLIER, clock):.3f} of the earlier way's "
+        f"({operations[keep[0]] / operations[EARLIER]:.3f})."
     )
-    return (
-        f"## {_title(experiment, found)}\n\nBaseline: of the same scheme. Earlier work: the "
-        "baseline in the way of its code, windows replayed and the source's features computed at "
-        "every use; elsewhere they are computed once for a mini-batch. Operations: those of "
-        f"convolutions and matrix products. MB: {what}.\n\n"
-    ) + table(header, rows)
+    return f"## {_title(experiment, found)}\n\n" + table(header, rows) + f"\n\n{once}"
 
 
 def _loading(record: dict[str, Any]) -> str:
     loading, clock = record["loading"], _clock(record)
     times: Times = loading["times"]
     rows = []
-    for method in _loaded(record):
+    for method in [n.removesuffix("/loading") for n in times if n.endswith("/loading")]:
         one, other = f"{method}/loading", f"{method}/resident"
         row = [TITLES[method], *(spread(times[n][clock]) for n in (one, other))]
         rows.append([*row, *(f"{ratio(times, one, other, c):.3f}" for c in (clock, "wall"))])
@@ -158,12 +166,6 @@ def _agreement(record: dict[str, Any]) -> str:
         "with kept graphs and features once for a mini-batch, at the first step; the run stops if "
         "they differ.\n\n"
     ) + table(["setting", "contender", "distance"], rows)
-
-
-def _loaded(record: dict[str, Any]) -> list[str]:
-    """The methods that are timed with loading."""
-    names = record["loading"]["times"]
-    return [n.removesuffix("/loading") for n in names if n.endswith("/loading")]
 
 
 def _title(experiment: str, found: dict[str, Any]) -> str:
