@@ -19,7 +19,13 @@ def measurement(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     folder = tmp_path_factory.mktemp("measure")
     prepared_dataset(folder / "data")
     definition = cells.measurements(small_params())["results/measure/5way_1shot/omniglot.json"]
-    definition["measure"] = {"steps": [1, 2, 4], "rounds": 2, "tasks": 2, "batches": 1}
+    definition["measure"] = {
+        "steps": [1, 2, 4],
+        "rounds": 2,
+        "tasks": 2,
+        "batches": 1,
+        "alone": True,
+    }
     line = ["measure", "--definition", json.dumps(definition), "--data", str(folder / "data")]
     out = folder / "measure.json"
     assert cli.main([*line, "--out", str(out), "--device", "cpu"]) == 0

@@ -33,7 +33,7 @@ def measured(folder: Path, scheme: str = "keep") -> dict[str, Any]:
             name: {"algorithm": cell["algorithm"], "settings": cell["settings"]}
             for name, cell in methods.items()
         },
-        "measure": {"steps": [1], "rounds": 1, "tasks": None, "batches": 3},
+        "measure": {"steps": [1], "rounds": 1, "tasks": None, "batches": 3, "alone": True},
     }
     line = ["measure", "--definition", json.dumps(definition), "--data", str(folder / "data")]
     line += ["--network", str(folder / "network"), "--out", str(folder / "out.json")]

@@ -9,7 +9,7 @@ rule measure_methods:
     log:
         "logs/measure/{experiment}/{dataset}.log",
     # On CPU a measurement takes every core, so that no other job disturbs its clock.
-    threads: 1 if CUDA else ALL_CORES
+    threads: ALL_CORES if PARAMS.measure.alone and not CUDA else 1
     resources:
         gpu=int(CUDA),
     params:

@@ -32,4 +32,6 @@ rule source_network:
 
 rule networks:
     input:
-        expand("data/networks/{network}/{file}", network=NETWORKS, file=["weights.pt", "network.json"]),
+        expand(
+            "data/networks/{network}/{file}", network=NETWORKS, file=["weights.pt", "network.json"]
+        ),
