@@ -57,7 +57,8 @@ def test_a_cell_is_the_same_to_the_last_bit_and_its_result_is_complete(tmp_path:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_cell_resumes_to_the_same_metrics(tmp_path: Path, how: signal.Signals) -> None:
-    cell = small_cell(iterations=60, log_every=7, validate_every=14).json
+    best = {"selection": "best"} if how == signal.SIGTERM else {}
+    cell = small_cell(iterations=60, log_every=7, validate_every=14, **best).json
     whole = train(cell, tmp_path / "whole")
     folder = tmp_path / "killed"
     prepared_dataset(folder / "data")
@@ -123,3 +124,18 @@ def test_without_cuda_the_message_says_what_to_do(
     said = capsys.readouterr().err
     assert "torch sees no CUDA device" in said
     assert "device: cpu" in said
+
+
+def test_the_selected_iterate_is_the_one_that_is_tested(tmp_path: Path) -> None:
+    few = {"iterations": 24, "validate_every": 4}
+    last = train(small_cell(**few).json, tmp_path / "last")
+    best = train(small_cell(selection="best", **few).json, tmp_path / "best")
+    assert best["history"] == last["history"]
+    validated = [e for e in best["history"] if e["validation_accuracy"] is not None]
+    top = max(validated, key=lambda e: e["validation_accuracy"])
+    assert top["iteration"] < 24, "choose settings under which selection matters"
+    assert best["metrics"]["best"]["iteration"] == top["iteration"]
+    stopped = train(small_cell(**{**few, "iterations": top["iteration"]}).json, tmp_path / "there")
+    assert best["metrics"]["episode_accuracies"] == stopped["metrics"]["episode_accuracies"]
+    assert best["metrics"]["last"]["test_accuracy"] == last["metrics"]["test_accuracy"]
+    assert last["metrics"]["best"] is None

@@ -1,8 +1,10 @@
 """The plan: which cells exist, what each one is, and where its result lies.
 
 A cell is experiment × dataset × method × seed with all its settings. Tables and figures select
-cells; cells don't know them, so that a run which two tables share happens once. Nothing here
-imports torch: it runs inside Snakemake, for thousands of cells.
+cells; cells don't know them, so that a run which two tables share happens once. Where a setting is
+chosen by validation, its candidates are cells of the plan too, and the cells that wait for the
+choice lack that setting. Nothing here imports torch: it runs inside Snakemake, for thousands of
+cells.
 """
 
 from __future__ import annotations
@@ -12,14 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from multistep.files import canonical_json
-from multistep.params import cell_settings
-from multistep.schema import Experiment, Params
+from multistep.params import cell_settings, merge
+from multistep.schema import Choose, Experiment, Params
 from multistep.settings import UNREAD, WITHOUT_SOURCE
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run. `settings` and `data` are canonical JSON, so that cells can be hashed."""
+    """One training run. `settings` and `data` are canonical JSON, so that cells can be hashed.
+
+    `choice`: the path of what is chosen for it, if anything is.
+    """
 
     scale: str
     family: str
@@ -30,6 +35,7 @@ class Cell:
     seed: int
     data: str
     settings: str
+    choice: str | None = None
 
     @property
     def path(self) -> str:
@@ -39,33 +45,90 @@ class Cell:
     @property
     def json(self) -> str:
         """Everything that defines the run, as the command line takes it."""
-        head = {k: v for k, v in vars(self).items() if k not in ("data", "settings")}
+        head = {k: v for k, v in vars(self).items() if k not in ("data", "settings", "choice")}
         body = canonical_json(head)[:-1]
         return f'{body}, "data": {self.data}, "settings": {self.settings}}}'
 
 
 def plan(params: Params) -> list[Cell]:
-    """Every cell of every experiment, each once."""
-    cells = {}
-    for experiment_name, experiment in _experiments(params):
+    """Every cell of every experiment, each once; candidates before those that wait for them."""
+    cells = [cell for _, candidates in choices(params).values() for cell in candidates]
+    for name, experiment in _experiments(params):
         for method in experiment.methods:
-            settings = canonical_json(_cell_settings(params, experiment_name, method))
+            settings = _cell_settings(params, name, method)
+            choose = _choose(experiment, method)
+            if choose:
+                del settings[choose.setting]
             for dataset in experiment.datasets:
-                name = params.dataset(dataset)
+                found = params.dataset(dataset)
+                choice = _choice_path(name, found, method) if choose else None
                 for seed in experiment.seeds or params.seeds:
-                    cell = Cell(
-                        scale=params.scale,
-                        family=experiment.family,
-                        experiment=experiment_name,
-                        dataset=name,
-                        method=method,
-                        algorithm=params.methods[method].algorithm,
-                        seed=seed,
-                        data=canonical_json(params.datasets[name].prepare),
-                        settings=settings,
-                    )
-                    cells[cell.path] = cell
-    return list(cells.values())
+                    where = (experiment.family, name, found, method, seed)
+                    cells.append(_cell(params, *where, settings, choice))
+    return list({cell.path: cell for cell in cells}.values())
+
+
+def choices(params: Params) -> dict[str, tuple[str, list[Cell]]]:
+    """Path of each choice → the setting and its candidates."""
+    found = {}
+    for name, experiment in _experiments(params):
+        for method in experiment.methods:
+            choose = _choose(experiment, method)
+            if choose is None:
+                continue
+            own = merge(_cell_settings(params, name, method), choose.settings)
+            for dataset in map(params.dataset, experiment.datasets):
+                found[_choice_path(name, dataset, method)] = (
+                    choose.setting,
+                    [
+                        _cell(
+                            params,
+                            experiment.family,
+                            f"{name}-{choose.setting}-{value:g}",
+                            dataset,
+                            method,
+                            seed,
+                            own | {choose.setting: value, "test_episodes": 0},
+                        )
+                        for value in choose.values
+                        for seed in choose.seeds
+                    ],
+                )
+    return found
+
+
+def _choose(experiment: Experiment, method: str) -> Choose | None:
+    """What is chosen for a method of an experiment."""
+    choose = experiment.choose
+    return choose if choose is not None and method in choose.methods else None
+
+
+def _choice_path(experiment: str, dataset: str, method: str) -> str:
+    return f"results/choices/{experiment}/{dataset}/{method}.json"
+
+
+def _cell(
+    params: Params,
+    family: str,
+    experiment: str,
+    dataset: str,
+    method: str,
+    seed: int,
+    settings: dict[str, Any],
+    choice: str | None = None,
+) -> Cell:
+    return Cell(
+        scale=params.scale,
+        family=family,
+        experiment=experiment,
+        dataset=dataset,
+        method=method,
+        algorithm=params.methods[method].algorithm,
+        seed=seed,
+        data=canonical_json(params.datasets[dataset].prepare),
+        settings=canonical_json(settings),
+        choice=choice,
+    )
 
 
 def measurements(params: Params) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The command line: `multistep data|train|measure|report|params`, exactly what the rules call."""
+"""The command line: `multistep data|train|measure|report|...`, exactly what the rules call."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from multistep.files import UserError
 SUBCOMMANDS = {
     "data": "multistep.datasets.cli",
     "pretrain": "multistep.transfer.pretrain",
+    "choose": "multistep.choose",
     "train": "multistep.train",
     "measure": "multistep.measure",
     "report": "multistep.reports.cli",

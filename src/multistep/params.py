@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from multistep.feasible import impossible
 from multistep.files import UserError
 from multistep.mistakes import explain, unknown
 from multistep.pages import Entry
@@ -66,12 +67,14 @@ def validate(config: dict[str, Any]) -> Params:
 
 
 def cell_settings(params: Params, experiment: str, method: str) -> FewShot | Transfer:
-    """Settings of a cell: the family's, then the experiment's, then the method's."""
-    family = params.experiments[experiment].family
-    merged: dict[str, Any] = getattr(params, family)
-    for layer in (params.experiments[experiment].settings, params.methods[method].settings):
+    """Settings of a cell: the family's, then the experiment's, the method's, and the method's in
+    this experiment.
+    """
+    of = params.experiments[experiment]
+    merged: dict[str, Any] = getattr(params, of.family)
+    for layer in (of.settings, params.methods[method].settings, of.overrides.get(method, {})):
         merged = merge(merged, layer)
-    return FAMILIES[family].model_validate(merged)
+    return FAMILIES[of.family].model_validate(merged)
 
 
 def _references(params: Params) -> list[str]:
@@ -124,6 +127,9 @@ def _references(params: Params) -> list[str]:
             found.append(f"{path}: the name is taken by results/measure; choose another")
         found += unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
         found += unknown(f"{path}.methods", experiment.methods, params.methods, "method")
+        found += unknown(f"{path}.overrides", experiment.overrides, params.methods, "method")
+        if (choose := experiment.choose) is not None:
+            found += unknown(f"{path}.choose.methods", choose.methods, params.methods, "method")
     for name, table in params.tables.items():
         found += page_mistakes(f"tables.{name}", table, params)
     for name, figure in params.figures.items():
@@ -162,8 +168,7 @@ def _possible(params: Params) -> list[str]:
                 family = experiment.family
                 mistakes += explain(error, FAMILIES[family], prefix=f"{family}.")
                 continue
-            datasets = [params.dataset(d) for d in experiment.datasets]
-            mistakes += _impossible(params, name, method, s, datasets)
+            mistakes += impossible(params, name, method, s)
     return list(dict.fromkeys(mistakes))
 
 
@@ -219,6 +224,14 @@ def _layers(params: Params) -> list[str]:
     layers = [(family, family, getattr(params, family)) for family in FAMILIES]
     for name, experiment in params.experiments.items():
         layers.append((f"experiments.{name}.settings", experiment.family, experiment.settings))
+        for of, layer in experiment.overrides.items():
+            path = f"experiments.{name}.overrides.{of}"
+            layers.append((path, experiment.family, layer))
+        if (choose := experiment.choose) is not None:
+            path = f"experiments.{name}.choose"
+            layers.append((f"{path}.settings", experiment.family, choose.settings))
+            for value in choose.values:
+                layers.append((path, experiment.family, {choose.setting: value}))
     for name, method in params.methods.items():
         users = [e.family for e in params.experiments.values() if name in e.methods]
         path = f"methods.{name}.settings"
@@ -230,69 +243,6 @@ def _layers(params: Params) -> list[str]:
         except ValidationError as error:
             mistakes += explain(error, FAMILIES[family], prefix=f"{path}.", missing=False)
     return mistakes
-
-
-def _impossible(
-    params: Params, experiment: str, method: str, s: FewShot | Transfer, datasets: list[str]
-) -> list[str]:
-    """Combinations that can't be run, each with the paths of the keys that clash."""
-    family = params.experiments[experiment].family
-
-    def path(key: str) -> str:
-        if key in params.methods[method].settings:
-            return f"methods.{method}.settings.{key}"
-        in_experiment = key in params.experiments[experiment].settings
-        return f"experiments.{experiment}.settings.{key}" if in_experiment else f"{family}.{key}"
-
-    found = []
-    for key in ("inner_steps", "test_steps"):
-        steps = getattr(s, key, 0)
-        if steps % s.window:
-            found.append(
-                f"{path(key)}: {steps} steps are not divisible by {path('window')}={s.window}; "
-                "choose a multiple of the window"
-            )
-    if isinstance(s, Transfer):
-        network = params.source_networks.get(params.source_network(s.source))
-        if network is None:
-            known = params.source_networks
-            return [*found, *unknown(path("source"), [s.source], known, "source network")]
-        for key in ("source_taps", "target_taps"):
-            taps = getattr(s, key)
-            if len(set(taps)) < len(taps):
-                found.append(f"{path(key)}: {taps} names a tap twice")
-        for name in datasets:
-            dataset = params.datasets[name]
-            if len(dataset.images or {}) < 3:
-                found.append(
-                    f"datasets.{name}.images: missing; transfer needs train, validation and test"
-                )
-            size = dataset.prepare.get("size")
-            if s.augmentation == "pad_crop" and size != s.size:
-                found.append(
-                    f"{path('size')}: {s.size}, but datasets.{name}.prepare.size is {size}, and "
-                    f"{path('augmentation')} pad_crop doesn't resize"
-                )
-        return found
-    if s.hold_out_validation and s.validate_every % s.log_every:
-        found.append(
-            f"{path('validate_every')}: {s.validate_every} is not a multiple of "
-            f"{path('log_every')}={s.log_every}; the history has a line per log_every iterations"
-        )
-    for name in datasets:
-        dataset = params.datasets[name]
-        if s.ways > dataset.classes:
-            found.append(
-                f"{path('ways')}: {s.ways} ways, but datasets.{name} has {dataset.classes} classes"
-            )
-        if dataset.images_per_class is None:
-            found.append(f"datasets.{name}.images_per_class: missing; episodes need it")
-        elif s.shots + s.queries > dataset.images_per_class:
-            found.append(
-                f"{path('queries')}: {s.queries} queries + {s.shots} shots ({path('shots')}) "
-                f"exceed the {dataset.images_per_class} images per class of datasets.{name}"
-            )
-    return found
 
 
 def _report(mistakes: list[str]) -> str:

@@ -30,6 +30,7 @@ class CellRecord(Record):
     seed: int
     data: dict[str, Any]
     settings: dict[str, Any]
+    chosen: dict[str, Any] | None = None  # a choice of `multistep.choose` that is in `settings`
 
 
 class Accuracy(Record):
@@ -39,17 +40,35 @@ class Accuracy(Record):
     test_ci95: float = Field(ge=0, le=100)
 
 
+class Validated(Record):
+    """The iterate with the highest accuracy on validation episodes, in percent."""
+
+    iteration: int
+    validation_accuracy: float = Field(ge=0, le=100)
+    validation_ci95: float = Field(ge=0, le=100)
+
+
 class Metrics(Accuracy):
     """`episode_accuracies` in percent, in the order of the test episodes.
 
     `exact_adaptation`: the same θ adapted with exact steps (window 1) instead of the windows it
-    was trained with; for methods with windows only.
+    was trained with; for methods with windows only. `best`: the iterate that is tested where
+    validation selects it; then `last` is the accuracy of the last iterate.
     """
 
     test_episodes: int
     episode_accuracies: list[float]
     iterations: int
     exact_adaptation: Accuracy | None = None
+    best: Validated | None = None
+    last: Accuracy | None = None
+
+
+class CandidateMetrics(Record):
+    """What a candidate is chosen by; `best` is null if it diverged before its first validation."""
+
+    best: Validated | None
+    diverged: str | None
 
 
 class HistoryEntry(Record):
@@ -136,7 +155,7 @@ class Environment(Record):
 class Result(Record):
     schema_: Literal[1] = Field(alias="schema")
     cell: CellRecord
-    metrics: Metrics
+    metrics: Metrics | CandidateMetrics
     history: list[HistoryEntry]
     timing: Timing
     environment: Environment

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from multistep.options import options
 from multistep.pages import Figure, Table
 from multistep.settings import Dataset, Measure, Model, SourceNetwork, package
 
@@ -26,6 +27,12 @@ def algorithms(family: str) -> list[str]:
 def loaders() -> list[str]:
     """What `loader:` of a dataset can be: the modules of multistep.datasets with a `prepare`."""
     return _modules("datasets", "def prepare(")
+
+
+def options_of(family: str, algorithm: str) -> type[Model]:
+    """What `options:` of an algorithm can hold."""
+    folder = package(family).removeprefix("multistep.")
+    return options(PACKAGE / folder / "methods" / f"{algorithm}.py")
 
 
 def _modules(folder: str, definition: str) -> list[str]:
@@ -47,11 +54,28 @@ class Measured(Model):
     methods: list[str]
 
 
+class Choose(Model):
+    """A setting chosen by validation, for each dataset and method: see `multistep.choose`.
+
+    The candidates are cells with one of `values` each, `seeds`, and `settings` over their own.
+    """
+
+    setting: str
+    values: list[float] = Field(min_length=1)
+    methods: list[str]
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    settings: dict[str, Any]
+
+
 class Experiment(Model):
+    """`overrides`: settings of single methods in this experiment, over all others."""
+
     family: Literal["few_shot", "transfer"]
     datasets: list[str]
     methods: list[str]
     settings: dict[str, Any]
+    overrides: dict[str, dict[str, Any]] = {}
+    choose: Choose | None = None
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
     measured: Measured | None = None
 

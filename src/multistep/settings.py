@@ -64,7 +64,7 @@ class Dataset(Model):
 class Network(Model):
     """See `multistep.models.conv4.Conv4Config`; `adapt_bn`: γ and β move in the inner loop."""
 
-    geometry: Literal["strided", "valid"]
+    geometry: Literal["strided", "valid", "pooled"]
     order: Literal["conv-bn-relu", "conv-relu-bn"]
     filters: int = Field(ge=1)
     bn_scale: bool
@@ -75,7 +75,11 @@ class Network(Model):
 
 
 class FewShot(Model):
-    """All settings of a few-shot cell; params.yaml says where each value comes from."""
+    """All settings of a few-shot cell; params.yaml says where each value comes from.
+
+    `selection` best: the iterate with the highest validation accuracy is tested, not the last.
+    `test_episodes` 0: a candidate of a choice, scored on validation classes and never tested.
+    """
 
     ways: int = Field(ge=2)
     shots: int = Field(ge=1)
@@ -90,10 +94,17 @@ class FewShot(Model):
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
     window: int = Field(ge=1)
+    options: dict[str, Any]  # what the algorithm needs beyond these: its module's `Options`
+    scheme: Literal["keep", "replay"]
     meta_batch: int = Field(ge=1)
+    meta_optimizer: Literal["adam", "sgd"]
     meta_lr: float = Field(gt=0)
+    meta_eps: float = Field(gt=0)
+    meta_schedule: Literal["constant", "linear"]
+    meta_clip: float | None = Field(gt=0)
     iterations: int = Field(ge=1)
-    test_episodes: int = Field(ge=2)
+    test_episodes: int = Field(ge=0)
+    selection: Literal["last", "best"]
     validate_every: int = Field(ge=1)
     validation_episodes: int = Field(ge=2)
     log_every: int = Field(ge=1)

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import torch
 
-from multistep import checkpoint, device, provenance, results
-from multistep.files import UserError
+from multistep import checkpoint, choose, device, provenance, results
+from multistep.files import UserError, read_json
 from multistep.progress import say
 from multistep.settings import FAMILIES, package
 
@@ -95,13 +95,17 @@ def run_cell(
         }
         results.write(out, record)
         checkpoint.remove(checkpoint_path)
-    say(f"test accuracy {metrics['test_accuracy']:.2f} % → {out}")
+    if "test_accuracy" in metrics:
+        say(f"test accuracy {metrics['test_accuracy']:.2f} % → {out}")
+    else:
+        say(f"candidate: {metrics['best'] or metrics['diverged']} → {out}")
 
 
 def add_parser(subparsers: Any) -> None:
     """`multistep train`."""
     parser = subparsers.add_parser("train", help="run one cell", description=__doc__)
     parser.add_argument("--cell", required=True, help="the cell as JSON, as the plan prints it")
+    parser.add_argument("--choice", type=Path, help="what was chosen for it (results/choices/...)")
     parser.add_argument("--data", type=Path, help="prepared dataset (data/processed/<dataset>)")
     parser.add_argument("--network", type=Path, help="source network (data/networks/<source>)")
     parser.add_argument("--out", type=Path, help="result (results/.../<seed>.json)")
@@ -118,6 +122,8 @@ def run(args: argparse.Namespace) -> None:
     """Parse the cell, fill in the default paths, run it."""
     try:
         cell = json.loads(args.cell)
+        if args.choice:
+            cell = choose.apply(cell, read_json(args.choice))
         results.CellRecord.model_validate(cell)
         settings = FAMILIES[cell["family"]].model_validate(cell["settings"])
         stem = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))

@@ -139,10 +139,10 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_adaptation_takes_the_test_steps() -> None:
     s, network, theta, batch = setting("multistep2")
     longer = s.model_copy(update={"test_steps": 8})
-    phi4 = meta.adapt(network, theta, batch, s, window=2)
-    phi8 = meta.adapt(network, theta, batch, longer, window=2)
+    phi4 = meta.adapt_windows(network, theta, batch, s, window=2)
+    phi8 = meta.adapt_windows(network, theta, batch, longer, window=2)
     assert not torch.allclose(phi4, phi8)
-    assert not torch.allclose(phi4, meta.adapt(network, theta, batch, s, window=1))
+    assert not torch.allclose(phi4, meta.adapt_windows(network, theta, batch, s, window=1))
 
 
 def test_shuffled_support_labels_give_chance() -> None:
@@ -151,5 +151,6 @@ def test_shuffled_support_labels_give_chance() -> None:
     generator = torch.Generator().manual_seed(2)
     labels = torch.stack([torch.randperm(5, generator=generator) for _ in range(400)])
     shuffled = dataclasses.replace(batch, support_labels=labels)
-    accuracy = meta.query_accuracy(network, theta, shuffled, s, window=1)
+    method = meta.load("first_order")
+    accuracy = meta.query_accuracy(method, network, theta, shuffled, s, window=1)
     assert accuracy.mean().item() == pytest.approx(0.2, abs=4 * (0.16 / 4000) ** 0.5)

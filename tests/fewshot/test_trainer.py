@@ -25,8 +25,8 @@ def make(folder: Path, method: str = "maml", **changes: object) -> Trainer:
     s = cell_settings(small_params(), "5way_1shot", method)
     s = s.model_copy(update={"meta_batch": 4, **changes})
     data = prepared.load(prepared_dataset(folder))
-    images = torch.from_numpy(data.images[data.splits["train"]])
-    sampler = Sampler(images, s.ways, s.shots, s.queries, True, 0, "train")
+    images = torch.from_numpy(data.images)
+    sampler = Sampler(images, *data.rows(["train"]), s.ways, s.shots, s.queries, True, 0, "train")
     algorithm = meta.load("first_order" if method == "fomaml" else "multistep")
     return Trainer(meta.build_network(s, 28), algorithm, sampler, s, seed=0)
 
@@ -103,10 +103,10 @@ def test_training_learns(tmp_path: Path) -> None:
     for i in range(40):
         trainer.step(i)
     data = prepared.load(tmp_path)
-    images = torch.from_numpy(data.images[data.splits["test"]])
-    sampler = Sampler(images, 5, 1, 5, True, 0, "test")
+    images = torch.from_numpy(data.images)
+    sampler = Sampler(images, *data.rows(["test"]), 5, 1, 5, True, 0, "test")
     accuracies = evaluate.episode_accuracies(
-        trainer.network, trainer.theta, sampler, trainer.s, episodes=50
+        trainer.method, trainer.network, trainer.theta, sampler, trainer.s, episodes=50
     )
     assert sum(accuracies) / 50 > 60
 
@@ -114,8 +114,49 @@ def test_training_learns(tmp_path: Path) -> None:
 def test_evaluation_is_deterministic_and_episodes_are_numbered(trainer: Trainer) -> None:
     def run(episodes: int) -> list[float]:
         return evaluate.episode_accuracies(
-            trainer.network, trainer.theta, trainer.sampler, trainer.s, episodes=episodes
+            trainer.method,
+            trainer.network,
+            trainer.theta,
+            trainer.sampler,
+            trainer.s,
+            episodes=episodes,
         )
 
     assert run(9) == run(9)
     assert run(5) == run(9)[:5]
+
+
+def test_outer_sgd_with_a_linear_rate(tmp_path: Path) -> None:
+    """θ ← θ - ε(1 - k/K) g, as Reptile has it; nothing is clipped unless asked."""
+    trainer = make(tmp_path, meta_optimizer="sgd", meta_lr=0.5, meta_schedule="linear")
+    for i in range(3):
+        before = [p.clone() for p in trainer.params]
+        trainer.step(i)
+        rate = 0.5 * (1 - i / trainer.s.iterations)
+        for p, old in zip(trainer.params, before, strict=True):
+            assert p.grad is not None
+            torch.testing.assert_close(p, old - rate * p.grad, rtol=1e-6, atol=1e-8)
+
+
+def test_the_meta_gradient_is_clipped_entry_by_entry(tmp_path: Path) -> None:
+    free, clipped = make(tmp_path), make(tmp_path, meta_clip=1e-3)
+    free.step(0)
+    clipped.step(0)
+    for p, q in zip(free.params, clipped.params, strict=True):
+        assert p.grad is not None
+        assert q.grad is not None
+        assert p.grad.abs().max() > 1e-3
+        torch.testing.assert_close(q.grad, p.grad.clamp(-1e-3, 1e-3), rtol=0, atol=0)
+    assert free.means()["meta_gradient_norm"] == clipped.means()["meta_gradient_norm"]
+
+
+def test_a_resumed_trainer_with_a_schedule_goes_on(tmp_path: Path) -> None:
+    whole, first, second = (make(tmp_path, meta_schedule="linear") for _ in range(3))
+    for i in range(6):
+        whole.step(i)
+    for i in range(3):
+        first.step(i)
+    second.restore(first.state())
+    for i in range(3, 6):
+        second.step(i)
+    assert all(torch.equal(p, q) for p, q in zip(whole.params, second.params, strict=True))

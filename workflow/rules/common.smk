@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ except UserError as error:
 
 # The plan, made in memory: nothing is written while the workflow is read.
 CELLS = {cell.path: cell for cell in cells.plan(PARAMS)}
+CHOICES = cells.choices(PARAMS)
 MEASUREMENTS = {path: job for path, job in cells.measurements(PARAMS).items() if job["methods"]}
 NETWORKS = cells.source_networks(PARAMS)
 # The cells' datasets, and those that source networks are trained or scored on.
@@ -43,7 +45,9 @@ wildcard_constraints:
     dataset="|".join(PARAMS.datasets),
     network="|".join(PARAMS.source_networks) or "none",
     archived="|".join([*PARAMS.datasets, *PARAMS.source_networks]),
-    experiment="|".join(PARAMS.experiments),
+    experiment="|".join(
+        map(re.escape, {**PARAMS.experiments, **{c.experiment: c for c in CELLS.values()}})
+    ),
     method="|".join(PARAMS.methods),
     seed=r"\d+",
     table="|".join(PARAMS.tables) or "none",
@@ -132,6 +136,23 @@ def cell(wildcards):
 def cell_code(wildcards):
     job = cell(wildcards)
     return code(*provenance.cell_modules(job.family, job.algorithm))
+
+
+def choice_file(wildcards):
+    """What is chosen for a cell by validation, if anything is."""
+    return cell(wildcards).choice or []
+
+
+def choice_option(wildcards, input):
+    """`--choice FILE` for such a cell."""
+    return ["--choice", input.choice] if input.choice else []
+
+
+def choice(wildcards):
+    path = "results/choices/{experiment}/{dataset}/{method}.json".format(**wildcards)
+    if path not in CHOICES:
+        raise WorkflowError(f"{path} is not in the plan of scale {PARAMS.scale}; see params.yaml")
+    return CHOICES[path]
 
 
 def network_folder(settings):

@@ -3,6 +3,7 @@ rule train_cell:
         images="data/processed/{dataset}/images.npy",
         description="data/processed/{dataset}/dataset.json",
         network=cell_network,
+        choice=choice_file,
         code=cell_code,
     output:
         "results/{experiment}/{dataset}/{method}/{seed}.json",
@@ -17,16 +18,34 @@ rule train_cell:
         cell=lambda wildcards: cell(wildcards).json,
         data=subpath(input.images, parent=True),
         network=network_option,
+        choice=choice_option,
         # Not declared as an output: Snakemake deletes those of a failed job.
         checkpoint=subpath(output[0], strip_suffix=".json"),
         # Where a cell runs is no part of what it is; asking for `output` keeps it unrecorded.
         device=lambda wildcards, output: PARAMS.device,
         checkpoint_seconds=lambda wildcards, output: PARAMS.checkpoint_seconds,
     shell:
-        "multistep train --cell {params.cell:q} --data {params.data:q} {params.network:q} --out {output:q} "
-        "--checkpoint scratch/{params.checkpoint:q}.pt --device {params.device} "
+        "multistep train --cell {params.cell:q} --data {params.data:q} {params.network:q} {params.choice:q} "
+        "--out {output:q} --checkpoint scratch/{params.checkpoint:q}.pt --device {params.device} "
         "--threads {threads} --checkpoint-seconds {params.checkpoint_seconds} 2>&1 "
         '| (trap "" INT TERM; tee {log:q})'
+
+
+# A setting that validation chooses: its candidates are cells like others, but never tested.
+rule choose:
+    input:
+        candidates=lambda wildcards: [candidate.path for candidate in choice(wildcards)[1]],
+        code=code("multistep.choose"),
+    output:
+        "results/choices/{experiment}/{dataset}/{method}.json",
+    log:
+        "logs/choices/{experiment}/{dataset}/{method}.log",
+    localrule: True
+    params:
+        setting=lambda wildcards: choice(wildcards)[0],
+    shell:
+        "multistep choose --setting {params.setting} --out {output:q} "
+        "{input.candidates:q} > {log:q} 2>&1"
 
 
 rule train:

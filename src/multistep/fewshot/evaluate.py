@@ -10,6 +10,7 @@ from multistep.settings import FewShot
 
 
 def episode_accuracies(
+    method: meta.Method,
     network: BatchedConv4,
     theta: meta.Theta,
     sampler: Sampler,
@@ -29,7 +30,7 @@ def episode_accuracies(
     for start in range(0, episodes, size):
         draws = [sampler.draw(number, 1) for number in range(start, min(start + size, episodes))]
         batch = sampler.gather(join(draws).to(sampler.images.device))
-        accuracy = meta.query_accuracy(network, theta, batch, s, window=window)
+        accuracy = meta.query_accuracy(method, network, theta, batch, s, window=window)
         accuracies += (100 * accuracy.double()).tolist()
     return accuracies
 

@@ -40,11 +40,20 @@ class MetaGradient:
 
 
 class Method(Protocol):
-    """A few-shot algorithm: a module of `multistep.fewshot.methods` with this function."""
+    """A few-shot algorithm: a module of `multistep.fewshot.methods` with these functions.
+
+    What it needs beyond the common settings is a class `Options` in it, and `s.options` in a cell.
+    """
 
     def meta_gradient(
         self, network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot
-    ) -> MetaGradient: ...
+    ) -> MetaGradient:
+        """Summed over the tasks of `batch`."""
+
+    def adapt(
+        self, network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int
+    ) -> Tensor:
+        """φ `[tasks·P]` after `test_steps` steps on the support sets: what evaluation uses."""
 
 
 def load(algorithm: str) -> Method:
@@ -53,15 +62,15 @@ def load(algorithm: str) -> Method:
     return module
 
 
-def build_network(s: FewShot, size: int) -> BatchedConv4:
+def build_network(s: FewShot, size: int, channels: int = 1) -> BatchedConv4:
     """The task-batched network of a cell for square images of `size` pixels."""
-    return BatchedConv4(config(s, size), adapt_bn=s.network.adapt_bn)
+    return BatchedConv4(config(s, size, channels), adapt_bn=s.network.adapt_bn)
 
 
-def config(s: FewShot, size: int) -> Conv4Config:
+def config(s: FewShot, size: int, channels: int = 1) -> Conv4Config:
     """The network's definition."""
     settings = s.network.model_dump(exclude={"adapt_bn"})
-    return Conv4Config(ways=s.ways, size=size, **settings)
+    return Conv4Config(ways=s.ways, size=size, channels=channels, **settings)
 
 
 def initial_theta(network: BatchedConv4, seed: int, device: torch.device) -> Theta:
@@ -103,8 +112,10 @@ def meta_gradient(
 
 
 @torch.no_grad()
-def adapt(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int) -> Tensor:
-    """φ after `test_steps` steps on the support sets, `[tasks·P]`: what evaluation uses."""
+def adapt_windows(
+    network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int
+) -> Tensor:
+    """`adapt` of the methods whose inner loop is SGD on all of φ."""
     inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
     phi = network.expand(theta.adapted, batch.tasks)
     phi, _ = unroll_vjp(inner, phi, dynamics(s), steps=s.test_steps, window=window, keep=False)
@@ -113,10 +124,10 @@ def adapt(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, wind
 
 @torch.no_grad()
 def query_accuracy(
-    network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int
+    method: Method, network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int
 ) -> Tensor:
     """Accuracy of each episode after adaptation, `[tasks]`; the queries are one batch."""
-    phi = adapt(network, theta, batch, s, window=window)
+    phi = method.adapt(network, theta, batch, s, window=window)
     outer = EpisodeLoss(network, theta.shared, batch.query_images, batch.query_labels)
     return outer.accuracy(outer.logits(phi))
 

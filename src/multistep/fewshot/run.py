@@ -1,4 +1,8 @@
-"""One few-shot cell: meta-train, validate, test; `multistep.train` runs it from seed to result."""
+"""One few-shot cell: meta-train, validate, test; `multistep.train` runs it from seed to result.
+
+A candidate (`test_episodes: 0`) is a cell that only helps to choose a setting: it is scored on the
+validation classes, never meets the test classes, and may diverge without being a mistake.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,11 @@ from typing import Any
 
 import torch
 
-from multistep import checkpoint
+from multistep import checkpoint, stats
 from multistep.datasets import prepared
 from multistep.fewshot import evaluate, meta
 from multistep.fewshot.episodes import Sampler
-from multistep.fewshot.trainer import Trainer
+from multistep.fewshot.trainer import DivergedError, Trainer
 from multistep.progress import progress, say
 from multistep.settings import FewShot
 
@@ -32,8 +36,8 @@ class Run:
         self.dataset = prepared.load(data)
         self.digests = {"dataset_digest": self.dataset.digest}
         self.images = torch.from_numpy(self.dataset.images).to(where)
-        self.network = meta.build_network(s, self.images.shape[-1])
-        method = meta.load(cell["algorithm"])
+        self.network = meta.build_network(s, self.dataset.size, self.dataset.channels)
+        self.method = meta.load(cell["algorithm"])
         train = ["train"] if s.hold_out_validation else ["train", "validation"]
         sampler = self.sampler(train, "train", cell["seed"], s.rotate_train)
         # All splits now: one that is too small should not be found after hours of training.
@@ -42,8 +46,10 @@ class Run:
             self.validation_sampler = self.sampler(
                 ["validation"], "validation", EVALUATION_SEED, s.rotate_test
             )
-        self.trainer = Trainer(self.network, method, sampler, s, cell["seed"])
+        self.trainer = Trainer(self.network, self.method, sampler, s, cell["seed"])
         self.iteration = 0
+        self.best: dict[str, Any] | None = None  # the validated iterate with the highest accuracy
+        self.diverged: str | None = None
         self.history: list[dict[str, Any]] = []
         self.history_seconds: list[float] = []
         self.seconds = 0.0
@@ -52,21 +58,20 @@ class Run:
     def sampler(self, splits: list[str], stream: str, seed: int, rotate: bool) -> Sampler:
         """Episodes from the classes of `splits`."""
         s = self.settings
-        classes = [c for split in splits for c in self.dataset.splits[split]]
-        images = self.images[torch.tensor(classes, device=self.images.device)]
-        return Sampler(images, s.ways, s.shots, s.queries, rotate, seed, stream)
+        rows = self.dataset.rows(splits)
+        return Sampler(self.images, *rows, s.ways, s.shots, s.queries, rotate, seed, stream)
 
     def train(self, save: checkpoint.Saver) -> None:
         """Iterate to the end; `save` is asked after every iteration whether it is time."""
         s = self.settings
         title = "/".join(str(self.cell[k]) for k in ("experiment", "dataset", "method", "seed"))
         with progress(title, s.iterations, "iterations", self.iteration) as advance:
-            while self.iteration < s.iterations:
+            while self.iteration < s.iterations and self.diverged is None:
                 wall, process = time.perf_counter(), time.process_time()
                 self.trainer.step(self.iteration)
                 self.iteration += 1
                 due = self.iteration % s.log_every == 0 or self.iteration == s.iterations
-                means = self.trainer.means() if due else None
+                means = self._means() if due else None
                 # The clocks stop here: validation and checkpoints are not training.
                 self.seconds += time.perf_counter() - wall
                 self.process_seconds += time.process_time() - process
@@ -74,6 +79,17 @@ class Run:
                     self._record(means)
                 advance(1)
                 save.maybe(self.state)
+
+    def _means(self) -> dict[str, float] | None:
+        """Means since the last history entry; None where a candidate has diverged."""
+        try:
+            return self.trainer.means()
+        except DivergedError as error:
+            if self.settings.test_episodes:
+                raise
+            self.diverged = f"iteration {self.iteration}: {error}"
+            say(self.diverged)
+            return None
 
     def _record(self, means: dict[str, float]) -> None:
         s = self.settings
@@ -88,25 +104,39 @@ class Run:
         due = self.iteration % s.validate_every == 0 or self.iteration == s.iterations
         if s.hold_out_validation and due:
             accuracies = evaluate.episode_accuracies(
+                self.method,
                 self.network,
                 self.trainer.theta,
                 self.validation_sampler,
                 s,
                 episodes=s.validation_episodes,
             )
-            summary = evaluate.summary(accuracies)
-            entry["validation_accuracy"] = summary["test_accuracy"]
-            entry["validation_ci95"] = summary["test_ci95"]
+            validation = stats.over_episodes(accuracies)
+            entry["validation_accuracy"] = validation.mean
+            entry["validation_ci95"] = validation.half_width
+            if self.best is None or validation.mean > self.best["validation_accuracy"]:
+                self.best = {
+                    "iteration": self.iteration,
+                    "validation_accuracy": validation.mean,
+                    "validation_ci95": validation.half_width,
+                    "params": [p.detach().clone() for p in self.trainer.params],
+                }
         self.history.append(entry)
         self.history_seconds.append(self.seconds)
         say(" ".join(f"{k}={_short(v)}" for k, v in entry.items()) + f" seconds={self.seconds:.1f}")
 
     def test(self) -> dict[str, Any]:
-        """The metrics of the last iterate."""
+        """The metrics of the selected iterate; of a candidate its validation accuracy alone."""
         s = self.settings
+        best = None
+        if self.best is not None:
+            best = {key: value for key, value in self.best.items() if key != "params"}
+        if not s.test_episodes:
+            return {"best": best, "diverged": self.diverged}
 
         def run(window: int) -> list[float]:
             return evaluate.episode_accuracies(
+                self.method,
                 self.network,
                 self.trainer.theta,
                 self.test_sampler,
@@ -115,6 +145,10 @@ class Run:
                 window=window,
             )
 
+        last = None
+        if s.selection == "best" and self.best is not None:
+            last = evaluate.summary(run(s.window))
+            self.trainer.load(self.best["params"])
         accuracies = run(s.window)
         return {
             **evaluate.summary(accuracies),
@@ -122,6 +156,8 @@ class Run:
             "episode_accuracies": accuracies,
             "iterations": self.iteration,
             "exact_adaptation": evaluate.summary(run(1)) if s.window > 1 else None,
+            "best": best if last is not None else None,
+            "last": last,
         }
 
     @property
@@ -141,6 +177,8 @@ class Run:
         """What a checkpoint holds."""
         return {
             "iteration": self.iteration,
+            "best": self.best,
+            "diverged": self.diverged,
             "history": self.history,
             "history_seconds": self.history_seconds,
             "seconds": self.seconds,
@@ -151,6 +189,8 @@ class Run:
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
         self.iteration = state["iteration"]
+        self.best = state["best"]
+        self.diverged = state["diverged"]
         self.history = state["history"]
         self.history_seconds = state["history_seconds"]
         self.seconds = state["seconds"]

@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from multistep.fewshot import meta
 from multistep.fewshot.batched import BatchedConv4
@@ -21,8 +22,12 @@ from multistep.settings import FewShot
 SUMS = ("train_loss", "train_accuracy", "meta_gradient_norm")
 
 
+class DivergedError(UserError):
+    """Training has left the finite numbers."""
+
+
 class Trainer:
-    """θ, its Adam, and running sums of query loss, query accuracy and meta-gradient norm."""
+    """θ, its optimiser, and running sums of query loss, query accuracy and meta-gradient norm."""
 
     def __init__(
         self, network: BatchedConv4, method: meta.Method, sampler: Sampler, s: FewShot, seed: int
@@ -33,7 +38,12 @@ class Trainer:
         self.params = [p for p in (self.theta.adapted, self.theta.shared) if p.numel()]
         for p in self.params:
             p.grad = torch.zeros_like(p)
-        self.adam = torch.optim.Adam(self.params, lr=s.meta_lr, capturable=device.type == "cuda")
+        cuda = device.type == "cuda"
+        # A captured graph reads the rate from the device; a number on the CPU is exact.
+        self.lr: float | Tensor = torch.tensor(s.meta_lr, device=device) if cuda else s.meta_lr
+        self.adam = None
+        if s.meta_optimizer == "adam":
+            self.adam = torch.optim.Adam(self.params, lr=self.lr, eps=s.meta_eps, capturable=cuda)
         self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
         self.summed = 0
         self.pool: Any = None  # memory that several captured trainers may share, one at a time
@@ -42,6 +52,8 @@ class Trainer:
 
     def step(self, iteration: int) -> None:
         """Meta-iteration number `iteration` (from 0)."""
+        if self.s.meta_schedule == "linear":
+            self._set_rate(self.s.meta_lr * (1 - iteration / self.s.iterations))
         self.run(self.sampler.draw(iteration, self.s.meta_batch))
 
     def run(self, draw: Draw) -> None:
@@ -58,7 +70,7 @@ class Trainer:
         means = dict(zip(SUMS, values, strict=True))
         bad = [name for name in SUMS if not abs(means[name]) < float("inf")]
         if bad:
-            raise UserError(
+            raise DivergedError(
                 f"{', '.join(bad)} is not finite: training has diverged; lower inner_lr or "
                 "meta_lr, or use network.order conv-bn-relu (the other explodes at second order)"
             )
@@ -70,19 +82,26 @@ class Trainer:
         """Everything that a resumed run needs, as tensors and plain values."""
         return {
             "params": [p.detach().clone() for p in self.params],
-            "adam": self.adam.state_dict(),
+            "adam": self.adam.state_dict() if self.adam else {},
             "sums": self.sums.clone(),
             "summed": self.summed,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
-        with torch.no_grad():
-            for p, saved in zip(self.params, state["params"], strict=True):
-                p.copy_(saved)
-        self.adam.load_state_dict(state["adam"])
+        self.load(state["params"])
+        if self.adam:
+            self.adam.load_state_dict(state["adam"])
+            for group in self.adam.param_groups:
+                group["lr"] = self.lr  # the very tensor that a graph will read
         self.sums.copy_(state["sums"])
         self.summed = state["summed"]
+
+    @torch.no_grad()
+    def load(self, params: list[Tensor]) -> None:
+        """Set θ."""
+        for p, saved in zip(self.params, params, strict=True):
+            p.copy_(saved)
 
     @torch.no_grad()
     def _iterate(self, draw: Draw) -> None:
@@ -92,11 +111,30 @@ class Trainer:
         for p, g in zip(self.params, (gradient.adapted, gradient.shared), strict=False):
             assert p.grad is not None
             p.grad.copy_(g)
+            if self.s.meta_clip is not None:
+                p.grad.clamp_(-self.s.meta_clip, self.s.meta_clip)
+        self._update()
+        self.sums += torch.stack([gradient.loss.mean(), gradient.accuracy.mean(), norm])
+
+    def _update(self) -> None:
+        """One step of the outer optimiser."""
+        if self.adam is None:
+            for p in self.params:
+                assert p.grad is not None
+                p.sub_(self.lr * p.grad)
+            return
         with warnings.catch_warnings():
             # Rehearsals step a capturable Adam outside of a graph, on purpose.
             warnings.filterwarnings("ignore", message=".*capturable=True.*")
             self.adam.step()
-        self.sums += torch.stack([gradient.loss.mean(), gradient.accuracy.mean(), norm])
+
+    def _set_rate(self, rate: float) -> None:
+        if isinstance(self.lr, Tensor):
+            self.lr.fill_(rate)
+            return
+        self.lr = rate
+        for group in self.adam.param_groups if self.adam else []:
+            group["lr"] = rate
 
     def _replay(self, draw: Draw) -> None:
         if self._inputs is None or self._graph is None:
@@ -130,7 +168,8 @@ class Trainer:
         for p, saved in zip(self.params, before["params"], strict=True):
             p.copy_(saved)
         self.sums.copy_(before["sums"])
-        for i, p in enumerate(self.params):
+        for i, p in enumerate(self.params if self.adam else []):
+            assert self.adam is not None
             moments = before["adam"]["state"].get(i, {})  # none before Adam's first step
             for name, value in self.adam.state[p].items():
                 value.copy_(moments.get(name, torch.zeros_like(value)))

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
 from multistep.fewshot.episodes import Batch
-from multistep.fewshot.meta import MetaGradient, Theta, dynamics
+from multistep.fewshot.meta import MetaGradient, Theta, adapt_windows, dynamics
 from multistep.settings import FewShot
 from multistep.unroll import unroll_vjp
+
+adapt = adapt_windows
 
 
 def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot) -> MetaGradient:
