@@ -6,8 +6,6 @@ Adam) is captured once in a CUDA graph and replayed: shapes are static, the only
 
 from __future__ import annotations
 
-import copy
-import warnings
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from multistep.fewshot import meta
 from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Draw, Sampler
 from multistep.files import UserError
+from multistep.optimizers import Adam
 from multistep.settings import FewShot
 
 SUMS = ("train_loss", "train_accuracy", "meta_gradient_norm")
@@ -36,14 +35,13 @@ class Trainer:
         device = sampler.images.device
         self.theta = meta.initial_theta(network, seed, device)
         self.params = [p for p in (self.theta.adapted, self.theta.shared) if p.numel()]
-        for p in self.params:
-            p.grad = torch.zeros_like(p)
+        self.grads = [torch.zeros_like(p) for p in self.params]
         cuda = device.type == "cuda"
         # A captured graph reads the rate from the device; a number on the CPU is exact.
         self.lr: float | Tensor = torch.tensor(s.meta_lr, device=device) if cuda else s.meta_lr
         self.adam = None
         if s.meta_optimizer == "adam":
-            self.adam = torch.optim.Adam(self.params, lr=self.lr, eps=s.meta_eps, capturable=cuda)
+            self.adam = Adam(self.params, self.lr, eps=s.meta_eps, capturable=cuda)
         self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
         self.summed = 0
         self.pool: Any = None  # memory that several captured trainers may share, one at a time
@@ -82,7 +80,7 @@ class Trainer:
         """Everything that a resumed run needs, as tensors and plain values."""
         return {
             "params": [p.detach().clone() for p in self.params],
-            "adam": self.adam.state_dict() if self.adam else {},
+            "adam": self.adam.state() if self.adam else {},
             "sums": self.sums.clone(),
             "summed": self.summed,
         }
@@ -91,9 +89,7 @@ class Trainer:
         """The inverse of `state`."""
         self.load(state["params"])
         if self.adam:
-            self.adam.load_state_dict(state["adam"])
-            for group in self.adam.param_groups:
-                group["lr"] = self.lr  # the very tensor that a graph will read
+            self.adam.restore(state["adam"])
         self.sums.copy_(state["sums"])
         self.summed = state["summed"]
 
@@ -108,33 +104,28 @@ class Trainer:
         batch = self.sampler.gather(draw)
         gradient = meta.meta_gradient(self.method, self.network, self.theta, batch, self.s)
         norm = torch.cat([gradient.adapted, gradient.shared]).norm()
-        for p, g in zip(self.params, (gradient.adapted, gradient.shared), strict=False):
-            assert p.grad is not None
-            p.grad.copy_(g)
+        for kept, g in zip(self.grads, (gradient.adapted, gradient.shared), strict=False):
+            kept.copy_(g)
             if self.s.meta_clip is not None:
-                p.grad.clamp_(-self.s.meta_clip, self.s.meta_clip)
+                kept.clamp_(-self.s.meta_clip, self.s.meta_clip)
         self._update()
         self.sums += torch.stack([gradient.loss.mean(), gradient.accuracy.mean(), norm])
 
     def _update(self) -> None:
         """One step of the outer optimiser."""
-        if self.adam is None:
-            for p in self.params:
-                assert p.grad is not None
-                p.sub_(self.lr * p.grad)
+        if self.adam:
+            self.adam.step(self.grads)
             return
-        with warnings.catch_warnings():
-            # Rehearsals step a capturable Adam outside of a graph, on purpose.
-            warnings.filterwarnings("ignore", message=".*capturable=True.*")
-            self.adam.step()
+        for p, g in zip(self.params, self.grads, strict=True):
+            p.sub_(self.lr * g)
 
     def _set_rate(self, rate: float) -> None:
         if isinstance(self.lr, Tensor):
             self.lr.fill_(rate)
             return
         self.lr = rate
-        for group in self.adam.param_groups if self.adam else []:
-            group["lr"] = rate
+        if self.adam:
+            self.adam.lr = rate
 
     def _replay(self, draw: Draw) -> None:
         if self._inputs is None or self._graph is None:
@@ -162,14 +153,7 @@ class Trainer:
         """Iterate three times and undo it in place: parameters, moments and sums stay these very
         tensors, which a graph may then record.
         """
-        before = copy.deepcopy(self.state())
+        before = self.state()
         for _ in range(3):
             self._iterate(draw)
-        for p, saved in zip(self.params, before["params"], strict=True):
-            p.copy_(saved)
-        self.sums.copy_(before["sums"])
-        for i, p in enumerate(self.params if self.adam else []):
-            assert self.adam is not None
-            moments = before["adam"]["state"].get(i, {})  # none before Adam's first step
-            for name, value in self.adam.state[p].items():
-                value.copy_(moments.get(name, torch.zeros_like(value)))
+        self.restore(before)

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from multistep.dynamics import Tensors
 from multistep.files import UserError, digest
 from multistep.models.backbone import Backbone
+from multistep.optimizers import Adam
 from multistep.settings import Transfer
 from multistep.transfer.inner import Method, split_state
 from multistep.transfer.matching import SATURATION, Matching, PairWeights, Taps
@@ -67,9 +68,8 @@ class Learner:
             like = next(iter(phi.values()))
             phi |= {name: p.to(like) for name, p in added.items()}
             self.theta = {name: p.to(like).requires_grad_() for name, p in theta.items()}
-            self.meta = torch.optim.Adam(
-                list(self.theta.values()), lr=s.meta_lr, weight_decay=s.meta_weight_decay
-            )
+            leaves = list(self.theta.values())
+            self.meta = Adam(leaves, s.meta_lr, weight_decay=s.meta_weight_decay)
         self.task = TaskOptimizer(phi, s)
         self._unchecked: Tensor | None = None
 
@@ -117,9 +117,7 @@ class Learner:
             "meta_gradient_norm": _norm(grads.values()) if grads else zero,
             "meta_decay_norm": self.s.meta_weight_decay * _norm(self.theta.values()),
         }
-        for name, p in self.theta.items():
-            p.grad = grads.get(name)
-        self.meta.step()
+        self.meta.step([grads.get(name) for name in self.theta])
         return norms
 
     def _check(self, report: dict[str, Tensor]) -> None:
@@ -164,7 +162,7 @@ class Learner:
             "task": self.task.copy(),
             "buffers": _copies(self.buffers),
             "theta": _copies(self.theta),
-            "meta": _copies(self.meta.state_dict()) if self.theta else {},
+            "meta": self.meta.state() if self.theta else {},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -176,7 +174,7 @@ class Learner:
             for name, p in self.theta.items():
                 p.copy_(state["theta"][name])
         if self.theta:
-            self.meta.load_state_dict(_copies(state["meta"]))
+            self.meta.restore(state["meta"])
         self._unchecked = None
 
 

@@ -25,6 +25,7 @@ from multistep.datasets import image_sets
 from multistep.datasets.image_sets import ImageSet
 from multistep.files import UserError, sha256
 from multistep.models.build import Backbone, build
+from multistep.optimizers import SGD
 from multistep.progress import progress, say
 from multistep.settings import Pretrain, SourceNetwork
 from multistep.transfer import sources
@@ -43,12 +44,8 @@ class Training:
         self.batches.evaluation("validation")  # now: its absence should not be found after an epoch
         generator = torch.Generator().manual_seed(self.s.seed)
         self.network = build(spec.architecture, spec.classes, generator).to(where)
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=self.s.lr,
-            momentum=self.s.momentum,
-            weight_decay=self.s.weight_decay,
-        )
+        self.params = list(self.network.parameters())
+        self.optimizer = SGD(self.params, self.s.lr, self.s.momentum, self.s.weight_decay)
         self.epoch = self.batch = 0  # the position: this batch of this epoch is next
         # Of the epoch so far, summed on the device: loss over images, correct images.
         self.sums = torch.zeros(2, dtype=torch.float64, device=where)
@@ -76,14 +73,11 @@ class Training:
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """One mini-batch of the current epoch."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate(self.s, self.epoch)
+        self.optimizer.lr = rate(self.s, self.epoch)
         self.network.train()
         logits = self.network(x)[1]
         loss = F.cross_entropy(logits, y)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        self.optimizer.step(torch.autograd.grad(loss, self.params))
         correct = (logits.detach().argmax(1) == y).sum()
         self.sums += torch.stack([loss.detach().double() * len(y), correct.double()])
 
@@ -133,7 +127,7 @@ class Training:
             "batch": self.batch,
             "sums": self.sums.cpu(),
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer.state(),
             "best": self.best,
             "best_state": self.best_state,
             "history": self.history,
@@ -145,7 +139,7 @@ class Training:
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.sums = state["sums"].to(self.sums.device)
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.restore(state["optimizer"])
         self.best, self.best_state = state["best"], state["best_state"]
         self.history, self.seconds = state["history"], state["seconds"]
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from multistep.dynamics import State, Tensors
+from multistep.optimizers import SGD, Adam
 from multistep.settings import Transfer
 
 
@@ -22,29 +23,17 @@ class TaskOptimizer:
         self.phi = {name: p.requires_grad_() for name, p in phi.items()}
         self.steps = 0
         leaves = list(self.phi.values())
-        slots: dict[str, str] = {}  # the optimiser's names of its tensors to those of the dynamics
-        self.optimizer: torch.optim.Optimizer
+        self.optimizer: SGD | Adam
         if s.optimizer == "sgd":
-            slots = {"momentum_buffer": "velocity"}
-            self.optimizer = torch.optim.SGD(
-                leaves, s.lr, s.momentum, weight_decay=s.weight_decay, fused=True
-            )
+            self.optimizer = SGD(leaves, s.lr, s.momentum, s.weight_decay, fused=True)
         else:
-            slots = {"exp_avg": "mean", "exp_avg_sq": "variance"}
             beta1, beta2 = s.adam_betas
-            self.optimizer = torch.optim.Adam(
-                leaves, s.lr, (beta1, beta2), s.adam_eps, s.weight_decay, fused=True
-            )
-        self.moments: dict[str, Tensors] = {}
-        for theirs, ours in slots.items():
-            self.moments[ours] = {
-                name: torch.zeros_like(p).detach() for name, p in self.phi.items()
-            }
-            for name, p in self.phi.items():
-                self.optimizer.state[p][theirs] = self.moments[ours][name]
-        if s.optimizer == "adam":
-            for p in leaves:
-                self.optimizer.state[p]["step"] = torch.zeros((), device=p.device)
+            betas = (beta1, beta2)
+            self.optimizer = Adam(leaves, s.lr, betas, s.adam_eps, s.weight_decay, fused=True)
+        slots = ["velocity"] if s.optimizer == "sgd" else ["mean", "variance"]
+        self.moments: dict[str, Tensors] = {
+            slot: dict(zip(self.phi, getattr(self.optimizer, slot), strict=True)) for slot in slots
+        }
 
     @property
     def state(self) -> State:
@@ -55,12 +44,8 @@ class TaskOptimizer:
     def step(self, loss: Tensor, lr: float) -> None:
         """One step on `loss`, which every parameter must be part of."""
         leaves = list(self.phi.values())
-        for p, g in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
-            p.grad = g
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.optimizer.lr = lr
+        self.optimizer.step(torch.autograd.grad(loss, leaves))
         self.steps += 1
 
     def copy(self) -> dict[str, Any]:
@@ -79,8 +64,8 @@ class TaskOptimizer:
         """The inverse of `copy`."""
         for name, p in self.phi.items():
             p.copy_(saved["phi"][name])
-            if "step" in self.optimizer.state[p]:
-                self.optimizer.state[p]["step"].fill_(saved["steps"])
+        for count in self.optimizer.steps if isinstance(self.optimizer, Adam) else []:
+            count.fill_(saved["steps"])
         for slot, moments in self.moments.items():
             for name, m in moments.items():
                 m.copy_(saved["moments"][slot][name])
