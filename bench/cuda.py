@@ -58,7 +58,8 @@ def agreement(problem: Problem, iterations: int) -> dict[str, Any]:
     """Relative distances: the device's meta-gradients from the CPU's, task by task, and θ and the
     means after `iterations` captured meta-iterations from the eager ones'.
     """
-    here = build(problem.name, problem.sampler.images.cpu(), problem.s.meta_batch)
+    images = problem.sampler.images.cpu().unflatten(0, (len(problem.sampler.counts), -1))
+    here = build(problem.name, images, problem.s.meta_batch)
     gradients = {m: between_devices(ours.engine(m), problem, here) for m in METHODS}
     captured, eager = trainer(problem, "maml"), trainer(problem, "maml")
     for i in range(iterations):

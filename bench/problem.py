@@ -15,7 +15,7 @@ from multistep import params
 from multistep.dynamics import Tensors
 from multistep.fewshot import meta
 from multistep.fewshot.batched import BatchedConv4
-from multistep.fewshot.episodes import Batch, Sampler
+from multistep.fewshot.episodes import Batch, Sampler, stacked
 from multistep.models.conv4 import initial_parameters
 from multistep.settings import FewShot
 
@@ -50,7 +50,7 @@ def build(experiment: str, images: Tensor, tasks: int | None = None) -> Problem:
     network = meta.build_network(s, images.shape[-1])
     theta = meta.initial_theta(network, 0, images.device)
     named = {n: p.to(images.device) for n, p in initial_parameters(network.config, 0).items()}
-    sampler = Sampler(images, s.ways, s.shots, s.queries, s.rotate_train, 0, "train")
+    sampler = Sampler(*stacked(images), s.ways, s.shots, s.queries, s.rotate_train, 0, "train")
     return Problem(experiment, s, network, named, theta, sampler, sampler.batch(0, s.meta_batch))
 
 

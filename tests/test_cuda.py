@@ -19,8 +19,8 @@ from multistep.params import cell_settings
 def trainer(folder: Path, method: str, where: torch.device) -> Trainer:
     s = cell_settings(small_params(), "5way_1shot", method).model_copy(update={"meta_batch": 4})
     data = prepared.load(prepared_dataset(folder))
-    images = torch.from_numpy(data.images[data.splits["train"]]).to(where)
-    sampler = Sampler(images, s.ways, s.shots, s.queries, True, 0, "train")
+    images = torch.from_numpy(data.images).to(where)
+    sampler = Sampler(images, *data.rows(["train"]), s.ways, s.shots, s.queries, True, 0, "train")
     algorithm = meta.load("first_order" if method == "fomaml" else "multistep")
     return Trainer(meta.build_network(s, 28), algorithm, sampler, s, seed=0)
 

@@ -48,6 +48,38 @@ def test_sizes_are_of_the_datasets_that_the_plan_uses() -> None:
     assert inputs.results(table, one, {}, LOADED) == ["data/processed/stl10/dataset.json"]
 
 
+def test_a_benchmark_shows_cells_and_their_measurements() -> None:
+    table: dict[str, Any] = {
+        "kind": "benchmark",
+        "title": "Side by side",
+        "caption": "{data}",
+        "dataset": "omniglot",
+        "columns": {"5way_1shot": "1-shot", "20way_5shot": "5-shot"},
+        "methods": ["maml", "multistep8"],
+    }
+    paths = wanted({"tables": {"new": table}}, "new")
+    assert len(paths) == 2 * 2 * 3 + 2  # columns, methods, seeds; measurements
+    assert paths[-2:] == [f"results/measure/{e}/omniglot.json" for e in table["columns"]]
+    assert not [path for path in paths if "multistep4" in path or "20way_1shot" in path]
+
+
+def test_each_method_belongs_to_the_family_that_runs_or_times_it() -> None:
+    families = inputs.families(LOADED)
+    assert set(families) <= set(LOADED.methods)
+    assert (families["fomaml"], families["l2t_3_est"]) == ("few_shot", "transfer")
+    only_timed = {"experiments": {"adam_224": {"methods": []}, "steps": {"methods": []}}}
+    p = params.validate(params.merge(BASE, only_timed))
+    assert inputs.families(p)["l2t_3_est"] == "transfer"
+
+
+def test_a_page_beyond_the_paper_says_so_once() -> None:
+    figure = LOADED.figures["figure2"]
+    assert figure.remark == ""
+    beyond = figure.model_copy(update={"beyond": True})
+    assert beyond.remark == ". Not in the paper."
+    assert beyond.model_copy(update={"title": "Figure 2, beyond the paper"}).remark == ""
+
+
 def test_a_stand_in_takes_its_dataset_s_place() -> None:
     overlay = {"stand_ins": {"bird": "dog"}}
     assert wanted(overlay, "table1") == ["results/measure/sgd_224/dog.json"]
@@ -63,11 +95,11 @@ def test_a_page_of_which_nothing_is_computed_wants_nothing() -> None:
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     (
         {"tables": {"table2": {"kind": "transfers"}}},
-        "tables.table2.kind: should be one of accuracy, epoch_time, splits, transfer, got 'transf",
+        "tables.table2.kind: should be one of accuracy, benchmark, epoch_time, splits, ",
     ),
     ({"figures": {"new": {"title": "x"}}}, "figures.new.kind: should be one of cost, curves, dri"),
     ({"tables": {"table2": {"colums": {}}}}, "tables.table2.colums: unknown key; did you mean 'c"),
-    ({"tables": {"table2": {"methods": []}}}, "tables.table2.methods: unknown key; known: caption"),
+    ({"tables": {"table2": {"methods": []}}}, "tables.table2.methods: unknown key; known: beyond,"),
     (
         {"tables": {"table2": {"paper": {"epoch": 1}}}},
         "tables.table2.paper.epoch: unknown key; did you mean 'epochs'?",
@@ -95,6 +127,14 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "tables.table2.literature.l2t_literature.method: no row named 'l2tt'; did you mean 'l2t'?",
     ),
     ({"tables": {"table1": {"paper": {"hours": {"x": 1.0}}}}}, "tables.table1.paper.hours: no met"),
+    (
+        {"tables": {"table4": {"paper": {"inner_lr": {"maml": {"5way_1sht": 0.1}}}}}},
+        "tables.table4.paper.inner_lr.maml: no column named '5way_1sht'; did you mean ",
+    ),
+    (
+        {"tables": {"table4": {"paper": {"interval_n": "meta_batch"}}}},
+        "tables.table4.paper.interval_n: input should be 'episodes' or 'episodes/meta_batch'",
+    ),
     ({"tables": {"table6": {"rows": {"birds": "x"}}}}, "tables.table6.rows: no dataset named 'bir"),
     (
         {"tables": {"table2": {"paper": {"values": {"l2t_multistep": {"bird": [64.89]}}}}}},

@@ -148,7 +148,7 @@ def measurements(params: Params) -> dict[str, dict[str, Any]]:
                 "methods": {
                     method: {
                         "algorithm": params.methods[method].algorithm,
-                        "settings": _cell_settings(params, experiment_name, method),
+                        "settings": _measured_settings(params, experiment_name, method),
                     }
                     for method in timed.methods
                 },
@@ -184,6 +184,15 @@ def _experiments(params: Params) -> Iterator[tuple[str, Experiment]]:
     for name, experiment in params.experiments.items():
         if experiment.family in params.families:
             yield name, experiment
+
+
+def _measured_settings(params: Params, name: str, method: str) -> dict[str, Any]:
+    """Settings to be timed with: all methods on meta-batches of the experiment's size."""
+    settings = _cell_settings(params, name, method)
+    experiment = params.experiments[name]
+    if experiment.family == "few_shot":
+        settings["meta_batch"] = merge(params.few_shot, experiment.settings)["meta_batch"]
+    return settings
 
 
 def _cell_settings(params: Params, experiment: str, method: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def options(module: Path) -> type[Model]:
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == "Options":
             names = dict(_NAMES)
-            exec(compile(ast.Module([node], []), str(module), "exec"), names)
+            code = compile(ast.Module([node], []), str(module), "exec", dont_inherit=True)
+            exec(code, names)
             return names["Options"]  # type: ignore[return-value]
     return NoOptions

@@ -161,7 +161,7 @@ def _possible(params: Params) -> list[str]:
     if mistakes:
         return mistakes
     for name, experiment in params.experiments.items():
-        for method in experiment.methods:
+        for method in experiment.methods if experiment.datasets else []:
             try:
                 s = cell_settings(params, name, method)
             except ValidationError as error:  # each layer is right by itself: something is missing

@@ -86,7 +86,8 @@ def test_every_drawing_is_in_its_place(tmp_path):
     archives = members()
     raw, out = write(tmp_path / "raw", archives), tmp_path / "out"
     data = prepare(raw, out)
-    assert data.images.shape == (12, DRAWERS, 28, 28)
+    assert data.images.shape == (12 * DRAWERS, 28, 28)
+    assert (data.counts == DRAWERS).all()
     assert data.images.dtype == np.uint8
     assert data.classes == sorted(data.classes)
     assert data.classes[0] == "Arrow/character01"
@@ -95,7 +96,7 @@ def test_every_drawing_is_in_its_place(tmp_path):
         _, alphabet, character, file = path.split("/")
         index = data.classes.index(f"{alphabet}/{character}")
         image = Image.open(io.BytesIO(png)).convert("L").resize((28, 28), Image.Resampling.LANCZOS)
-        found = data.images[index, int(file[5:7]) - 1]
+        found = data.images[data.starts[index] + int(file[5:7]) - 1]
         np.testing.assert_array_equal(found, 255 - np.asarray(image))
 
 
@@ -131,7 +132,7 @@ def test_the_switches_do_what_they_say(tmp_path):
     np.testing.assert_array_equal(lanczos, 255 - paper)
     assert set(np.unique(nearest)) == {0, 255}  # one-bit in, one-bit out
     assert not np.array_equal(lanczos, bicubic)
-    assert small.shape[2:] == (20, 20)
+    assert small.shape[1:] == (20, 20)
 
 
 def test_a_truncated_archive_is_named(tmp_path):
@@ -224,7 +225,7 @@ def test_the_command_line_prepares_and_reports_mistakes(tmp_path, capsys):
     command = ["data", "prepare", "--dataset", "shapes", "--raw", str(raw)]
     command += ["--out", str(tmp_path / "out"), "--spec"]
     assert main([*command, spec]) == 0
-    assert prepared.load(tmp_path / "out").images.shape == (12, DRAWERS, 28, 28)
+    assert prepared.load(tmp_path / "out").images.shape == (12 * DRAWERS, 28, 28)
     capsys.readouterr()
     assert main([*command, spec.replace("lanczos", "lanzcos")]) == 2
     message = capsys.readouterr().err
@@ -249,7 +250,8 @@ def test_all_of_omniglot(tmp_path):
     omniglot.prepare("omniglot", dataset, raw, tmp_path)
     assert time.process_time() - began < 60
     data = prepared.load(tmp_path)
-    assert data.images.shape == (1623, 20, 28, 28)  # 32,460 drawings
+    assert data.images.shape == (32_460, 28, 28)
+    assert data.counts.tolist() == [20] * 1623
     assert round(float(data.images.mean()), 1) == 21.4
     assert [len(data.splits[part]) for part in class_splits.PARTS] == [1100, 100, 423]
     assert len({name.split("/")[0] for name in data.classes}) == 50

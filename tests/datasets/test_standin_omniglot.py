@@ -220,7 +220,7 @@ def test_the_command_line_draws_and_prepares_a_labelled_stand_in(tmp_path):
     out = tmp_path / "processed"
     assert main([*command, "--raw", str(tmp_path / "raw"), "--out", str(out)]) == 0
     data = prepared.load(out)
-    assert data.images.shape == (72, 4, 28, 28)
+    assert data.images.shape == (288, 28, 28)
     assert 15 < data.images.mean() < 30  # Omniglot: 21.4
     about = json.loads((out / "dataset.json").read_text())
     assert about["stand_in"] is True

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from multistep.fewshot.episodes import Sampler, join, rotate
+from multistep.fewshot.episodes import Sampler, join, rotate, stacked
 from multistep.files import UserError
 
 
@@ -17,7 +22,28 @@ def sampler(**changes: object) -> Sampler:
     images[:, :, 0, 1] = torch.arange(20, dtype=torch.uint8)
     images[:, :, 1, 0] = 255
     options = {"ways": 5, "shots": 1, "queries": 15, "rotate": False, "seed": 0, "stream": "train"}
-    return Sampler(images, **{**options, **changes})  # type: ignore[arg-type]
+    return Sampler(*stacked(images), **{**options, **changes})  # type: ignore[arg-type]
+
+
+COUNTS = np.array([40, 7, 3000, 12, 9, 250])
+
+
+def ragged(**changes: object) -> Sampler:
+    """Six classes of 7 to 3000 RGB images, in no order and with gaps; pixels spell the row."""
+    rows = torch.arange(4000)
+    images = torch.zeros(4000, 4, 4, 3, dtype=torch.uint8)
+    images[:, 0, 0] = torch.stack([rows // 256, rows % 256, rows * 0 + 255], 1).to(torch.uint8)
+    starts = np.array([3900, 3800, 100, 3700, 0, 3200])
+    options = {"ways": 5, "shots": 2, "queries": 5, "rotate": False, "seed": 0, "stream": "train"}
+    return Sampler(images, starts, COUNTS, **{**options, **changes})  # type: ignore[arg-type]
+
+
+def fingerprint(*tensors: Tensor) -> str:
+    found = hashlib.sha256()
+    for t in tensors:
+        array = np.ascontiguousarray(t.numpy())
+        found.update(str((array.dtype, array.shape)).encode() + array.tobytes())
+    return found.hexdigest()[:16]
 
 
 def test_an_episode_has_distinct_classes_and_images() -> None:
@@ -46,7 +72,7 @@ def test_draws_are_uniform_and_labels_carry_no_information() -> None:
     assert abs(counts - 1000).max() < 5 * 1000**0.5
     first = np.bincount(draw.classes[:, 0].numpy(), minlength=30)
     assert abs(first - 200).max() < 5 * 200**0.5
-    support = np.bincount(draw.images[:, :, 0].flatten().numpy(), minlength=20)
+    support = np.bincount(draw.images[:, :, 0].flatten().numpy() % 20, minlength=20)
     assert abs(support - 1500).max() < 5 * 1500**0.5
 
 
@@ -94,3 +120,94 @@ def test_too_few_classes_or_images_are_named() -> None:
         sampler(ways=40)
     with pytest.raises(UserError, match=r"6 shots \+ 15 queries exceed the 20 images"):
         sampler(shots=6)
+
+
+@pytest.mark.parametrize(
+    ("options", "drawn", "gathered"),
+    [
+        ((5, 1, 15, True, 3, "train"), "5cb5a51947486884", "4657495e988cccd1"),
+        ((20, 5, 10, False, 0, "test"), "9b20a23f8cf3cc62", "774bc720b1559e80"),
+        ((30, 5, 15, True, 1, "validation"), "054fd9a28201259b", "45e96903c952ca69"),
+    ],
+)
+def test_episodes_are_those_of_the_committed_results(
+    options: tuple[int, int, int, bool, int, str], drawn: str, gathered: str
+) -> None:
+    """The digests were taken from the first version, which drew from classes of equal size."""
+    pixels = np.random.default_rng(7).integers(0, 256, (30, 20, 6, 6), dtype=np.uint8)
+    s = Sampler(*stacked(torch.from_numpy(pixels)), *options)
+    draw = s.draw(11, 6)
+    within = draw.images - torch.from_numpy(s.starts)[draw.classes].unsqueeze(2)
+    assert fingerprint(draw.classes, within, draw.turns) == drawn
+    assert fingerprint(*vars(s.gather(draw)).values()) == gathered
+
+
+def test_classes_of_different_sizes_give_their_own_images_each_once() -> None:
+    s = ragged()
+    draw = s.draw(0, 600)
+    first = torch.from_numpy(s.starts)[draw.classes].unsqueeze(2)
+    count = torch.from_numpy(s.counts)[draw.classes].unsqueeze(2)
+    within = draw.images - first
+    assert (within >= 0).all()
+    assert (within < count).all()
+    ordered = draw.images.sort(2).values
+    assert (ordered[:, :, 1:] > ordered[:, :, :-1]).all()
+    for c in range(len(COUNTS)):  # a class's images are as likely as each other
+        chosen = within[draw.classes == c].flatten().numpy()
+        mean = len(chosen) / COUNTS[c]
+        shares = np.bincount(chosen, minlength=COUNTS[c])
+        assert abs(shares - mean).max() < 6 * mean**0.5 + 6
+        assert len(shares) == COUNTS[c]
+
+
+def test_rgb_images_come_channel_by_channel_with_their_rows() -> None:
+    s = ragged()
+    draw = s.draw(1, 2)
+    batch = s.gather(draw)
+    assert batch.support_images.shape == (2, 10, 3, 4, 4)
+    assert batch.query_images.shape == (2, 25, 3, 4, 4)
+    assert batch.query_images.is_contiguous()
+    assert batch.support_images.dtype == torch.float32
+    both = torch.cat(
+        [batch.support_images.unflatten(1, (5, 2)), batch.query_images.unflatten(1, (5, 5))], 2
+    )
+    corner = (255 * both[..., 0, 0]).round().long()
+    assert torch.equal(256 * corner[..., 0] + corner[..., 1], draw.images)
+    assert (corner[..., 2] == 255).all()
+
+
+def test_rgb_images_turn_as_grey_ones_do() -> None:
+    pixels = torch.randint(0, 256, (6, 9, 5, 5), dtype=torch.uint8)
+    colours = torch.stack([pixels, 255 - pixels, pixels // 2], 4)
+    options = (3, 2, 2, True, 0, "train")
+    grey = Sampler(*stacked(pixels), *options).batch(0, 8)
+    rgb = Sampler(*stacked(colours), *options).batch(0, 8)
+    assert torch.equal(rgb.query_images[:, :, :1], grey.query_images)
+    assert (rgb.query_images[:, :, 1:2] + grey.query_images - 1).abs().max() < 1e-6
+
+
+def test_too_small_a_class_among_larger_ones_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"4 shots \+ 5 queries exceed the 7 images"):
+        ragged(shots=4)
+
+
+def test_a_memory_map_is_drawn_from_without_a_copy(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((600, 4, 4, 3), dtype=np.uint8))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="c")
+    rows = np.arange(0, 600, 60), np.full(10, 60)
+    s = Sampler(torch.from_numpy(mapped), *rows, 5, 1, 5, False, 0, "train")
+    assert s.images.data_ptr() == mapped.ctypes.data
+    draw = s.draw(0, 1)
+    mapped[int(draw.images[0, 2, 0])] = 51  # seen through the map
+    assert (s.gather(draw).support_images[0, 2] == 51 / 255).all()
+
+
+def test_drawing_from_classes_of_thousands_takes_milliseconds() -> None:
+    s = Sampler(
+        *stacked(torch.zeros(351, 1300, 1, 1, dtype=torch.uint8)), 5, 1, 15, False, 0, "train"
+    )
+    s.draw(0, 4)
+    start = time.process_time()
+    for i in range(20):
+        s.draw(i, 4)
+    assert (time.process_time() - start) / 20 < 0.05

@@ -51,6 +51,7 @@ TABLE: dict[str, Any] = {
         "iterations": 60000,
         "episodes": 600,
         "meta_batch": {"5way_1shot": 32, "20way_1shot": 16},
+        "interval_n": "episodes/meta_batch",
         "float16_means": True,
         "values": {
             "maml": {"5way_1shot": [50.0, 8.0], "20way_1shot": [40.0, 4.0]},
@@ -97,10 +98,17 @@ def make_result() -> Make:
         iterations: int = 60000,
         meta_batch: int = 32,
         exact: tuple[float, float] | None = None,
+        last: tuple[int, float, float] | None = None,
+        inner_lr: float = 0.4,
+        chosen: dict[float, float | None] | None = None,
         history: list[tuple[int, float, float | None]] | None = None,
         seconds: list[float] | None = None,
     ) -> dict[str, Any]:
-        """One result; `history` holds (iteration, training, validation accuracy)."""
+        """One result; `history` holds (iteration, training, validation accuracy).
+
+        `last`: the tested iteration, and accuracy and half-width of the last one; `chosen`:
+        candidates of the inner learning rate with their validation accuracies.
+        """
         episodes = episodes or [40.0, 60.0]
         history = history or [(10, 30.0, None), (20, 50.0, None)]
         metrics: dict[str, Any] = {
@@ -112,6 +120,15 @@ def make_result() -> Make:
         }
         if exact is not None:
             metrics["exact_adaptation"] = {"test_accuracy": exact[0], "test_ci95": exact[1]}
+        if last is not None:
+            best = {"validation_accuracy": 50.0, "validation_ci95": 1.0}
+            metrics["best"] = {"iteration": last[0], **best}
+            metrics["last"] = {"test_accuracy": last[1], "test_ci95": last[2]}
+        candidates = [
+            {"value": value, "validation_accuracy": score, "seeds": 1}
+            for value, score in (chosen or {}).items()
+        ]
+        choice = {"setting": "inner_lr", "value": inner_lr, "rule": "", "candidates": candidates}
         return {
             "schema": 1,
             "cell": {
@@ -123,7 +140,13 @@ def make_result() -> Make:
                 "algorithm": "multistep",
                 "seed": seed,
                 "data": {"size": 28},
-                "settings": {"ways": 5, "iterations": iterations, "meta_batch": meta_batch},
+                "settings": {
+                    "ways": 5,
+                    "iterations": iterations,
+                    "meta_batch": meta_batch,
+                    "inner_lr": inner_lr,
+                },
+                **({"chosen": choice} if chosen else {}),
             },
             "metrics": metrics,
             "history": [
@@ -161,9 +184,14 @@ def make_measurement() -> Make:
         dataset: str = "omniglot",
         tasks: int | None = None,
         gpu: bool = False,
+        settings: dict[str, dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        """One measurement; `rows` holds (method, steps, seconds per round, bytes)."""
+        """One measurement; `rows` holds (method, steps, seconds per round, bytes).
+
+        `settings`: of methods that have others than 32 tasks and 8 inner steps.
+        """
         methods = {method for method, *_ in rows}
+        common = {"meta_batch": 32, "inner_steps": 8}
         return {
             "schema": 1,
             "kind": "measure",
@@ -171,7 +199,10 @@ def make_measurement() -> Make:
                 "scale": scale,
                 "experiment": experiment,
                 "dataset": dataset,
-                "methods": {method: {"settings": {"meta_batch": 32}} for method in methods},
+                "methods": {
+                    method: {"settings": common | (settings or {}).get(method, {})}
+                    for method in methods
+                },
                 "measure": {"tasks": tasks},
             },
             "unit": {

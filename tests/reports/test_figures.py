@@ -139,6 +139,38 @@ def test_a_stand_in_is_named_on_the_figure(
     assert "scale: demo; data: Drawn characters (stand-in); this is not a reproduction" in written
 
 
+def test_another_number_of_tasks_is_named_and_not_set_in_relation(
+    cost_spec: Figure, context: Context, make_measurement: Make
+) -> None:
+    measurement = make_measurement(rows=ROWS, settings={"multistep4": {"meta_batch": 5}})
+    points = cost.points(cost_spec, context, [measurement])
+    written = texts(cost.draw(cost_spec, context, points))
+    assert "5-way 1-shot, 32 tasks (Multi-step (4): 5): time" in written
+    assert "Multi-step (4)\n" in written
+    assert "0.50×" not in written
+
+
+def test_open_markers_stand_in_turns_and_the_header_says_so(
+    cost_spec: Figure, context: Context, make_measurement: Make
+) -> None:
+    rows = [(m, steps, [1.0], 10**9) for m in cost_spec.methods for steps in range(1, 9)]
+    measurement = make_measurement(rows=rows)
+    figure = cost.draw(cost_spec, context, cost.points(cost_spec, context, [measurement]))
+    assert "Open markers" not in texts(figure)
+    before = dict.fromkeys(("a", "b", "c", "d", "e"), "others")  # those drawn come sixth and later
+    crowded = context.model_copy(update={"methods": before | context.methods})
+    figure = cost.draw(cost_spec, crowded, cost.points(cost_spec, crowded, [measurement]))
+    marked = [[*range(8)][line.get_markevery()] for line in figure.axes[1].lines]
+    assert marked == [[7, 4, 1], [6, 3, 0], [5, 2], [7, 4, 1]]
+    assert "Open markers stand at every third" in texts(figure).replace("\n", " ")
+
+
+def test_a_figure_beyond_the_paper_says_so(context: Context) -> None:
+    spec = figure_spec("curves9", CURVES | {"beyond": True})
+    written = texts(curves.draw(spec, context, []))
+    assert "Omniglot: cost over inner steps. Not in the paper." in written
+
+
 def test_measurements_of_another_scale_or_dataset_are_refused(
     cost_spec: Figure, context: Context, make_measurement: Make
 ) -> None:

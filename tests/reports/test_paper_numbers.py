@@ -46,6 +46,8 @@ def test_six_of_the_paper_s_twenty_intervals_are_too_wide_for_600_episodes(
 
 
 def test_the_rescaled_intervals_are_possible(table4: AccuracyTable) -> None:
+    assert table4.paper is not None
+    assert table4.paper.interval_n == "episodes/meta_batch"
     for mean, half_width, meta_batch in printed(table4):
         assert stats.is_feasible(mean, stats.rescaled_half_width(half_width, meta_batch), 600)
 

@@ -226,12 +226,13 @@ def shown(pages):
 TABLES = shown(PARAMS.tables)
 FIGURES = shown(PARAMS.figures)
 
-# The names that pages print; the order of the methods gives them their colours.
+# The names that pages print; the order of the methods in a family gives them their colours.
 CONTEXT = json.dumps(
     {
         "scale": PARAMS.scale,
         "datasets": {name: dataset.title for name, dataset in PARAMS.datasets.items()},
         "methods": {name: method.title for name, method in PARAMS.methods.items()},
+        "families": inputs.families(PARAMS),
         "source_networks": {name: n.title for name, n in PARAMS.source_networks.items()},
         "stand_ins": PARAMS.stand_ins,
     },

@@ -6,8 +6,6 @@ greens, then the blues, row by row; `fine_labels` are N numbers.
 
 from __future__ import annotations
 
-import io
-import pickle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +14,7 @@ from pydantic import Field
 
 from multistep.datasets import own_split
 from multistep.datasets.archives import members, single
+from multistep.datasets.pickles import text, unpickled
 from multistep.datasets.preparing import Writer, resized
 from multistep.files import UserError
 from multistep.settings import Dataset, Model
@@ -24,12 +23,6 @@ FOLDER = "cifar-100-python"
 SIDE = 32
 PUBLISHED = "cifar100-val"  # the archive with the list of L2T-ww
 _AGAIN = "get the archive again"
-# All that numpy's arrays ask for when they are read from a pickle.
-_REBUILDING = {
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-}
 
 
 class Settings(Model):
@@ -52,10 +45,10 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
         for member, data in members(archive, lambda name: name.startswith(f"{FOLDER}/")):
             part, where = member.removeprefix(f"{FOLDER}/"), f"{archive}: {member}"
             if part == "meta":
-                words = _field(unpickled(data, where), "fine_label_names", where)
-                classes = [_text(word) for word in words]
+                words = field(unpickled(data, where), "fine_label_names", where)
+                classes = [text(word) for word in words]
             elif part in ("train", "test"):
-                images, fine = _batch(unpickled(data, where), where)
+                images, fine = batch(unpickled(data, where), where)
                 labels[part] = {f"{part}/{i:06}": label for i, label in enumerate(fine)}
                 for key, pixels in zip(labels[part], images, strict=True):
                     writer.add(key, resized(pixels, settings.size))
@@ -69,41 +62,16 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
         writer.finish(classes, labels["train"] | labels["test"], parts)
 
 
-def unpickled(data: bytes, where: str) -> dict[str, Any]:
-    """The dictionary in a pickle of lists, strings and numpy arrays; anything else is refused."""
-    try:
-        found = _Arrays(io.BytesIO(data), encoding="bytes").load()
-        return {_text(key): value for key, value in found.items()}
-    except Exception as error:  # a damaged pickle raises whatever it happens upon
-        raise UserError(
-            f"{where} is not a readable pickle ({type(error).__name__}: {error}); {_AGAIN}"
-        ) from error
-
-
-class _Arrays(own_split.Inert):
-    """Lets a pickle rebuild numpy's arrays, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy.core", "numpy._core")  # its name before numpy 2
-        if (module, name) in _REBUILDING:
-            return pickle.Unpickler.find_class(self, module, name)
-        return super().find_class(module, name)
-
-
-def _text(value: bytes | str) -> str:
-    """The strings of Python 2 come as bytes."""
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _field(found: dict[str, Any], name: str, where: str) -> Any:
+def field(found: dict[str, Any], name: str, where: str) -> Any:
+    """An entry of one of the archive's dictionaries."""
     if name not in found:
         raise UserError(f"{where} has no {name}; is this CIFAR-100, in its Python version?")
     return found[name]
 
 
-def _batch(found: dict[str, Any], where: str) -> tuple[np.ndarray, list[int]]:
+def batch(found: dict[str, Any], where: str) -> tuple[np.ndarray, list[int]]:
     """uint8 `[N, 32, 32, 3]` and N labels."""
-    data, labels = _field(found, "data", where), _field(found, "fine_labels", where)
+    data, labels = field(found, "data", where), field(found, "fine_labels", where)
     shape = (len(labels), 3 * SIDE * SIDE)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != shape:
         raise UserError(f"{where}: no bytes of 32×32 images for {len(labels)} labels; {_AGAIN}")

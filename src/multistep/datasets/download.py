@@ -122,13 +122,20 @@ def _download(
         os.replace(arrived, destination)
         sync_directory(destination.parent)
         return
-    problem = "no mirror delivered it" if reasons else "no address of it is known"
-    raise UserError(
-        "\n".join([f"{destination}: {problem}", *reasons])
-        + "\nRun again to try once more (what was received is kept), or get the file by other "
-        f"means, put it into a folder under the name {name} and name the folder in params.yaml or "
-        f"an overlay: `sources: {{{dataset}: FOLDER}}`. Expected digest: "
+    by_hand = (
+        f"put it into a folder under the name {name} and name the folder in params.yaml or an "
+        f"overlay: `sources: {{{dataset}: FOLDER}}`. Expected digest: "
         f"{archive.sha256 or archive.sha1 or 'none was published'}"
+    )
+    if not archive.urls:
+        raise UserError(
+            f"{destination}: you have to bring this file, it isn't downloaded; data/README.md says "
+            f"what is in it, where it comes from and on what terms. Then {by_hand}"
+        )
+    raise UserError(
+        "\n".join([f"{destination}: no mirror delivered it", *reasons])
+        + "\nRun again to try once more (what was received is kept), or get the file by other "
+        f"means, {by_hand}"
     )
 
 

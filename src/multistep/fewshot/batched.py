@@ -9,17 +9,19 @@ with autograd on `multistep.models.conv4.Conv4` to rounding (tests/fewshot/test_
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from multistep.fewshot.layers import BatchNorm, Convolution, Head, ReLU, Views
+from multistep.fewshot.layers import BatchNorm, Convolution, Features, Head, ReLU, Views
+from multistep.fewshot.pooled_norm import PooledBatchNorm
 from multistep.models.conv4 import Conv4, Conv4Config
 
-Layer = Convolution | BatchNorm | ReLU | Head
+Layer = Convolution | BatchNorm | PooledBatchNorm | ReLU | Features | Head
+Named = tuple[str, Layer]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Tape:
     @property
     def nbytes(self) -> int:
         """Bytes kept, φ included, the episodes' own images not."""
-        return storage_bytes([self.kept[0][1], self.kept[1:], self.probabilities], self.phi)
+        return storage_bytes(self.kept[0][1], self.kept[1:], self.probabilities, self.phi)
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,23 @@ class BatchedConv4:
     def __init__(self, config: Conv4Config, *, adapt_bn: bool = False) -> None:
         self.config, self.adapt_bn = config, adapt_bn
         bn_next = config.order == "conv-bn-relu"
-        self.layers: list[tuple[str, Layer]] = []
+        self.layers: list[Named] = []
         for i, shape in enumerate(config.convolutions, start=1):
             conv = Convolution(shape, first=i == 1, bias_cancels=bn_next)
-            norm = BatchNorm(config.bn_eps, scale=config.bn_scale, adapted=adapt_bn)
-            rest: list[tuple[str, Layer]] = [(f"norm{i}", norm), ("", ReLU())]
+            rest: list[Named] = [(f"norm{i}", self._norm(shape.output)), ("", ReLU())]
             self.layers += [(f"conv{i}", conv), *(rest if bn_next else rest[::-1])]
-        self.layers.append(("head", Head(config.convolutions[-1].output ** 2)))
+        features = Features(config.last_side**2, mean=config.spatial_mean)
+        self.layers += [("", features), ("head", Head())]
         self.slots = self._layout()
         self.adapted_size = max(s.stop for s in self.slots.values() if s.adapted)
         self.shared_size = max((s.stop for s in self.slots.values() if not s.adapted), default=0)
+
+    def _norm(self, side: int) -> BatchNorm | PooledBatchNorm:
+        """Batch norm of maps of `side`, with the pooling: a ReLU before or after it is the same."""
+        options = {"scale": self.config.bn_scale, "adapted": self.adapt_bn}
+        if self.config.pooled:
+            return PooledBatchNorm(side, self.config.bn_eps, **options)
+        return BatchNorm(self.config.bn_eps, **options)
 
     def _layout(self) -> dict[str, Slot]:
         slots: dict[str, Slot] = {}
@@ -99,7 +108,7 @@ class BatchedConv4:
         """A module's parameters as flat vectors of one task (θ_adapted `[P]`, θ_shared `[S]`)."""
         flat: dict[bool, list[Tensor]] = {True: [], False: []}
         for name, slot in self.slots.items():
-            p = params[name]
+            p = self._maps(name, params[name])
             flat[slot.adapted].append((p.permute(0, 2, 3, 1) if p.dim() == 4 else p).reshape(-1))
         empty = params["head.bias"].new_empty(0)
         return torch.cat([empty, *flat[True]]), torch.cat([empty, *flat[False]])
@@ -110,11 +119,17 @@ class BatchedConv4:
         for name, like in Conv4(self.config).named_parameters():
             slot = self.slots[name]
             p = (adapted if slot.adapted else shared)[slot.start : slot.stop]
-            if like.dim() == 4:
-                out, channels, height, width = like.shape
+            maps = self._maps(name, like)
+            if maps.dim() == 4:
+                out, channels, height, width = maps.shape
                 p = p.view(out, height, width, channels).permute(0, 3, 1, 2)
             params[name] = p.reshape(like.shape).clone(memory_format=torch.contiguous_format)
         return params
+
+    def _maps(self, name: str, p: Tensor) -> Tensor:
+        """A head's weight `[ways, features]` in the shape of its maps, `[ways, channels, h, w]`."""
+        side = self.config.head_side
+        return p.unflatten(1, (-1, side, side)) if name == "head.weight" else p
 
     def expand(self, theta: Tensor, tasks: int) -> Tensor:
         """θ `[P]` as the first φ of `tasks` tasks, `[tasks·P]`."""
@@ -125,11 +140,23 @@ class BatchedConv4:
         """Sum over the tasks of a flat vector, `[tasks·P]` to `[P]` (or `[tasks·S]` to `[S]`)."""
         size = self.adapted_size if adapted else self.shared_size
         tasks = flat.numel() // size if size else 1
-        blocks = [
-            flat[tasks * s.start : tasks * s.stop].view(tasks, -1).sum(0)
-            for s in self._slots(adapted=adapted)
-        ]
+        blocks = [block.sum(0) for block in self._blocks(flat, tasks, adapted=adapted)]
         return torch.cat([flat.new_empty(0), *blocks])
+
+    def task_dot(self, a: Tensor, b: Tensor) -> Tensor:
+        """Inner product of each task's part of `a` and `b` `[tasks·P]`, `[tasks]`."""
+        tasks = a.numel() // self.adapted_size
+        return torch.stack([block.sum(1) for block in self._blocks(a * b, tasks)]).sum(0)
+
+    def task_scale(self, v: Tensor, factors: Tensor) -> Tensor:
+        """`v` `[tasks·P]` with each task's part times its factor `[tasks]`."""
+        column = factors.unsqueeze(1)
+        return torch.cat([(b * column).view(-1) for b in self._blocks(v, len(factors))])
+
+    def head(self, phi: Tensor, tasks: int) -> tuple[Tensor, Tensor]:
+        """Views of the heads in φ: weight `[tasks, ways, features]` and bias `[tasks, ways]`."""
+        weight, bias = self.slots["head.weight"], self.slots["head.bias"]
+        return self._view(phi, weight, tasks), self._view(phi, bias, tasks)
 
     def views(self, phi: Tensor, shared: Tensor, tasks: int) -> dict[str, Views]:
         """Per layer, the parameters inside φ `[tasks·P]` and shared (`[S]` or `[tasks·S]`)."""
@@ -138,9 +165,17 @@ class BatchedConv4:
             flat = phi if slot.adapted else shared
             n = tasks if slot.adapted or shared.numel() > self.shared_size else 1
             layer, _, kind = name.partition(".")
-            block = flat[n * slot.start : n * slot.stop].view(n, *slot.shape)
-            views.setdefault(layer, {})[kind] = block
+            views.setdefault(layer, {})[kind] = self._view(flat, slot, n)
         return views
+
+    @staticmethod
+    def _view(flat: Tensor, slot: Slot, tasks: int) -> Tensor:
+        """One parameter of all tasks, `[tasks, *shape]`."""
+        return flat[tasks * slot.start : tasks * slot.stop].view(tasks, *slot.shape)
+
+    def _blocks(self, flat: Tensor, tasks: int, *, adapted: bool = True) -> list[Tensor]:
+        """Every parameter of all tasks, `[tasks, numel]` each."""
+        return [self._view(flat, s, tasks).flatten(1) for s in self._slots(adapted=adapted)]
 
     def _slots(self, *, adapted: bool) -> list[Slot]:
         return [s for s in self.slots.values() if s.adapted == adapted]
@@ -187,11 +222,8 @@ class EpisodeLoss:
         """Logits and all first derivatives at φ."""
         views = self.network.views(phi, self.shared, self.tasks)
         gradient, shared, grads = self._buffers(phi)
-        x, saved = self.inputs, []
-        for name, layer in self.network.layers:
-            x, s = layer.forward(views[name], x)
-            saved.append(s)
-        logits, nbytes = x, storage_bytes(saved[1:], phi)
+        logits, saved = self._forward(views, self.network.layers)
+        nbytes = storage_bytes(saved[1:], phi)
         probabilities = logits.softmax(2)
         g: Any = (probabilities - self.targets).div_(self.images)
         kept: list[Any] = []
@@ -221,6 +253,41 @@ class EpisodeLoss:
             g = layer.adjoint(views[name], tangents[name], products[name], kept, t, g)
         return product, mixed
 
+    def body(self, phi: Tensor) -> tuple[Tensor, list[Any]]:
+        """What the head reads, `[tasks, images, features]`, and what `body_backward` needs."""
+        views = self.network.views(phi, self.shared, self.tasks)
+        return self._forward(views, self.network.layers[:-1])
+
+    @staticmethod
+    def body_bytes(saved: list[Any]) -> int:
+        """Bytes that `body` saved; the images, φ and the features are the caller's to count."""
+        return storage_bytes(saved[1:])
+
+    def body_backward(
+        self, phi: Tensor, saved: list[Any], by_features: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(∂/∂φ `[tasks·P]`, zero for the head, and ∂/∂shared `[tasks·S]`) of what depends on the
+        features with the gradient `by_features` `[tasks, images, features]`.
+        """
+        views = self.network.views(phi, self.shared, self.tasks)
+        gradient, shared, grads = self._buffers(phi)
+        for head in grads["head"].values():
+            head.zero_()
+        g: Any = by_features
+        for (name, layer), s in zip(self.network.layers[-2::-1], saved[::-1], strict=True):
+            g, _ = layer.backward(views[name], grads[name], s, g)
+        return gradient, shared
+
+    def _forward(
+        self, views: dict[str, Views], layers: Sequence[Named]
+    ) -> tuple[Tensor, list[Any]]:
+        """The images through these layers, and what each saves."""
+        x, saved = self.inputs, []
+        for name, layer in layers:
+            x, s = layer.forward(views[name], x)
+            saved.append(s)
+        return x, saved
+
     def _buffers(self, like: Tensor) -> tuple[Tensor, Tensor, dict[str, Views]]:
         """Uninitialised vectors for derivatives by φ and by shared, and the views into them."""
         flat = torch.empty_like(like)
@@ -228,10 +295,9 @@ class EpisodeLoss:
         return flat, shared, self.network.views(flat, shared, self.tasks)
 
 
-def storage_bytes(kept: list[Any], phi: Tensor) -> int:
-    """Bytes of the distinct storages behind nested tensors, and φ's own."""
+def storage_bytes(*kept: Any) -> int:
+    """Bytes of the distinct storages behind nested tensors."""
     sizes = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors(kept)}
-    sizes[phi.untyped_storage().data_ptr()] = phi.untyped_storage().nbytes()
     return sum(sizes.values())
 
 

@@ -1,8 +1,8 @@
 """Episodes: N-way K-shot tasks drawn from classes of uint8 images.
 
 Per task: N distinct classes without replacement; per class K + Q distinct images, the first K the
-support set; the label is the class's place in the draw, so it changes from episode to episode; one
-of four rotations per class, shared by its support and query images (Finn et al. 2017).
+support set; the label is the class's place in the draw, so it changes from episode to episode; on
+Omniglot one of four rotations per class, shared by its support and query images (Finn et al. 2017).
 
 The draw is a pure function of (seed, stream, iteration): a counter-based generator is set to that
 position, so no generator state needs to be saved, resuming is exact, and the order does not depend
@@ -27,7 +27,8 @@ STREAMS = {"train": 0, "validation": 1, "test": 2}
 class Draw:
     """Which images make up a batch of episodes, as int64 tensors.
 
-    `classes` and `turns` (quarter turns): `[tasks, ways]`; `images`: `[tasks, ways, K+Q]`.
+    `classes` (of the sampler's) and `turns` (quarter turns): `[tasks, ways]`; `images` (rows of
+    the sampler's): `[tasks, ways, K+Q]`.
     """
 
     classes: Tensor
@@ -42,7 +43,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Batch:
-    """Episodes as float images in [0, 1] `[tasks, images, 1, size, size]` and int64 labels."""
+    """Episodes as float images in [0, 1] `[tasks, images, channels, size, size]`, int64 labels."""
 
     support_images: Tensor
     support_labels: Tensor
@@ -61,12 +62,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws episodes from `images`, uint8 `[classes, per class, size, size]` (one split's classes).
+    """Draws episodes from some classes of a dataset.
 
-    `stream` keeps training, validation and test draws of one seed apart.
+    `images`: uint8 `[N, size, size]` or RGB `[N, size, size, 3]`, of any number of classes, on any
+    device, and never copied (on a CPU they may be a memory map); class i of these has the
+    `counts[i]` rows from `starts[i]` on, int64 `[classes]` (`Prepared.rows`). `stream` keeps
+    training, validation and test draws of one seed apart.
     """
 
     images: Tensor
+    starts: np.ndarray
+    counts: np.ndarray
     ways: int
     shots: int
     queries: int
@@ -75,7 +81,7 @@ class Sampler:
     stream: str
 
     def __post_init__(self) -> None:
-        classes, per_class = self.images.shape[:2]
+        classes, per_class = len(self.counts), self.counts.min()
         if self.ways > classes:
             raise UserError(
                 f"{self.ways}-way episodes need {self.ways} classes, but the {self.stream} split "
@@ -92,14 +98,11 @@ class Sampler:
         rng = np.random.Generator(
             np.random.Philox(key=[self.seed, STREAMS[self.stream]], counter=[0, 0, 0, iteration])
         )
-        classes, per_class = self.images.shape[:2]
-        keys = rng.random((tasks, classes))
-        # The N smallest keys are a uniform N-subset; sorting them makes their order uniform too.
-        chosen = np.argpartition(keys, self.ways - 1, axis=1)[:, : self.ways]
-        order = np.take_along_axis(keys, chosen, axis=1).argsort(axis=1)
-        chosen = np.take_along_axis(chosen, order, axis=1)
-        images = rng.random((tasks, self.ways, per_class)).argsort(axis=2)
-        images = images[:, :, : self.shots + self.queries]
+        chosen = _smallest(rng.random((tasks, len(self.counts))), self.ways)
+        keys = rng.random((tasks, self.ways, self.counts.max()))
+        # A class with fewer images than the largest never gets to these.
+        keys[np.arange(keys.shape[2]) >= self.counts[chosen][:, :, None]] = 2
+        images = self.starts[chosen][:, :, None] + _smallest(keys, self.shots + self.queries)
         turns = rng.integers(0, 4, (tasks, self.ways))
         if not self.rotate:
             turns[:] = 0
@@ -109,18 +112,41 @@ class Sampler:
     def gather(self, draw: Draw) -> Batch:
         """The images of a draw, rotated, scaled to [0, 1], split into support and query."""
         tasks, ways = draw.classes.shape
-        x = rotate(self.images[draw.classes.unsqueeze(2), draw.images], draw.turns)
-        x = x.unsqueeze(3).to(torch.get_default_dtype()).div_(255)
+        x = self.images[draw.images]
+        if self.rotate:
+            x = rotate(x, draw.turns)
+        x = x.movedim(5, 3) if x.ndim == 6 else x.unsqueeze(3)
         labels = torch.arange(ways, device=x.device).unsqueeze(1)
         parts: list[Tensor] = []
         for part in x.split([self.shots, self.queries], dim=2):
-            count = part.shape[2]
-            parts += [part.flatten(1, 2), labels.expand(tasks, ways, count).flatten(1, 2)]
+            images = part.flatten(1, 2).contiguous()
+            parts += [
+                images.to(torch.get_default_dtype()).div_(255),
+                labels.expand(tasks, ways, part.shape[2]).flatten(1, 2),
+            ]
         return Batch(*parts)
 
     def batch(self, iteration: int, tasks: int) -> Batch:
         """Draw and gather."""
         return self.gather(self.draw(iteration, tasks).to(self.images.device))
+
+
+def stacked(images: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """`images`, `starts` and `counts` of a sampler for classes of equal size: uint8
+    `[classes, per class, size, size]`, or the same in RGB with a last dimension of 3.
+    """
+    classes, per_class = images.shape[:2]
+    return images.flatten(0, 1), per_class * np.arange(classes), np.full(classes, per_class)
+
+
+def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
+    """Where the `count` smallest numbers along the last axis are, in ascending order.
+
+    Of random keys they are a uniform subset, in a uniform order.
+    """
+    chosen = np.argpartition(keys, count - 1, axis=-1)[..., :count]
+    order = np.take_along_axis(keys, chosen, axis=-1).argsort(axis=-1)
+    return np.take_along_axis(chosen, order, axis=-1)
 
 
 def join(draws: list[Draw]) -> Draw:
@@ -130,7 +156,8 @@ def join(draws: list[Draw]) -> Draw:
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Quarter turns `[tasks, ways]` of square images `[tasks, ways, n, size, size]`.
+    """Quarter turns `[tasks, ways]` of square images `[tasks, ways, n, size, size]`, or with
+    channels behind.
 
     All four turns are made and one is picked: static shapes, so that a CUDA graph can hold it.
     """

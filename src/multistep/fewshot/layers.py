@@ -174,29 +174,57 @@ class ReLU:
         return torch.ops.aten.threshold_backward(g, y, 0)
 
 
-class Head:
-    """Logits of a linear head on the spatial mean of the last map (or on its only pixel).
-
-    Features and logits are `[tasks, images, ·]`, the head's weight `[tasks, ways, features]`.
+class Features:
+    """What the head reads, `[tasks, images, features]`: the spatial mean of the last map, or its
+    pixels one after another, channels last. Linear, no parameters.
     """
 
-    def __init__(self, pixels: int) -> None:
-        self.pixels = pixels
+    def __init__(self, pixels: int, *, mean: bool) -> None:
+        self.pixels, self.mean = pixels, mean
 
     def forward(self, p: Views, x: Tensor) -> tuple[Tensor, Any]:
-        features = self._mean(x)
-        return self._linear(features, p) + p["bias"].unsqueeze(1), features
+        return self._read(x), None
+
+    def backward(self, p: Views, grad: Views, saved: Any, gy: Tensor) -> tuple[Tensor, Any]:
+        return self._spread(gy), None
+
+    def tangent(self, p: Views, u: Views, kept: Any, dx: Tensor) -> tuple[Tensor, Any]:
+        return self._read(dx), None
+
+    def adjoint(
+        self, p: Views, u: Views, product: Views, kept: Any, tangent: Any, dgy: Tensor
+    ) -> Tensor:
+        return self._spread(dgy)
+
+    def _read(self, x: Tensor) -> Tensor:
+        """`[rows, tasks, channels]` to `[tasks, images, features]`."""
+        x = x.unflatten(0, (-1, self.pixels))
+        return x.mean(1).transpose(0, 1) if self.mean else x.permute(2, 0, 1, 3).flatten(2)
+
+    def _spread(self, g: Tensor) -> Tensor:
+        """The transpose of `_read`."""
+        if not self.mean:
+            g = g.unflatten(2, (self.pixels, -1)).permute(1, 2, 0, 3)
+            return g.reshape(-1, *g.shape[2:])
+        g = (g / self.pixels).transpose(0, 1)
+        return g.repeat_interleave(self.pixels, 0) if self.pixels > 1 else g.contiguous()
+
+
+class Head:
+    """Logits of a linear head. Features and logits are `[tasks, images, ·]`, the head's weight is
+    `[tasks, ways, features]`.
+    """
+
+    def forward(self, p: Views, x: Tensor) -> tuple[Tensor, Any]:
+        return self._linear(x, p) + p["bias"].unsqueeze(1), x
 
     def backward(self, p: Views, grad: Views, saved: Any, gy: Tensor) -> tuple[Tensor, Any]:
         grad["weight"].copy_(torch.bmm(gy.transpose(1, 2), saved))
         torch.sum(gy, 1, out=grad["bias"])
-        return self._spread(torch.bmm(gy, p["weight"])), (saved, gy)
+        return torch.bmm(gy, p["weight"]), (saved, gy)
 
     def tangent(self, p: Views, u: Views, kept: Any, dx: Tensor) -> tuple[Tensor, Any]:
-        features, _ = kept
-        dfeatures = self._mean(dx)
-        dy = self._linear(dfeatures, p) + self._linear(features, u) + u["bias"].unsqueeze(1)
-        return dy, dfeatures
+        return self._linear(dx, p) + self._linear(kept[0], u) + u["bias"].unsqueeze(1), dx
 
     def adjoint(
         self, p: Views, u: Views, product: Views, kept: Any, tangent: Any, dgy: Tensor
@@ -205,17 +233,8 @@ class Head:
         weight = torch.bmm(dgy.transpose(1, 2), features)
         product["weight"].copy_(weight.baddbmm_(gy.transpose(1, 2), tangent))
         torch.sum(dgy, 1, out=product["bias"])
-        return self._spread(torch.bmm(dgy, p["weight"]).baddbmm_(gy, u["weight"]))
+        return torch.bmm(dgy, p["weight"]).baddbmm_(gy, u["weight"])
 
     @staticmethod
     def _linear(features: Tensor, p: Views) -> Tensor:
         return torch.bmm(features, p["weight"].transpose(1, 2))
-
-    def _mean(self, x: Tensor) -> Tensor:
-        """`[rows, tasks, features]` to `[tasks, images, features]`."""
-        return x.unflatten(0, (-1, self.pixels)).mean(1).transpose(0, 1)
-
-    def _spread(self, g: Tensor) -> Tensor:
-        """The transpose of `_mean`."""
-        g = (g / self.pixels).transpose(0, 1)
-        return g.repeat_interleave(self.pixels, 0) if self.pixels > 1 else g.contiguous()

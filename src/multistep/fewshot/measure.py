@@ -1,8 +1,8 @@
 """Time and memory of one few-shot meta-iteration of every method, over the inner steps.
 
-The data of Figures 2 and 5. On CUDA: events around the captured meta-iteration, and peak allocated
-bytes of one uncaptured meta-iteration. On a CPU: process time, and the bytes that are kept for the
-way back, per task.
+The data of Figures 2 and 5; each method's own number of inner steps is measured too. On CUDA:
+events around the captured meta-iteration, and peak allocated bytes of one uncaptured one. On a
+CPU: process time, and the bytes that are kept for the way back, per task.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 
 from multistep import device
 from multistep.datasets import prepared
+from multistep.datasets.prepared import Prepared
 from multistep.fewshot import meta
 from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.trainer import Trainer
@@ -27,11 +28,11 @@ def measure(
 ) -> dict[str, Any]:
     """Rows of one experiment on one dataset, their units, and the digests of what was read."""
     dataset = prepared.load(data)
-    images = torch.from_numpy(dataset.images[dataset.splits["train"]]).to(place)
+    images = torch.from_numpy(dataset.images).to(place)
     trainers = {
-        (method, steps): _trainer(entry, steps, definition["measure"]["tasks"], images)
+        (method, steps): _trainer(entry, steps, definition["measure"]["tasks"], dataset, images)
         for method, entry in definition["methods"].items()
-        for steps in definition["measure"]["steps"]
+        for steps in sorted({*definition["measure"]["steps"], entry["settings"]["inner_steps"]})
         if steps % entry["settings"]["window"] == 0
     }
     if place.type == "cuda":  # one step's temporaries at a time, not everybody's
@@ -65,12 +66,15 @@ def measure(
     }
 
 
-def _trainer(entry: dict[str, Any], steps: int, tasks: int | None, images: torch.Tensor) -> Trainer:
+def _trainer(
+    entry: dict[str, Any], steps: int, tasks: int | None, dataset: Prepared, images: torch.Tensor
+) -> Trainer:
     """A fresh trainer of one method with `steps` inner steps."""
     s = FewShot.model_validate(entry["settings"])
     s = s.model_copy(update={"inner_steps": steps, "meta_batch": tasks or s.meta_batch})
-    network = meta.build_network(s, images.shape[-1])
-    sampler = Sampler(images, s.ways, s.shots, s.queries, s.rotate_train, 0, "train")
+    network = meta.build_network(s, dataset.size, dataset.channels)
+    rows = dataset.rows(["train"])
+    sampler = Sampler(images, *rows, s.ways, s.shots, s.queries, s.rotate_train, 0, "train")
     return Trainer(network, meta.load(entry["algorithm"]), sampler, s, seed=0)
 
 

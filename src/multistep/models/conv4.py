@@ -1,4 +1,4 @@
-"""The four-block convolutional networks of few-shot learning (spec names O1 and O2).
+"""The four-block convolutional networks of few-shot learning (spec names O1, O2, M1 and C1).
 
 `Conv4` is the plain module: it fixes names, shapes and initial values, and with
 `torch.func.functional_call` it is the readable reference of the task-batched network in
@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from multistep.files import UserError
+
+Geometry = Literal["strided", "valid", "pooled"]
 Order = Literal["conv-bn-relu", "conv-relu-bn"]
 
 
@@ -41,12 +44,15 @@ class Conv4Config:
 
     `geometry` "strided": 3×3, stride 2, padding 1, 28→14→7→4→2, spatial mean (Finn et al. 2017).
     `geometry` "valid": 3×3, stride 2, no padding, last block 2×2 stride 1, 28→13→6→2→1 (the code
-    base that the paper names). `bn_scale`: whether γ exists (Finn's batch norm has only β).
+    base that the paper names).
+    `geometry` "pooled": 3×3, stride 1, padding 1, and at the end of each block 2×2 max-pooling,
+    84→42→21→10→5 or 32→16→8→4→2; the head reads the flattened last map (Finn et al. 2017).
+    `bn_scale`: whether γ exists (Finn's batch norm has only β).
     `head_std`: initial standard deviation of the linear head; None for Glorot.
     """
 
     ways: int
-    geometry: Literal["strided", "valid"] = "strided"
+    geometry: Geometry = "strided"
     order: Order = "conv-bn-relu"
     channels: int = 1
     size: int = 28
@@ -56,24 +62,54 @@ class Conv4Config:
     conv_init: Literal["xavier", "kaiming"] = "xavier"
     head_std: float | None = math.sqrt(2 / 64)
 
+    def __post_init__(self) -> None:
+        if self.last_side < 1:
+            raise UserError(
+                f"images of {self.size}×{self.size} pixels are too small: nothing is left of them "
+                f'after four blocks of network.geometry "{self.geometry}"; use larger images'
+            )
+
     @property
     def convolutions(self) -> tuple[ConvShape, ...]:
-        kernels = [(3, 2, 1)] * 4 if self.geometry == "strided" else [(3, 2, 0)] * 3 + [(2, 1, 0)]
+        kernels = {
+            "strided": [(3, 2, 1)] * 4,
+            "valid": [(3, 2, 0)] * 3 + [(2, 1, 0)],
+            "pooled": [(3, 1, 1)] * 4,
+        }
         shapes: list[ConvShape] = []
         size, channels = self.size, self.channels
-        for kernel, stride, padding in kernels:
+        for kernel, stride, padding in kernels[self.geometry]:
             shapes.append(ConvShape(size, channels, kernel, stride, padding))
-            size, channels = shapes[-1].output, self.filters
+            size, channels = self._block_side(shapes[-1]), self.filters
         return tuple(shapes)
+
+    def _block_side(self, conv: ConvShape) -> int:
+        """Side of the map after a convolution and its pooling, which drops an odd last line."""
+        return conv.output // 2 if self.pooled else conv.output
+
+    @property
+    def last_side(self) -> int:
+        """Side of the last map."""
+        return self._block_side(self.convolutions[-1])
+
+    @property
+    def pooled(self) -> bool:
+        """Whether blocks end with max-pooling."""
+        return self.geometry == "pooled"
 
     @property
     def spatial_mean(self) -> bool:
-        """Whether the head reads the mean over the last map, or its only pixel."""
+        """Whether the head reads the mean over the last map, or all of its pixels."""
         return self.geometry == "strided"
+
+    @property
+    def head_side(self) -> int:
+        """Side of what the head reads: 1 for the spatial mean."""
+        return 1 if self.spatial_mean else self.last_side
 
 
 class Conv4(nn.Module):
-    """Four blocks of convolution, batch norm and ReLU, and a linear head."""
+    """Four blocks of convolution, batch norm, ReLU (and pooling), and a linear head."""
 
     def __init__(self, config: Conv4Config) -> None:
         super().__init__()
@@ -86,7 +122,7 @@ class Conv4(nn.Module):
                 norm.register_parameter("weight", nn.Parameter(torch.ones(config.filters)))
             norm.register_parameter("bias", nn.Parameter(torch.zeros(config.filters)))
             self.add_module(f"norm{i}", norm)
-        self.head = nn.Linear(config.filters, config.ways)
+        self.head = nn.Linear(config.filters * config.head_side**2, config.ways)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `[batch, channels, size, size]` in [0, 1] to logits `[batch, ways]`."""
@@ -97,6 +133,7 @@ class Conv4(nn.Module):
                 x = batch_norm(F.relu(x), norm, self.config.bn_eps)
             else:
                 x = F.relu(batch_norm(x, norm, self.config.bn_eps))
+            x = F.max_pool2d(x, 2) if self.config.pooled else x
         x = x.mean((2, 3)) if self.config.spatial_mean else x.flatten(1)
         return self.head(x)
 

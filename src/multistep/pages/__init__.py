@@ -21,12 +21,19 @@ from multistep.pages.figures import (
     TransferCurvesFigure,
     WhereFigure,
 )
-from multistep.pages.tables import AccuracyTable, EpochTimeTable, SplitsTable, TransferTable
+from multistep.pages.tables import (
+    AccuracyTable,
+    BenchmarkTable,
+    EpochTimeTable,
+    SplitsTable,
+    TransferTable,
+)
 
 __all__ = ["Entry", "Figure", "Names", "Table", "Wants"]
 
 Table = Annotated[
-    AccuracyTable | TransferTable | EpochTimeTable | SplitsTable, Field(discriminator="kind")
+    AccuracyTable | BenchmarkTable | TransferTable | EpochTimeTable | SplitsTable,
+    Field(discriminator="kind"),
 ]
 Figure = Annotated[
     CostFigure

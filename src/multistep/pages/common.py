@@ -49,11 +49,18 @@ Number = Annotated[list[float], Field(min_length=2, max_length=2)]  # [value, it
 
 
 class Entry(Model):
-    """An entry of `tables:` or `figures:`."""
+    """An entry of `tables:` or `figures:`. `beyond`: the paper has no such page."""
 
     title: str
     caption: Caption
     notes: list[str] = []
+    beyond: bool = False
+
+    @property
+    def remark(self) -> str:
+        """What the caption ends with on a page that the paper doesn't have."""
+        said = "beyond the paper" in self.title.lower()
+        return ". Not in the paper." if self.beyond and not said else ""
 
     def wants(self) -> Wants:
         """The results that the page shows."""

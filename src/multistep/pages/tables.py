@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,36 +27,52 @@ class Literature(Model):
     values: dict[str, Number]
 
 
-class AccuracyPaper(Model):
-    source: str
-    iterations: int
-    episodes: int
-    meta_batch: dict[str, int]
-    float16_means: bool
-    values: dict[str, dict[str, Number]]
+class FewShotTable(References):
+    """What the few-shot tables share: a column per experiment, a row per method."""
 
-
-class AccuracyTable(References):
-    """Few-shot accuracies: a column per experiment, a row per method."""
-
-    kind: Literal["accuracy"]
     dataset: str
     columns: dict[str, str]  # experiment: heading
-    methods: list[str]
-    literature: dict[str, Literature] = {}
-    paper: AccuracyPaper | None = None
-    cell_notes: dict[str, dict[str, str]] = {}
+    methods: list[str] = Field(min_length=1)
 
     def wants(self) -> Wants:
         return Wants([(c, self.dataset, m) for c in self.columns for m in self.methods])
 
     def names(self) -> list[Names]:
-        columns, methods = self.columns, self.methods
-        found = [
+        return [
             Names("dataset", [self.dataset], "dataset"),
-            Names("methods", methods, "method"),
-            Names("columns", columns, "experiment"),
+            Names("methods", self.methods, "method"),
+            Names("columns", self.columns, "experiment"),
         ]
+
+
+class AccuracyPaper(Model):
+    """The paper's own rows; its meta-batch and inner learning rate are what ours are set beside.
+
+    `interval_n`: what n is in its half-widths 1.96 s/√n: its test episodes, or those divided by the
+    meta-batch, which makes them √(meta-batch) times too wide for the mean over all episodes.
+    """
+
+    source: str
+    iterations: int
+    episodes: int
+    meta_batch: dict[str, int]
+    interval_n: Literal["episodes", "episodes/meta_batch"] = "episodes"
+    float16_means: bool
+    inner_lr: dict[str, dict[str, float]] = {}  # method: column: what it chose by validation
+    values: dict[str, dict[str, Number]]
+
+
+class AccuracyTable(FewShotTable):
+    """Few-shot accuracies beside the paper's."""
+
+    kind: Literal["accuracy"]
+    literature: dict[str, Literature] = {}
+    paper: AccuracyPaper | None = None
+    cell_notes: dict[str, dict[str, str]] = {}
+
+    def names(self) -> list[Names]:
+        columns, methods = self.columns, self.methods
+        found = super().names()
         for row, literature in self.literature.items():
             found.append(Names(f"literature.{row}.values", literature.values, "column", columns))
             found.append(self.source(f"literature.{row}", literature.source))
@@ -67,9 +83,39 @@ class AccuracyTable(References):
             found.append(Names("columns", columns, "paper.meta_batch", paper.meta_batch))
             for method, values in paper.values.items():
                 found.append(Names(f"paper.values.{method}", values, "column", columns))
+            found.append(Names("paper.inner_lr", paper.inner_lr, "method", methods))
+            for method, rates in paper.inner_lr.items():
+                found.append(Names(f"paper.inner_lr.{method}", rates, "column", columns))
         found.append(Names("cell_notes", self.cell_notes, "method", methods))
         for method, notes in self.cell_notes.items():
             found.append(Names(f"cell_notes.{method}", notes, "column", columns))
+        return found
+
+
+class Printed(Model):
+    """A row of accuracies that a paper or a library prints: [mean] or [mean, its ±]."""
+
+    title: str
+    source: str
+    spread: str = ""  # what its ± is
+    values: dict[str, Annotated[list[float], Field(min_length=1, max_length=2)]]
+
+
+class BenchmarkTable(FewShotTable):
+    """Few-shot methods side by side: accuracy, time and memory; ratios are to the first method."""
+
+    kind: Literal["benchmark"]
+    literature: dict[str, Printed] = {}
+
+    def wants(self) -> Wants:
+        measured = [(column, self.dataset) for column in self.columns]
+        return super().wants()._replace(measured=measured)
+
+    def names(self) -> list[Names]:
+        found = super().names()
+        for row, printed in self.literature.items():
+            found.append(Names(f"literature.{row}.values", printed.values, "column", self.columns))
+            found.append(self.source(f"literature.{row}", printed.source))
         return found
 
 

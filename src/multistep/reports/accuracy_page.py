@@ -1,4 +1,4 @@
-"""The page of an accuracy table (Table 4): the literature above, ours below."""
+"""The page of an accuracy table (Tables 4, 5): the literature above, ours below."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from multistep.reports.spec import Context
 
 def page(spec: AccuracyTable, context: Context, rows: Sequence[Row]) -> Page:
     """Arrange the rows of `accuracy.rows` as the paper does."""
-    lines: dict[str, list[Row]] = {}
+    lines: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        lines.setdefault(row.row, []).append(row)
+        lines.setdefault((row.section, row.row), []).append(row)
     literature = [cells for cells in lines.values() if cells[0].section == "literature"]
     ours = [cells for cells in lines.values() if cells[0].section == "ours"]
     dataset = context.dataset(spec.dataset)
@@ -25,7 +25,10 @@ def page(spec: AccuracyTable, context: Context, rows: Sequence[Row]) -> Page:
         groups = tuple((line(cells[0].row_title, cells, _printed),) for cells in literature)
         sections.append(Section(f"Literature on {original}, as the paper quotes it", groups))
     heading = f"Ours on {data}, the paper's on {original}"
-    sections.append(Section(heading, tuple(_group(cells) for cells in ours)))
+    sections.append(Section(heading, tuple(_group(spec, cells) for cells in ours)))
+    if _shows_rates(rows):
+        rates = tuple((line(cells[0].row_title, cells, _rate, "detail"),) for cells in ours)
+        sections.append(Section("Inner learning rate: ours / the paper's", rates))
     return Page(
         title=spec.title,
         caption=spec.caption.format(data=data),
@@ -38,13 +41,16 @@ def page(spec: AccuracyTable, context: Context, rows: Sequence[Row]) -> Page:
     )
 
 
-def _group(cells: list[Row]) -> tuple[Line, ...]:
+def _group(spec: AccuracyTable, cells: list[Row]) -> tuple[Line, ...]:
     """One of our methods: its accuracies, and below them the seeds, the paper and the gap."""
     lines = [line(cells[0].row_title, cells, _ours), line("seeds", cells, _seeds, "detail")]
     if any(cell.exact is not None for cell in cells):
         lines.append(line("exact adaptation", cells, _exact, "detail"))
+    if any(cell.last is not None for cell in cells):
+        lines.append(line("last iterate", cells, _last, "detail"))
     if any(cell.paper is not None for cell in cells):
-        lines.append(line("paper", cells, _paper, "detail"))
+        rescaled = spec.paper is not None and spec.paper.interval_n != "episodes"
+        lines.append(line("paper", cells, _rescaled if rescaled else _paper, "detail"))
         lines.append(line("gap", cells, _gap, "detail"))
     return tuple(lines)
 
@@ -66,6 +72,17 @@ def _exact(cell: Row) -> str:
     return f"{cell.exact:.2f} ± {cell.exact_half_width:.2f}"
 
 
+def _last(cell: Row) -> str:
+    if cell.last is None:
+        return DASH
+    return f"{cell.last:.2f} ± {cell.last_half_width:.2f}"
+
+
+def _rate(cell: Row) -> str:
+    rates = (cell.inner_lr, cell.paper_inner_lr)
+    return " / ".join(DASH if rate is None else f"{rate:g}" for rate in rates)
+
+
 def _printed(cell: Row) -> str:
     return DASH if cell.paper is None else printed(cell.paper, cell.paper_spread)
 
@@ -73,7 +90,11 @@ def _printed(cell: Row) -> str:
 def _paper(cell: Row) -> str:
     if cell.paper is None:
         return DASH
-    return f"{cell.paper:.2f} ± {cell.paper_spread:.2f} [{cell.paper_half_width:.2f}]"
+    return f"{cell.paper:.2f} ± {cell.paper_spread:.2f}"
+
+
+def _rescaled(cell: Row) -> str:
+    return DASH if cell.paper is None else f"{_paper(cell)} [{cell.paper_half_width:.2f}]"
 
 
 def _gap(cell: Row) -> str:
@@ -109,10 +130,12 @@ def _legend(spec: AccuracyTable, rows: Sequence[Row]) -> list[str]:
         f"Accuracy ± 95% interval over {episodes}test episodes of the mean of the seeds. "
         "Seeds: sample standard deviation of their means (sd), number of seeds (n)."
     ]
-    if spec.paper is not None:
+    if (paper := spec.paper) is not None:
+        printed = f"with its 95% interval over {paper.episodes} episodes"
+        if paper.interval_n != "episodes":
+            printed = f"± as printed [half-width over {paper.episodes} episodes]"
         legend.append(
-            "Paper: as printed, ± as printed [half-width over "
-            f"{spec.paper.episodes} episodes]. Gap: ours − paper, in points; inside or outside the "
+            f"Paper: as printed, {printed}. Gap: ours − paper, in points; inside or outside the "
             "joint 95% interval over test episodes (the spread over seeds comes on top), where the "
             "cell was run as the paper's."
         )
@@ -121,7 +144,22 @@ def _legend(spec: AccuracyTable, rows: Sequence[Row]) -> list[str]:
             "Exact adaptation: the same networks, adapted at test time with a gradient per inner "
             "step instead of one per window."
         )
+    if any(row.last is not None for row in rows):
+        legend.append(
+            "The tested network is the iterate with the highest accuracy on validation classes; "
+            "last iterate: the one after all meta-iterations."
+        )
+    if any(row.candidates for row in rows):
+        legend.append(
+            "Our inner learning rate is chosen for each cell by accuracy on validation classes; "
+            "the csv has that of every candidate."
+        )
     return legend
+
+
+def _shows_rates(rows: Sequence[Row]) -> bool:
+    """Whether inner learning rates differ from cell to cell by somebody's choice."""
+    return any(row.candidates or row.paper_inner_lr is not None for row in rows)
 
 
 def _remarks(spec: AccuracyTable, context: Context) -> list[str]:

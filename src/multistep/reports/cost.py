@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,33 +13,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from multistep.pages.figures import CostFigure
-from multistep.reports import style
-from multistep.reports.query import device_name, group_measurements
+from multistep.reports import measured, style
+from multistep.reports.query import group_measurements
 from multistep.reports.spec import Context
 
-_LABELS = {
-    "process seconds": "process time",
-    "CUDA-event seconds": "CUDA-event time",
-    "bytes saved for backward per task": "saved for backward per task",
-    "peak allocated bytes": "peak allocated",
-}
+_TURNS = 3  # methods with open markers have them at every third point each
 
 
 @dataclass(frozen=True)
 class Point:
-    """The cost of one meta-iteration: a method with so many inner steps."""
+    """The cost of one meta-iteration, see `measured.Cost`: a method with so many inner steps."""
 
     experiment: str
     method: str
     steps: int
-    seconds: float  # median over rounds
-    seconds_low: float  # first quartile
-    seconds_high: float  # third quartile
+    seconds: float
+    seconds_low: float
+    seconds_high: float
     rounds: int
     bytes: int
-    clock: str  # which time, e.g. process seconds
-    memory: str  # which memory, e.g. bytes saved for backward per task
-    tasks: int  # in the meta-batch
+    clock: str
+    memory: str
+    tasks: int
     device: str
     scale: str
     data: str
@@ -57,42 +52,60 @@ def points(
         for (experiment, _), measurement in group_measurements(spec, context, measurements).items()
     }
     return [
-        _point(context, found[experiment], row)
+        Point(
+            experiment=experiment,
+            scale=context.scale,
+            data=context.dataset_title(context.dataset(spec.dataset)),
+            **dataclasses.asdict(cost),
+        )
         for experiment in spec.panels
         if experiment in found
         for method in spec.methods
-        for row in sorted(found[experiment]["rows"], key=lambda row: int(row["steps"]))
-        if row["method"] == method
+        for cost in measured.costs(found[experiment], method)
     ]
 
 
 def draw(spec: CostFigure, context: Context, points: Sequence[Point]) -> Figure:
     """One row of two panels (time, memory) per experiment, one line per method."""
-    measured, missing = style.by_panel(spec.panels, points, lambda point: point.experiment)
+    panels, missing = style.by_panel(spec.panels, points, lambda point: point.experiment)
     header = style.header(spec, context, [point.device for point in points])
     if points:
         first = style.look(context, spec.methods[0]).name
         header.append(
             (
                 f"Time: {points[0].clock}, median and quartiles over {points[0].rounds} rounds. "
-                f"Memory: {points[0].memory}. ×: relative to {first} with as many inner steps.",
+                f"Memory: {points[0].memory}. ×: relative to {first} with as many inner steps."
+                + _turns(context, points),
                 "quiet",
             )
         )
     if missing:
         header.append((f"Not measured: {', '.join(missing)}.", "quiet"))
     with matplotlib.rc_context(style.RC):
-        figure, axes = style.panels(max(1, len(measured)), 2, header)
-        figure.subplots_adjust(wspace=0.75)
-        if not measured:
+        figure, axes = style.panels(max(1, len(panels)), 2, header)
+        figure.subplots_adjust(right=0.82, wspace=0.95)  # room for labels
+        if not panels:
             style.empty(axes[0], "nothing measured")
-        for (panel, here), (time, memory) in zip(measured.items(), axes, strict=False):
+        for (panel, here), (time, memory) in zip(panels.items(), axes, strict=False):
             heading = spec.panels[panel]
             _panel(time, spec, context, here, "time")
-            time.set_title(f"{heading}, {here[0].tasks} tasks: time")
+            time.set_title(f"{heading}, {_tasks(context, here)}: time")
             _panel(memory, spec, context, here, "memory")
             memory.set_title(f"{heading}: memory")
     return figure
+
+
+def _tasks(context: Context, points: list[Point]) -> str:
+    """Tasks in the meta-batch; a method that was measured with another number is named."""
+    odd = {p.method: p.tasks for p in points if p.tasks != points[0].tasks}
+    named = ", ".join(f"{style.look(context, method).name}: {n}" for method, n in odd.items())
+    return f"{points[0].tasks} tasks" + (f" ({named})" if named else "")
+
+
+def _turns(context: Context, points: Sequence[Point]) -> str:
+    """For the header: what open markers leave out, if there are any."""
+    dashed = any(style.look(context, point.method).dashes for point in points)
+    return " Open markers stand at every third of the points." if dashed else ""
 
 
 def _panel(
@@ -100,9 +113,9 @@ def _panel(
 ) -> None:
     """One line per method, from zero; at the right its name and its cost relative to the first."""
     values = {p: p.seconds if quantity == "time" else float(p.bytes) for p in points}
-    unit, factor = _unit(quantity, max(values.values()))
-    reference = {p.steps: values[p] for p in points if p.method == spec.methods[0]}
-    ends = []
+    unit, factor = measured.unit(quantity, max(values.values()))
+    reference = {(p.steps, p.tasks): values[p] for p in points if p.method == spec.methods[0]}
+    ends, turn = [], 0
     for method in spec.methods:
         line = [point for point in points if point.method == method]
         if not line:
@@ -115,44 +128,17 @@ def _panel(
             high = np.array([point.seconds_high for point in line]) / factor
             spread = np.stack([y - low, high - y])
         steps = [point.steps for point in line]
-        axes.errorbar(steps, y, yerr=spread, color=look.colour, marker=look.marker, elinewidth=1)
-        ratio = ""
-        if method != spec.methods[0] and steps[-1] in reference:
-            ratio = f"  {values[line[-1]] / reference[steps[-1]]:.2f}×"
+        every = None
+        if look.dashes and len(line) >= _TURNS:  # markers in turns: some memories are equal
+            every, turn = slice(-1 - turn, None, -_TURNS), (turn + 1) % _TURNS
+        axes.errorbar(steps, y, yerr=spread, elinewidth=1, markevery=every, **look.line)
+        ratio, alike = "", (steps[-1], line[-1].tasks)
+        if method != spec.methods[0] and alike in reference:
+            ratio = f"  {values[line[-1]] / reference[alike]:.2f}×"
         ends.append((float(steps[-1]), float(y[-1]), look.name + ratio, look.colour))
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     axes.set_xticks(sorted({point.steps for point in points}))
     axes.set_xlabel("inner steps")
     measure = points[0].clock if quantity == "time" else points[0].memory
-    axes.set_ylabel(f"{_LABELS[measure]} ({unit})")
+    axes.set_ylabel(f"{measured.LABELS[measure]} ({unit})")
     style.label_ends(axes, ends)
-
-
-def _unit(quantity: str, largest: float) -> tuple[str, float]:
-    """A readable unit for values up to `largest` (seconds or bytes), and its size."""
-    if quantity == "time":
-        return ("ms", 1e-3) if largest < 1 else ("s", 1.0)
-    return ("MB", 1e6) if largest < 2e9 else ("GB", 1e9)
-
-
-def _point(context: Context, measurement: dict[str, Any], row: dict[str, Any]) -> Point:
-    cell, unit = measurement["cell"], measurement["unit"]
-    settings = cell["methods"][row["method"]]["settings"]
-    seconds = [float(value) for value in row["seconds"]]
-    low, high = np.quantile(seconds, [0.25, 0.75])
-    return Point(
-        experiment=cell["experiment"],
-        method=row["method"],
-        steps=int(row["steps"]),
-        seconds=statistics.median(seconds),
-        seconds_low=float(low),
-        seconds_high=float(high),
-        rounds=len(seconds),
-        bytes=int(row["bytes"]),
-        clock=unit["time"],
-        memory=unit["memory"],
-        tasks=int(cell["measure"]["tasks"] or settings["meta_batch"]),
-        device=device_name(measurement["environment"]),
-        scale=context.scale,
-        data=context.dataset_title(cell["dataset"]),
-    )

@@ -104,10 +104,9 @@ def _panel(
         axes.plot(
             x,
             [point.accuracy for point in line],
-            color=look.colour,
-            marker=look.marker,
             markevery=max(1, len(line) // 8),
             label=look.name,
+            **look.line,
         )
     chance = 100 / points[0].ways
     axes.axhline(chance, color=style.QUIET, linewidth=0.8, linestyle=(0, (4, 3)), label="chance")

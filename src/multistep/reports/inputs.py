@@ -29,3 +29,12 @@ def results(
         if params.dataset(dataset) in prepared:
             found.append(f"data/processed/{params.dataset(dataset)}/dataset.json")
     return list(dict.fromkeys(found))
+
+
+def families(params: Params) -> dict[str, str]:
+    """The half of the paper that each method belongs to, by what experiments run or time."""
+    found: dict[str, str] = {}
+    for experiment in params.experiments.values():
+        timed = experiment.measured.methods if experiment.measured else []
+        found.update(dict.fromkeys([*experiment.methods, *timed], experiment.family))
+    return found

@@ -23,7 +23,8 @@ class Context(BaseModel):
 
     scale: str
     datasets: dict[str, str]  # name -> title
-    methods: dict[str, str]  # name -> title; the order gives each method its colour
+    methods: dict[str, str]  # name -> title; the order in a family gives the colours
+    families: dict[str, str] = {}  # method -> the half of the paper that it belongs to
     source_networks: dict[str, str] = {}  # name -> title
     stand_ins: dict[str, str] = {}  # dataset or source network -> what this scale has in its place
 

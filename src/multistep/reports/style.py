@@ -20,9 +20,13 @@ from multistep.reports.spec import Context
 INK, QUIET, HAIR = "#1b1f24", "#57606a", "#d8dee4"
 
 # Okabe and Ito (2008), told apart under the common colour-vision deficiencies; yellow is left out
-# because it vanishes on white. Markers say the same again for print without colour.
+# because it vanishes on white. Markers say the same again for print without colour. From the sixth
+# method of a family on lines are dashed and markers open, so that lines on top of each other show.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_SOLID = 5
+_DASHES = ((4, 1.5), (1, 1.2), (6, 1.5, 1, 1.5), (2.5, 1), (4, 1, 1, 1, 1, 1))
+_FIRST = {"transfer": 5}  # the colour with which a family begins; the others at the first one
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # shipped with matplotlib, so every machine draws the same
@@ -53,19 +57,32 @@ RC: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Look:
-    """The colour, marker and short name of a method, the same in every figure."""
+    """The colour, marker, dashes and short name of a method, the same in every figure."""
 
     colour: str
     marker: str
     name: str
+    dashes: tuple[float, ...] | None = None  # lengths in line widths; None: a solid line
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """How its line is drawn, as matplotlib takes it."""
+        drawn = {"color": self.colour, "marker": self.marker}
+        if self.dashes is None:
+            return drawn
+        open_marker = {"markerfacecolor": "none", "markersize": 5.5, "markeredgewidth": 1.1}
+        return {**drawn, "linestyle": (0, self.dashes), **open_marker}
 
 
 def look(context: Context, method: str) -> Look:
-    """A method's look follows from its place among the methods of params.yaml."""
-    order = list(context.methods)
+    """A method's look follows from its place among the methods of its family in params.yaml."""
+    family = context.families.get(method, "")
+    order = [name for name in context.methods if context.families.get(name, "") == family]
     place = order.index(method) if method in order else len(order)
+    turn = place + _FIRST.get(family, 0)
+    dashes = None if place < _SOLID else _DASHES[(place - _SOLID) % len(_DASHES)]
     name = context.methods.get(method, method).removesuffix(" (ours)")
-    return Look(_COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)], name)
+    return Look(_COLOURS[turn % len(_COLOURS)], _MARKERS[turn % len(_MARKERS)], name, dashes)
 
 
 def header(
@@ -85,7 +102,7 @@ def header(
     provenance = context.provenance(*map(context.dataset, shown), sources=sources)
     return [
         (spec.title, "title"),
-        (spec.caption.format(data=context.titles(shown)), "text"),
+        (spec.caption.format(data=context.titles(shown)) + spec.remark, "text"),
         (provenance + (f"; device: {used}" if used else ""), "quiet"),
         *((note, "quiet") for note in spec.notes),
     ]
@@ -145,28 +162,45 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
     A thin line leads from each label to its point, so that a shifted label stays readable.
     """
     low, high = axes.get_ylim()
-    spacing = 0.085  # of the panel's height: one line of text
-    places: list[float] = []
     ordered = sorted(ends, key=lambda end: end[1])
-    for _, y, _, _ in ordered:
-        place = (y - low) / (high - low)
-        places.append(max(place, places[-1] + spacing) if places else place)
-    excess = max(0.0, places[-1] - 1.0) if places else 0.0
-    for i in range(len(places) - 1, -1, -1):  # slide down again what was pushed out at the top
-        limit = places[i + 1] - spacing if i + 1 < len(places) else places[i] - excess
-        places[i] = min(places[i], limit)
+    places = apart([(y - low) / (high - low) for _, y, _, _ in ordered], spacing=0.085)
     for (x, y, text, colour), place in zip(ordered, places, strict=True):
         axes.annotate(
             text,
             xy=(x, y),
-            xytext=(1.03, place),
+            xytext=(1.08, place),
             textcoords=axes.transAxes,
             color=colour,
             size=8,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.5,
+                "relpos": (0, 0.5),
+                "shrinkB": 4,
+            },
         )
+
+
+def apart(places: Sequence[float], spacing: float) -> list[float]:
+    """Rising places in [0, 1], moved as little as puts them `spacing` apart (less if too many).
+
+    Least squares: without the spacing it is isotonic regression, by pooling adjacent violators.
+    """
+    spacing = min(spacing, 1 / max(1, len(places) - 1))
+    pools: list[tuple[float, int]] = []
+    for i, place in enumerate(places):
+        mean, count = place - i * spacing, 1
+        while pools and pools[-1][0] > mean:
+            before, number = pools.pop()
+            mean = (before * number + mean * count) / (number + count)
+            count += number
+        pools.append((mean, count))
+    shifts = [mean for mean, count in pools for _ in range(count)]
+    top = 1 - (len(places) - 1) * spacing
+    return [min(max(shift, 0.0), top) + i * spacing for i, shift in enumerate(shifts)]
 
 
 def time_unit(largest: float) -> tuple[str, float]:

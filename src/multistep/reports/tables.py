@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from multistep.files import write_text
 from multistep.pages import Table
-from multistep.reports import accuracy, accuracy_page, epoch_time, formats, html, splits, transfer
+from multistep.reports import (
+    accuracy,
+    accuracy_page,
+    benchmark,
+    benchmark_page,
+    epoch_time,
+    formats,
+    html,
+    splits,
+    transfer,
+)
 from multistep.reports.query import TidyRow, tidy
 from multistep.reports.spec import Context
 
 # kind: the dataclass of its rows, from records to rows, from rows to a page
 _KINDS: dict[str, tuple[type[TidyRow], Any, Any]] = {
     "accuracy": (accuracy.Row, accuracy.rows, accuracy_page.page),
+    "benchmark": (benchmark.Row, benchmark.rows, benchmark_page.page),
     "transfer": (transfer.Row, transfer.rows, transfer.page),
     "epoch_time": (epoch_time.Row, epoch_time.rows, epoch_time.page),
     "splits": (splits.Row, splits.rows, splits.page),
@@ -36,6 +48,7 @@ def write_table(
     row, _, arrange = _KINDS[spec.kind]
     rows = table(spec, context, records)
     page = arrange(spec, context, rows)
+    page = dataclasses.replace(page, caption=page.caption + spec.remark)
     texts = {
         ".csv": tidy(row, rows),
         ".md": formats.markdown(page),

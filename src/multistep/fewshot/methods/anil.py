@@ -29,7 +29,7 @@ from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.head import HeadLoss, RepeatedBody, adapt_head, read_head, write_head
 from multistep.fewshot.meta import MetaGradient, Theta, dynamics
-from multistep.settings import FewShot, Model, parse
+from multistep.settings import FewShot, Model
 from multistep.unroll import Objective, unroll_vjp
 
 Pull = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -43,7 +43,7 @@ class Options(Model):
 
 def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot) -> MetaGradient:
     """The meta-gradient summed over the tasks of `batch`."""
-    options = parse(Options, s.options, "options.")
+    options = Options.model_validate(s.options)
     inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
     outer = EpisodeLoss(network, theta.shared, batch.query_images, batch.query_labels)
     phi = network.expand(theta.adapted, batch.tasks)
@@ -70,9 +70,7 @@ def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot)
     )
 
 
-def adapt(
-    network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int
-) -> Tensor:
+def adapt(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int) -> Tensor:
     """θ with its head adapted, `[tasks·P]`."""
     return adapt_head(network, theta, batch, s, window=window)
 

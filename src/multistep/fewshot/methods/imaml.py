@@ -57,6 +57,7 @@ def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot)
     phi = descend(inner, start, o, steps=s.inner_steps, lr=s.inner_lr, prox=o.prox)
     query = outer.evaluate(phi)
     _, tape = inner.gradient(phi, keep=True)
+    assert tape is not None
     x, mixed = solve(network, inner, tape, query.by_phi, o)
     return MetaGradient(
         adapted=network.sum_tasks(x),

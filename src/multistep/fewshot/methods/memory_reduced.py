@@ -1,6 +1,6 @@
-"""Memory-reduced meta-learning (Yang, Ma and Yu 2025): the derivative of where the inner loop ends.
+"""Memory-reduced meta-learning (Yang, Ma and Yu 2025): the derivative of the inner optimum.
 
-θ = (x, y₀), body and head. The bilevel problem is min over x of the mean f(x, y*(x)) over the tasks,
+θ = (x, y₀), body and head. The bilevel problem is min over x of the tasks' mean f(x, y*(x)),
 
     y*(x) = argmin over y of g(x, y) = L_S(x, y) + (ρ/2)‖y‖²,    f = L_Q
 
@@ -10,7 +10,7 @@ and the update of one task, from the same random y₀ for every task,
     v ≈ (∂²g/∂y²)⁻¹ ∂f/∂y,  by at most c conjugate gradients
     hypergradient  ∂f/∂x - ∂²g/∂x∂y v
 
-y₀ is no meta-parameter: it gets a zero and stays as it was drawn. Nothing of the inner loop is kept.
+y₀ is no meta-parameter: it gets a zero and stays as drawn. Nothing of the inner loop is kept.
 
 Cost per task: one forward pass and one gradient on the support set and one gradient on the query
 set, whatever T and c are, and T gradients and c + 1 Hessian-vector products of the head on
@@ -35,7 +35,7 @@ from multistep.fewshot.episodes import Batch
 from multistep.fewshot.head import HeadLoss, RepeatedBody, adapt_head, read_head, write_head
 from multistep.fewshot.meta import MetaGradient, Theta, dynamics
 from multistep.files import UserError
-from multistep.settings import FewShot, Model, parse
+from multistep.settings import FewShot, Model
 from multistep.unroll import Objective, unroll_vjp
 
 
@@ -76,19 +76,17 @@ def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot)
         shared=network.sum_tasks(by_shared.add_(query.by_shared), adapted=False),
         loss=outer.value(query.logits),
         accuracy=outer.accuracy(query.logits),
-        nbytes=loss.nbytes + max(query.nbytes, inner.body_bytes(saved)),
+        nbytes=loss.nbytes + max(query.nbytes, phi.nbytes + inner.body_bytes(saved)),
     )
 
 
-def adapt(
-    network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int
-) -> Tensor:
+def adapt(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int) -> Tensor:
     """θ's body and the head after `test_steps` steps from y₀ `[tasks·P]`."""
     return adapt_head(network, theta, batch, s, window=window, ridge=_options(s).ridge)
 
 
 def solve_lower(g: Objective, start: Tensor, inner: SGD, *, steps: int, window: int = 1) -> Tensor:
-    """y `[tasks, ...]` after `steps` steps on g(x, ·), of which nothing is kept."""
+    """Take `steps` steps on g(x, ·) from y = `start` `[tasks, ...]` and keep nothing of them."""
     return unroll_vjp(g, start, inner, steps=steps, window=window, keep=False)[0]
 
 
@@ -116,4 +114,4 @@ def _options(s: FewShot) -> Options:
             "memory_reduced: weight_decay must be 0: the inner loop has to end where its loss g is "
             "least; set options.ridge, which is part of g, instead"
         )
-    return parse(Options, s.options, "options.")
+    return Options.model_validate(s.options)

@@ -1,0 +1,157 @@
+"""The linear head of a task-batched network as an inner problem of its own, on given features.
+
+Methods that adapt the head alone (ANIL, memory-reduced meta-learning) see the body, everything
+before the head, through its features z `[tasks, images, F]`. A head y is `[tasks, ways, F+1]`: the
+weight, and the bias as its last column, which reads a constant feature 1. With z̃ = (z, 1), logits
+a = y z̃, p = softmax(a), one-hot targets t and N support images
+
+    g(y)    = (1/N) Σ cross-entropy(p, t) + (ρ/2)‖y‖²
+    ∇g      = (1/N) Σ (p - t) z̃ᵀ + ρ y
+    ∇²g u   = (1/N) Σ ȧ z̃ᵀ + ρ u,   ȧ = p ∘ (u z̃ - ⟨p, u z̃⟩)
+    ∂⟨∇g, u⟩/∂z = (1/N) (uᵀ(p - t) + yᵀȧ), without the row of the bias.
+
+g is convex in y, and strongly convex with ρ > 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
+from multistep.fewshot.episodes import Batch
+from multistep.fewshot.meta import Theta, dynamics
+from multistep.settings import FewShot
+from multistep.unroll import unroll_vjp
+
+
+@dataclass
+class HeadTape:
+    """What one gradient keeps: the head and its probabilities `[tasks, images, ways]`."""
+
+    head: Tensor
+    probabilities: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        return self.head.nbytes + self.probabilities.nbytes
+
+
+class HeadLoss:
+    """g of each task; an `Objective` over heads whose shared parameters are the features.
+
+    `features`: `[tasks, images, F]`, `targets`: one-hot `[tasks, images, ways]`, `ridge`: ρ.
+    """
+
+    def __init__(self, features: Tensor, targets: Tensor, *, ridge: float = 0.0) -> None:
+        self.inputs = torch.nn.functional.pad(features, (0, 1), value=1.0)
+        self.targets, self.ridge = targets, ridge
+        self.images = features.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the features."""
+        return self.inputs.nbytes
+
+    def gradient(self, head: Tensor, *, keep: bool) -> tuple[Tensor, HeadTape | None]:
+        """∇g at the head, `[tasks, ways, F+1]`."""
+        probabilities = self._logits(head).softmax(2)
+        gradient = self._transposed((probabilities - self.targets).div_(self.images), head)
+        return gradient, HeadTape(head, probabilities) if keep else None
+
+    def hessian_product(self, tape: HeadTape, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """(∇²g u `[tasks, ways, F+1]`, ∂⟨∇g, u⟩/∂z `[tasks, images, F]`) at the tape's head."""
+        p, moved = tape.probabilities, self._logits(direction)
+        moved = (p * (moved - (p * moved).sum(2, keepdim=True))).div_(self.images)
+        residual = (p - self.targets).div_(self.images)
+        mixed = torch.baddbmm(moved @ tape.head, residual, direction)
+        return self._transposed(moved, direction), mixed[..., :-1]
+
+    def _logits(self, head: Tensor) -> Tensor:
+        return self.inputs @ head.transpose(1, 2)
+
+    def _transposed(self, by_logits: Tensor, head: Tensor) -> Tensor:
+        """Σ ∂/∂a z̃ᵀ + ρ y."""
+        return torch.baddbmm(head, by_logits.transpose(1, 2), self.inputs, beta=self.ridge)
+
+
+@dataclass
+class BodyTape:
+    """What one gradient of `RepeatedBody` keeps: a pass of the body and the head's tape."""
+
+    loss: HeadLoss
+    tape: HeadTape
+    saved: Any
+    nbytes: int
+
+
+class RepeatedBody:
+    """`HeadLoss` on features that the body at φ computes again for every gradient.
+
+    Its shared parameters are the body's: `hessian_product` returns their derivatives as one vector.
+    """
+
+    def __init__(self, loss: EpisodeLoss, phi: Tensor, *, ridge: float = 0.0) -> None:
+        self.loss, self.phi, self.ridge = loss, phi, ridge
+
+    def gradient(self, head: Tensor, *, keep: bool) -> tuple[Tensor, BodyTape | None]:
+        """∇g at the head, `[tasks, ways, F+1]`."""
+        features, saved = self.loss.body(self.phi)
+        on_features = HeadLoss(features, self.loss.targets, ridge=self.ridge)
+        gradient, tape = on_features.gradient(head, keep=keep)
+        if tape is None:
+            return gradient, None
+        nbytes = self.loss.body_bytes(saved) + on_features.nbytes + tape.nbytes
+        return gradient, BodyTape(on_features, tape, saved, nbytes)
+
+    def hessian_product(self, tape: BodyTape, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """(∇²g u, ∂⟨∇g, u⟩/∂(φ, shared) `[tasks·P + tasks·S]`) at the tape's head."""
+        product, by_features = tape.loss.hessian_product(tape.tape, direction)
+        return product, torch.cat(self.loss.body_backward(self.phi, tape.saved, by_features))
+
+    def split(self, by_body: Tensor) -> tuple[Tensor, Tensor]:
+        """Derivatives by φ `[tasks·P]` and by shared `[tasks·S]` out of one vector."""
+        by_phi, by_shared = by_body.tensor_split([self.phi.numel()])
+        return by_phi, by_shared
+
+
+def read_head(network: BatchedConv4, phi: Tensor, tasks: int) -> Tensor:
+    """The head inside φ `[tasks·P]` (or inside a derivative by φ), `[tasks, ways, F+1]`; a copy."""
+    weight, bias = network.head(phi, tasks)
+    return torch.cat([weight, bias.unsqueeze(2)], 2)
+
+
+def write_head(network: BatchedConv4, phi: Tensor, head: Tensor) -> Tensor:
+    """φ `[tasks·P]` with this head in place of its own, which is overwritten."""
+    weight, bias = network.head(phi, head.shape[0])
+    weight.copy_(head[..., :-1])
+    bias.copy_(head[..., -1])
+    return phi
+
+
+@torch.no_grad()
+def adapt_head(
+    network: BatchedConv4,
+    theta: Theta,
+    batch: Batch,
+    s: FewShot,
+    *,
+    window: int,
+    ridge: float = 0.0,
+) -> Tensor:
+    """φ `[tasks·P]` with θ's body, and its head after `test_steps` steps on the support sets."""
+    inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
+    phi = network.expand(theta.adapted, batch.tasks)
+    features, _ = inner.body(phi)
+    head, _ = unroll_vjp(
+        HeadLoss(features, inner.targets, ridge=ridge),
+        read_head(network, phi, batch.tasks),
+        dynamics(s),
+        steps=s.test_steps,
+        window=window,
+        keep=False,
+    )
+    return write_head(network, phi, head)

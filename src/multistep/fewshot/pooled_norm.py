@@ -1,0 +1,106 @@
+"""Batch norm and 2×2 max-pooling as one layer of a task-batched network.
+
+Only the picked quarter of the normalised values goes on, so the gradient that comes back is zero
+on the other three. What batch norm makes of it is then one linear map of each map's values, and
+the layer never writes out a normalised, a pooled or a scattered map for later.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multistep.fewshot.layers import Views
+
+
+class PooledBatchNorm:
+    """y = pool(γ x̂ + β) with x̂ = c r, c = x - mean, r = 1/√(var + ε), per task and channel.
+
+    Rules as in `multistep.fewshot.layers`. `side`: of the square maps; an odd last row and column
+    are normalised but not pooled. Of equal values the first counts, as in `F.max_pool2d`. `scale`:
+    whether γ exists. `adapted`: whether γ and β have tangents. With n rows, Σ over rows, subscript
+    p for the values that the pooling picks and P' for putting them back among zeros:
+
+        g_x = s (P' g - Σg/n - x̂ Σ(g x̂_p)/n)            with the slope s = γ r
+        ẋ̂   = r (ẋ - mean(ẋ) - x̂ κ)                     with κ = mean(x̂ ẋ)
+        ġ_x = s (P' ġ - Σġ/n - x̂ Σ(g x̂_p)˙/n - ẋ̂ Σ(g x̂_p)/n) + (ṡ/s) g_x,   ṡ = γ̇ r - s r κ
+    """
+
+    def __init__(self, side: int, eps: float, *, scale: bool, adapted: bool) -> None:
+        self.side, self.eps, self.scale, self.adapted = side, eps, scale, adapted
+
+    def forward(self, p: Views, x: Tensor) -> tuple[Tensor, Any]:
+        centred = x.contiguous() - x.mean(0)
+        r = torch.rsqrt((centred * centred).mean(0) + self.eps)
+        y, picked = self._pool(torch.addcmul(p["bias"], centred, self._slope(p, r)))
+        return y, (centred, r, picked)
+
+    def backward(self, p: Views, grad: Views, saved: Any, gy: Tensor) -> tuple[Tensor, Any]:
+        centred, r, picked = saved
+        rows = centred.shape[0]
+        normal = self._pick(centred, picked).mul_(r)
+        sum_g, sum_gn = gy.sum(0), (gy * normal).sum(0)
+        grad["bias"].copy_(sum_g)
+        if self.scale:
+            grad["weight"].copy_(sum_gn)
+        slope = self._slope(p, r)
+        gx = torch.addcmul(-slope * sum_g / rows, centred, -slope * r * sum_gn / rows)
+        self._put(gx, picked, gy * slope)
+        return gx, (centred, r, picked, normal, gy, sum_g, sum_gn)
+
+    def tangent(self, p: Views, u: Views, kept: Any, dx: Tensor) -> tuple[Tensor, Any]:
+        centred, r, picked, normal = kept[:4]
+        mean, correlation = dx.mean(0), (centred * dx).mean(0).mul_(r)
+        dnormal = (self._pick(dx, picked) - mean).addcmul_(normal, correlation, value=-1).mul_(r)
+        dy = dnormal * p["weight"] if self.scale else dnormal.clone()
+        if self.adapted:
+            dy += u["bias"]
+            if self.scale:
+                dy.addcmul_(normal, u["weight"])
+        return dy, (dx, mean, correlation, dnormal)
+
+    def adjoint(
+        self, p: Views, u: Views, product: Views, kept: Any, tangent: Any, dgy: Tensor
+    ) -> Tensor:
+        centred, r, picked, normal, gy, sum_g, sum_gn = kept
+        dx, mean, correlation, dnormal = tangent
+        rows = centred.shape[0]
+        dsum_g, dsum_gn = dgy.sum(0), torch.addcmul(dgy * normal, gy, dnormal).sum(0)
+        product["bias"].copy_(dsum_g)
+        if self.scale:
+            product["weight"].copy_(dsum_gn)
+        slope = self._slope(p, r)
+        dslope = -slope * r * correlation
+        if self.adapted and self.scale:
+            dslope += u["weight"] * r
+        # ġ_x by what it is linear in: a constant, the centred values, ẋ, and the picked places.
+        by_dx = -slope * r * sum_gn / rows
+        by_centred = r * (-by_dx * correlation - (slope * dsum_gn + dslope * sum_gn) / rows)
+        constant = -by_dx * mean - (slope * dsum_g + dslope * sum_g) / rows
+        dgx = torch.addcmul(constant, centred, by_centred).addcmul_(dx, by_dx)
+        self._put(dgx, picked, (dgy * slope).addcmul_(gy, dslope))
+        return dgx
+
+    def _slope(self, p: Views, r: Tensor) -> Tensor:
+        return p["weight"] * r if self.scale else r
+
+    def _pool(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest of each 2×2 window, `[rows of the pooled maps, tasks, channels]`, and where
+        in its map it stood, `[images, pooled pixels, tasks·channels]`.
+        """
+        maps = y.view(-1, self.side, self.side, y.shape[1] * y.shape[2]).permute(0, 3, 1, 2)
+        largest, places = torch.ops.aten.max_pool2d_with_indices(maps, [2, 2], [2, 2])
+        pooled = largest.permute(0, 2, 3, 1).reshape(-1, *y.shape[1:])
+        return pooled, places.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
+
+    def _pick(self, x: Tensor, picked: Tensor) -> Tensor:
+        """The values at the picked places."""
+        maps = x.reshape(-1, self.side**2, picked.shape[2])
+        return maps.gather(1, picked).view(-1, *x.shape[1:])
+
+    def _put(self, x: Tensor, picked: Tensor, values: Tensor) -> None:
+        """Add values at the picked places: each place at most once, so in no particular order."""
+        maps = x.view(-1, self.side**2, picked.shape[2])
+        maps.scatter_add_(1, picked, values.reshape(picked.shape))

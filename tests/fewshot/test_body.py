@@ -1,0 +1,134 @@
+"""The layers before the head on their own, heads inside φ, and algebra per task."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
+from multistep.models.conv4 import Conv4, Conv4Config, initial_parameters
+
+torch.set_num_threads(1)  # small networks gain nothing from more, busy machines lose a lot
+
+TASKS, IMAGES, WAYS = 2, 6, 5
+NETWORKS = {
+    "strided": ({}, False),
+    "valid": ({"geometry": "valid", "order": "conv-relu-bn"}, True),
+    "pooled": ({"geometry": "pooled", "channels": 3, "size": 37}, True),
+    "pooled, relu first": (
+        {"geometry": "pooled", "channels": 3, "size": 32, "order": "conv-relu-bn"},
+        False,
+    ),
+}
+
+
+def random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def setting(name: str) -> tuple[BatchedConv4, Tensor, Tensor, EpisodeLoss]:
+    """A network, parameters that differ from task to task, and images."""
+    options, adapt_bn = NETWORKS[name]
+    config = Conv4Config(ways=WAYS, filters=6, **options)  # type: ignore[arg-type]
+    network = BatchedConv4(config, adapt_bn=adapt_bn)
+    params = {n: p.double() for n, p in initial_parameters(config, 0).items()}
+    theta, shared = network.pack(params)
+    phi = network.expand(theta, TASKS)
+    phi = phi + 0.1 * random(*phi.shape, seed=1)
+    images = random(TASKS, IMAGES, config.channels, config.size, config.size, seed=2)
+    labels = torch.arange(IMAGES).remainder(WAYS).expand(TASKS, IMAGES)
+    return network, phi, shared, EpisodeLoss(network, shared, images, labels)
+
+
+def per_task(network: BatchedConv4, flat: Tensor) -> list[Tensor]:
+    """φ `[tasks·P]` as one vector `[P]` per task, parameter after parameter."""
+    slots = sorted((s for s in network.slots.values() if s.adapted), key=lambda s: s.start)
+    blocks = [flat[TASKS * s.start : TASKS * s.stop].view(TASKS, -1) for s in slots]
+    return list(torch.cat(blocks, 1))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_features_and_their_gradients_equal_autograd(name: str) -> None:
+    network, phi, shared, loss = setting(name)
+    config = network.config
+    features, saved = loss.body(phi)
+    weights = random(*features.shape, seed=3)
+    by_phi, by_shared = loss.body_backward(phi, saved, weights)
+    images = loss.inputs.unflatten(0, (IMAGES, config.size, config.size)).permute(3, 0, 4, 1, 2)
+    module = Conv4(config)
+    module.head = torch.nn.Identity()  # type: ignore[assignment]
+    shared_sum = network.sum_tasks(by_shared, adapted=False)
+    expected_shared = torch.zeros_like(shared_sum)
+    for task, own in enumerate(per_task(network, phi)):
+        leaves = {n: p.requires_grad_() for n, p in network.unpack(own, shared).items()}
+        body = {n: p for n, p in leaves.items() if not n.startswith("head")}
+        maps = functional_call(module, body, (images[task],))
+        channels_last = maps.unflatten(1, (config.filters, -1)).transpose(1, 2).flatten(1)
+        torch.testing.assert_close(features[task], channels_last, rtol=1e-10, atol=1e-11)
+        grads = torch.autograd.grad(
+            (channels_last * weights[task]).sum(),
+            list(leaves.values()),
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        adapted, more = network.pack(dict(zip(leaves, grads, strict=True)))
+        assert adapted.norm() > 0
+        torch.testing.assert_close(
+            per_task(network, by_phi)[task], adapted, rtol=1e-8, atol=1e-10 * adapted.norm().item()
+        )
+        expected_shared += more
+    torch.testing.assert_close(shared_sum, expected_shared, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_body_and_head_make_up_the_network(name: str) -> None:
+    """One gradient of the whole equals the head's by hand and the body's from its features."""
+    network, phi, _, loss = setting(name)
+    features, saved = loss.body(phi)
+    weight, bias = network.head(phi, TASKS)
+    assert weight.shape == (TASKS, WAYS, features.shape[2])
+    logits = torch.baddbmm(bias.unsqueeze(1), features, weight.transpose(1, 2))
+    torch.testing.assert_close(logits, loss.logits(phi), rtol=1e-12, atol=1e-12)
+    by_logits = (logits.softmax(2) - loss.targets) / IMAGES
+    whole = loss.evaluate(phi)
+    by_phi, by_shared = loss.body_backward(phi, saved, by_logits @ weight)
+    by_weight, by_bias = network.head(by_phi, TASKS)
+    assert not by_weight.any()
+    assert not by_bias.any()
+    by_weight.copy_(by_logits.transpose(1, 2) @ features)  # views: this writes into the vector
+    by_bias.copy_(by_logits.sum(1))
+    scale = whole.by_phi.abs().max().item()
+    torch.testing.assert_close(by_phi, whole.by_phi, rtol=1e-9, atol=1e-11 * scale)
+    torch.testing.assert_close(by_shared, whole.by_shared, rtol=1e-9, atol=1e-11 * scale)
+    # A gradient of the whole holds this, φ and the features.
+    held = loss.body_bytes(saved) + phi.nbytes + features.nbytes
+    assert whole.nbytes == held
+
+
+def test_heads_are_unpacked_in_the_order_in_which_the_plain_module_flattens() -> None:
+    network, phi, shared, loss = setting("pooled")
+    weight, bias = network.head(phi, TASKS)
+    features, _ = loss.body(phi)
+    for task, own in enumerate(per_task(network, phi)):
+        params = network.unpack(own, shared)
+        flat = features[task].unflatten(1, (-1, network.config.filters)).transpose(1, 2).flatten(1)
+        torch.testing.assert_close(
+            F.linear(flat, params["head.weight"], params["head.bias"]),
+            features[task] @ weight[task].T + bias[task],
+        )
+    assert network.config.last_side > 1
+
+
+def test_dot_and_scale_per_task() -> None:
+    network, phi, _, _ = setting("strided")
+    other = random(*phi.shape, seed=4)
+    factors = torch.tensor([2.0, -3.0], dtype=torch.float64)
+    pairs = zip(per_task(network, phi), per_task(network, other), strict=True)
+    expected = torch.stack([a @ b for a, b in pairs])
+    torch.testing.assert_close(network.task_dot(phi, other), expected)
+    scaled = per_task(network, network.task_scale(phi, factors))
+    for task, own in enumerate(per_task(network, phi)):
+        torch.testing.assert_close(scaled[task], own * factors[task], rtol=0, atol=0)
