@@ -56,7 +56,10 @@ SMALL: dict[str, Any] = {
         "validation_episodes": 6,
         "test_episodes": 10,
     },
-    "methods": {"multistep8": {"settings": {"window": 1}}},
+    "methods": {
+        "multistep8": {"settings": {"window": 1}},
+        "reptile": {"settings": {"options": {"train_shots": 4}, "iterations": 12}},
+    },
 }
 
 

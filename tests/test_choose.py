@@ -101,7 +101,8 @@ def test_from_candidates_to_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     data = prepared_dataset(tmp_path / "data")
     everything = {cell.path: cell for cell in cells.plan(plan())}
-    ((path, (setting, candidates)),) = cells.choices(plan()).items()
+    path = "results/choices/5way_1shot/omniglot/maml.json"
+    setting, candidates = cells.choices(plan())[path]
 
     def train(cell: cells.Cell, *more: str) -> dict[str, Any]:
         arguments = ["train", "--cell", cell.json, "--data", str(data), "--device", "cpu"]
@@ -140,7 +141,7 @@ def test_a_diverged_candidate_is_a_result(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     data = prepared_dataset(tmp_path / "data")
     p = plan(choose={**CHOOSE, "values": [1e30]})
-    ((_, (_, (cell,))),) = cells.choices(p).items()
+    _, (cell,) = cells.choices(p)["results/choices/5way_1shot/omniglot/maml.json"]
     arguments = ["train", "--cell", cell.json, "--data", str(data), "--device", "cpu"]
     assert cli.main([*arguments, "--out", "r.json"]) == 0
     metrics = results.read(Path("r.json"))["metrics"]

@@ -43,6 +43,12 @@ def test_methods_are_measured_where_their_windows_fit(measurement: dict[str, obj
         ("multistep2", 2),
         ("multistep2", 4),
         ("multistep4", 4),
+        # and with its own number of steps, each in one of the measured ones or beside them
+        *(("maml_replay", t) for t in (1, 2, 4)),
+        *(("anil", t) for t in (1, 2, 4)),
+        *(("reptile", t) for t in (1, 2, 4, 5)),
+        *(("imaml", t) for t in (1, 2, 4, 16)),
+        *(("memory_reduced", t) for t in (1, 2, 4, 20)),
     }
     assert all(len(r["seconds"]) == 2 and min(r["seconds"]) > 0 for r in rows)
     assert measurement["unit"] == {
@@ -60,6 +66,11 @@ def test_memory_counts_windows_not_steps(measurement: dict[str, object]) -> None
     step = nbytes["maml", 2] - nbytes["maml", 1]
     assert nbytes["maml", 4] - nbytes["maml", 2] == 2 * step
     assert nbytes["fomaml", 1] == nbytes["fomaml", 4] < nbytes["maml", 1]
+    # Without the inner loop's activations: one φ per step, or nothing at all.
+    replayed = nbytes["maml_replay", 4] - nbytes["maml_replay", 2]
+    assert 0 < replayed < step
+    for method, most in {"reptile": 5, "imaml": 16, "memory_reduced": 20}.items():
+        assert nbytes[method, 1] == nbytes[method, most]
 
 
 def test_every_job_claims_a_slot_of_its_own(tmp_path: Path) -> None:

@@ -51,12 +51,6 @@ def _mean(found: list[float | None]) -> float | None:
     return sum(finite) / len(finite) if len(finite) == len(found) else None
 
 
-def apply(cell: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
-    """A cell of the plan with the chosen value in its settings."""
-    settings = cell["settings"] | {choice["setting"]: choice["value"]}
-    return {**cell, "settings": settings, "chosen": choice}
-
-
 def add_parser(subparsers: Any) -> None:
     """`multistep choose`."""
     parser = subparsers.add_parser("choose", help="choose a setting", description=__doc__)

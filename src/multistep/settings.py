@@ -49,7 +49,8 @@ class Archive(Model):
 class Dataset(Model):
     """A loader's name and what it is given. `prepare` is checked by the loader's own `Settings`.
 
-    A dataset of episodes states `images_per_class`, one with fixed parts their sizes (`images`).
+    A dataset of episodes states `images_per_class` (of the smallest class, where they differ), one
+    with fixed parts their sizes (`images`).
     """
 
     loader: str

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import torch
 
-from multistep import checkpoint, choose, device, provenance, results
+from multistep import checkpoint, device, provenance, results
 from multistep.files import UserError, read_json
 from multistep.progress import say
 from multistep.settings import FAMILIES, package
@@ -101,6 +101,12 @@ def run_cell(
         say(f"candidate: {metrics['best'] or metrics['diverged']} → {out}")
 
 
+def with_choice(cell: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
+    """A cell that waits for a choice (`multistep.choose`), with the chosen value in its settings."""
+    settings = cell["settings"] | {choice["setting"]: choice["value"]}
+    return {**cell, "settings": settings, "chosen": choice}
+
+
 def add_parser(subparsers: Any) -> None:
     """`multistep train`."""
     parser = subparsers.add_parser("train", help="run one cell", description=__doc__)
@@ -123,7 +129,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         cell = json.loads(args.cell)
         if args.choice:
-            cell = choose.apply(cell, read_json(args.choice))
+            cell = with_choice(cell, read_json(args.choice))
         results.CellRecord.model_validate(cell)
         settings = FAMILIES[cell["family"]].model_validate(cell["settings"])
         stem = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))

@@ -185,10 +185,12 @@ def make_measurement() -> Make:
         tasks: int | None = None,
         gpu: bool = False,
         settings: dict[str, dict[str, Any]] | None = None,
+        alone: frozenset[int] = frozenset(),
     ) -> dict[str, Any]:
         """One measurement; `rows` holds (method, steps, seconds per round, bytes).
 
-        `settings`: of methods that have others than 32 tasks and 8 inner steps.
+        `settings`: of methods that have others than 32 tasks and 8 inner steps. `alone`: numbers
+        of steps that were measured only because a method is trained with them.
         """
         methods = {method for method, *_ in rows}
         common = {"meta_batch": 32, "inner_steps": 8}
@@ -203,7 +205,7 @@ def make_measurement() -> Make:
                     method: {"settings": common | (settings or {}).get(method, {})}
                     for method in methods
                 },
-                "measure": {"tasks": tasks},
+                "measure": {"tasks": tasks, "steps": sorted({t for _, t, *_ in rows} - alone)},
             },
             "unit": {
                 "time": "CUDA-event seconds" if gpu else "process seconds",

@@ -45,7 +45,8 @@ def points(
 ) -> list[Point]:
     """All points of a cost figure in drawing order; methods lack those that were not measured.
 
-    A window of n steps needs steps divisible by n, so Multi-step (n) has points only there.
+    A window of n steps needs steps divisible by n, so Multi-step (n) has points only there. The
+    number of steps that a method alone is trained with is left to the tables.
     """
     found = {
         experiment: measurement
@@ -62,6 +63,7 @@ def points(
         if experiment in found
         for method in spec.methods
         for cost in measured.costs(found[experiment], method)
+        if cost.steps in found[experiment]["cell"]["measure"]["steps"]
     ]
 
 
