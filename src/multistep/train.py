@@ -102,7 +102,7 @@ def run_cell(
 
 
 def with_choice(cell: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
-    """A cell that waits for a choice (`multistep.choose`), with the chosen value in its settings."""
+    """A cell that waits for a choice (see `multistep.choose`), with the value in its settings."""
     settings = cell["settings"] | {choice["setting"]: choice["value"]}
     return {**cell, "settings": settings, "chosen": choice}
 

@@ -84,3 +84,18 @@ rule report:
             ext=["csv", "md", "tex", "html"],
         ),
         expand("reports/figures/{figure}.{ext}", figure=FIGURES, ext=["csv", "png", "svg"]),
+
+
+# The pages that the paper has, with what they need: no cell that only others show.
+rule paper:
+    input:
+        expand(
+            "reports/tables/{table}.{ext}",
+            table=[name for name in TABLES if not PARAMS.tables[name].beyond],
+            ext=["csv", "md", "tex", "html"],
+        ),
+        expand(
+            "reports/figures/{figure}.{ext}",
+            figure=[name for name in FIGURES if not PARAMS.figures[name].beyond],
+            ext=["csv", "png", "svg"],
+        ),
