@@ -63,7 +63,7 @@ def _contestants(experiment: str) -> dict[str, Contender]:
 
 def _sizes(problem: Problem) -> dict[str, int]:
     s = problem.s
-    chunk = meta.chunk_size(s, problem.theta.adapted.device) or s.meta_batch
+    chunk = meta.chunk_size(problem.network, s, problem.theta.adapted.device) or s.meta_batch
     return {"tasks": s.meta_batch, "queries": s.queries, "steps": s.inner_steps, "chunk": chunk}
 
 

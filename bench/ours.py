@@ -47,7 +47,7 @@ def engine_gradient(problem: Problem, method: str, batch: Batch) -> meta.MetaGra
 def recompute(problem: Problem) -> Tensor:
     """Exact MAML that keeps only φ at the window starts and evaluates each gradient twice."""
     network = problem.network
-    size = meta.chunk_size(problem.s, problem.theta.adapted.device) or problem.batch.tasks
+    size = meta.chunk_size(problem.network, problem.s, problem.theta.adapted.device) or problem.batch.tasks
     total = torch.zeros_like(torch.cat([problem.theta.adapted, problem.theta.shared]))
     for part in problem.batch.split(size):
         by_theta, by_shared, _ = recompute_chunk(problem, part, problem.s.inner_steps, 1)
@@ -83,7 +83,7 @@ def torch_func(problem: Problem) -> Tensor:
 
     Chunks as small as the engine's: the graphs of all tasks at once outgrow the caches.
     """
-    size = meta.chunk_size(problem.s, problem.theta.adapted.device) or problem.batch.tasks
+    size = meta.chunk_size(problem.network, problem.s, problem.theta.adapted.device) or problem.batch.tasks
     leaves = {n: p.clone().requires_grad_() for n, p in problem.params.items()}
     query_loss = vmap(_task_loss(problem, leaves))
     for part in problem.batch.split(size):

@@ -25,7 +25,9 @@ def episode_accuracies(
     unless given). Each episode is drawn by its own number, so more episodes begin with the same.
     """
     window = window or s.window
-    size = meta.chunk_size(s, sampler.images.device) or 100
+    # On a GPU, where training takes all tasks, as many as it holds with ease.
+    many = min(100, max(1, 2**30 // meta.task_bytes(network, s)))
+    size = meta.chunk_size(network, s, sampler.images.device) or many
     accuracies: list[float] = []
     for start in range(0, episodes, size):
         draws = [sampler.draw(number, 1) for number in range(start, min(start + size, episodes))]

@@ -84,15 +84,23 @@ def dynamics(s: FewShot) -> SGD:
     return SGD(s.inner_lr, s.momentum, s.weight_decay)
 
 
-def chunk_size(s: FewShot, device: torch.device) -> int | None:
+def chunk_size(network: BatchedConv4, s: FewShot, device: torch.device) -> int | None:
     """Tasks that go through the network together; None is all of them.
 
-    On a CPU a few hundred images at a time keep the working set in the caches (measured: within
-    5% of the best size for each of the paper's four settings); a GPU wants them all.
+    On a CPU as many as keep a map of the first block within 16 MB, so that much of the work stays in
+    the caches: measured within 5% of the best size for Omniglot's four settings, and a task at a
+    time is best for miniImageNet's, also at half the resolution. A GPU wants them all.
     """
     if device.type == "cuda":
         return None
-    return max(1, 320 // (s.ways * (s.shots + s.queries)))
+    return max(1, 16_056_320 // task_bytes(network, s))
+
+
+def task_bytes(network: BatchedConv4, s: FewShot) -> int:
+    """Bytes of the largest map of one task's images, in float32."""
+    first = network.config.convolutions[0]
+    images = s.ways * (s.shots + s.queries)
+    return 4 * images * first.output**2 * network.config.filters
 
 
 @torch.no_grad()
@@ -100,7 +108,7 @@ def meta_gradient(
     method: Method, network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot
 ) -> MetaGradient:
     """The average meta-gradient of a meta-batch, computed chunk by chunk."""
-    size = chunk_size(s, theta.adapted.device) or batch.tasks
+    size = chunk_size(network, s, theta.adapted.device) or batch.tasks
     parts = [method.meta_gradient(network, theta, part, s) for part in batch.split(size)]
     return MetaGradient(
         adapted=_total([p.adapted for p in parts]) / batch.tasks,
