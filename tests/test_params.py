@@ -46,10 +46,29 @@ def test_appendix_f() -> None:
 
 def test_the_plan_of_the_paper_scale() -> None:
     plan = cells.plan(params.load(PARAMS))
-    few_shot, transfer = 4 * 5 * 3, 3 * (6 * 3 + 6 * 2 + 5 + 1) + 2
+    settings = 4 + 2 * 4  # of Omniglot; two of each of the four other datasets
+    candidates = 2 * 4 * 5 * 4  # of five methods four learning rates
+    few_shot, transfer = settings * 9 * 3 + candidates, 3 * (6 * 3 + 6 * 2 + 5 + 1) + 2
     assert len(plan) == len({c.path for c in plan}) == few_shot + transfer
     assert {c.seed for c in plan} == {0, 1, 2}
-    assert plan[0].path == "results/5way_1shot/omniglot/maml/0.json"
+    assert "results/5way_1shot/omniglot/maml/0.json" in {c.path for c in plan}
+
+
+def test_appendix_f_of_miniimagenet() -> None:
+    p = params.load(PARAMS)
+    for shots in (1, 5):
+        experiment = p.experiments[f"mini_5way_{shots}shot"]
+        assert experiment.choose is not None
+        assert sorted(experiment.choose.values) == [0.004, 0.01, 0.04, 0.1]
+        for method in experiment.choose.methods:
+            s = settings(f"mini_5way_{shots}shot", method)
+            assert (s.ways, s.shots, s.queries, s.meta_batch) == (5, shots, 15, 4)
+            assert (s.inner_steps, s.test_steps, s.iterations) == (8, 8, 60_000)
+            assert (s.network.geometry, s.network.filters) == ("pooled", 32)
+            assert (s.selection, s.hold_out_validation) == ("best", True)
+            assert not s.rotate_train
+            assert not s.rotate_test
+    assert experiment.choose.methods == ["maml", "fomaml", "multistep2", "multistep4", "multistep8"]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda p: p.stem)
