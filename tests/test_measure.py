@@ -46,6 +46,7 @@ def test_methods_are_measured_where_their_windows_fit(measurement: dict[str, obj
         # and with its own number of steps, each in one of the measured ones or beside them
         *(("maml_replay", t) for t in (1, 2, 4)),
         *(("anil", t) for t in (1, 2, 4)),
+        *(("anil_uncached", t) for t in (1, 2, 4)),
         *(("reptile", t) for t in (1, 2, 4, 5)),
         *(("imaml", t) for t in (1, 2, 4, 16)),
         *(("memory_reduced", t) for t in (1, 2, 4, 20)),
@@ -69,6 +70,10 @@ def test_memory_counts_windows_not_steps(measurement: dict[str, object]) -> None
     # Without the inner loop's activations: one φ per step, or nothing at all.
     replayed = nbytes["maml_replay", 4] - nbytes["maml_replay", 2]
     assert 0 < replayed < step
+    assert (
+        nbytes["anil", 4] - nbytes["anil", 2]
+        < nbytes["anil_uncached", 4] - nbytes["anil_uncached", 2]
+    )
     for method, most in {"reptile": 5, "imaml": 16, "memory_reduced": 20}.items():
         assert nbytes[method, 1] == nbytes[method, most]
 
