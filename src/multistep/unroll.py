@@ -153,11 +153,12 @@ class Objective(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pullback:
     """Maps a cotangent of the final φ to cotangents of the first φ and of the shared parameters.
 
-    `nbytes` is what is kept for the way back: tapes, or only φ at the window starts.
+    `nbytes` is what is kept for the way back: tapes, or only φ at the window starts; `rebuilt`, after
+    the way back, the largest tape that was made on it.
     """
 
     objective: Objective
@@ -165,6 +166,7 @@ class Pullback:
     points: list[Any]
     recompute: bool
     nbytes: int
+    rebuilt: int = 0
 
     def __call__(self, cotangent: Tensor) -> tuple[Tensor, Tensor]:
         """One sweep back over the windows, last first (eq. 4-7 and 12 transposed):
@@ -182,6 +184,7 @@ class Pullback:
             tape = self.points.pop()
             if self.recompute:
                 _, tape = self.objective.gradient(tape, keep=True)
+                self.rebuilt = max(self.rebuilt, tape.nbytes)
             w = s.p_phi * lam if nu is None else torch.add(s.p_phi * lam, nu, alpha=s.p_v)
             product, mixed = self.objective.hessian_product(tape, w)
             product.add_(lam, alpha=s.a11)

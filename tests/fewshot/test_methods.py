@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from fewshot_episodes import episodes
 from helpers import small_params
 from torch import Tensor
 from torch.func import functional_call, vmap
@@ -154,3 +155,20 @@ def test_shuffled_support_labels_give_chance() -> None:
     method = meta.load("first_order")
     accuracy = meta.query_accuracy(method, network, theta, shuffled, s, window=1)
     assert accuracy.mean().item() == pytest.approx(0.2, abs=4 * (0.16 / 4000) ** 0.5)
+
+
+@pytest.mark.parametrize("geometry", ["strided", "pooled"])
+def test_replay_is_exact_and_its_memory_does_not_grow_with_the_windows(geometry: str) -> None:
+    network = {"geometry": geometry, "head_std": 0.2}
+    found = {}
+    for steps in (2, 8):
+        for scheme in ("keep", "replay"):
+            changes = {"network": network, "inner_steps": steps, "scheme": scheme}
+            s, net, theta, batch = episodes(changes)
+            found[steps, scheme] = meta.meta_gradient(meta.load("multistep"), net, theta, batch, s)
+        kept, replayed = found[steps, "keep"], found[steps, "replay"]
+        torch.testing.assert_close(replayed.adapted, kept.adapted, rtol=1e-12, atol=1e-15)
+        torch.testing.assert_close(replayed.shared, kept.shared, rtol=1e-12, atol=1e-15)
+    starts = 3 * 6 * net.adapted_size * 8  # φ of three tasks at six more window starts, float64
+    assert found[8, "replay"].nbytes - found[2, "replay"].nbytes == starts
+    assert found[8, "keep"].nbytes - found[2, "keep"].nbytes > 10 * starts

@@ -66,7 +66,7 @@ def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot)
         shared=network.sum_tasks(by_shared.add_(query.by_shared), adapted=False),
         loss=outer.value(query.logits),
         accuracy=outer.accuracy(query.logits),
-        nbytes=nbytes + query.nbytes,
+        nbytes=nbytes + max(query.nbytes, pullback.rebuilt),
     )
 
 

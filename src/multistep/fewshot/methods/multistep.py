@@ -42,5 +42,5 @@ def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot)
         shared=network.sum_tasks(query.by_shared + mixed, adapted=False),
         loss=outer.value(query.logits),
         accuracy=outer.accuracy(query.logits),
-        nbytes=pullback.nbytes + query.nbytes,
+        nbytes=pullback.nbytes + max(query.nbytes, pullback.rebuilt),
     )
