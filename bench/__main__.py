@@ -16,7 +16,8 @@ from bench import report
 from multistep import device
 from multistep.files import UserError, write_json, write_text
 
-PARTS = {"few-shot": "", "transfer": "transfer-"}  # and how the names of their files begin
+# And how the names of their files begin.
+PARTS = {"few-shot": "", "methods": "methods-", "transfer": "transfer-"}
 
 
 def main() -> None:
@@ -39,11 +40,15 @@ def main() -> None:
 def _record(part: str, place: torch.device, args: argparse.Namespace) -> dict[str, Any]:
     """Measure one part. Its code is imported here: only few-shot needs the other libraries."""
     load = os.getloadavg()[0]
+    data = "stand-in images of the benchmark"
     if part == "few-shot":
         from bench import fewshot
 
-        data = "stand-in images of the benchmark"
         found = fewshot.measure(place, args.rounds, args.tasks, args.iterations)
+    elif part == "methods":
+        from bench import methods
+
+        found = methods.measure(place, args.rounds, args.tasks)
     else:
         from bench import transfer
 
@@ -61,11 +66,15 @@ def _record(part: str, place: torch.device, args: argparse.Namespace) -> dict[st
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--part", choices=PARTS, help="one part (default: both)")
+    parser.add_argument("--part", choices=PARTS, help="one part (default: all)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds after the warm-up")
-    parser.add_argument("--tasks", type=int, help="tasks in a meta-batch (default: the paper's)")
+    parser.add_argument(
+        "--tasks",
+        type=int,
+        help="tasks in a meta-batch (default: the paper's; `methods` on a CPU: fewer)",
+    )
     parser.add_argument("--iterations", type=int, default=300, help="captured ones, on CUDA")
     parser.add_argument(
         "--batch", type=int, help="images in a mini-batch (default: 16 on a CPU, else the paper's)"
@@ -75,6 +84,8 @@ def _arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.rounds < 1 or args.threads < 1 or args.iterations < 1:
         parser.error("--rounds, --threads and --iterations are at least 1")
+    if args.tasks is not None and args.tasks < 1:
+        parser.error("--tasks is at least 1")
     if args.batch is not None and args.batch < 2:
         parser.error("--batch is at least 2: batch norm needs two images")
     return args

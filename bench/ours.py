@@ -43,13 +43,18 @@ def engine_gradient(problem: Problem, method: str, batch: Batch) -> meta.MetaGra
     return meta.meta_gradient(algorithm, problem.network, problem.theta, batch, s)
 
 
+def chunk(problem: Problem) -> int:
+    """Tasks that go through the network together, as in training."""
+    device = problem.theta.adapted.device
+    return meta.chunk_size(problem.network, problem.s, device) or problem.batch.tasks
+
+
 @torch.no_grad()
 def recompute(problem: Problem) -> Tensor:
     """Exact MAML that keeps only φ at the window starts and evaluates each gradient twice."""
     network = problem.network
-    size = meta.chunk_size(problem.network, problem.s, problem.theta.adapted.device) or problem.batch.tasks
     total = torch.zeros_like(torch.cat([problem.theta.adapted, problem.theta.shared]))
-    for part in problem.batch.split(size):
+    for part in problem.batch.split(chunk(problem)):
         by_theta, by_shared, _ = recompute_chunk(problem, part, problem.s.inner_steps, 1)
         total += torch.cat(
             [network.sum_tasks(by_theta), network.sum_tasks(by_shared, adapted=False)]
@@ -83,10 +88,9 @@ def torch_func(problem: Problem) -> Tensor:
 
     Chunks as small as the engine's: the graphs of all tasks at once outgrow the caches.
     """
-    size = meta.chunk_size(problem.network, problem.s, problem.theta.adapted.device) or problem.batch.tasks
     leaves = {n: p.clone().requires_grad_() for n, p in problem.params.items()}
     query_loss = vmap(_task_loss(problem, leaves))
-    for part in problem.batch.split(size):
+    for part in problem.batch.split(chunk(problem)):
         losses = query_loss(
             part.support_images, part.support_labels, part.query_images, part.query_labels
         )

@@ -87,8 +87,11 @@ def paper() -> params.Params:
     return params.load(ROOT / "params.yaml")
 
 
-def stand_in_images(classes: int = 1200, per_class: int = 20, size: int = 28) -> Tensor:
-    """Images of Omniglot's shape and look, uint8 `[classes, per_class, size, size]`, ink 255.
+def stand_in_images(
+    classes: int = 1200, per_class: int = 20, size: int = 28, channels: int = 1
+) -> Tensor:
+    """Images of Omniglot's shape and look, uint8 `[classes, per_class, size, size]`, ink 255; or
+    of three channels, `[classes, per_class, size, size, 3]`, drawn one by one.
 
     Strokes are the zero lines of smooth random fields: one field per class, and a weaker one per
     image. Pure noise would not do: inner loops on it diverge, and inf, NaN and denormal numbers
@@ -97,9 +100,10 @@ def stand_in_images(classes: int = 1200, per_class: int = 20, size: int = 28) ->
     generator = torch.Generator().manual_seed(0)
 
     def field(*shape: int) -> Tensor:
-        coarse = torch.randn((*shape, 5, 5), generator=generator)
-        return F.interpolate(coarse.flatten(0, -3).unsqueeze(1), size, mode="bicubic")
+        coarse = torch.randn((*shape, channels, 5, 5), generator=generator)
+        fine = F.interpolate(coarse.flatten(0, -4), size, mode="bicubic")
+        return fine.view(*shape, channels, size, size)
 
-    lines = field(classes).view(classes, 1, size, size)
-    lines = lines + 0.25 * field(classes, per_class).view(classes, per_class, size, size)
-    return lines.div_(0.12).square_().neg_().exp_().mul_(255).to(torch.uint8)
+    lines = field(classes, 1) + 0.25 * field(classes, per_class)
+    images = lines.div_(0.12).square_().neg_().exp_().mul_(255).to(torch.uint8)
+    return images.squeeze(2) if channels == 1 else images.movedim(2, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from bench import transfer_report
+from bench import methods_report, transfer_report
 from bench.agreement import LIMITS, TASKS
 from bench.markdown import allocator, code, machine, mb, spread, table, targets, versions
 from bench.memory import model_bytes
@@ -37,6 +37,8 @@ RATE_LIMIT = 100.0
 
 def page(record: dict[str, Any]) -> str:
     """Markdown."""
+    if record["kind"] == "bench-methods":
+        return methods_report.page(record)
     if record["kind"] == "bench-transfer":
         return transfer_report.page(record)
     cuda = "cuda" in record

@@ -157,8 +157,8 @@ class Objective(Protocol):
 class Pullback:
     """Maps a cotangent of the final φ to cotangents of the first φ and of the shared parameters.
 
-    `nbytes` is what is kept for the way back: tapes, or only φ at the window starts; `rebuilt`, after
-    the way back, the largest tape that was made on it.
+    `nbytes` is what is kept for the way back: tapes, or only φ at the window starts; `rebuilt`,
+    after the way back, the largest tape that was made on it.
     """
 
     objective: Objective

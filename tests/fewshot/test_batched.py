@@ -317,3 +317,38 @@ def test_saved_bytes_and_flops_follow_the_model(ways: int, shots: int) -> None:
             gflop_query + windows * gflop_step, rel=0.1
         )
         assert (kept + query.nbytes) / 1e6 == pytest.approx(mb_query + windows * mb_step, rel=0.1)
+
+
+# The same of pooled networks: image side, filters, shots, queries per class.
+POOLED_COSTS = {
+    (84, 32, 1, 15): (11.39, 2.217, 242, 27.25),
+    (32, 64, 5, 5): (2.035, 6.017, 23.9, 39.87),
+}
+
+
+@pytest.mark.parametrize(("size", "filters", "shots", "queries"), POOLED_COSTS)
+def test_costs_of_pooled_networks(size: int, filters: int, shots: int, queries: int) -> None:
+    """The flops of the model, and about two thirds of the bytes that autograd saves: neither a
+    normalised nor a rectified map of full size is kept.
+    """
+    gflop_query, gflop_step, mb_query, mb_step = POOLED_COSTS[size, filters, shots, queries]
+    config = Conv4Config(ways=5, geometry="pooled", channels=3, size=size, filters=filters)
+    network = BatchedConv4(config)
+    theta, shared = network.pack(initial_parameters(config, 0))
+    generator = torch.Generator().manual_seed(0)
+
+    def loss(images: int) -> EpisodeLoss:
+        x = torch.rand(1, images, 3, size, size, generator=generator)
+        return EpisodeLoss(network, shared, x, torch.arange(images).remainder(5).unsqueeze(0))
+
+    inner, outer = loss(5 * shots), loss(5 * queries)
+    with FlopCounterMode(display=False) as counter:
+        query = outer.evaluate(theta)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(gflop_query, rel=0.1)
+    with FlopCounterMode(display=False) as counter:
+        _, tape = inner.gradient(theta, keep=True)
+        assert tape is not None
+        inner.hessian_product(tape, theta)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(gflop_step, rel=0.1)
+    assert query.nbytes / 1e6 == pytest.approx(0.65 * mb_query, rel=0.05)
+    assert tape.nbytes / 1e6 == pytest.approx(0.72 * mb_step, rel=0.05)

@@ -87,9 +87,9 @@ def dynamics(s: FewShot) -> SGD:
 def chunk_size(network: BatchedConv4, s: FewShot, device: torch.device) -> int | None:
     """Tasks that go through the network together; None is all of them.
 
-    On a CPU as many as keep a map of the first block within 16 MB, so that much of the work stays in
-    the caches: measured within 5% of the best size for Omniglot's four settings, and a task at a
-    time is best for miniImageNet's, also at half the resolution. A GPU wants them all.
+    On a CPU as many as keep a map of the first block within 16 MB, so that much of the work stays
+    in the caches: measured within 5% of the best size for Omniglot's settings; of a miniImageNet
+    at half the resolution one task at a time was the best. A GPU wants them all.
     """
     if device.type == "cuda":
         return None
