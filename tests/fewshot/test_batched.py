@@ -328,8 +328,8 @@ POOLED_COSTS = {
 
 @pytest.mark.parametrize(("size", "filters", "shots", "queries"), POOLED_COSTS)
 def test_costs_of_pooled_networks(size: int, filters: int, shots: int, queries: int) -> None:
-    """The flops of the model, and about two thirds of the bytes that autograd saves: neither a
-    normalised nor a rectified map of full size is kept.
+    """The flops of the model, and about two thirds of the bytes that autograd saves: rectified maps
+    are a quarter as large here, as pooling comes first.
     """
     gflop_query, gflop_step, mb_query, mb_step = POOLED_COSTS[size, filters, shots, queries]
     config = Conv4Config(ways=5, geometry="pooled", channels=3, size=size, filters=filters)
