@@ -18,7 +18,7 @@ EVERYTHING = {
     "choose": 1,
     "measure_methods": 3,
     "table": 5,
-    "figure": 4,
+    "figure": 5,
 }
 
 
@@ -67,14 +67,14 @@ def test_every_scale_is_a_plan_and_builds_in_its_own_folder(fresh):
     assert set(counts) == set(EVERYTHING)
     assert (counts["table"], counts["figure"]) == (len(paper.tables), len(paper.figures))
     for part in ("experiment", "method"):
-        ran, wanted = ({getattr(cell, part) for cell in tested(p)} for p in (small, paper))
+        ran, wanted = ({getattr(cell, part) for cell in final(p)} for p in (small, paper))
         assert ran == wanted
     stand_ins = {small.dataset(cell.dataset) for cell in cells.plan(paper)}
     assert stand_ins == {cell.dataset for cell in cells.plan(small)}
     assert (folder / "scales" / "demo").is_dir()
 
 
-def tested(p):
+def final(p):
     """The cells of a plan that are not only there to choose a setting."""
     candidates = {c.path for _, found in cells.choices(p).values() for c in found}
     return [cell for cell in cells.plan(p) if cell.path not in candidates]
@@ -110,6 +110,10 @@ def other_archive(plan):
     archives["images_background.zip"]["drawn"]["seed"] = 9
 
 
+def new_grid(plan):
+    plan["experiments"]["5way_5shot"]["choose"]["values"] = [0.4, 0.1, 0.04]
+
+
 def new_title(plan):
     plan["methods"]["maml"]["title"] = "MAML"
 
@@ -123,34 +127,44 @@ def new_source(plan):
 
 
 CHANGES = {
-    new_hyper_parameter: {"train_cell": 2, "measure_methods": 1, "table": 1, "figure": 2},
-    new_seed: {"train_cell": 3, "table": 1, "figure": 2},
+    new_hyper_parameter: {"train_cell": 2, "measure_methods": 1, "table": 2, "figure": 3},
+    new_seed: {"train_cell": 3, "table": 2, "figure": 2},
     other_archive: {
         "download": 1,
         "prepare": 1,
-        "train_cell": 2,
+        "train_cell": 4,
+        "choose": 1,
         "measure_methods": 1,
         "figure": 1,
     },
-    new_title: {"table": 4, "figure": 4},
+    new_grid: {"train_cell": 3, "choose": 1, "figure": 1},
+    new_title: {"table": 5, "figure": 5},
     new_meta_rate: {"train_cell": 1, "measure_methods": 1, "table": 1, "figure": 1},
     new_source: {},
 }
 
 
 # What the two Omniglots lead to.
-DRAWINGS = {"prepare": 2, "train_cell": 6, "measure_methods": 2, "table": 1, "figure": 3}
+DRAWINGS = {
+    "prepare": 2,
+    "train_cell": 8,
+    "choose": 1,
+    "measure_methods": 2,
+    "table": 2,
+    "figure": 4,
+}
 
 EDITS = {
-    "reports/tables.py": {"table": 4},
-    "reports/figures.py": {"figure": 4},
-    "train.py": {"train_cell": 8, "table": 3, "figure": 3},
-    "measure.py": {"measure_methods": 3, "figure": 1},
+    "reports/tables.py": {"table": 5},
+    "reports/figures.py": {"figure": 5},
+    "train.py": {"train_cell": 10, "choose": 1, "table": 4, "figure": 3},
+    "choose.py": {"choose": 1, "train_cell": 2, "figure": 1},
+    "measure.py": {"measure_methods": 3, "table": 1, "figure": 2},
     "fewshot/methods/first_order.py": {
         "train_cell": 2,
         "measure_methods": 1,
-        "table": 1,
-        "figure": 2,
+        "table": 2,
+        "figure": 3,
     },
     "transfer/methods/bilevel.py": {
         "train_cell": 1,
@@ -170,7 +184,7 @@ EDITS = {
     "datasets/download.py": {},
     "cli.py": {},
     # The shape of tables and figures: a change of it makes no cell stale.
-    "pages/common.py": {"table": 4, "figure": 4},
+    "pages/common.py": {"table": 5, "figure": 5},
 }
 
 
@@ -213,16 +227,16 @@ def test_touching_and_checking_out_again_rerun_nothing(project):
 def test_a_deleted_result_is_built_again_with_what_shows_it(project):
     (project / "results/5way_1shot/drawn_first/maml/0.json").unlink()
     (project / "reports/tables/table4.md").unlink()
-    assert workspace.pending(project) == {"train_cell": 1, "table": 1, "figure": 1}
+    assert workspace.pending(project) == {"train_cell": 1, "table": 2, "figure": 1}
 
 
-def test_a_plan_of_1200_cells_is_read(fresh):
+def test_a_plan_of_1202_cells_is_read(fresh):
     folder = fresh()
     workspace.change(folder, lambda p: p.update(seeds=list(range(400)), families=["few_shot"]))
     start = time.perf_counter()
     counts = workspace.pending(folder, "train")
     print(f"dry run of {counts['train_cell']} cells: {time.perf_counter() - start:.1f} s")
-    assert counts["train_cell"] == 1200
+    assert counts["train_cell"] == 1200 + 2  # and the candidates of one choice
 
 
 def test_the_report_shows_tables_and_figures_with_captions(project):
