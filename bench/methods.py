@@ -1,0 +1,95 @@
+"""The methods part: one meta-iteration of every few-shot method of params.yaml, at its own number
+of inner steps and at the same number for all.
+
+Measured by `multistep.fewshot.measure`, as for Figures 2 and 5, on stand-in images.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.problem import paper, stand_in_images
+from multistep import cells
+from multistep.fewshot import measure as fewshot_measure
+from multistep.files import sha256, write_json
+
+STEPS = 8  # the paper's, for all
+EXPERIMENTS = {  # experiment → the dataset that its images stand in for, tasks on a CPU
+    "5way_1shot": ("omniglot", 8),
+    "5way_5shot": ("omniglot", 8),
+    "mini_5way_1shot": ("miniimagenet", 2),
+}
+SHAPES = {
+    "omniglot": {"size": 28},
+    "miniimagenet": {"classes": 64, "size": 84, "channels": 3},
+}
+
+
+def measure(place: torch.device, rounds: int, tasks: int | None) -> dict[str, Any]:
+    """Times and bytes of all methods. `tasks` in a meta-batch, of every experiment; None: few on a
+    CPU, the experiment's own on a GPU.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        data = {name: Path(folder) / name for name in SHAPES}
+        for name, shape in SHAPES.items():
+            prepare(data[name], stand_in_images(**shape))
+        found = {}
+        for experiment, (dataset, few) in EXPERIMENTS.items():
+            size = tasks or (few if place.type == "cpu" else None)
+            defined = definition(experiment, dataset, rounds, size)
+            found[experiment] = compare(defined, data[dataset], place)
+    return {"kind": "bench-methods", "steps": STEPS, "experiments": found}
+
+
+def prepare(folder: Path, images: Tensor) -> None:
+    """Write stand-in images as a prepared dataset, all of its classes for training."""
+    folder.mkdir()
+    classes, per_class = images.shape[:2]
+    grey = images.ndim == 4
+    np.save(folder / "images.npy", (images if grey else images.flatten(0, 1)).numpy())
+    about: dict[str, Any] = {
+        "name": "stand-in",
+        "title": "Stand-in images",
+        "classes": [str(c) for c in range(classes)],
+        "splits": {"train": list(range(classes)), "validation": [], "test": []},
+        "digest": sha256(folder / "images.npy"),
+    }
+    if not grey:
+        about["counts"] = [per_class] * classes
+    write_json(folder / "dataset.json", about)
+
+
+def definition(experiment: str, dataset: str, rounds: int, tasks: int | None) -> dict[str, Any]:
+    """The plan's measurement of an experiment, with the benchmark's own sizes."""
+    planned = cells.measurements(paper())[f"results/measure/{experiment}/{dataset}.json"]
+    return planned | {"measure": {"steps": [STEPS], "rounds": rounds, "tasks": tasks}}
+
+
+def compare(definition: dict[str, Any], data: Path, place: torch.device) -> dict[str, Any]:
+    """Settings, times and bytes of all methods of one experiment, in one interleaved run."""
+    found = fewshot_measure.measure(definition, data, None, place)
+    settings = {method: entry["settings"] for method, entry in definition["methods"].items()}
+    one = settings["maml"]
+    return {
+        "tasks": definition["measure"]["tasks"] or one["meta_batch"],
+        "queries": one["queries"],
+        "network": one["network"]["geometry"],
+        "filters": one["network"]["filters"],
+        "methods": {
+            method: {
+                "title": paper().methods[method].title,
+                "steps": s["inner_steps"],
+                "window": s["window"],
+                "cg_steps": s["options"].get("cg_steps"),
+            }
+            for method, s in settings.items()
+        },
+        "unit": found["unit"],
+        "rows": found["rows"],
+    }
