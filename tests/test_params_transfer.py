@@ -111,7 +111,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "datasets.omniglot.images: missing; transfer needs train, validation",
     ),
     (
-        {"experiments": {"5way_1shot": {"datasets": ["stl10"]}}},
+        {
+            "experiments": {
+                "5way_1shot": {"datasets": ["stl10"], "measured": {"datasets": ["stl10"]}}
+            }
+        },
         "datasets.stl10.images_per_class: missing; episodes need it",
     ),
     (

@@ -155,10 +155,14 @@ class Environment(Record):
 class Result(Record):
     schema_: Literal[1] = Field(alias="schema")
     cell: CellRecord
-    metrics: Metrics | CandidateMetrics
+    metrics: Metrics
     history: list[HistoryEntry]
     timing: Timing
     environment: Environment
+
+
+class Candidate(Result):
+    metrics: CandidateMetrics  # type: ignore[assignment]
 
 
 class TransferResult(Record):
@@ -234,6 +238,8 @@ def _validate(path: Path, record: Any) -> None:
     cell = record.get("cell") if isinstance(record, dict) else None
     family = cell.get("family", "few_shot") if isinstance(cell, dict) else "few_shot"
     model = models.get(family, Result)
+    if model is Result and "diverged" in (record.get("metrics") or {}):
+        model = Candidate
     try:
         model.model_validate(record)
     except ValidationError as error:
