@@ -15,7 +15,6 @@ with warnings.catch_warnings():
 
 from bench import agreement, cuda, memory, ours, timing
 from bench.problem import Contender, Problem, build, stand_in_images
-from multistep.fewshot import meta
 
 EXACT: dict[str, Contender] = {
     **PEERS,
@@ -63,7 +62,7 @@ def _contestants(experiment: str) -> dict[str, Contender]:
 
 def _sizes(problem: Problem) -> dict[str, int]:
     s = problem.s
-    chunk = meta.chunk_size(problem.network, s, problem.theta.adapted.device) or s.meta_batch
+    chunk = ours.chunk(problem)
     return {"tasks": s.meta_batch, "queries": s.queries, "steps": s.inner_steps, "chunk": chunk}
 
 

@@ -48,6 +48,7 @@ def write(
     """
     classes = sorted(chain(*parts.values()))
     counts = [len(keys[label]) for label in classes]
+    number = {label: i for i, label in enumerate(classes)}
     _check(name, dataset, parts, keys)
     contents = verified_contents(name, dataset, raw)
     place = {key: i for i, key in enumerate(chain(*(sorted(keys[label]) for label in classes)))}
@@ -66,7 +67,7 @@ def write(
             "stand_in": any(archive.drawn is not None for archive in dataset.archives.values()),
             "classes": classes,
             "counts": counts,
-            "splits": {p: [i for i, c in enumerate(classes) if c in set(parts[p])] for p in PARTS},
+            "splits": {p: sorted(number[c] for c in parts[p]) for p in PARTS},
             "prepare": dataset.prepare,
             "contents": contents,
             "digest": sha256(out / "images.npy"),

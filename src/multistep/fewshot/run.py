@@ -145,11 +145,12 @@ class Run:
                 window=window,
             )
 
-        last = None
+        accuracies, last = run(s.window), None
         if s.selection == "best" and self.best is not None:
-            last = evaluate.summary(run(s.window))
-            self.trainer.load(self.best["params"])
-        accuracies = run(s.window)
+            last = evaluate.summary(accuracies)
+            if self.best["iteration"] < self.iteration:  # else the last iterate is the best one
+                self.trainer.load(self.best["params"])
+                accuracies = run(s.window)
         return {
             **evaluate.summary(accuracies),
             "test_episodes": s.test_episodes,
