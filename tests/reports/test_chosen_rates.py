@@ -66,10 +66,12 @@ def test_the_page_shows_rates_and_last_iterates(
         "| Multi-step (8) | 0.01 / 0.01 | – / – |",
         "- The tested network is the iterate with the highest accuracy on validation classes; "
         "last iterate: the one after all meta-iterations.",
-        "- Our inner learning rate is chosen for each cell by accuracy on validation classes; "
-        "the csv has that of every candidate.",
+        "- Our inner learning rate is chosen by accuracy on validation classes where the csv has "
+        "candidates; the csv has that of every candidate.",
     ):
         assert line in text.splitlines(), line
+    chosen = "Our inner learning rate is chosen for each cell by accuracy on validation classes;"
+    assert chosen in write(tmp_path, spec, context, results[:2])["md"]
 
 
 def test_intervals_over_episodes_stand_as_printed(

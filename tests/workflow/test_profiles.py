@@ -61,6 +61,16 @@ def test_without_a_gpu_none_is_asked_for(fresh):
     assert "gpu=0" in output.partition("rule train_cell:")[2].partition("\n\n")[0]
 
 
+@pytest.mark.parametrize(
+    "options, limit", [((), sys.maxsize), (("--max-jobs-per-timespan", "50/1m"), 50)]
+)
+def test_only_a_job_limit_that_someone_has_set_counts(project, options, limit):
+    (project / CELL).unlink()
+    output = workspace.snakemake(project, "--verbose", *options, CELL)
+    after = re.findall(r"Resources after job selection: .*'_job_count': (\d+)", output)
+    assert after and set(map(int, after)) == {limit}
+
+
 @pytest.fixture
 def cluster(project, tmp_path, monkeypatch):
     """The Slurm profile, its executor replaced by one that submits to the test's batch system."""

@@ -149,11 +149,12 @@ def _legend(spec: AccuracyTable, rows: Sequence[Row]) -> list[str]:
             "The tested network is the iterate with the highest accuracy on validation classes; "
             "last iterate: the one after all meta-iterations."
         )
-    if any(row.candidates for row in rows):
-        legend.append(
-            "Our inner learning rate is chosen for each cell by accuracy on validation classes; "
-            "the csv has that of every candidate."
-        )
+    trained = [row for row in rows if row.inner_lr is not None]
+    if any(row.candidates for row in trained):
+        which = "is chosen for each cell by accuracy on validation classes"
+        if not all(row.candidates for row in trained):
+            which = "is chosen by accuracy on validation classes where the csv has candidates"
+        legend.append(f"Our inner learning rate {which}; the csv has that of every candidate.")
     return legend
 
 
