@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-demo: $(VENV)/.ready ## every rule, table and figure on small stand-in data (two cores, some ten minutes)
+demo: $(VENV)/.ready ## every rule, table and figure on small stand-in data (two cores, under ten minutes)
 	snakemake --configfile workflow/scales/demo.yaml --cores all
 
 test: $(VENV)/.ready ## the whole test suite

@@ -62,13 +62,14 @@ def test_without_a_gpu_none_is_asked_for(fresh):
 
 
 @pytest.mark.parametrize(
-    "options, limit", [((), sys.maxsize), (("--max-jobs-per-timespan", "50/1m"), 50)]
+    ("options", "limit"), [((), sys.maxsize), (("--max-jobs-per-timespan", "50/1m"), 50)]
 )
 def test_only_a_job_limit_that_someone_has_set_counts(project, options, limit):
     (project / CELL).unlink()
     output = workspace.snakemake(project, "--verbose", *options, CELL)
     after = re.findall(r"Resources after job selection: .*'_job_count': (\d+)", output)
-    assert after and set(map(int, after)) == {limit}
+    assert after
+    assert set(map(int, after)) == {limit}
 
 
 @pytest.fixture
