@@ -16,7 +16,8 @@ shared parameters), one gradient on the query set; memory is that of the larger 
 gradient and one support gradient with its tape, and does not depend on T.
 
 With batch norm H is indefinite; a task stops at a direction of no positive curvature of I + H/λ
-(`multistep.fewshot.conjugate_gradient`).
+(`multistep.fewshot.conjugate_gradient`). Directions of hardly any are worse, since x is large along
+them; damping keeps away from them, at the price of a meta-gradient nearer to the first-order one.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ from multistep.unroll import Objective
 
 class Options(Model):
     """`prox`: λ. `prox_steps` last: T steps on L_S alone, then one on the proximal term alone, as
-    the published code has it. `damping` δ: the operator is (1 + δ) I + H/λ. `test_prox`: whether
-    the inner problem has its proximal term at test time too.
+    the published code has it. `damping` δ: the operator is (1 + δ) I + H/λ; the published code's
+    2 I + H/(λ + 10) is a multiple of it with 1 + δ = 2 (λ + 10)/λ. `test_prox`: whether the inner
+    problem has its proximal term at test time too.
     """
 
     prox: float = Field(gt=0)
