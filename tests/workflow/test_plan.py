@@ -1,12 +1,15 @@
 """Which jobs run: the fresh plan, and after each kind of change exactly the affected ones."""
 
+import json
 import os
+import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import workspace
+import yaml
 
 from multistep import cells, params
 
@@ -78,6 +81,18 @@ def final(p):
     """The cells of a plan that are not only there to choose a setting."""
     candidates = {c.path for _, found in cells.choices(p).values() for c in found}
     return [cell for cell in cells.plan(p) if cell.path not in candidates]
+
+
+def test_an_overlay_leaves_methods_in_the_order_of_params_yaml(fresh):
+    folder = fresh()
+    (folder / "over.yaml").write_text("methods: {reptile: {title: Another}}")
+    output = workspace.snakemake(folder, "-n", "-p", "figure2", "--configfile", "over.yaml")
+    context = re.search(r"--context '(.*?)' --out", output)
+    assert context
+    methods = json.loads(context[1])["methods"]
+    assert methods["reptile"] == "Another"
+    plan = yaml.safe_load((folder / "params.yaml").read_text())
+    assert list(methods) == list(plan["methods"])
 
 
 def test_a_misspelt_key_is_named_before_any_job(fresh):

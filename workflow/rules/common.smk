@@ -21,7 +21,8 @@ from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.reports import inputs  # noqa: E402
 
 try:
-    PARAMS = params.validate(config)
+    # Snakemake puts the keys of an overlay first; rows and colours go by the order of params.yaml.
+    PARAMS = params.validate(params.merge(params.read(ROOT / "params.yaml"), config))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
