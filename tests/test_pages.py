@@ -144,6 +144,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"figures": {"figure4": {"bars": {"l2t_3_est": {"of": "l2t_33"}}}}},
         "figures.figure4.bars.l2t_3_est.of: no bar named 'l2t_33'; did you mean 'l2t_3'?",
     ),
+    (
+        {"figures": {"figure2": {"remarks": {"repti": "as many"}}}},
+        "figures.figure2.remarks: no method named 'repti'; did you mean 'reptile'?",
+    ),
     ({"figures": {"figure4": {"measured": "step"}}}, "figures.figure4.measured: no experiment nam"),
     (
         {"figures": {"figure3": {"experiments": {"birds": "sgd_224"}}}},

@@ -31,8 +31,10 @@ COST: dict[str, Any] = {
     "dataset": "omniglot",
     "panels": {"5way_1shot": "5-way 1-shot", "20way_1shot": "20-way 1-shot"},
     "methods": ["maml", "multistep4", "multistep8", "fomaml"],
+    "remarks": {"fomaml": "not drawn", "multistep4": "half as many", "maml": "half as many"},
 }
-CURVES = COST | {"kind": "curves", "title": "Curves", "panels": {"5way_1shot": "5-way 1-shot"}}
+CURVES = {key: value for key, value in COST.items() if key != "remarks"}
+CURVES |= {"kind": "curves", "title": "Curves", "panels": {"5way_1shot": "5-way 1-shot"}}
 ROWS: list[tuple[str, int, list[float], int]] = [
     ("maml", 8, [0.9, 0.8, 1.0, 2.0, 0.7], 800_000_000),
     ("maml", 4, [0.5, 0.5, 0.5, 0.5, 0.5], 400_000_000),
@@ -105,6 +107,7 @@ def test_cost_figure_draws_the_points_and_says_what_was_measured(
         "Omniglot: cost over inner steps",
         "scale: paper; data: Omniglot; device: Imaginary CPU, 1 thread\n",
         "Time: process seconds, median and quartiles over 5 rounds. Memory: bytes saved",
+        "\nMAML and Multi-step (4): half as many.\n",
         "Not measured: 20-way 1-shot.",
         "5-way 1-shot, 32 tasks: time",
         "process time (ms)",
@@ -113,6 +116,7 @@ def test_cost_figure_draws_the_points_and_says_what_was_measured(
         "Multi-step (4)  0.38×",  # 300 MB of 800 MB
     ):
         assert phrase in written
+    assert "not drawn" not in written
 
 
 def test_cost_on_a_gpu_names_its_clock_and_device(

@@ -26,7 +26,13 @@ class FewShotFigure(Entry):
 
 
 class CostFigure(FewShotFigure):
+    """`remarks`: what the inner steps of a method are, shown where it is drawn."""
+
     kind: Literal["cost"]
+    remarks: dict[str, str] = {}
+
+    def names(self) -> list[Names]:
+        return [*super().names(), Names("remarks", self.remarks, "method", self.methods)]
 
     def wants(self) -> Wants:
         return Wants(measured=[(experiment, self.dataset) for experiment in self.panels])

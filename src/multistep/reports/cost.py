@@ -71,6 +71,8 @@ def draw(spec: CostFigure, context: Context, points: Sequence[Point]) -> Figure:
     """One row of two panels (time, memory) per experiment, one line per method."""
     panels, missing = style.by_panel(spec.panels, points, lambda point: point.experiment)
     header = style.header(spec, context, [point.device for point in points])
+    if remarks := _remarks(spec, context, points):
+        header.append((remarks, "quiet"))
     if points:
         first = style.look(context, spec.methods[0]).name
         header.append(
@@ -95,6 +97,15 @@ def draw(spec: CostFigure, context: Context, points: Sequence[Point]) -> Figure:
             _panel(memory, spec, context, here, "memory")
             memory.set_title(f"{heading}: memory")
     return figure
+
+
+def _remarks(spec: CostFigure, context: Context, points: Sequence[Point]) -> str:
+    """The remarks on the methods that are drawn, each under their names."""
+    drawn = {point.method for point in points}
+    said: dict[str, list[str]] = {}
+    for method in (m for m in spec.methods if m in drawn and m in spec.remarks):
+        said.setdefault(spec.remarks[method], []).append(style.look(context, method).name)
+    return " ".join(f"{' and '.join(names)}: {remark}." for remark, names in said.items())
 
 
 def _tasks(context: Context, points: list[Point]) -> str:
