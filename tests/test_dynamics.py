@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from multistep.dynamics import SGD, Adam, Dynamics, Tensors
 
@@ -137,3 +138,57 @@ def test_adam_has_no_nan_where_no_gradient_ever_was() -> None:
     moved, _ = dynamics.step(params, dynamics.init(params), {"dead": params["dead"] * 0})
     (gradient,) = torch.autograd.grad(moved["dead"].sum(), params["dead"])
     assert gradient.isfinite().all()
+
+
+def plain_adam(dynamics: Adam, tensors: list[Tensor], n: int) -> tuple[Tensor, ...]:
+    """n steps after the third with one gradient, as the textbook has them."""
+    p, mean, variance, g = tensors
+    beta1, beta2 = dynamics.betas
+    for t in range(4, 4 + n):
+        drive = g + dynamics.weight_decay * p
+        mean = beta1 * mean + (1 - beta1) * drive
+        variance = beta2 * variance + (1 - beta2) * drive**2
+        denominator = (variance / (1 - beta2**t)).sqrt() + dynamics.eps
+        p = p - dynamics.lr * (mean / (1 - beta1**t)) / denominator
+    return p, mean, variance
+
+
+def adam_window(dynamics: Adam, tensors: list[Tensor], n: int) -> tuple[Tensor, ...]:
+    p, mean, variance, g = ({"w": t} for t in tensors)
+    new, state = dynamics.window(p, {"mean": mean, "variance": variance, "step": 3}, g, n)
+    return new["w"], state["mean"]["w"], state["variance"]["w"]
+
+
+def adam_inputs() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(5, generator=generator, dtype=torch.float64) for _ in range(4)]
+    drawn[2] = drawn[2].square()
+    return [t.requires_grad_() for t in drawn]
+
+
+@pytest.mark.parametrize("dynamics", ADAMS, ids=str)
+def test_adam_s_written_derivative_is_that_of_the_textbook(dynamics: Adam) -> None:
+    inputs = adam_inputs()
+    weights = [torch.linspace(-1, 2, 5, dtype=torch.float64).roll(k) for k in range(3)]
+
+    def gradients(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        total = sum((w * o).sum() for w, o in zip(weights, outputs, strict=True))
+        assert isinstance(total, Tensor)
+        return torch.autograd.grad(total, inputs)
+
+    fast, plain = adam_window(dynamics, inputs, 3), plain_adam(dynamics, inputs, 3)
+    for ours, theirs in zip((*fast, *gradients(fast)), (*plain, *gradients(plain)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_adam_s_written_derivative_can_be_differentiated_and_mapped() -> None:
+    dynamics, inputs = ADAMS[1], adam_inputs()
+
+    def window(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return adam_window(dynamics, list(tensors), 2)
+
+    assert torch.autograd.gradgradcheck(window, inputs)
+    mapped = torch.func.vmap(torch.func.grad(lambda *t: window(*t)[0].sum(), argnums=3))
+    batched = mapped(*(t.detach().reshape(5, 1) for t in inputs))
+    single = torch.autograd.grad(window(*inputs)[0].sum(), inputs[3])[0]
+    torch.testing.assert_close(batched[:, 0], single)

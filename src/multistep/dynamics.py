@@ -140,17 +140,16 @@ class Adam:
     def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]:
         beta1, beta2 = self.betas
         count = state["step"] + 1
-        correction1, correction2 = 1 - beta1**count, 1 - beta2**count
+        root = (1 - beta2**count) ** 0.5
+        scalars = beta1, beta2, self.lr * root / (1 - beta1**count), self.eps * root
         new_params, mean, variance = {}, {}, {}
         for name, p in params.items():
             g = _gradient(grads, name, p)
             if self.weight_decay:
                 g = torch.add(g, p, alpha=self.weight_decay)
-            mean[name] = torch.add(beta1 * state["mean"][name], g, alpha=1 - beta1)
-            second = beta2 * state["variance"][name]
-            variance[name] = torch.addcmul(second, g, g, value=1 - beta2)
-            scale = _sqrt(variance[name]) * correction2**-0.5 + self.eps
-            new_params[name] = torch.addcdiv(p, mean[name], scale, value=-self.lr / correction1)
+            new_params[name], mean[name], variance[name] = _AdamStep.apply(
+                p, state["mean"][name], state["variance"][name], g, *scalars
+            )
         return new_params, {"mean": mean, "variance": variance, "step": count}
 
     def window(
@@ -169,10 +168,63 @@ def _gradient(grads: Tensors, name: str, like: Tensor) -> Tensor:
     return torch.zeros_like(like) if grad is None else grad
 
 
-def _sqrt(x: Tensor) -> Tensor:
-    """√x with derivative 0, not infinity, at x = 0 (a parameter that never had a gradient).
+class _AdamStep(torch.autograd.Function):
+    """(φ, m, v, g) → (φ', m', v'): one step of `Adam` on one tensor, its derivative written out.
 
-    The infinite slope would meet a zero gradient and poison the meta-gradient with NaN. The root of
-    the smallest normal number, which stands for that of zero, is lost beside any ε in use.
+        m' = β₁ m + (1 - β₁) g,    v' = β₂ v + (1 - β₂) g²,    φ' = φ - α m' / (√v' + ε)
+
+    α and ε hold the bias corrections. Autograd would keep five tensors for the way back, this keeps
+    three and passes over memory a third less often. It can be differentiated twice.
+
+    The slope of √ at zero (a parameter that never had a gradient) is taken as zero, not infinity:
+    that would meet a zero gradient and poison the meta-gradient with NaN. The root of the smallest
+    normal number, which stands for that of zero, is lost beside any ε in use.
     """
-    return x.clamp_min(torch.finfo(x.dtype).tiny).sqrt()
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        p: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        g: Tensor,
+        beta1: float,
+        beta2: float,
+        alpha: float,
+        eps: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        mean = (beta1 * mean).add_(g, alpha=1 - beta1)
+        variance = torch.addcmul(beta2 * variance, g, g, value=1 - beta2)  # maps under vmap
+        root = variance.clamp_min(torch.finfo(p.dtype).tiny).sqrt_()
+        return torch.addcdiv(p, mean, root.add_(eps), value=-alpha), mean, variance
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.scalars = inputs[4:]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(inputs[3], *output[1:])
+
+    @staticmethod
+    def backward(
+        ctx: Any, d_p: Tensor | None, d_mean: Tensor | None, d_variance: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        g, mean, variance = ctx.saved_tensors
+        beta1, beta2, alpha, eps = ctx.scalars
+        if d_p is not None and any(ctx.needs_input_grad[1:4]):
+            tiny = torch.finfo(variance.dtype).tiny
+            root = variance.clamp_min(tiny).sqrt()
+            scale = root + eps
+            d_step = d_p * -alpha / scale
+            d_root = torch.where(variance >= tiny, d_step * mean / (scale * root), 0.0)
+            d_mean = d_step if d_mean is None else d_mean + d_step
+            d_variance = -0.5 * d_root if d_variance is None else d_variance - 0.5 * d_root
+        d_g = None
+        if ctx.needs_input_grad[3]:
+            d_g = None if d_mean is None else (1 - beta1) * d_mean
+            if d_variance is not None:
+                second = 2 * (1 - beta2) * g * d_variance
+                d_g = second if d_g is None else d_g + second
+        d_mean = None if d_mean is None else beta1 * d_mean
+        d_variance = None if d_variance is None else beta2 * d_variance
+        return d_p, d_mean, d_variance, d_g, None, None, None, None
