@@ -65,11 +65,14 @@ def test_the_page_shows_rates_and_last_iterates(
         "| MAML (ours) | 0.04 / 0.01 | – / 0.04 |",
         "| Multi-step (8) | 0.01 / 0.01 | – / – |",
         "- The tested network is the iterate with the highest accuracy on validation classes; "
-        "last iterate: the one after all meta-iterations.",
+        "last iterate: the one after all meta-iterations; its ± is the mean of the seeds' "
+        "half-widths, an upper bound.",
         "- Our inner learning rate is chosen by accuracy on validation classes where the csv has "
         "candidates; the csv has that of every candidate.",
     ):
         assert line in text.splitlines(), line
+    one_seed = write(tmp_path, spec, context, results[:1])["md"]
+    assert "last iterate: the one after all meta-iterations.\n" in one_seed
     chosen = "Our inner learning rate is chosen for each cell by accuracy on validation classes;"
     assert chosen in write(tmp_path, spec, context, results[:2])["md"]
 

@@ -20,6 +20,7 @@ from multistep.files import UserError
 from multistep.pages import Figure
 from multistep.reports import cost, curves, style
 from multistep.reports.figures import write_figure
+from multistep.reports.query import PROCESS, WALL
 from multistep.reports.spec import Context, figure_spec
 
 Make = Callable[..., dict[str, Any]]
@@ -108,7 +109,7 @@ def test_cost_figure_draws_the_points_and_says_what_was_measured(
         "scale: paper; data: Omniglot; device: Imaginary CPU, 1 thread\n",
         "Time: process seconds, median and quartiles over 5 rounds. Memory: bytes saved",
         "\nMAML and Multi-step (4): half as many.\n",
-        "Not measured: 20-way 1-shot.",
+        "Not measured: 20-way 1-shot; Multi-step (8); FO-MAML.",
         "5-way 1-shot, 32 tasks: time",
         "process time (ms)",
         "saved for backward per task (MB)",
@@ -132,6 +133,18 @@ def test_cost_on_a_gpu_names_its_clock_and_device(
         "5-way 1-shot, 4 tasks: time",
     ):
         assert phrase in written
+
+
+def test_methods_that_some_panels_lack_are_named_with_them(
+    cost_spec: Figure, context: Context, make_measurement: Make
+) -> None:
+    few = make_measurement(rows=ROWS)
+    more = make_measurement("20way_1shot", rows=[*ROWS, ("fomaml", 8, [1.0], 1)])
+    written = texts(cost.draw(cost_spec, context, cost.points(cost_spec, context, [few, more])))
+    assert "Not measured: Multi-step (8); FO-MAML (5-way 1-shot)." in written
+    more = make_measurement("20way_1shot", rows=[(m, 8, [1.0], 1) for m in cost_spec.methods])
+    written = texts(cost.draw(cost_spec, context, cost.points(cost_spec, context, [more])))
+    assert "Not measured: 5-way 1-shot." in written
 
 
 def test_a_stand_in_is_named_on_the_figure(
@@ -166,7 +179,7 @@ def test_open_markers_stand_in_turns_and_the_header_says_so(
     figure = cost.draw(cost_spec, crowded, cost.points(cost_spec, crowded, [measurement]))
     marked = [[*range(8)][line.get_markevery()] for line in figure.axes[1].lines]
     assert marked == [[7, 4, 1], [6, 3, 0], [5, 2], [7, 4, 1]]
-    assert "Open markers stand at every third" in texts(figure).replace("\n", " ")
+    assert "Open markers are drawn at every third point," in texts(figure).replace("\n", " ")
 
 
 def test_a_figure_beyond_the_paper_says_so(context: Context) -> None:
@@ -227,13 +240,25 @@ def test_curves_average_the_seeds_where_all_of_them_have_a_point(
     assert iterations.lines[-1].get_ydata()[0] == 20  # chance at 5-way
     written = texts(figure)
     for phrase in (
-        "Lines: mean over 1 or 2 seeds; bands: lowest and highest seed.",
+        "Lines: mean over 1 or 2 seeds; bands: lowest and highest seed. Time: process seconds of",
         "validation accuracy (%)",
         "training time (s)",
         "FO-MAML",
     ):
         assert phrase in written
     assert "Multi-step" not in written
+
+
+def test_time_is_the_cell_s_own_on_a_shared_processor_and_the_clock_s_on_a_gpu(
+    curves_spec: Figure, context: Context, make_result: Make
+) -> None:
+    result = make_result(history=[(10, 1.0, 30.0), (20, 1.0, 40.0)], seconds=[4.0, 8.0])
+    result["timing"] |= {"train_seconds": 8.0, "process_seconds": 2.0}
+    points = curves.points(curves_spec, context, [result])
+    assert [(p.seconds, p.clock) for p in points] == [(1.0, PROCESS), (2.0, PROCESS)]
+    result["environment"]["device"] = "Imaginary GPU"
+    points = curves.points(curves_spec, context, [result])
+    assert [(p.seconds, p.clock) for p in points] == [(4.0, WALL), (8.0, WALL)]
 
 
 def test_without_validation_the_curves_show_training_accuracy(

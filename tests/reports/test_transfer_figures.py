@@ -123,6 +123,7 @@ def test_where_shows_the_epochs_asked_for_and_the_last(tmp_path: Path, context: 
     assert first.images[0].get_clim() == last.images[0].get_clim() == (0.0, 6.0)
     marked = [text.get_text() for text in first.texts]
     assert marked[:3] == ["1.00\n×", "1.00", "1.00\n×"]
+    assert "in those its λ could not learn." in texts(figure).replace("\n", " ")
 
 
 def test_norms_are_on_one_logarithmic_scale(tmp_path: Path, context: Context) -> None:
@@ -163,6 +164,18 @@ def test_curves_show_the_targets_that_were_run(tmp_path: Path, context: Context)
     assert len(figure.axes) == 2
     assert "Not run: STL-10, Dog." in texts(figure)
     assert "data: Birds 2011;" in texts(figure)
+
+
+def test_panels_and_bars_have_the_short_names_of_stand_ins(stand_in: Context) -> None:
+    spec = figure_spec("f", PANELS | {"kind": "transfer_curves"})
+    points = transfer_curves.points(spec, stand_in, [cell_result("adam_224", "drawn", "l2t")])
+    figure = transfer_curves.draw(spec, stand_in, points)
+    assert figure.axes[0].get_title(loc="left") == "Bird (stand-in): against epochs"
+    assert "data: Drawn birds (stand-in);" in texts(figure)
+    spec = figure_spec("f", PANELS | {"kind": "epoch_time"})
+    record = measurement("adam_224", "drawn", seconds={"l2t": [1.0]})
+    figure = epoch_bars.draw(spec, stand_in, epoch_bars.points(spec, stand_in, [record]))
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["Bird\n(stand-in)"]
 
 
 def test_epoch_bars_say_what_is_saved(tmp_path: Path, context: Context) -> None:
@@ -212,8 +225,10 @@ def test_steps_take_cells_of_two_experiments_and_one_measurement(
         (0, 121.3)
     ]
     found = texts(figure)
-    for phrase in ("Not run: 2-step Est.", "the paper, Titan Xp", "over 1 or 2 seeds, 3 epochs"):
+    for phrase in ("Not run: 2-step Est.", "the paper, Titan Xp", "mean ± sd over 1 or 2 seeds, 3"):
         assert phrase in found
+    figure = steps.draw(spec, context, steps.points(spec, context, records[:2]))
+    assert "Accuracies: one seed, 3 epochs." in texts(figure)
 
 
 def test_the_paper_s_marks_are_left_out_on_stand_ins(stand_in: Context) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,28 @@ def test_accuracies_are_means_over_seeds_beside_the_printed_ones(
         "| &emsp;<sub>gap</sub> | <sub>–</sub> | <sub>−3.26</sub> |",
     ):
         assert line in lines
+    for phrase in (
+        "Bold: the best of ours, and the best that the paper prints.\n",
+        "a quoted number is not the paper's own. Gap: ours − printed, in points",
+    ):
+        assert phrase in texts["md"]
     assert "\\textbf{66.00}" in texts["tex"]
     assert texts["tex"].isascii()
     assert "<strong>66.00</strong>" in texts["html"]
+
+
+def test_notes_are_of_what_the_page_shows(tmp_path: Path, context: Context) -> None:
+    tests = {"l2t": 1.0, "multistep": 2.0}
+    records = [cell_result("adam_224", "bird", method, test=x) for method, x in tests.items()]
+    alone = {k: v for k, v in ACCURACIES.items() if k not in ("paper", "literature")}
+    text = write(tmp_path, alone, context, records)["md"]
+    assert "sample standard deviation. Bold: the best of ours.\n" in text
+    assert "| Multi-step | **2.00** |" in text.replace(" – |", "")
+    assert not re.search(r"[Pp]aper, quoted|Gap", text)
+    for spec in (alone, ACCURACIES):
+        text = write(tmp_path, spec | {"beyond": True}, context, records)["md"]
+        assert "Bold" not in text
+        assert "**" not in text.replace("**Table 9.**", "")
 
 
 def test_a_shorter_run_says_so_beside_its_gap(context: Context) -> None:
@@ -162,6 +182,8 @@ def test_stand_ins_are_named_and_never_compared(tmp_path: Path, stand_in: Contex
     assert (row["data"], row["source"], row["scale"]) == (
         *("Drawn birds (stand-in)", "shapes", "demo"),
     )
+    assert "own.\n" in texts["md"]
+    assert "Gap" not in texts["md"]
     source = "data: Drawn birds (stand-in); source: Drawn shapes; this is not a reproduction"
     assert all(source in texts[kind] for kind in ("md", "tex", "html"))
     assert (

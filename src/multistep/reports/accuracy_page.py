@@ -25,7 +25,8 @@ def page(spec: AccuracyTable, context: Context, rows: Sequence[Row]) -> Page:
         groups = tuple((line(cells[0].row_title, cells, _printed),) for cells in literature)
         sections.append(Section(f"Literature on {original}, as the paper quotes it", groups))
     heading = f"Ours on {data}, the paper's on {original}"
-    sections.append(Section(heading, tuple(_group(spec, cells) for cells in ours)))
+    gaps = _has_gaps(rows)
+    sections.append(Section(heading, tuple(_group(spec, cells, gaps) for cells in ours)))
     if _shows_rates(rows):
         rates = tuple((line(cells[0].row_title, cells, _rate, "detail"),) for cells in ours)
         sections.append(Section("Inner learning rate: ours / the paper's", rates))
@@ -41,8 +42,8 @@ def page(spec: AccuracyTable, context: Context, rows: Sequence[Row]) -> Page:
     )
 
 
-def _group(spec: AccuracyTable, cells: list[Row]) -> tuple[Line, ...]:
-    """One of our methods: its accuracies, and below them the seeds, the paper and the gap."""
+def _group(spec: AccuracyTable, cells: list[Row], gaps: bool) -> tuple[Line, ...]:
+    """One of our methods: its accuracies, and below them the seeds, the paper and any gap."""
     lines = [line(cells[0].row_title, cells, _ours), line("seeds", cells, _seeds, "detail")]
     if any(cell.exact is not None for cell in cells):
         lines.append(line("exact adaptation", cells, _exact, "detail"))
@@ -51,7 +52,8 @@ def _group(spec: AccuracyTable, cells: list[Row]) -> tuple[Line, ...]:
     if any(cell.paper is not None for cell in cells):
         rescaled = spec.paper is not None and spec.paper.interval_n != "episodes"
         lines.append(line("paper", cells, _rescaled if rescaled else _paper, "detail"))
-        lines.append(line("gap", cells, _gap, "detail"))
+        if gaps:
+            lines.append(line("gap", cells, _gap, "detail"))
     return tuple(lines)
 
 
@@ -134,20 +136,25 @@ def _legend(spec: AccuracyTable, rows: Sequence[Row]) -> list[str]:
         printed = f"with its 95% interval over {paper.episodes} episodes"
         if paper.interval_n != "episodes":
             printed = f"± as printed [half-width over {paper.episodes} episodes]"
-        legend.append(
-            f"Paper: as printed, {printed}. Gap: ours − paper, in points; inside or outside the "
-            "joint 95% interval over test episodes (the spread over seeds comes on top), where the "
-            "cell was run as the paper's."
-        )
-    if any(row.exact is not None for row in rows):
+        text = f"Paper: as printed, {printed}."
+        if _has_gaps(rows):
+            text += (
+                " Gap: ours − paper, in points; inside or outside the joint 95% interval over test "
+                "episodes (the spread over seeds comes on top), where the cell was run as the "
+                "paper's."
+            )
+        elif any(row.ours is not None and row.paper is not None for row in rows):
+            text += " No gap is given: ours is not the paper's run."
+        legend.append(text)
+    if exact := [row for row in rows if row.exact is not None]:
         legend.append(
             "Exact adaptation: the same networks, adapted at test time with a gradient per inner "
-            "step instead of one per window."
+            f"step instead of one per window{_bound(exact)}."
         )
-    if any(row.last is not None for row in rows):
+    if last := [row for row in rows if row.last is not None]:
         legend.append(
             "The tested network is the iterate with the highest accuracy on validation classes; "
-            "last iterate: the one after all meta-iterations."
+            f"last iterate: the one after all meta-iterations{_bound(last)}."
         )
     trained = [row for row in rows if row.inner_lr is not None]
     if any(row.candidates for row in trained):
@@ -156,6 +163,16 @@ def _legend(spec: AccuracyTable, rows: Sequence[Row]) -> list[str]:
             which = "is chosen by accuracy on validation classes where the csv has candidates"
         legend.append(f"Our inner learning rate {which}; the csv has that of every candidate.")
     return legend
+
+
+def _bound(rows: Sequence[Row]) -> str:
+    """What the ± of exact adaptation or of the last iterate is, where rows have several seeds."""
+    several = any(row.n > 1 for row in rows)
+    return "; its ± is the mean of the seeds' half-widths, an upper bound" if several else ""
+
+
+def _has_gaps(rows: Sequence[Row]) -> bool:
+    return any(row.gap is not None for row in rows)
 
 
 def _shows_rates(rows: Sequence[Row]) -> bool:

@@ -12,29 +12,65 @@ from multistep.reports.spec import Context
 
 
 def page(spec: BenchmarkTable, context: Context, rows: Sequence[Row]) -> Page:
-    """Three columns per experiment, and two lines per method of ours: relative, then absolute."""
+    """Three columns per experiment, and two lines per method of ours: relative, then absolute.
+
+    Methods and experiments without any number of ours are only named, see `_shown`.
+    """
+    rows = _shown(rows)
+    columns = {c: spec.columns[c] for c in spec.columns if any(row.column == c for row in rows)}
     data = context.titles([spec.dataset])
     lines: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         lines.setdefault((row.section, row.row), []).append(row)
     ours = tuple(_group(cells) for (section, _), cells in lines.items() if section == "ours")
     sections = [Section(f"Ours on {data}", ours)]
-    if spec.literature:
+    quoted = tuple((_quoted(cells),) for (s, _), cells in lines.items() if s == "literature")
+    if quoted:
         original = context.dataset_title(spec.dataset)
-        quoted = tuple((_quoted(cells),) for (s, _), cells in lines.items() if s == "literature")
         sections.append(Section(f"Literature on {original}, as printed", quoted))
     return Page(
         title=spec.title,
         caption=spec.caption.format(data=data),
         provenance=context.provenance(context.dataset(spec.dataset)),
-        training=_training(spec, rows),
+        training=_training(columns, rows),
         headings=tuple(
-            heading for column in spec.columns.values() for heading in (column, *QUANTITIES[1:])
+            heading for column in columns.values() for heading in (column, *QUANTITIES[1:])
         ),
         sections=tuple(sections),
-        notes=(*_legend(spec, context, rows), *spec.notes),
-        references=tuple(spec.references.values()),
+        notes=(*_legend(spec, context, rows), *_absent(spec, context, rows), *spec.notes),
+        references=_references(spec, rows),
     )
+
+
+def _shown(rows: Sequence[Row]) -> list[Row]:
+    """The rows of methods and columns with a number of ours, and what is printed in these columns.
+
+    All rows if there is no such number.
+    """
+    run = [row for row in rows if row.ours is not None]
+    columns, methods = {row.column for row in run}, {row.row for row in run}
+    here = [row for row in rows if row.column in columns]
+    printed = {row.row for row in here if row.paper is not None}
+    kept = {"ours": methods, "literature": printed}
+    return [row for row in here if row.row in kept[row.section]] if run else list(rows)
+
+
+def _absent(spec: BenchmarkTable, context: Context, rows: Sequence[Row]) -> list[str]:
+    """A note on the methods and columns that the rows shown don't have, if there are any."""
+    ours = [row for row in rows if row.section == "ours"]
+    methods, columns = {row.row for row in ours}, {row.column for row in ours}
+    names = [_name(context, method) for method in spec.methods if method not in methods]
+    headings = [heading for column, heading in spec.columns.items() if column not in columns]
+    left_out = "; ".join(", ".join(some) for some in (names, headings) if some)
+    return [f"Not run at this scale: {left_out}."] if left_out else []
+
+
+def _references(spec: BenchmarkTable, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The references without those of rows of the literature that are left out."""
+    shown = {row.row for row in rows if row.section == "literature"}
+    cited = {spec.literature[name].source for name in shown}
+    uncited = {printed.source for printed in spec.literature.values()} - cited
+    return tuple(text for name, text in spec.references.items() if name not in uncited)
 
 
 def _group(cells: list[Row]) -> tuple[Line, ...]:
@@ -77,10 +113,10 @@ def _quoted(cells: list[Row]) -> Line:
     return Line(cells[0].row_title, tuple(texts))
 
 
-def _training(spec: BenchmarkTable, rows: Sequence[Row]) -> str:
+def _training(headings: dict[str, str], rows: Sequence[Row]) -> str:
     """Meta-iterations of each column, and of methods that were trained otherwise than the first."""
     columns: dict[str, list[str]] = {}
-    for column, heading in spec.columns.items():
+    for column, heading in headings.items():
         runs: dict[str, list[str]] = {}
         for row in rows:
             if row.column == column and row.iterations is not None:
@@ -96,22 +132,22 @@ def _legend(spec: BenchmarkTable, context: Context, rows: Sequence[Row]) -> list
     """How to read the lines, what was measured and where, and what the ± of the literature is."""
     episodes = f"{_joined(rows, lambda row: row.episodes)} ".lstrip()
     legend = [
-        f"First, accuracy in percent ± 95% interval over {episodes}test episodes of the mean of "
-        "the seeds; below it the sample standard deviation of their means (sd) and the number of "
-        "seeds (n)."
+        f"Accuracy in percent ± 95% interval over {episodes}test episodes of the mean of the "
+        "seeds; in small print their standard deviation (sd) and number (n)."
     ]
     times = [row for row in rows if row.quantity == "time" and row.ours is not None]
     sizes = [row for row in rows if row.quantity == "memory" and row.ours is not None]
     if times:
-        first = context.methods.get(spec.methods[0], spec.methods[0]).removesuffix(" (ours)")
+        fewer = _joined([row for row in times if row.steps != row.trained_steps], _steps)
+        exception = f"; where so many were not measured (T = {fewer}), the most that were"
         legend += [
             f"Time: {_joined(times, lambda row: row.what)} of a meta-iteration of "
             f"{_joined(times, lambda row: row.tasks)} tasks, median of "
             f"{_joined(times, lambda row: row.n)} rounds, methods interleaved. Memory: "
             f"{_joined(sizes, lambda row: row.what)}. Device: "
             f"{_joined(times, lambda row: row.device)}.",
-            f"×: relative to {first}, at T inner steps, as many as each method trains with; where "
-            "so many were not measured (T = 8 of 16, say), the most that were.",
+            f"×: relative to {_name(context, spec.methods[0])}, at T inner steps, as many as each "
+            f"method trains with{exception if fewer else ''}.",
         ]
         legend += _uneven(spec, times)
     else:
@@ -132,6 +168,10 @@ def _uneven(spec: BenchmarkTable, times: Sequence[Row]) -> list[str]:
         return []
     named = "; ".join(f"{_short(row)}, {row.column_title}: {row.tasks} tasks" for row in odd)
     return [f"No ratio where another number of tasks was measured ({named})."]
+
+
+def _name(context: Context, method: str) -> str:
+    return context.methods.get(method, method).removesuffix(" (ours)")
 
 
 def _short(row: Row) -> str:

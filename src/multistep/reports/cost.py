@@ -83,8 +83,8 @@ def draw(spec: CostFigure, context: Context, points: Sequence[Point]) -> Figure:
                 "quiet",
             )
         )
-    if missing:
-        header.append((f"Not measured: {', '.join(missing)}.", "quiet"))
+    if absent := "; ".join([*missing, *_absent(spec, context, panels)]):
+        header.append((f"Not measured: {absent}.", "quiet"))
     with matplotlib.rc_context(style.RC):
         figure, axes = style.panels(max(1, len(panels)), 2, header)
         figure.subplots_adjust(right=0.82, wspace=0.95)  # room for labels
@@ -97,6 +97,18 @@ def draw(spec: CostFigure, context: Context, points: Sequence[Point]) -> Figure:
             _panel(memory, spec, context, here, "memory")
             memory.set_title(f"{heading}: memory")
     return figure
+
+
+def _absent(spec: CostFigure, context: Context, panels: dict[str, list[Point]]) -> list[str]:
+    """The methods without a point in a panel that is drawn, with these panels if others have it."""
+    found = []
+    for method in spec.methods:
+        without = [p for p, here in panels.items() if all(point.method != method for point in here)]
+        where = ", ".join(spec.panels[panel] for panel in without)
+        if without:
+            partly = f" ({where})" if len(without) < len(panels) else ""
+            found.append(style.look(context, method).name + partly)
+    return found
 
 
 def _remarks(spec: CostFigure, context: Context, points: Sequence[Point]) -> str:
@@ -118,7 +130,7 @@ def _tasks(context: Context, points: list[Point]) -> str:
 def _turns(context: Context, points: Sequence[Point]) -> str:
     """For the header: what open markers leave out, if there are any."""
     dashed = any(style.look(context, point.method).dashes for point in points)
-    return " Open markers stand at every third of the points." if dashed else ""
+    return " Open markers are drawn at every third point, for legibility." if dashed else ""
 
 
 def _panel(

@@ -13,7 +13,13 @@ from matplotlib.figure import Figure
 
 from multistep.pages.figures import CurvesFigure
 from multistep.reports import style
-from multistep.reports.query import Result, device_name, group_results
+from multistep.reports.query import (
+    CLOCKS,
+    Result,
+    device_name,
+    group_results,
+    training_seconds,
+)
 from multistep.reports.spec import Context
 
 
@@ -25,11 +31,12 @@ class Point:
     method: str
     iteration: int
     tasks: int  # seen so far
-    seconds: float  # wall clock of training so far, mean over seeds
+    seconds: float  # of training so far, mean over seeds
     accuracy: float  # mean over seeds
     accuracy_low: float  # lowest seed
     accuracy_high: float  # highest seed
     seeds: int
+    clock: str  # see `query.training_seconds`
     split: str  # validation, or training where a cell has no validation accuracies
     ways: int
     device: str
@@ -61,18 +68,13 @@ def draw(spec: CurvesFigure, context: Context, points: Sequence[Point]) -> Figur
     if points:
         over = style.seeds(point.seeds for point in points)
         band = "" if over == "1 seed" else "; bands: lowest and highest seed"
-        header.append(
-            (
-                f"Lines: mean over {over}{band}. "
-                "Time: wall clock of training, mean over seeds; cells may share the machine.",
-                "quiet",
-            )
-        )
+        clocks = " or ".join(CLOCKS[clock] for clock in dict.fromkeys(p.clock for p in points))
+        header.append((f"Lines: mean over {over}{band}. Time: {clocks}, mean over seeds.", "quiet"))
     if missing:
         header.append((f"Not run: {', '.join(missing)}.", "quiet"))
     with matplotlib.rc_context(style.RC):
         figure, axes = style.panels(max(1, len(run)), 2, header)
-        figure.subplots_adjust(wspace=0.12)
+        figure.subplots_adjust(wspace=0.12, right=0.84)  # room for the legend
         if not run:
             style.empty(axes[0], "nothing run")
         for (panel, here), (left, right) in zip(run.items(), axes, strict=False):
@@ -120,7 +122,7 @@ def _curve(context: Context, results: list[Result], split: str) -> list[Point]:
     key = f"{'validation' if split == 'validation' else 'train'}_accuracy"
     seeds: list[dict[int, tuple[float, float, int]]] = []
     for result in results:
-        times = result["timing"]["history_seconds"]
+        times, clock = training_seconds(result)
         seeds.append(
             {
                 int(entry["iteration"]): (float(entry[key]), float(seconds), int(entry["tasks"]))
@@ -145,6 +147,7 @@ def _curve(context: Context, results: list[Result], split: str) -> list[Point]:
                 accuracy_low=min(accuracies),
                 accuracy_high=max(accuracies),
                 seeds=len(seeds),
+                clock=clock,
                 split=split,
                 ways=int(cell["settings"]["ways"]),
                 device=device_name(results[0]["environment"]),

@@ -144,11 +144,12 @@ def _panel(
             )
     axes.set_xlim(-0.6, len(datasets) - 0.4)
     axes.set_ylim(0, 1.22 * axes.get_ylim()[1])
+    stand_ins = [context.is_stand_in(context.dataset(dataset)) for dataset in datasets]
     names = [
-        run[d][0].data if context.is_stand_in(context.dataset(d)) else spec.panels[d]
-        for d in datasets
+        style.wrap(spec.panels[dataset], 14) + ("\n(stand-in)" if stand_in else "")
+        for dataset, stand_in in zip(datasets, stand_ins, strict=True)
     ]
-    axes.set_xticks(range(len(datasets)), [style.wrap(name, 14) for name in names], size=8)
+    axes.set_xticks(range(len(datasets)), names, size=8)
     axes.tick_params(axis="x", length=0)
 
 

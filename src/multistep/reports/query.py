@@ -142,6 +142,26 @@ def devices(results: Sequence[Result]) -> str:
     return "; ".join(dict.fromkeys(device_name(result["environment"]) for result in results))
 
 
+WALL, PROCESS = "wall seconds", "process seconds"
+CLOCKS = {
+    WALL: "wall clock of training",
+    PROCESS: "process seconds of training (its wall clock times the cell's share of the processor)",
+}
+
+
+def training_seconds(result: Result) -> tuple[list[float], str]:
+    """Seconds of training at each entry of the history, and their clock.
+
+    On a CPU cells share the machine, and the wall clock would show its load: there the wall seconds
+    are scaled to the process seconds of the whole training.
+    """
+    timing = result["timing"]
+    if result["environment"]["device"] != "cpu":
+        return timing["history_seconds"], WALL
+    share = timing["process_seconds"] / timing["train_seconds"]
+    return [share * seconds for seconds in timing["history_seconds"]], PROCESS
+
+
 def tidy(row: type, rows: Sequence[Any]) -> str:
     """Rows of a frozen dataclass as csv: floats with six digits, nothing where there is None."""
     text = io.StringIO()

@@ -89,7 +89,8 @@ def draw(spec: StepsFigure, context: Context, points: Sequence[Point]) -> Figure
         epochs = " or ".join(str(n) for n in sorted({p.epochs for p in run if p.epochs}))
         if run:
             over = style.seeds(point.seeds for point in run)
-            header.append((f"Accuracies: mean ± sd over {over}, {epochs} epochs.", "quiet"))
+            over = "one seed" if over == "1 seed" else f"mean ± sd over {over}"
+            header.append((f"Accuracies: {over}, {epochs} epochs.", "quiet"))
         missing = [point.label for point in points if not point.seeds]
         if missing:
             header.append((f"Not run: {', '.join(missing).rstrip('.')}.", "quiet"))

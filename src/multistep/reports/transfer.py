@@ -64,7 +64,7 @@ def page(spec: TransferTable, context: Context, rows: Sequence[Row]) -> Page:
     networks = [row.source for row in run if row.source] or [
         context.source(spec.sources[column]) for column in columns
     ]
-    printed_best = _best_printed(spec, rows)
+    printed_best = {} if spec.beyond else _best_printed(spec, rows)
     quoted = [cells for cells in lines.values() if cells[0].section == "literature"]
     ours = [cells for cells in lines.values() if cells[0].section == "ours"]
     ours_best = {
@@ -77,7 +77,7 @@ def page(spec: TransferTable, context: Context, rows: Sequence[Row]) -> Page:
         sections.append(Section("Quoted by the paper from earlier work", tuple(groups)))
     blocks = []
     for i, cells in enumerate(ours):
-        bold = tuple(ours_best[c.column][i] and len(ours) > 1 for c in cells)
+        bold = tuple(ours_best[c.column][i] and _marks_best(spec) for c in cells)
         value = dataclasses.replace(line(cells[0].row_title, cells, _value), bold=bold)
         blocks.append((value, *_details(cells, printed_best)))
     printed = spec.paper is not None or spec.literature
@@ -91,7 +91,7 @@ def page(spec: TransferTable, context: Context, rows: Sequence[Row]) -> Page:
         headings=tuple(spec.columns.values()),
         subheadings=_subheadings(spec, context, rows),
         sections=tuple(sections),
-        notes=(*_legend(spec), *spec.notes),
+        notes=(*_legend(spec, rows, printed_best), *spec.notes),
         references=tuple(spec.references.values()),
     )
 
@@ -163,6 +163,11 @@ def _ours(
     if spec.paper and row.epochs != spec.paper.epochs:
         note = f"Run for {_epochs([row.epochs or 0])}; the paper: {spec.paper.epochs}."
     return dataclasses.replace(row, gap=mean - row.paper, note=note)
+
+
+def _marks_best(spec: TransferTable) -> bool:
+    """Whether the best of ours is bold; not beyond the paper, where seeds are too few to rank."""
+    return len(spec.rows) > 1 and not spec.beyond
 
 
 def _best_printed(spec: TransferTable, rows: Sequence[Row]) -> dict[str, float]:
@@ -241,14 +246,21 @@ def _epochs(numbers: Sequence[int]) -> str:
     return " or ".join(f"{n:,}" for n in numbers) + (" epoch" if numbers == [1] else " epochs")
 
 
-def _legend(spec: TransferTable) -> list[str]:
-    legend = [
+def _legend(spec: TransferTable, rows: Sequence[Row], largest: dict[str, float]) -> list[str]:
+    """How to read the lines; what is bold and what a gap is only where there are any."""
+    ours = (
         "Test accuracy at the epoch with the best validation accuracy: mean over n seeds ± their "
-        "sample standard deviation. Bold: the best of ours, and the best that the paper prints."
-    ]
-    if spec.paper is not None or spec.literature:
-        legend.append(
-            "Paper, quoted: as printed, ± standard deviation over three models; a quoted number is "
-            "not the paper's own. Gap: ours − printed, in points, unless ours is on stand-in data."
-        )
-    return legend
+        "sample standard deviation."
+    )
+    if _marks_best(spec):
+        ours += " Bold: the best of ours"
+        ours += ", and the best that the paper prints." if largest else "."
+    if spec.paper is None and not spec.literature:
+        return [ours]
+    theirs = (
+        "Paper, quoted: as printed, ± standard deviation over three models; a quoted number is not "
+        "the paper's own."
+    )
+    if any(row.gap is not None for row in rows):
+        theirs += " Gap: ours − printed, in points, unless ours is on stand-in data."
+    return [ours, theirs]

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from multistep import stats
 from multistep.pages.figures import TransferCurvesFigure
 from multistep.reports import style
-from multistep.reports.query import Result, devices, group_results
+from multistep.reports.query import CLOCKS, Result, devices, group_results, training_seconds
 from multistep.reports.spec import Context
 
 
@@ -32,6 +32,7 @@ class Point:
     test_accuracy: float  # mean over seeds
     train_accuracy: float  # mean over seeds and the epoch's mini-batches
     seeds: int
+    clock: str  # see `query.training_seconds`
     device: str
     source: str
     scale: str
@@ -64,10 +65,11 @@ def draw(spec: TransferCurvesFigure, context: Context, points: Sequence[Point]) 
     if points:
         over = style.seeds(point.seeds for point in points)
         band = "" if over == "1 seed" else "; bands: lowest and highest seed"
+        clocks = " or ".join(CLOCKS[clock] for clock in dict.fromkeys(p.clock for p in points))
         header.append(
             (
-                f"Lines: mean over {over}{band}. Time: training alone, without loading and "
-                "evaluation, mean over seeds; cells may share the machine.",
+                f"Lines: mean over {over}{band}. Time: {clocks} without loading and evaluation, "
+                "mean over seeds.",
                 "quiet",
             )
         )
@@ -84,7 +86,7 @@ def draw(spec: TransferCurvesFigure, context: Context, points: Sequence[Point]) 
             _panel(left, spec, context, here, over_time=False)
             _panel(right, spec, context, here, over_time=True)
             stand_in = context.is_stand_in(context.dataset(dataset))
-            heading = here[0].data if stand_in else spec.panels[dataset]
+            heading = spec.panels[dataset] + (" (stand-in)" if stand_in else "")
             left.set_title(f"{heading}: against epochs")
             left.set_ylabel("validation accuracy (%)")
             right.set_title("against training time")
@@ -128,7 +130,7 @@ def _curve(context: Context, dataset: str, results: list[Result]) -> list[Point]
     """One method's points on one dataset."""
     seeds = []
     for result in results:
-        times = result["timing"]["history_seconds"]
+        times, clock = training_seconds(result)
         pairs = zip(result["history"], times, strict=True)
         seeds.append({int(entry["epoch"]): (entry, float(seconds)) for entry, seconds in pairs})
     if not seeds:
@@ -151,6 +153,7 @@ def _curve(context: Context, dataset: str, results: list[Result]) -> list[Point]
             test_accuracy=mean(epoch, "test_accuracy"),
             train_accuracy=mean(epoch, "train_accuracy"),
             seeds=len(seeds),
+            clock=clock,
             device=devices(results),
             source="" if cell["algorithm"] == "scratch" else cell["settings"]["source"],
             scale=context.scale,

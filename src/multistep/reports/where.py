@@ -87,8 +87,9 @@ def draw(spec: WhereFigure, context: Context, points: Sequence[Point]) -> Figure
         over = style.seeds(point.seeds for point in points)
         header.append(
             (
-                f"λ averaged over the mini-batches of an epoch and over {over}. ×: a pair that no "
-                "sample gave a slope in at least half of them, so that its λ could not learn.",
+                f"λ averaged over the mini-batches of an epoch and over {over}. ×: a pair that "
+                "gave no slope in at least half of the mini-batches; in those its λ could not "
+                "learn.",
                 "quiet",
             )
         )
