@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 import transfer_reference as reference
+from helpers import PARAMS
 from torch.nn import functional as F
 
+from multistep import params
 from multistep.files import UserError
 from multistep.transfer.inner import dynamics
 from multistep.transfer.learner import Learner
@@ -110,13 +112,27 @@ def test_running_statistics_see_a_batch_twice(updates: int, steps: int, scheme: 
             assert a.buffers[name] == updates
 
 
-def test_one_step_is_the_same_under_both_methods() -> None:
-    """T = 1, K = 1, n = 1; and a window of two is something else."""
-    a, b = learner(inner_steps=1, window=1), learner(inner_steps=1, window=1, scheme="replay")
+def test_baseline_and_multi_step_differ_in_their_window_alone() -> None:
+    """So with one step in one window (K = 1, n = 1) they are the same run, and with two not."""
+    plan = params.load(PARAMS)
+    assert {plan.methods[m].algorithm for m in ("l2t", "l2t_multistep")} == {"bilevel"}
+    settings = [
+        params.cell_settings(plan, "sgd_32", m).model_dump() for m in ("l2t", "l2t_multistep")
+    ]
+    windows = [each.pop("window") for each in settings]
+    assert windows == [1, 2]
+    assert settings[0] == settings[1]
+    one = [learner(inner_steps=1, window=1), learner(inner_steps=1, window=min(windows))]
+    assert same(*map(run, one))
+    two = [learner(inner_steps=2, window=window) for window in windows]
+    assert not same(*map(run, two))
+
+
+@pytest.mark.parametrize("window", [1, 2])
+def test_replaying_one_window_changes_no_bit(window: int) -> None:
+    a, b = (learner(inner_steps=window, window=window, scheme=s) for s in ("keep", "replay"))
     assert same(run(a), run(b))
     assert same(a.state(), b.state())
-    c, d = learner(inner_steps=2, window=1), learner(inner_steps=2, window=2)
-    assert not same(run(c), run(d))
 
 
 @pytest.mark.parametrize("change", [{"scheme": "replay"}, {"source_features": "step"}], ids=str)
