@@ -8,10 +8,12 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench lock clean
+.PHONY: help env demo test lint format bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+env: $(VENV)/.ready ## the environment alone, in .venv
 
 demo: $(VENV)/.ready ## every rule, table and figure on small stand-in data (two cores, under ten minutes)
 	snakemake --configfile workflow/scales/demo.yaml --cores all
