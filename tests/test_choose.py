@@ -90,6 +90,31 @@ def test_mistakes_are_refused_before_any_job() -> None:
         small_params(hold_out_validation=False, selection="best")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"log_every": 3}, r"few_shot\.validate_every: 8 is not .*\.choose\.settings\.log_every=3"),
+        ({"inner_steps": 5, "window": 2}, r"1shot\.choose\.settings\.inner_steps: 5 steps are not"),
+        ({"validate_every": 12}, "validate_every is 12, but a candidate has only 8 iterations"),
+        (
+            {"test_episodes": 600},
+            r"choose\.settings\.test_episodes: 600, but no candidate is tested",
+        ),
+    ],
+)
+def test_candidates_have_to_be_possible_too(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        plan(choose={**CHOOSE, "settings": {"iterations": 8, **settings}})
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_settings_of_candidates_are_merged_key_by_key() -> None:
+    p = plan(choose={**CHOOSE, "settings": {"network": {"filters": 4}, "test_episodes": 0}})
+    path = "results/choices/5way_1shot/omniglot/maml.json"
+    network = json.loads(cells.choices(p)[path][1][0].settings)["network"]
+    assert (network["filters"], network["geometry"]) == (4, "strided")
+
+
 def test_overrides_are_the_last_layer() -> None:
     p = plan(overrides={"maml": {"inner_steps": 6}})
     found = {m: params.cell_settings(p, "5way_1shot", m) for m in ("maml", "fomaml")}

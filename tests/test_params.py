@@ -116,6 +116,22 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "experiments.5way_1shot.settings.ways: 2000 ways, but datasets.omniglot has 1623 classes",
     ),
     (
+        {"experiments": {"5way_1shot": {"settings": {"ways": 424}}}},
+        "experiments.5way_1shot.settings.ways: 424 ways, but datasets.omniglot has 423 test "
+        "classes (prepare.split: finn)",
+    ),
+    (
+        {
+            "few_shot": {"hold_out_validation": True},
+            "experiments": {"5way_1shot": {"settings": {"ways": 101}}},
+        },
+        "experiments.5way_1shot.settings.ways: 101 ways, but datasets.omniglot has 100 validation",
+    ),
+    (
+        {"experiments": {"mini_5way_1shot": {"settings": {"ways": 17}}}},
+        "ways: 17 ways, but datasets.miniimagenet has 16 validation classes (prepare.split: ravi)",
+    ),
+    (
         {"few_shot": {"queries": 16}},
         "few_shot.queries: 16 queries + 5 shots (experiments.5way_5shot.settings.shots) exceed the "
         "20 images per class of datasets.omniglot",
@@ -147,6 +163,25 @@ def test_a_mistake_is_one_line_with_its_path(overlay: dict[str, Any], message: s
     lines = str(error.value).splitlines()[1:]
     assert any(message in line for line in lines), lines
     assert len(lines) == len(set(lines))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "ways", "message"),
+    [
+        ("5way_1shot", 37, None),
+        ("5way_1shot", 38, "38 ways, but datasets.omniglot_standin has 37 test classes"),
+        ("mini_5way_1shot", 8, None),
+        ("mini_5way_1shot", 9, "9 ways, but datasets.miniimagenet_standin has 8 validation clas"),
+    ],
+)
+def test_classes_of_drawn_data_are_counted(experiment: str, ways: int, message: str | None) -> None:
+    drawn = params.merge(BASE, params.read(ROOT / "workflow" / "scales" / "demo.yaml"))
+    config = params.merge(drawn, {"experiments": {experiment: {"settings": {"ways": ways}}}})
+    if message is None:
+        params.validate(config)
+        return
+    with pytest.raises(UserError, match=message):
+        params.validate(config)
 
 
 def test_one_mistake_in_common_settings_is_said_once() -> None:

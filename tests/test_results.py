@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from multistep import results
+from multistep import results, stats
 from multistep.files import UserError
 
 RECORD: dict[str, Any] = {
@@ -89,6 +89,10 @@ def test_write_then_read(tmp_path: Path) -> None:
         ("metrics.test_accuracy", float("nan"), "metrics.test_accuracy"),
         ("cell.when", "today", "cell.when"),
         ("history", [{}], "history.0.iteration"),
+        ("metrics", 1, "metrics"),
+        ("metrics.test_ci95", 70.0, r"metrics: .*no 2 episodes have an accuracy of 50\.0 ± 70\.0"),
+        ("metrics.episode_accuracies", [], "metrics: .*no 0 episodes"),
+        ("metrics.last", {"test_accuracy": 99.0, "test_ci95": 20.0}, r"99\.0 ± 20\.0"),
     ],
 )
 def test_a_malformed_result_is_named_on_write_and_on_read(
@@ -109,3 +113,16 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "0.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):
         results.read(tmp_path / "0.json")
+    (tmp_path / "0.json").write_text("[]")
+    with pytest.raises(UserError, match=r"0\.json: not a result of schema 1: the file: .*again"):
+        results.read(tmp_path / "0.json")
+
+
+@pytest.mark.parametrize(
+    "accuracies", [[0.0, 100.0], [100.0, 100.0], [0.0, 0.0], [100 / 3] * 7, [100.0] * 599 + [0.0]]
+)
+def test_what_episodes_give_is_never_refused(tmp_path: Path, accuracies: list[float]) -> None:
+    found = stats.over_episodes(accuracies)
+    own = {"test_accuracy": found.mean, "test_ci95": found.half_width}
+    metrics = {**RECORD["metrics"], **own, "episode_accuracies": accuracies}
+    results.write(tmp_path / "0.json", changed("metrics", metrics))

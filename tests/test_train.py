@@ -97,6 +97,7 @@ def test_training_on_all_classes_when_none_is_held_out(tmp_path: Path) -> None:
         ({"cell": "{}"}, "--cell is not the JSON of a cell"),
         ({"cell": small_cell().json.replace("inner_lr", "inner_rl")}, "inner_rl"),
         ({"cell": small_cell().json.replace('"settings"', '"setings"')}, "settings"),
+        ({"cell": small_cell().json.replace("few_shot", "fewshot")}, "no family named 'fewshot'"),
         ({"data": "absent"}, "no such file; build it first"),
     ],
 )
@@ -111,7 +112,47 @@ def test_bad_input_is_one_line(
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert message in said
-    assert "Traceback" not in said
+    assert said.count("\n") == 1
+
+
+def waiting() -> str:
+    """A cell whose inner learning rate is left to a choice."""
+    cell = json.loads(small_cell().json)
+    del cell["settings"]["inner_lr"]
+    return json.dumps(cell)
+
+
+def test_a_cell_that_waits_for_a_choice_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments(waiting(), tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert "--cell: settings.inner_lr is missing" in said
+    assert "--choice results/choices/5way_1shot/omniglot/maml.json" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such file; build it first"),
+        ("{", "not valid JSON"),
+        ("[]", "not a choice (it has no `setting` and `value`)"),
+        ('{"setting": "inner_lr"}', "not a choice (it has no `setting` and `value`)"),
+        ('{"setting": "inner_rate", "value": 0.1}', "not a choice (inner_rate: Extra inputs"),
+        ('{"setting": "inner_lr", "value": "x"}', "not a choice (inner_lr: Input should be a"),
+    ],
+)
+def test_a_broken_choice_is_named(
+    tmp_path: Path, text: str | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choice = tmp_path / "maml.json"
+    if text is not None:
+        choice.write_text(text)
+    assert cli.main([*arguments(waiting(), tmp_path), "--choice", str(choice)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {choice}: {message}")
+    assert said.count("\n") == 1
 
 
 def test_without_cuda_the_message_says_what_to_do(

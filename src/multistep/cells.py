@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multistep.files import canonical_json
-from multistep.params import cell_settings, merge
+from multistep.params import candidate_settings, cell_settings, merge
 from multistep.schema import Choose, Experiment, Params
 from multistep.settings import UNREAD, WITHOUT_SOURCE
 
@@ -76,7 +76,7 @@ def choices(params: Params) -> dict[str, tuple[str, list[Cell]]]:
             choose = _choose(experiment, method)
             if choose is None:
                 continue
-            own = merge(_cell_settings(params, name, method), choose.settings)
+            own = candidate_settings(params, name, method, choose).model_dump()
             for dataset in map(params.dataset, experiment.datasets):
                 found[_choice_path(name, dataset, method)] = (
                     choose.setting,
@@ -88,7 +88,7 @@ def choices(params: Params) -> dict[str, tuple[str, list[Cell]]]:
                             dataset,
                             method,
                             seed,
-                            own | {choose.setting: value, "test_episodes": 0},
+                            own | {choose.setting: value},
                         )
                         for value in choose.values
                         for seed in choose.seeds

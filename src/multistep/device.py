@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +80,25 @@ def peak_bytes(device: torch.device) -> int:
 def _claim_gpu() -> None:
     """Give this process a GPU of its own by setting CUDA_VISIBLE_DEVICES.
 
-    Snakemake counts GPUs but doesn't number them, so jobs lock one file per GPU. A batch system
-    that already chose (the variable is set) is left alone.
+    Snakemake counts GPUs but doesn't number them, so jobs lock one file per GPU: of all, or of
+    those that the variable lists. Slurm's choice is left alone, and so is a single one.
     """
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return
-    count = torch.cuda.device_count()
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus: int | list[str]
+    if listed is None:
+        gpus = count = torch.cuda.device_count()
+    else:
+        # By the text alone: asking torch may start CUDA, which reads the variable once.
+        named = (entry.strip() for entry in listed.split(","))
+        gpus = list(takewhile(lambda name: name and not name.startswith("-"), named))
+        count = len(gpus)
+        if count < 2 or "SLURM_JOB_ID" in os.environ:
+            return
     folder = Path(tempfile.gettempdir()) / f"multistep-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    slot = claim_slot(folder, count)
+    slot = claim_slot(folder, gpus)
     if slot is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(slot)
+        os.environ["CUDA_VISIBLE_DEVICES"] = slot
     elif count:
         raise UserError(
             f"all {count} GPUs are taken by other cells; run with --resources gpu={count} at most"

@@ -6,24 +6,34 @@ Nothing here imports torch: it runs inside Snakemake.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from pydantic import ValidationError
 
+from multistep.datasets import class_splits
 from multistep.mistakes import explain, unknown
 from multistep.schema import Choose, Params, options_of
-from multistep.settings import FewShot, Transfer
+from multistep.settings import Dataset, FewShot, Transfer
 
 
 class Keys:
-    """Where a setting of a cell stands in params.yaml, and what else its experiment says."""
+    """Where a setting of a cell stands in params.yaml, and what else its experiment says.
 
-    def __init__(self, params: Params, experiment: str, method: str) -> None:
+    `choose`: for settings of its candidates, which have one layer more.
+    """
+
+    def __init__(
+        self, params: Params, experiment: str, method: str, choose: Choose | None = None
+    ) -> None:
         self.params, self.name, self.method = params, experiment, method
+        self.choose = choose
         self.experiment = params.experiments[experiment]
         self.datasets = [params.dataset(d) for d in self.experiment.datasets]
 
     def path(self, key: str) -> str:
         """The layer that sets `key`, and the key."""
+        if self.choose is not None and key in self.choose.settings:
+            return f"experiments.{self.name}.choose.settings.{key}"
         if key in self.experiment.overrides.get(self.method, {}):
             return f"experiments.{self.name}.overrides.{self.method}.{key}"
         if key in self.params.methods[self.method].settings:
@@ -39,7 +49,17 @@ def impossible(params: Params, experiment: str, method: str, s: FewShot | Transf
     found = list(_steps(keys, s))
     if isinstance(s, Transfer):
         return [*found, *_transfer(keys, s)]
-    return [*found, *_few_shot(keys, s), *_choice(keys, s, keys.experiment.choose)]
+    if s.test_episodes == 0:
+        found.append(f"{keys.path('test_episodes')}: 0 is for candidates; choose at least 2")
+    return [*found, *_few_shot(keys, s)]
+
+
+def impossible_candidate(
+    params: Params, experiment: str, method: str, choose: Choose, s: FewShot
+) -> list[str]:
+    """The same for the candidates of a choice, whose settings `s` are but for its values."""
+    keys = Keys(params, experiment, method, choose)
+    return [*_steps(keys, s), *_few_shot(keys, s), *_choice(keys, s, choose)]
 
 
 def _steps(keys: Keys, s: FewShot | Transfer) -> Iterator[str]:
@@ -88,8 +108,6 @@ def _few_shot(keys: Keys, s: FewShot) -> Iterator[str]:
             f"{keys.path('selection')}: best needs validation classes; set "
             f"{keys.path('hold_out_validation')} to true, or choose last"
         )
-    if s.test_episodes == 0:
-        yield f"{keys.path('test_episodes')}: 0 is for candidates; choose at least 2"
     algorithm = keys.params.methods[keys.method].algorithm
     model = options_of(keys.experiment.family, algorithm)
     try:
@@ -103,6 +121,13 @@ def _few_shot(keys: Keys, s: FewShot) -> Iterator[str]:
                 f"{keys.path('ways')}: {s.ways} ways, but datasets.{name} has "
                 f"{dataset.classes} classes"
             )
+        elif counts := _class_counts(dataset, s.hold_out_validation):
+            part = min(counts, key=lambda part: counts[part])
+            if s.ways > counts[part]:
+                yield (
+                    f"{keys.path('ways')}: {s.ways} ways, but datasets.{name} has {counts[part]} "
+                    f"{part} classes (prepare.split: {dataset.prepare['split']})"
+                )
         if dataset.images_per_class is None:
             yield f"datasets.{name}.images_per_class: missing; episodes need it"
         elif s.shots + s.queries > dataset.images_per_class:
@@ -113,18 +138,43 @@ def _few_shot(keys: Keys, s: FewShot) -> Iterator[str]:
             )
 
 
-def _choice(keys: Keys, s: FewShot, choose: Choose | None) -> Iterator[str]:
+def _class_counts(dataset: Dataset, hold_out_validation: bool) -> dict[str, int]:
+    """Classes that episodes of each part are drawn from; empty if only the data can tell."""
+    split = dataset.prepare.get("split")
+    archives = list(dataset.archives.values())
+    counts: dict[str, int] = {}
+    if (class_splits.SPLITS / f"{dataset.loader}_{split}.json").exists():
+        counts = dict(_committed(f"{dataset.loader}_{split}.json"))
+    elif dataset.loader == "omniglot" and split == "sorted":
+        counts = dict(zip(class_splits.PARTS, class_splits.SIZES, strict=True))
+    elif dataset.loader == "omniglot" and split == "proportional" and dataset.classes >= 3:
+        parts = class_splits.proportional([str(i) for i in range(dataset.classes)])
+        counts = {part: len(parts[part]) for part in parts}
+    elif split == "listed" and len(archives) == 1 and archives[0].drawn is not None:
+        counts = {part: archives[0].drawn[part] for part in class_splits.PARTS}
+    if counts and not hold_out_validation:
+        counts["train"] += counts.pop("validation")
+    return counts
+
+
+@cache
+def _committed(file: str) -> dict[str, int]:
+    """Classes of each part of a committed list."""
+    parts = class_splits.read_list(class_splits.SPLITS / file)
+    return {part: len(parts[part]) for part in class_splits.PARTS}
+
+
+def _choice(keys: Keys, s: FewShot, choose: Choose) -> Iterator[str]:
     """Candidates are scored on the validation classes, so there have to be some."""
-    if choose is None or keys.method not in choose.methods:
-        return
     path = f"experiments.{keys.name}.choose"
-    candidate = s.model_dump() | choose.settings
-    if not candidate["hold_out_validation"]:
+    if not s.hold_out_validation:
         yield f"{path}: candidates need validation classes; set hold_out_validation to true"
-    elif candidate["validate_every"] > candidate["iterations"]:
+    elif s.validate_every > s.iterations:
         yield (
-            f"{path}.settings: validate_every is {candidate['validate_every']}, but a candidate "
-            f"has only {candidate['iterations']} iterations; choose less"
+            f"{path}.settings: validate_every is {s.validate_every}, but a candidate "
+            f"has only {s.iterations} iterations; choose less"
         )
+    if tested := choose.settings.get("test_episodes"):
+        yield f"{path}.settings.test_episodes: {tested}, but no candidate is tested; leave it out"
     if len(set(choose.values)) < len(choose.values):
         yield f"{path}.values: {choose.values} has a value twice"

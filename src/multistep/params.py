@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from multistep.feasible import impossible
+from multistep.feasible import impossible, impossible_candidate
 from multistep.files import UserError
 from multistep.mistakes import explain, unknown
 from multistep.pages import Entry
-from multistep.schema import Params, algorithms, loaders
+from multistep.schema import Choose, Params, algorithms, loaders
 from multistep.settings import FAMILIES, Archive, FewShot, Transfer
 
 
@@ -75,6 +75,12 @@ def cell_settings(params: Params, experiment: str, method: str) -> FewShot | Tra
     for layer in (of.settings, params.methods[method].settings, of.overrides.get(method, {})):
         merged = merge(merged, layer)
     return FAMILIES[of.family].model_validate(merged)
+
+
+def candidate_settings(params: Params, experiment: str, method: str, choose: Choose) -> FewShot:
+    """Settings of a method's candidates, but for the value of each; none is ever tested."""
+    merged = merge(cell_settings(params, experiment, method).model_dump(), choose.settings)
+    return FewShot.model_validate(merged | {"test_episodes": 0})
 
 
 def _references(params: Params) -> list[str]:
@@ -169,6 +175,10 @@ def _possible(params: Params) -> list[str]:
                 mistakes += explain(error, FAMILIES[family], prefix=f"{family}.")
                 continue
             mistakes += impossible(params, name, method, s)
+            choose = experiment.choose
+            if isinstance(s, FewShot) and choose is not None and method in choose.methods:
+                candidates = candidate_settings(params, name, method, choose)
+                mistakes += impossible_candidate(params, name, method, choose, candidates)
     return list(dict.fromkeys(mistakes))
 
 

@@ -7,10 +7,11 @@ memory, machine) stands in `timing` and `environment`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from multistep import stats
 from multistep.files import UserError, read_json, write_json
 
 SCHEMA = 1
@@ -62,6 +63,17 @@ class Metrics(Accuracy):
     exact_adaptation: Accuracy | None = None
     best: Validated | None = None
     last: Accuracy | None = None
+
+    @model_validator(mode="after")
+    def _of_its_episodes(self) -> Self:
+        n = len(self.episode_accuracies)
+        for found in (self, self.exact_adaptation, self.last):
+            if found is None:
+                continue
+            mean, half_width = found.test_accuracy, found.test_ci95
+            if not n or not stats.is_feasible(mean, half_width, n):
+                raise ValueError(f"no {n} episodes have an accuracy of {mean} ± {half_width}")
+        return self
 
 
 class CandidateMetrics(Record):
@@ -233,13 +245,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _validate(path: Path, record: Any) -> None:
-    kind = record.get("kind") if isinstance(record, dict) else None
-    models = MEASUREMENTS if kind == "measure" else RESULTS
-    cell = record.get("cell") if isinstance(record, dict) else None
-    family = cell.get("family", "few_shot") if isinstance(cell, dict) else "few_shot"
-    model = models.get(family, Result)
-    if model is Result and "diverged" in (record.get("metrics") or {}):
-        model = Candidate
+    model = _model(record)
     try:
         model.model_validate(record)
     except ValidationError as error:
@@ -249,3 +255,15 @@ def _validate(path: Path, record: Any) -> None:
             f"{path}: not a {model.__name__.lower()} of schema {SCHEMA}: {where}: {first['msg']}; "
             "delete it and build it again"
         ) from None
+
+
+def _model(record: Any) -> type[Record]:
+    """What a record should be by what it says itself; a result if it says nothing."""
+    if not isinstance(record, dict):
+        return Result
+    cell, metrics = record.get("cell"), record.get("metrics")
+    family = cell.get("family", "few_shot") if isinstance(cell, dict) else "few_shot"
+    models = MEASUREMENTS if record.get("kind") == "measure" else RESULTS
+    model = models.get(str(family), Result)
+    candidate = model is Result and isinstance(metrics, dict) and "diverged" in metrics
+    return Candidate if candidate else model

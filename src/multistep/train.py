@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from pydantic import ValidationError
 
 from multistep import checkpoint, device, provenance, results
 from multistep.files import UserError, read_json
 from multistep.progress import say
-from multistep.settings import FAMILIES, package
+from multistep.settings import FAMILIES, FewShot, Transfer, package, parse
 
 
 class Run(Protocol):
@@ -126,18 +127,60 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Parse the cell, fill in the default paths, run it."""
-    try:
-        cell = json.loads(args.cell)
-        if args.choice:
-            cell = with_choice(cell, read_json(args.choice))
-        results.CellRecord.model_validate(cell)
-        settings = FAMILIES[cell["family"]].model_validate(cell["settings"])
-        stem = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
-        data = args.data or Path("data/processed") / cell["dataset"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--cell is not the JSON of a cell ({error!r})") from None
+    cell = _cell(args.cell)
+    if args.choice:
+        cell = with_choice(cell, _choice(args.choice, cell["family"]))
+    settings = _settings(cell, args.choice)
+    stem = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
+    data = args.data or Path("data/processed") / cell["dataset"]
     source = getattr(settings, "source", None)
     network = args.network or (Path("data/networks") / source if source else None)
     out = args.out or Path(f"results/{stem}.json")
     scratch = args.checkpoint or Path(f"scratch/results/{stem}.pt")
     run_cell(cell, data, network, out, scratch, args.device, args.threads, args.checkpoint_seconds)
+
+
+def _cell(text: str) -> dict[str, Any]:
+    """The cell of `--cell`, its settings not yet checked. Raises UserError if it is none."""
+    try:
+        cell: dict[str, Any] = json.loads(text)
+        parse(results.CellRecord, cell, "")
+    except (ValueError, UserError) as error:
+        raise UserError(f"--cell is not the JSON of a cell ({error})") from None
+    if cell["family"] not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise UserError(f"--cell: no family named {cell['family']!r}; known: {known}")
+    return cell
+
+
+def _choice(file: Path, family: str) -> dict[str, Any]:
+    """What `multistep choose` wrote. Raises UserError that names the file if that isn't in it."""
+    choice: dict[str, Any] = read_json(file)
+    wrong: list[str] = []
+    try:
+        FAMILIES[family].model_validate({choice["setting"]: choice["value"]})
+    except (KeyError, TypeError):
+        wrong = ["it has no `setting` and `value`"]
+    except ValidationError as error:  # which settings are missing is the cell's matter
+        wrong = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
+            for e in error.errors()
+            if e["type"] != "missing"
+        ]
+    if wrong:
+        raise UserError(f"{file}: not a choice ({wrong[0]}); delete it and build it again")
+    return choice
+
+
+def _settings(cell: dict[str, Any], choice: Path | None) -> FewShot | Transfer:
+    """The typed settings. Raises UserError, one line, that says which are missing or wrong."""
+    model, settings = FAMILIES[cell["family"]], cell["settings"]
+    missing = [key for key in model.model_fields if key not in settings]
+    unknown = [key for key in settings if key not in model.model_fields]
+    if choice is None and len(missing) == 1 and not unknown:
+        waits = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method"))
+        raise UserError(
+            f"--cell: settings.{missing[0]} is missing; if the cell waits for a choice, "
+            f"--choice results/choices/{waits}.json gives it"
+        )
+    return parse(model, settings, "--cell: settings.")
