@@ -36,7 +36,8 @@ def mb(size: float) -> str:
 def machine(env: dict[str, Any]) -> str:
     """The device of a record's environment."""
     gpu = env["device"] != "cpu"
-    return str(env["device"]) if gpu else f"{env['cpu']}, {env['threads']} thread(s)"
+    threads = f"{env['threads']} thread{'' if env['threads'] == 1 else 's'}"
+    return str(env["device"]) if gpu else f"{env['cpu']}, {threads}"
 
 
 def versions(env: dict[str, Any], others: dict[str, str] | None = None) -> str:

@@ -66,7 +66,7 @@ def _experiment(title: str, found: dict[str, Any], record: dict[str, Any]) -> st
     own = {method: about["steps"] for method, about in found["methods"].items()}
     same = dict.fromkeys(own, record["steps"])
     return (
-        f"## {title}\n\n{found['tasks']} task(s) in a meta-batch, {found['queries']} queries per "
+        f"## {title}\n\n{found['tasks']} tasks in a meta-batch, {found['queries']} queries per "
         f"class, network {found['network']} with {found['filters']} filters.\n\n"
         f"Each method at its own number of inner steps:\n\n{_table(found, own)}\n\n"
         f"All at T = {record['steps']}, where the window divides it:\n\n{_table(found, same)}"

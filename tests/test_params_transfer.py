@@ -50,9 +50,11 @@ def test_the_compared_variants_of_figure_4() -> None:
         assert s.optimizer == "adam"
 
 
-def test_no_run_happens_twice() -> None:
+@pytest.mark.parametrize("scale", [None, "demo", "dogs32-cpu", "miniimagenet-cpu"])
+def test_no_run_happens_twice(scale: str | None) -> None:
+    overlays = [PARAMS.parent / f"workflow/scales/{scale}.yaml"] if scale else []
     runs = set()
-    for cell in cells.plan(params.load(PARAMS)):
+    for cell in cells.plan(params.load(PARAMS, *overlays)):
         run = (cell.dataset, cell.algorithm, cell.seed, cell.settings)
         assert run not in runs, cell.path
         runs.add(run)
