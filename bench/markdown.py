@@ -33,13 +33,6 @@ def mb(size: float) -> str:
     return f"{size / 1e6:.2f}"
 
 
-def machine(env: dict[str, Any]) -> str:
-    """The device of a record's environment."""
-    gpu = env["device"] != "cpu"
-    threads = f"{env['threads']} thread{'' if env['threads'] == 1 else 's'}"
-    return str(env["device"]) if gpu else f"{env['cpu']}, {threads}"
-
-
 def versions(env: dict[str, Any], others: dict[str, str] | None = None) -> str:
     """What ran, as the beginning of a sentence."""
     names = "".join(f"{name} {version}, " for name, version in (others or {}).items())

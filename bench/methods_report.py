@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.markdown import allocator, code, machine, mb, spread, table, versions
+from bench.markdown import allocator, code, mb, spread, table, versions
 from bench.timing import Times, ratio
+from multistep.reports.query import device_name
 
 BASELINE = "maml"
 TITLES = {
@@ -37,7 +38,7 @@ def _head(record: dict[str, Any]) -> str:
         else "what one task keeps for the way back at the peak, the query's activations included"
     )
     return (
-        f"# Benchmark of the few-shot methods on {machine(env)}\n\n"
+        f"# Benchmark of the few-shot methods on {device_name(env)}\n\n"
         "One meta-iteration of training: a meta-batch of episodes that are already drawn is "
         "gathered, turned and scaled, its meta-gradient computed, and θ updated. Settings are "
         "those of params.yaml, except that all methods of a table have the same number of tasks; "

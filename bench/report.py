@@ -7,9 +7,10 @@ from typing import Any
 
 from bench import methods_report, transfer_report
 from bench.agreement import LIMITS, TASKS
-from bench.markdown import allocator, code, machine, mb, spread, table, targets, versions
+from bench.markdown import allocator, code, mb, spread, table, targets, versions
 from bench.memory import model_bytes
 from bench.timing import Times, faster, ratio
+from multistep.reports.query import device_name
 
 EXACT = "ours, exact"
 METHODS = {  # method of params.yaml → (contender, windows in 8 steps that are pulled back)
@@ -56,7 +57,7 @@ def _head(record: dict[str, Any], cuda: bool) -> str:
     env = record["environment"]
     clock = "synchronised wall time" if cuda else "process CPU time, wall time beside it"
     return (
-        f"# Benchmark on {machine(env)}\n\n"
+        f"# Benchmark on {device_name(env)}\n\n"
         "One meta-gradient of a whole meta-batch (15 queries per class, 8 inner steps, network "
         "strided, momentum 0.9, coupled weight decay 1e-4, inner learning rate 0.4; γ and β are "
         "learned by the outer loop only). The outer Adam step and the sampling of episodes are "

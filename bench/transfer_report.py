@@ -5,8 +5,9 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from bench.markdown import allocator, code, machine, mb, spread, table, targets, versions
+from bench.markdown import allocator, code, mb, spread, table, targets, versions
 from bench.timing import Times, ratio
+from multistep.reports.query import device_name
 
 TITLES = {
     "scratch": "scratch",
@@ -57,7 +58,7 @@ def _head(record: dict[str, Any]) -> str:
         else f"Nothing else ran on its {load['cores']} cores (load {load['before']:.1f} before)."
     )
     return (
-        f"# Benchmark of meta-transfer on {machine(env)}\n\n"
+        f"# Benchmark of meta-transfer on {device_name(env)}\n\n"
         "One mini-batch of training: the ordinary update, the inner loop and the meta-update, with "
         "the settings of the paper's cells but noise for images, random weights in the source "
         "network and rates a hundred times smaller; loading and evaluation are left out. All "

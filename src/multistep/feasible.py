@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -143,8 +144,8 @@ def _class_counts(dataset: Dataset, hold_out_validation: bool) -> dict[str, int]
     split = dataset.prepare.get("split")
     archives = list(dataset.archives.values())
     counts: dict[str, int] = {}
-    if (class_splits.SPLITS / f"{dataset.loader}_{split}.json").exists():
-        counts = dict(_committed(f"{dataset.loader}_{split}.json"))
+    if (file := class_splits.list_file(dataset.loader, str(split))).exists():
+        counts = dict(_committed(file))
     elif dataset.loader == "omniglot" and split == "sorted":
         counts = dict(zip(class_splits.PARTS, class_splits.SIZES, strict=True))
     elif dataset.loader == "omniglot" and split == "proportional" and dataset.classes >= 3:
@@ -158,9 +159,9 @@ def _class_counts(dataset: Dataset, hold_out_validation: bool) -> dict[str, int]
 
 
 @cache
-def _committed(file: str) -> dict[str, int]:
+def _committed(file: Path) -> dict[str, int]:
     """Classes of each part of a committed list."""
-    parts = class_splits.read_list(class_splits.SPLITS / file)
+    parts = class_splits.read_list(file)
     return {part: len(parts[part]) for part in class_splits.PARTS}
 
 

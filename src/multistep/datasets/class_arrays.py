@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from multistep.datasets.archives import verified_contents
-from multistep.datasets.class_splits import PARTS, SPLITS, Split, read_list
+from multistep.datasets.class_splits import PARTS, Split, list_file, read_list
 from multistep.files import UserError, atomic_write, sha256, write_json
 from multistep.progress import progress
 from multistep.settings import Dataset
@@ -85,7 +85,7 @@ def resized(pixels: np.ndarray, size: int, resample: Resample) -> np.ndarray:
 
 def committed(loader: str, rule: str) -> Split:
     """The committed list of classes `splits/<loader>_<rule>.json`."""
-    return read_list(SPLITS / f"{loader}_{rule}.json")
+    return read_list(list_file(loader, rule))
 
 
 def require(rule: str, loader: str, parts: Split, name: str, where: str) -> None:

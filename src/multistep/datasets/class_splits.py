@@ -62,7 +62,12 @@ def proportional(classes: Sequence[str]) -> Split:
 
 def load_committed(name: str) -> Split:
     """The committed list `finn` or `vinyals`."""
-    return read_list(SPLITS / f"omniglot_{name}.json")
+    return read_list(list_file("omniglot", name))
+
+
+def list_file(loader: str, rule: str) -> Path:
+    """Where the committed list of a loader's split lies, if it has one."""
+    return SPLITS / f"{loader}_{rule}.json"
 
 
 def read_list(file: Path) -> Split:

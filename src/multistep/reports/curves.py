@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from multistep.pages.figures import CurvesFigure
 from multistep.reports import style
 from multistep.reports.query import (
-    CLOCKS,
     Result,
+    clocks,
     device_name,
     group_results,
     training_seconds,
@@ -68,8 +68,8 @@ def draw(spec: CurvesFigure, context: Context, points: Sequence[Point]) -> Figur
     if points:
         over = style.seeds(point.seeds for point in points)
         band = "" if over == "1 seed" else "; bands: lowest and highest seed"
-        clocks = " or ".join(CLOCKS[clock] for clock in dict.fromkeys(p.clock for p in points))
-        header.append((f"Lines: mean over {over}{band}. Time: {clocks}, mean over seeds.", "quiet"))
+        time = clocks(point.clock for point in points)
+        header.append((f"Lines: mean over {over}{band}. Time: {time}, mean over seeds.", "quiet"))
     if missing:
         header.append((f"Not run: {', '.join(missing)}.", "quiet"))
     with matplotlib.rc_context(style.RC):

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ def devices(results: Sequence[Result]) -> str:
 
 
 WALL, PROCESS = "wall seconds", "process seconds"
-CLOCKS = {
+_CLOCKS = {
     WALL: "wall clock of training",
     PROCESS: "process seconds of training (its wall clock times the cell's share of the processor)",
 }
@@ -160,6 +160,11 @@ def training_seconds(result: Result) -> tuple[list[float], str]:
         return timing["history_seconds"], WALL
     share = timing["process_seconds"] / timing["train_seconds"]
     return [share * seconds for seconds in timing["history_seconds"]], PROCESS
+
+
+def clocks(of: Iterable[str]) -> str:
+    """Clocks of `training_seconds` for readers, each once."""
+    return " or ".join(_CLOCKS[clock] for clock in dict.fromkeys(of))
 
 
 def tidy(row: type, rows: Sequence[Any]) -> str:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from multistep import stats
 from multistep.pages.figures import TransferCurvesFigure
 from multistep.reports import style
-from multistep.reports.query import CLOCKS, Result, devices, group_results, training_seconds
+from multistep.reports.query import Result, clocks, devices, group_results, training_seconds
 from multistep.reports.spec import Context
 
 
@@ -65,10 +65,10 @@ def draw(spec: TransferCurvesFigure, context: Context, points: Sequence[Point]) 
     if points:
         over = style.seeds(point.seeds for point in points)
         band = "" if over == "1 seed" else "; bands: lowest and highest seed"
-        clocks = " or ".join(CLOCKS[clock] for clock in dict.fromkeys(p.clock for p in points))
+        time = clocks(point.clock for point in points)
         header.append(
             (
-                f"Lines: mean over {over}{band}. Time: {clocks} without loading and evaluation, "
+                f"Lines: mean over {over}{band}. Time: {time} without loading and evaluation, "
                 "mean over seeds.",
                 "quiet",
             )
