@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from bench import report
-from multistep import device
 from multistep.files import UserError, write_json, write_text
+from multistep.job import device
 
 # And how the names of their files begin.
 PARTS = {"few-shot": "", "methods": "methods-", "transfer": "transfer-"}

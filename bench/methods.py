@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from bench.problem import paper, stand_in_images
-from multistep import cells
 from multistep.fewshot import measure as fewshot_measure
 from multistep.files import sha256, write_json
+from multistep.plan import cells
 
 STEPS = 8  # the paper's, for all
 EXPERIMENTS = {  # experiment → the dataset that its images stand in for, tasks on a CPU

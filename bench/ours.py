@@ -11,13 +11,13 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from bench.problem import Contender, Problem, settings
-from multistep.dynamics import Tensors
 from multistep.fewshot import meta
 from multistep.fewshot.batched import EpisodeLoss
 from multistep.fewshot.episodes import Batch
-from multistep.models.conv4 import Conv4
-from multistep.settings import FewShot
-from multistep.unroll import Pullback, unroll, unroll_vjp
+from multistep.fewshot.settings import FewShot
+from multistep.inner.dynamics import Tensors
+from multistep.inner.unroll import Pullback, unroll, unroll_vjp
+from multistep.networks.conv4 import Conv4
 
 
 def method_settings(problem: Problem, method: str) -> FewShot:

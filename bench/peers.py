@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from bench.ours import flat_gradient
 from bench.problem import Contender, Problem
-from multistep.models.conv4 import Conv4Config
+from multistep.networks.conv4 import Conv4Config
 
 
 class Network(nn.Module):

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multistep import params
-from multistep.dynamics import Tensors
 from multistep.fewshot import meta
 from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Batch, Sampler, stacked
-from multistep.models.conv4 import initial_parameters
-from multistep.settings import FewShot
+from multistep.fewshot.settings import FewShot
+from multistep.inner.dynamics import Tensors
+from multistep.networks.conv4 import initial_parameters
+from multistep.plan import params
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench import transfer_loading
 from bench.timing import interleave
 from bench.transfer_problem import Contender, images, learner, settings, source_network
-from multistep import device
 from multistep.files import UserError
+from multistep.job import device
 from multistep.transfer.learner import Learner
 from multistep.transfer.saved import saved_bytes
 

@@ -16,7 +16,7 @@ import torch
 
 from bench.timing import interleave
 from bench.transfer_problem import CLASSES, Contender, learner, settings, source_network
-from multistep.datasets import image_sets
+from multistep.data import image_sets
 from multistep.files import sha256, write_json
 from multistep.transfer.batches import Batch, Batches
 from multistep.transfer.learner import Learner

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.problem import paper
-from multistep import params
-from multistep.models.backbone import Backbone
-from multistep.models.build import build
-from multistep.settings import Transfer
+from multistep.networks.backbone import Backbone
+from multistep.networks.build import build
+from multistep.plan import params
 from multistep.transfer.learner import Learner
+from multistep.transfer.settings import Transfer
 
 CLASSES = 100
 
@@ -81,6 +81,6 @@ def learner(
     """A learner at its first step; `source` is of the same `dtype`."""
     s = settings(experiment, c, batch)
     algorithm = paper().methods[c.method].algorithm
-    method = importlib.import_module(f"multistep.transfer.methods.{algorithm}")
+    method = importlib.import_module(f"multistep.transfer.algorithms.{algorithm}")
     target = build(s.target, CLASSES, torch.Generator().manual_seed(0)).to(dtype)
     return Learner(source, target, method, s, 0, place)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from multistep.datasets import prepared
-from multistep.datasets.archives import members
-from multistep.datasets.standins.packing import pack
+from multistep.data import prepared
+from multistep.data.archives import members
+from multistep.data.settings import Dataset
+from multistep.data.standins.packing import pack
 from multistep.files import UserError
-from multistep.settings import Dataset, Model
+from multistep.settings import Model
 
 ROOT = Path(__file__).resolve().parent.parent
 # Entries of params.yaml; the sizes of tieredImageNet's stand-in are 4, 7, 5, 8, 6 and so on.
@@ -75,14 +76,14 @@ def archive(loader):
 
 def draw(loader, folder, name=None):
     """Its stand-in's archive in `folder`, under another name if given."""
-    module = importlib.import_module(f"multistep.datasets.standins.{loader}")
+    module = importlib.import_module(f"multistep.data.standins.{loader}")
     drawn = SETS[loader]["archives"][archive(loader)]["drawn"]
     module.draw(folder / (name or archive(loader)), module.Settings.model_validate(drawn))
     return folder
 
 
 def prepare(loader, raw, out, **changes):
-    module = importlib.import_module(f"multistep.datasets.{loader}")
+    module = importlib.import_module(f"multistep.data.loaders.{loader}")
     module.prepare("drawn", described(loader, **changes), raw, out)
     return prepared.load(out)
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from multistep.fewshot import meta
 from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Batch
-from multistep.params import cell_settings
-from multistep.settings import FewShot
+from multistep.fewshot.settings import FewShot
+from multistep.plan.params import cell_settings
 
 Setting = tuple[FewShot, BatchedConv4, meta.Theta, Batch]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from multistep import cells, params
 from multistep.files import sha256, write_json
+from multistep.plan import cells, params
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = ROOT / "params.yaml"

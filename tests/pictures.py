@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from multistep.datasets.image_sets import ImageSet
+from multistep.data.image_sets import ImageSet
 from multistep.files import sha256, write_json
-from multistep.settings import Pretrain
+from multistep.transfer.settings import Pretrain
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = 4

@@ -4,11 +4,12 @@ import importlib
 
 import pytest
 
-from multistep.datasets import image_sets
-from multistep.datasets.archives import members
-from multistep.datasets.standins.packing import pack
+from multistep.data import image_sets
+from multistep.data.archives import members
+from multistep.data.settings import Dataset
+from multistep.data.standins.packing import pack
 from multistep.files import UserError
-from multistep.settings import Dataset, Model
+from multistep.settings import Model
 
 ARCHIVES = {
     "cifar100": "cifar-100-python.tar.gz",
@@ -26,7 +27,7 @@ def settings(loader):
 def draw_all(root):
     """A folder for each loader with its drawn archive, in `root`."""
     for loader, archive in ARCHIVES.items():
-        module = importlib.import_module(f"multistep.datasets.standins.{loader}")
+        module = importlib.import_module(f"multistep.data.standins.{loader}")
         module.draw(root / loader / archive, module.Settings(**settings(loader)))
     return root
 
@@ -44,7 +45,7 @@ def described(loader, **changes):
 
 
 def prepare(loader, raw, out, **changes):
-    module = importlib.import_module(f"multistep.datasets.{loader}")
+    module = importlib.import_module(f"multistep.data.loaders.{loader}")
     module.prepare("drawn", described(loader, **changes), raw, out)
     return image_sets.load(out)
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from multistep.files import sha256, write_json
-from multistep.models.build import build
-from multistep.settings import SourceNetwork, Transfer
+from multistep.networks.build import build
 from multistep.transfer import sources
+from multistep.transfer.settings import SourceNetwork, Transfer
 
 SPEC: dict[str, Any] = {
     "title": "Random",

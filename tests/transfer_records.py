@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from multistep import results
+from multistep.job import results
 
 ENVIRONMENT: dict[str, Any] = {
     "python": "3.11.7",

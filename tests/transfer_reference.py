@@ -7,10 +7,11 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from multistep.dynamics import Tensors
-from multistep.models.backbone import Backbone
-from multistep.models.build import build
-from multistep.settings import Architecture, Transfer
+from multistep.inner.dynamics import Tensors
+from multistep.networks.backbone import Backbone
+from multistep.networks.build import build
+from multistep.networks.settings import Architecture
+from multistep.transfer.settings import Transfer
 
 torch.set_num_threads(1)  # the machine is shared, and networks this small are no work for two
 

@@ -8,17 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from multistep import __version__, cells, params
+from multistep import __version__
 from multistep.files import UserError
+from multistep.plan import cells, params
 
 # Imported when used: `multistep report` needs no torch, `multistep data` no matplotlib.
 SUBCOMMANDS = {
-    "data": "multistep.datasets.cli",
+    "data": "multistep.data.cli",
     "pretrain": "multistep.transfer.pretrain",
-    "choose": "multistep.choose",
-    "train": "multistep.train",
-    "measure": "multistep.measure",
-    "report": "multistep.reports.cli",
+    "choose": "multistep.plan.choose",
+    "train": "multistep.job.train",
+    "measure": "multistep.job.measure",
+    "report": "multistep.pages.cli",
 }
 
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from multistep.dynamics import Tensors
 from multistep.fewshot import meta
+from multistep.fewshot.algorithms import anil
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
 from multistep.fewshot.episodes import Batch
-from multistep.fewshot.methods import anil
-from multistep.models.conv4 import Conv4
-from multistep.settings import FewShot
-from multistep.unroll import unroll
+from multistep.fewshot.settings import FewShot
+from multistep.inner.dynamics import Tensors
+from multistep.inner.unroll import unroll
+from multistep.networks.conv4 import Conv4
 
 CACHED = {"options": {"cache_features": True}}
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0}

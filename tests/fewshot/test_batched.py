@@ -11,7 +11,6 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from multistep.dynamics import SGD, Tensors
 from multistep.fewshot import layers
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
 from multistep.fewshot.convolution import (
@@ -23,8 +22,9 @@ from multistep.fewshot.convolution import (
     im2col,
 )
 from multistep.files import UserError
-from multistep.models.conv4 import Conv4, Conv4Config, ConvShape, initial_parameters
-from multistep.unroll import unroll, unroll_vjp
+from multistep.inner.dynamics import SGD, Tensors
+from multistep.inner.unroll import unroll, unroll_vjp
+from multistep.networks.conv4 import Conv4, Conv4Config, ConvShape, initial_parameters
 
 TASKS = 3
 NETWORKS = {

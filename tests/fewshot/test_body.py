@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
-from multistep.models.conv4 import Conv4, Conv4Config, initial_parameters
+from multistep.networks.conv4 import Conv4, Conv4Config, initial_parameters
 
 torch.set_num_threads(1)  # small networks gain nothing from more, busy machines lose a lot
 

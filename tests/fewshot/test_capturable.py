@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from multistep.fewshot import meta
 from multistep.fewshot.episodes import Batch
-from multistep.params import cell_settings
-from multistep.settings import FewShot
+from multistep.fewshot.settings import FewShot
+from multistep.plan.params import cell_settings
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "first_order": {},

@@ -12,14 +12,14 @@ from torch.func import functional_call, grad, jacrev
 from torch.nn import functional as F
 
 from multistep.fewshot import meta
+from multistep.fewshot.algorithms import imaml
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
 from multistep.fewshot.conjugate_gradient import conjugate_gradient
 from multistep.fewshot.episodes import Batch
-from multistep.fewshot.methods import imaml
+from multistep.fewshot.settings import FewShot
 from multistep.files import UserError
-from multistep.models.conv4 import Conv4
-from multistep.params import cell_settings
-from multistep.settings import FewShot
+from multistep.networks.conv4 import Conv4
+from multistep.plan.params import cell_settings
 
 OPTIONS = {"prox": 2.0, "prox_steps": "every", "cg_steps": 5, "damping": 0.0, "test_prox": True}
 TASKS = 2

@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from multistep.dynamics import SGD
 from multistep.fewshot import meta
+from multistep.fewshot.algorithms import memory_reduced
+from multistep.fewshot.algorithms.memory_reduced import response, solve_lower
 from multistep.fewshot.batched import EpisodeLoss
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.head import HeadLoss, read_head
-from multistep.fewshot.methods import memory_reduced
-from multistep.fewshot.methods.memory_reduced import response, solve_lower
 from multistep.files import UserError
-from multistep.models.conv4 import Conv4
+from multistep.inner.dynamics import SGD
+from multistep.networks.conv4 import Conv4
 
 OPTIONS: dict[str, Any] = {
     "cg_steps": 20,

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from multistep.dynamics import Tensors
 from multistep.fewshot import meta
 from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Batch
-from multistep.models.conv4 import Conv4
-from multistep.params import cell_settings
-from multistep.settings import FewShot
-from multistep.unroll import unroll
+from multistep.fewshot.settings import FewShot
+from multistep.inner.dynamics import Tensors
+from multistep.inner.unroll import unroll
+from multistep.networks.conv4 import Conv4
+from multistep.plan.params import cell_settings
 
 METHODS = ["maml", "fomaml", "multistep2", "multistep4"]
 ALGORITHMS = {"maml": "multistep", "fomaml": "first_order"}

@@ -13,13 +13,13 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from multistep.fewshot import meta
+from multistep.fewshot.algorithms import reptile
 from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Batch
-from multistep.fewshot.methods import reptile
+from multistep.fewshot.settings import FewShot
 from multistep.files import UserError
-from multistep.models.conv4 import Conv4
-from multistep.params import cell_settings
-from multistep.settings import FewShot
+from multistep.networks.conv4 import Conv4
+from multistep.plan.params import cell_settings
 
 OPTIONS = {"train_shots": 4, "inner_batch": 10, "test_batch": 5, "adam_beta2": 0.999}
 TASKS, WAYS = 3, 5

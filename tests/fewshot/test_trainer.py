@@ -8,12 +8,12 @@ import pytest
 import torch
 from helpers import prepared_dataset, small_params
 
-from multistep.datasets import prepared
+from multistep.data import prepared
 from multistep.fewshot import evaluate, meta
 from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.trainer import Trainer
 from multistep.files import UserError
-from multistep.params import cell_settings
+from multistep.plan.params import cell_settings
 
 
 @pytest.fixture

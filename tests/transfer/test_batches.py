@@ -11,8 +11,8 @@ import torch
 from pictures import equal_size, ragged, settings, written
 from torch import Tensor
 
-from multistep.datasets import image_sets
-from multistep.datasets.image_sets import ImageSet
+from multistep.data import image_sets
+from multistep.data.image_sets import ImageSet
 from multistep.files import UserError
 from multistep.transfer import augment, batches
 from multistep.transfer.batches import Batches, count_correct

@@ -10,11 +10,11 @@ import torch
 import transfer_reference as reference
 from torch import Tensor
 
-from multistep.dynamics import State, Tensors
-from multistep.settings import Transfer
+from multistep.inner.dynamics import State, Tensors
+from multistep.transfer.algorithms import bilevel, first_order
 from multistep.transfer.inner import Drift, inner_loop, split_state
 from multistep.transfer.learner import Learner, MiniBatch
-from multistep.transfer.methods import bilevel, first_order
+from multistep.transfer.settings import Transfer
 
 F64 = torch.float64
 

@@ -14,11 +14,11 @@ import transfer_reference as reference
 from helpers import PARAMS
 from torch.nn import functional as F
 
-from multistep import params
 from multistep.files import UserError
+from multistep.plan import params
+from multistep.transfer.algorithms import bilevel, first_order, scratch
 from multistep.transfer.inner import dynamics
 from multistep.transfer.learner import Learner
-from multistep.transfer.methods import bilevel, first_order, scratch
 
 CPU = torch.device("cpu")
 Report = dict[str, torch.Tensor]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from transfer_data import prepared_images, small_transfer, source_folder
 
-from multistep import cli, results
+from multistep import cli
+from multistep.job import results
 from multistep.transfer import measure
 from multistep.transfer.learner import Learner
 

@@ -14,11 +14,13 @@ import pytest
 import torch
 from pictures import equal_size, settings, written
 
-from multistep import checkpoint, cli
+from multistep import cli
 from multistep.files import UserError, read_json
-from multistep.models.build import build
-from multistep.settings import Architecture, SourceNetwork
+from multistep.job import checkpoint
+from multistep.networks.build import build
+from multistep.networks.settings import Architecture
 from multistep.transfer import pretrain, sources
+from multistep.transfer.settings import SourceNetwork
 
 CPU = torch.device("cpu")
 TINY = Architecture(name="resnet32", width=4, blocks=1)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from transfer_data import prepared_images, small_transfer, source_folder
 
-from multistep import cli, results
+from multistep import cli
+from multistep.job import results
 from multistep.transfer import epoch, run
 
 

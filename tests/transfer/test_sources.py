@@ -15,11 +15,12 @@ import torchvision
 from pictures import real_data
 from PIL import Image
 
-from multistep.datasets.image_sets import ImageSet
+from multistep.data.image_sets import ImageSet
 from multistep.files import UserError, read_json, sha256, write_json
-from multistep.models.build import build
-from multistep.settings import Architecture, SourceNetwork
+from multistep.networks.build import build
+from multistep.networks.settings import Architecture
 from multistep.transfer import pretrain, sources
+from multistep.transfer.settings import SourceNetwork
 
 RESNET32 = Architecture(name="resnet32", width=16)
 TINY = Architecture(name="resnet32", width=4, blocks=1)

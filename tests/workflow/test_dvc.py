@@ -6,21 +6,25 @@ import pytest
 import workspace
 import yaml
 
-from multistep import provenance
+from multistep.plan import provenance
 
 STAGES = {
     "data": [
-        ("multistep.datasets.cli", "multistep.datasets.download"),
-        ("multistep.datasets.standins.omniglot", "multistep.datasets.standins.cifar100"),
-        ("multistep.datasets.omniglot", "multistep.datasets.cifar100", "multistep.cells"),
+        ("multistep.data.cli", "multistep.data.download"),
+        ("multistep.data.standins.omniglot", "multistep.data.standins.cifar100"),
+        (
+            "multistep.data.loaders.omniglot",
+            "multistep.data.loaders.cifar100",
+            "multistep.plan.cells",
+        ),
     ],
     "train": [
-        ("multistep.train", "multistep.measure", "multistep.cells"),
-        ("multistep.fewshot.methods.multistep", "multistep.fewshot.methods.first_order"),
+        ("multistep.job.train", "multistep.job.measure", "multistep.plan.cells"),
+        ("multistep.fewshot.algorithms.multistep", "multistep.fewshot.algorithms.first_order"),
         ("multistep.fewshot.run", "multistep.fewshot.measure", "multistep.transfer.measure"),
-        ("multistep.transfer.methods.bilevel", "multistep.transfer.pretrain"),
+        ("multistep.transfer.algorithms.bilevel", "multistep.transfer.pretrain"),
     ],
-    "report": [("multistep.reports.cli", "multistep.reports.tables", "multistep.reports.figures")],
+    "report": [("multistep.pages.cli", "multistep.pages.tables", "multistep.pages.figures")],
 }
 
 
@@ -46,7 +50,7 @@ def test_a_second_repro_does_nothing(project):
 
 
 def test_a_touched_table_function_rebuilds_the_tables_alone(project):
-    workspace.append(project, "reports/tables.py")
+    workspace.append(project, "pages/tables.py")
     output = workspace.dvc(project, "repro")
     assert "Stage 'data' didn't change" in output
     assert "Stage 'train' didn't change" in output
@@ -72,7 +76,7 @@ def test_pulled_data_counts_as_up_to_date(project, tmp_path):
     assert "up to date" in workspace.dvc(clone, "status")
 
     # The provenance came along, so that a later edit reruns exactly what it affects.
-    workspace.append(clone, "fewshot/methods/first_order.py")
+    workspace.append(clone, "fewshot/algorithms/first_order.py")
     expected = {"train_cell": 2, "measure_methods": 1, "table": 2, "figure": 3}
     assert workspace.pending(clone) == expected
 

@@ -11,7 +11,7 @@ import pytest
 import workspace
 import yaml
 
-from multistep import cells, params
+from multistep.plan import cells, params
 
 EVERYTHING = {
     "download": 5,
@@ -170,18 +170,18 @@ DRAWINGS = {
 }
 
 EDITS = {
-    "reports/tables.py": {"table": 5},
-    "reports/figures.py": {"figure": 5},
-    "train.py": {"train_cell": 10, "choose": 1, "table": 4, "figure": 3},
-    "choose.py": {"choose": 1, "train_cell": 2, "figure": 1},
-    "measure.py": {"measure_methods": 3, "table": 1, "figure": 2},
-    "fewshot/methods/first_order.py": {
+    "pages/tables.py": {"table": 5},
+    "pages/figures.py": {"figure": 5},
+    "job/train.py": {"train_cell": 10, "choose": 1, "table": 4, "figure": 3},
+    "plan/choose.py": {"choose": 1, "train_cell": 2, "figure": 1},
+    "job/measure.py": {"measure_methods": 3, "table": 1, "figure": 2},
+    "fewshot/algorithms/first_order.py": {
         "train_cell": 2,
         "measure_methods": 1,
         "table": 2,
         "figure": 3,
     },
-    "transfer/methods/bilevel.py": {
+    "transfer/algorithms/bilevel.py": {
         "train_cell": 1,
         "measure_methods": 1,
         "table": 1,
@@ -194,12 +194,12 @@ EDITS = {
         "table": 1,
         "figure": 1,
     },
-    "datasets/omniglot.py": DRAWINGS,
-    "datasets/standins/omniglot.py": {"download": 4, **DRAWINGS},
-    "datasets/download.py": {},
+    "data/loaders/omniglot.py": DRAWINGS,
+    "data/standins/omniglot.py": {"download": 4, **DRAWINGS},
+    "data/download.py": {},
     "cli.py": {},
     # The shape of tables and figures: a change of it makes no cell stale.
-    "pages/common.py": {"table": 5, "figure": 5},
+    "pages/kinds/common.py": {"table": 5, "figure": 5},
 }
 
 
@@ -232,9 +232,9 @@ def test_an_edit_reruns_the_jobs_that_use_it(reruns, module):
 
 
 def test_touching_and_checking_out_again_rerun_nothing(project):
-    module = project / "src" / "multistep" / "train.py"
+    module = project / "src" / "multistep" / "job" / "train.py"
     os.utime(module)
-    workspace.append(project, "reports/tables.py")
+    workspace.append(project, "pages/tables.py")
     workspace.git(project, "checkout", "-q", "--", "src")
     assert workspace.pending(project) == {}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from multistep import params
+from multistep.plan import params
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")

@@ -16,9 +16,9 @@ os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]),
 )
 
-from multistep import cells, params, provenance  # noqa: E402
+from multistep.plan import cells, params, provenance  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
-from multistep.reports import inputs  # noqa: E402
+from multistep.pages import inputs  # noqa: E402
 
 try:
     # Snakemake puts the keys of an overlay first; rows and colours go by the order of params.yaml.
@@ -85,7 +85,7 @@ def archive(wildcards):
 def archive_code(wildcards):
     drawn = archive(wildcards).drawn is not None
     entry = f"standins.{archived(wildcards).loader}" if drawn else "download"
-    return code(f"multistep.datasets.{entry}", alone=("multistep.datasets.cli",))
+    return code(f"multistep.data.{entry}", alone=("multistep.data.cli",))
 
 
 def archive_loader(wildcards):
@@ -112,13 +112,13 @@ def raw_archives(wildcards):
 
 def loader_code(wildcards):
     loader = PARAMS.datasets[wildcards.dataset].loader
-    return code(f"multistep.datasets.{loader}", alone=("multistep.datasets.cli",))
+    return code(f"multistep.data.loaders.{loader}", alone=("multistep.data.cli",))
 
 
 def committed_split(wildcards):
     """The committed lists that the dataset's settings name (splits by class, validation)."""
     dataset = PARAMS.datasets[wildcards.dataset]
-    folder = ROOT / "src" / "multistep" / "datasets" / "splits"
+    folder = ROOT / "src" / "multistep" / "data" / "splits"
     names = [v for v in dataset.prepare.values() if isinstance(v, str)]
     files = [folder / f"{dataset.loader}_{name}.json" for name in names]
     return [here(file) for file in files if file.exists()]

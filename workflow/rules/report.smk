@@ -1,7 +1,7 @@
 rule table:
     input:
         results=lambda wildcards: TABLES[wildcards.table],
-        code=code("multistep.reports.tables", alone=("multistep.reports.cli",)),
+        code=code("multistep.pages.tables", alone=("multistep.pages.cli",)),
     output:
         csv="reports/tables/{table}.csv",
         md="reports/tables/{table}.md",
@@ -27,7 +27,7 @@ rule table:
 rule figure:
     input:
         results=lambda wildcards: FIGURES[wildcards.figure],
-        code=code("multistep.reports.figures", alone=("multistep.reports.cli",)),
+        code=code("multistep.pages.figures", alone=("multistep.pages.cli",)),
     output:
         csv="reports/figures/{figure}.csv",
         png="reports/figures/{figure}.png",

@@ -35,7 +35,7 @@ rule train_cell:
 rule choose:
     input:
         candidates=lambda wildcards: [candidate.path for candidate in choice(wildcards)[1]],
-        code=code("multistep.choose"),
+        code=code("multistep.plan.choose"),
     output:
         "results/choices/{experiment}/{dataset}/{method}.json",
     log:

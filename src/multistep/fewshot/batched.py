@@ -3,8 +3,8 @@
 All tasks of a meta-batch go through the network together: their parameters are one flat tensor φ,
 so that an inner step is a few vector operations, and each layer works on a task axis
 (`multistep.fewshot.layers`). `BatchedConv4` knows where each parameter lies; `EpisodeLoss` is the
-cross-entropy of a batch of episodes as the `Objective` of `multistep.unroll.unroll_vjp`. It agrees
-with autograd on `multistep.models.conv4.Conv4` to rounding (tests/fewshot/test_batched.py).
+cross-entropy of a batch of episodes as the `Objective` of `multistep.inner.unroll.unroll_vjp`. It
+agrees with autograd on `multistep.networks.conv4.Conv4` to rounding: tests/fewshot/test_batched.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from multistep.fewshot.layers import BatchNorm, Convolution, Features, Head, ReLU, Views
 from multistep.fewshot.pooled_norm import PooledBatchNorm
-from multistep.models.conv4 import Conv4, Conv4Config
+from multistep.networks.conv4 import Conv4, Conv4Config
 
 Layer = Convolution | BatchNorm | PooledBatchNorm | ReLU | Features | Head
 Named = tuple[str, Layer]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multistep.models.conv4 import ConvShape
+from multistep.networks.conv4 import ConvShape
 
 
 def convolve(x: Tensor, weight: Tensor, s: ConvShape) -> Tensor:

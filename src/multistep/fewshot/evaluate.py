@@ -6,7 +6,7 @@ from multistep import stats
 from multistep.fewshot import meta
 from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Sampler, join
-from multistep.settings import FewShot
+from multistep.fewshot.settings import FewShot
 
 
 def episode_accuracies(

@@ -24,8 +24,8 @@ from torch import Tensor
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.meta import Theta, dynamics
-from multistep.settings import FewShot
-from multistep.unroll import unroll_vjp
+from multistep.fewshot.settings import FewShot
+from multistep.inner.unroll import unroll_vjp
 
 
 @dataclass

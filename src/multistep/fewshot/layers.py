@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from multistep.fewshot.convolution import convolve, convolve_backward
-from multistep.models.conv4 import ConvShape
+from multistep.networks.conv4 import ConvShape
 
 Views = dict[str, Tensor]
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from multistep import device
-from multistep.datasets import prepared
-from multistep.datasets.prepared import Prepared
+from multistep.data import prepared
+from multistep.data.prepared import Prepared
 from multistep.fewshot import meta
 from multistep.fewshot.episodes import Sampler
+from multistep.fewshot.settings import FewShot
 from multistep.fewshot.trainer import Trainer
+from multistep.job import device
 from multistep.progress import progress
-from multistep.settings import FewShot
 
 
 def measure(

@@ -9,12 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from multistep.dynamics import SGD
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
 from multistep.fewshot.episodes import Batch
-from multistep.models.conv4 import Conv4Config, initial_parameters
-from multistep.settings import FewShot
-from multistep.unroll import unroll_vjp
+from multistep.fewshot.settings import FewShot
+from multistep.inner.dynamics import SGD
+from multistep.inner.unroll import unroll_vjp
+from multistep.networks.conv4 import Conv4Config, initial_parameters
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MetaGradient:
 
 
 class Method(Protocol):
-    """A few-shot algorithm: a module of `multistep.fewshot.methods` with these functions.
+    """A few-shot algorithm: a module of `multistep.fewshot.algorithms` with these functions.
 
     What it needs beyond the common settings is a class `Options` in it, and `s.options` in a cell.
     """
@@ -58,7 +58,7 @@ class Method(Protocol):
 
 def load(algorithm: str) -> Method:
     """The module of an algorithm, imported only when named: a cell depends on its own alone."""
-    module: Method = importlib.import_module(f"multistep.fewshot.methods.{algorithm}")
+    module: Method = importlib.import_module(f"multistep.fewshot.algorithms.{algorithm}")
     return module
 
 

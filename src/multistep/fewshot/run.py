@@ -1,4 +1,4 @@
-"""One few-shot cell: meta-train, validate, test; `multistep.train` runs it from seed to result.
+"""One few-shot cell: meta-train, validate, test; `multistep.job.train` runs it from seed to result.
 
 A candidate (`test_episodes: 0`) is a cell that only helps to choose a setting: it is scored on the
 validation classes, never meets the test classes, and may diverge without being a mistake.
@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from multistep import checkpoint, stats
-from multistep.datasets import prepared
+from multistep import stats
+from multistep.data import prepared
 from multistep.fewshot import evaluate, meta
 from multistep.fewshot.episodes import Sampler
+from multistep.fewshot.settings import FewShot
 from multistep.fewshot.trainer import DivergedError, Trainer
+from multistep.job import checkpoint
 from multistep.progress import progress, say
-from multistep.settings import FewShot
 
 # Test and validation episodes are the same for every seed and method, so that they can be compared
 # pairwise.

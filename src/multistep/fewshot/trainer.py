@@ -14,9 +14,9 @@ from torch import Tensor
 from multistep.fewshot import meta
 from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Draw, Sampler
+from multistep.fewshot.settings import FewShot
 from multistep.files import UserError
-from multistep.optimizers import Adam
-from multistep.settings import FewShot
+from multistep.job.optimizers import Adam
 
 SUMS = ("train_loss", "train_accuracy", "meta_gradient_norm")
 

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multistep.datasets.image_sets import ImageSet
+from multistep.data.image_sets import ImageSet
 from multistep.files import UserError
-from multistep.settings import Pretrain, Transfer
 from multistep.transfer import augment
+from multistep.transfer.settings import Pretrain, Transfer
 
 Batch = tuple[Tensor, Tensor]  # x: normalised float32 [B, 3, size, size]; y: int64 [B]
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from multistep.dynamics import SGD, Adam, Dynamics, State, Tensors
-from multistep.settings import Transfer
-from multistep.unroll import unroll
+from multistep.inner.dynamics import SGD, Adam, Dynamics, State, Tensors
+from multistep.inner.unroll import unroll
+from multistep.transfer.settings import Transfer
 
 MATCHING = "match."  # how the names of the matching networks' parameters begin
 
@@ -45,7 +45,7 @@ class MetaGradient:
 
 
 class Method(Protocol):
-    """A module of `multistep.transfer.methods`. `SOURCE`: whether it transfers at all."""
+    """A module of `multistep.transfer.algorithms`. `SOURCE`: whether it transfers at all."""
 
     SOURCE: bool
 

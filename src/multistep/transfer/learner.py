@@ -19,13 +19,13 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from multistep.dynamics import Tensors
 from multistep.files import UserError, digest
-from multistep.models.backbone import Backbone
-from multistep.optimizers import Adam
-from multistep.settings import Transfer
+from multistep.inner.dynamics import Tensors
+from multistep.job.optimizers import Adam
+from multistep.networks.backbone import Backbone
 from multistep.transfer.inner import Method, split_state
 from multistep.transfer.matching import SATURATION, Matching, PairWeights, Taps
+from multistep.transfer.settings import Transfer
 from multistep.transfer.task import TaskOptimizer
 
 

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multistep.dynamics import Tensors
-from multistep.models.backbone import Backbone, spatial_mean, uniform
-from multistep.models.convolution import conv2d
+from multistep.inner.dynamics import Tensors
+from multistep.networks.backbone import Backbone, spatial_mean, uniform
+from multistep.networks.convolution import conv2d
 
 Taps = dict[int, Tensor]
 SATURATION = 6.0  # of ReLU6

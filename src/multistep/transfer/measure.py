@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 
-from multistep import device
-from multistep.datasets import image_sets
+from multistep.data import image_sets
+from multistep.job import device
 from multistep.progress import progress
-from multistep.settings import Transfer
 from multistep.transfer.batches import Batch, Batches
 from multistep.transfer.learner import Learner
 from multistep.transfer.run import learner, located
 from multistep.transfer.saved import saved_bytes
+from multistep.transfer.settings import Transfer
 
 WARM_UP = 2  # rounds
 HELD = 4  # batches that lie ready and are taken in turn

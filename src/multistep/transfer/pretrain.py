@@ -20,16 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multistep import checkpoint, device
-from multistep.datasets import image_sets
-from multistep.datasets.image_sets import ImageSet
+from multistep.data import image_sets
+from multistep.data.image_sets import ImageSet
 from multistep.files import UserError, sha256
-from multistep.models.build import Backbone, build
-from multistep.optimizers import SGD
+from multistep.job import checkpoint, device
+from multistep.job.optimizers import SGD
+from multistep.networks.build import Backbone, build
 from multistep.progress import progress, say
-from multistep.settings import Pretrain, SourceNetwork
 from multistep.transfer import sources
 from multistep.transfer.batches import Batches, count_correct
+from multistep.transfer.settings import Pretrain, SourceNetwork
 
 
 class Training:

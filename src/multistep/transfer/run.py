@@ -1,7 +1,7 @@
 """One meta-transfer cell: epochs of mini-batches, the best epoch by validation, its test accuracy.
 
-Section 5.1 and appendices D and E. `multistep.train` runs it from seed to result. Each epoch ends
-with the accuracy on the validation and the test part; the first epoch with the highest validation
+Section 5.1 and appendices D and E. `multistep.job.train` runs it from seed to result. Each epoch
+ends with the accuracy on the validation and the test part; the first epoch with the best validation
 accuracy is the one that is reported, and test labels choose nothing.
 """
 
@@ -17,16 +17,16 @@ from typing import Any
 
 import torch
 
-from multistep import checkpoint
-from multistep.datasets import image_sets
+from multistep.data import image_sets
 from multistep.files import UserError
-from multistep.models.build import build
+from multistep.job import checkpoint
+from multistep.networks.build import build
 from multistep.progress import progress, say
-from multistep.settings import Transfer
 from multistep.transfer import sources
 from multistep.transfer.batches import Batches, count_correct
 from multistep.transfer.epoch import Means
 from multistep.transfer.learner import Learner
+from multistep.transfer.settings import Transfer
 
 
 class Run:
@@ -177,7 +177,7 @@ def learner(
     where: torch.device,
 ) -> tuple[Learner, str | None]:
     """The learner of a cell and the digest of its source network (None for scratch)."""
-    method = importlib.import_module(f"multistep.transfer.methods.{algorithm}")
+    method = importlib.import_module(f"multistep.transfer.algorithms.{algorithm}")
     source, digest = None, None
     if algorithm != "scratch":
         if network is None:

@@ -1,6 +1,6 @@
 """Source networks: published checkpoints read, networks written to a folder and opened again.
 
-The folder holds `weights.pt`, a state dict of the network that `multistep.models.build` builds,
+The folder holds `weights.pt`, a state dict of the network that `multistep.networks.build` builds,
 and `network.json`, which says what it is and has the digest of the weights. The networks are
 frozen: every method and seed transfers from the same bytes.
 """
@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from multistep.files import UserError, atomic_write, read_json, sha256, write_json
-from multistep.models.build import Backbone, build
-from multistep.settings import Architecture, SourceNetwork
+from multistep.networks.build import Backbone, build
+from multistep.networks.settings import Architecture
 from multistep.stats import Z95
+from multistep.transfer.settings import SourceNetwork
 
 SCHEMA = 1
 WEIGHTS, DESCRIPTION = "weights.pt", "network.json"

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multistep.dynamics import State, Tensors
-from multistep.optimizers import SGD, Adam
-from multistep.settings import Transfer
+from multistep.inner.dynamics import State, Tensors
+from multistep.job.optimizers import SGD, Adam
+from multistep.transfer.settings import Transfer
 
 
 class TaskOptimizer:
-    """φ and the state o of SGD or Adam, with the same steps as `multistep.dynamics` takes.
+    """φ and the state o of SGD or Adam, with the same steps as `multistep.inner.dynamics` takes.
 
     `phi`: leaves that require a gradient; `state`: o as the dynamics of the inner loop want it,
     the very tensors that `step` updates in place.

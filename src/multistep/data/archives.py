@@ -1,0 +1,181 @@
+"""What is in an archive, and whether it is the one that params.yaml describes.
+
+An archive is a zip, a tar, a tar.gz (tgz), or a single plain file, which is then its own only
+member; the name's ending tells. Large ones are read as streams: what isn't wanted is skipped.
+
+Two digests identify an archive. The SHA-256 of the file is what its publisher states. The *contents
+digest* covers the members alone, so that an archive that somebody unpacked and packed again, which
+holds the same files under the same names, still counts as the same data.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from multistep.data.settings import Archive, Dataset
+from multistep.files import UserError, digest, sha256
+
+_AGAIN = "delete it and run the download again"
+_BLOCK = 1 << 20
+# What damaged members raise, by way of zipfile, tarfile and gzip.
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError)
+
+
+def members(
+    path: Path, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[tuple[str, bytes]]:
+    """Yield (path in the archive, bytes) of every file in it that is `wanted`, in its order.
+
+    A damaged archive raises one UserError that names it, and the member, with the cause.
+    """
+    for name, stream in streams(path):
+        if wanted(name):
+            with naming(path, name):
+                data = stream.read()
+            yield name, data
+
+
+def streams(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield (path in the archive, open file) of every file; each only valid until the next.
+
+    Folders and links are left out, and a leading "./" of names.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; download it first")
+    if path.name.endswith(".zip"):
+        yield from _zipped(path)
+    elif path.name.endswith((".tar", ".tar.gz", ".tgz")):
+        yield from _tarred(path)
+    else:
+        with open(path, "rb") as file:
+            yield path.name, file
+
+
+def _zipped(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path}: truncated, or not a zip ({error}); {_AGAIN}") from error
+    with archive:
+        for member in archive.infolist():
+            if member.is_dir():
+                continue
+            with naming(path, member.filename):
+                file = archive.open(member)
+            with file:
+                yield member.filename.removeprefix("./"), file
+
+
+def _tarred(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """In one pass and without seeking back, whatever the size."""
+    kind = "tar" if path.name.endswith(".tar") else "tar.gz"
+    with open(path, "rb") if kind == "tar" else gzip.open(path, "rb") as packed:
+        iterator = iter(_files(packed))  # type: ignore[arg-type]
+        last = ""
+        while True:
+            try:
+                found = next(iterator, None)
+                if found is None:
+                    # The checksum of a gzip stands at its very end, behind the tar's padding.
+                    while packed.read(_BLOCK):
+                        pass
+                    return
+            except _DAMAGED as error:
+                after = f" after {last}" if last else ""
+                raise UserError(
+                    f"{path}: truncated{after}, or not a {kind} ({error}); {_AGAIN}"
+                ) from error
+            last = found[0]
+            yield found
+
+
+def _files(packed: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(fileobj=packed, mode="r|", bufsize=_BLOCK) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isreg() else None
+            # tarfile keeps what it has seen; a stream never goes back to it.
+            archive.members = []  # type: ignore[attr-defined]
+            if file is not None:
+                yield member.name.removeprefix("./"), file
+
+
+@contextmanager
+def naming(path: Path, member: str) -> Iterator[None]:
+    """Turn what reading damaged bytes raises into a UserError with archive and member."""
+    try:
+        yield
+    except _DAMAGED as error:
+        raise UserError(f"{path}: {member} is damaged ({error}); {_AGAIN}") from error
+
+
+def contents_digest(path: Path) -> str:
+    r"""SHA-256 over the sorted lines "<member>\0<sha256 of its bytes>\n", folders left out."""
+    lines = []
+    for name, stream in streams(path):
+        found = hashlib.sha256()
+        with naming(path, name):
+            while block := stream.read(_BLOCK):
+                found.update(block)
+        lines.append(f"{name}\0{found.hexdigest()}\n")
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def verified_contents(name: str, dataset: Dataset, raw: Path) -> str:
+    """One digest of what the archives of a dataset hold.
+
+    Raises UserError if the contents of one differ from what its entry in params.yaml states.
+    """
+    found = {archive: contents_digest(raw / archive) for archive in dataset.archives}
+    for archive, entry in dataset.archives.items():
+        if entry.contents not in (None, found[archive]):
+            raise UserError(
+                f"{raw / archive}: contents digest {found[archive]}, but datasets.{name} expects "
+                f"{entry.contents}; delete the file and fetch it again"
+            )
+    return digest(found)
+
+
+def single(name: str, dataset: Dataset, besides: str = "") -> str:
+    """The name of a dataset's only archive, `besides` left out; a UserError if there are others."""
+    found = [archive for archive in dataset.archives if archive != besides]
+    if len(found) != 1:
+        aside = f" besides {besides}" if besides else ""
+        raise UserError(
+            f"datasets.{name}.archives: this loader reads one archive{aside}, not {len(found)}"
+        )
+    return found[0]
+
+
+def mismatch(path: Path, archive: Archive) -> str | None:
+    """None if the file at `path` is `archive` by one of its digests, else a line with them.
+
+    An archive that was never published with a digest is taken as it comes (`unverified`).
+    """
+    found = sha256(path)
+    pinned = archive.sha256 or archive.sha1 or archive.contents
+    if found == archive.sha256 or (archive.unverified and not pinned):
+        return None
+    difference = f"sha256 {found}, expected {archive.sha256}"
+    if archive.sha256 is None and archive.sha1 is not None:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha1").hexdigest()
+        if found == archive.sha1:
+            return None
+        difference = f"sha1 {found}, expected {archive.sha1}"
+    if archive.contents is None:
+        return difference
+    try:
+        inside = contents_digest(path)
+    except UserError as error:
+        return f"{difference}; {error}"
+    if inside == archive.contents:
+        return None
+    return f"{difference}; contents digest {inside}, expected {archive.contents}"

@@ -1,0 +1,106 @@
+"""`multistep data download` and `multistep data prepare`: what the rules of the same names call."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from multistep.data.download import fetch
+from multistep.data.settings import Archive, Dataset
+from multistep.files import UserError
+from multistep.plan import params
+from multistep.plan.schema import loaders
+from multistep.settings import Model, parse
+
+SpecT = TypeVar("SpecT", bound=Model)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `data` with its two steps."""
+    parser = subparsers.add_parser("data", help="download (or draw) archives and prepare them")
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+
+    download = steps.add_parser("download", help="fetch one archive, or draw a stand-in's")
+    download.add_argument("--archive", required=True, help="its name under `archives:`")
+    download.add_argument("--out", type=Path, help="default: data/raw/DATASET/ARCHIVE")
+    download.add_argument("--source", type=Path, help="a folder of yours that holds the archive")
+    download.add_argument("--loader", help="the loader whose stand-in `drawn:` describes")
+    download.set_defaults(run=run_download)
+
+    prepare = steps.add_parser("prepare", help="decode a dataset's archives into one array")
+    prepare.add_argument("--raw", type=Path, help="default: data/raw/DATASET")
+    prepare.add_argument("--out", type=Path, help="default: data/processed/DATASET")
+    prepare.set_defaults(run=run_prepare)
+
+    for step in (download, prepare):
+        step.add_argument("--dataset", required=True, help="its name under `datasets:`")
+        step.add_argument("--spec", help="its entry in params.yaml as JSON, instead of --params")
+        step.add_argument(
+            "--params", type=Path, nargs="+", default=[Path("params.yaml")], metavar="FILE",
+            help="params.yaml and overlays (default: params.yaml)",
+        )  # fmt: skip
+
+
+def run_download(args: argparse.Namespace) -> None:
+    """Fetch `--archive`; an entry with `drawn:` is drawn instead."""
+    source, loader = args.source, args.loader
+    if args.spec is not None:
+        entry = _spec(Archive, args.spec)
+    else:
+        merged = params.load(*args.params)
+        owners = {**merged.source_networks, **merged.datasets}
+        owner = _known(owners, args.dataset, "dataset or source network")
+        entry = _known(owner.archives, args.archive, f"archive of {args.dataset}")
+        source = source or merged.sources.get(args.dataset)
+        loader = loader or getattr(owner, "loader", None)
+    out = args.out or Path("data/raw") / args.dataset / args.archive
+    if out.name != args.archive:
+        raise UserError(f"--out {out}: must end in {args.archive}")
+    if entry.drawn is not None:
+        if loader is None:
+            raise UserError("--loader: needed to draw a stand-in")
+        _draw(out, loader, entry.drawn)
+    elif not entry.verifiable:
+        raise UserError(f"{args.archive}: needs `urls` and `sha256`, or `drawn` for a stand-in")
+    else:
+        fetch(entry, out, dataset=args.dataset, source=Path(source) if source else None)
+
+
+def _draw(out: Path, loader: str, drawn: dict[str, Any]) -> None:
+    try:
+        stand_in = importlib.import_module(f"multistep.data.standins.{loader}")
+    except ModuleNotFoundError:
+        raise UserError(f"datasets: the loader {loader!r} has no stand-in to draw") from None
+    stand_in.draw(out, parse(stand_in.Settings, drawn, "--spec: drawn."))
+
+
+def run_prepare(args: argparse.Namespace) -> None:
+    """Run the dataset's loader on its archives."""
+    if args.spec is not None:
+        dataset = _spec(Dataset, args.spec)
+    else:
+        dataset = _known(params.load(*args.params).datasets, args.dataset, "dataset")
+    loader = _known({name: name for name in loaders()}, dataset.loader, "loader")
+    raw = args.raw or Path("data/raw") / args.dataset
+    out = args.out or Path("data/processed") / args.dataset
+    module = importlib.import_module(f"multistep.data.loaders.{loader}")
+    parse(module.Settings, dataset.prepare, "--spec: prepare.")
+    module.prepare(args.dataset, dataset, raw, out)
+
+
+def _known(entries: dict[str, Any], name: str, what: str) -> Any:
+    if name not in entries:
+        raise UserError(f"no {what} named {name!r}; known: {', '.join(sorted(entries))}")
+    return entries[name]
+
+
+def _spec(model: type[SpecT], text: str) -> SpecT:
+    """An option's JSON, checked."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--spec: not valid JSON ({error})") from None
+    return parse(model, value, "--spec: ")

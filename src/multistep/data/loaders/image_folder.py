@@ -1,0 +1,89 @@
+"""Any dataset whose archives hold `<root>/<class>/<file>`: no code is needed to add one.
+
+The class is the folder that an image lies in; `<root>` may be several folders, or none, but is one
+for the whole archive. Parts are drawn class by class with a fixed seed.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path, PurePosixPath
+
+from pydantic import Field
+
+from multistep.data import own_split
+from multistep.data.archives import members
+from multistep.data.preparing import Writer, decode
+from multistep.data.settings import Dataset
+from multistep.files import UserError
+from multistep.settings import Model
+
+_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+class Settings(Model):
+    """`size`: of squares to resize to, or null for the images' own sizes.
+
+    `validation` and `test`: images of each class that are held out; the others train.
+    """
+
+    size: int | None = Field(ge=8)
+    validation: int = Field(ge=1)
+    test: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
+def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
+    """Write the prepared set `out`, images sorted by class and file name.
+
+    Raises UserError naming the archive or member at fault.
+    """
+    settings = Settings.model_validate(dataset.prepare)
+    roots: dict[str, str] = {}  # of each archive, with one of its members
+    of_class: dict[str, list[str]] = {}
+    with Writer(name, dataset, raw, out) as writer:
+        for archive in dataset.archives:
+            for member, data in members(raw / archive, _is_image):
+                folder = PurePosixPath(member).parent
+                root, label = str(folder.parent), folder.name
+                if not label:
+                    raise UserError(f"{raw / archive}: {member} is in no folder of a class")
+                if roots.setdefault(archive, root) != root:
+                    raise UserError(
+                        f"{raw / archive}: folders of classes lie in {roots[archive]} and in "
+                        f"{root}; pack it as <root>/<class>/<file>"
+                    )
+                key = f"{label}/{PurePosixPath(member).name}"
+                writer.add(key, decode(data, f"{raw / archive}: {member}", settings.size))
+                of_class.setdefault(label, []).append(key)
+        classes = sorted(of_class)
+        parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+        for label in classes:
+            for part, keys in _divided(name, label, of_class[label], settings).items():
+                parts[part] += keys
+        labels = {key: i for i, label in enumerate(classes) for key in of_class[label]}
+        writer.finish(classes, labels, parts)
+
+
+def _is_image(member: str) -> bool:
+    """Not a readme, and nothing that a file browser left behind."""
+    path = PurePosixPath(member)
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return path.suffix.lower() in _ENDINGS and not hidden
+
+
+def _divided(name: str, label: str, keys: list[str], s: Settings) -> dict[str, list[str]]:
+    """One class's images by part. Another class's images don't matter to it."""
+    if len(keys) <= s.validation + s.test:
+        raise UserError(
+            f"datasets.{name}.prepare: {label} has {len(keys)} images, too few for "
+            f"{s.validation} validation and {s.test} test images besides training"
+        )
+    shuffled = own_split.in_order(keys)
+    random.Random(f"{s.seed} {label}").shuffle(shuffled)
+    ends = s.test, s.test + s.validation
+    return {
+        "train": shuffled[ends[1] :],
+        "validation": shuffled[ends[0] : ends[1]],
+        "test": shuffled[: ends[0]],
+    }

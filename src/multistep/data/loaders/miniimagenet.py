@@ -1,0 +1,135 @@
+"""miniImageNet: 100 classes of ImageNet with 600 images each, in one of its two distributions.
+
+Files and lists: any folder with `<name>.jpg`, and `train.csv`, `val.csv` and `test.csv` (Ravi and
+Larochelle, 2017) with the columns filename and label. Pickles: `mini-imagenet-cache-train.pkl`,
+`...-val.pkl` and `...-test.pkl` (Ren et al., 2018), dictionaries of `image_data`, uint8
+`[n, 84, 84, 3]`, and `class_dict`, the indices of each class. Archives may hold them in any way.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from multistep.data import class_arrays
+from multistep.data.archives import members, streams
+from multistep.data.class_arrays import FILES, Resample, listed_once, resized
+from multistep.data.class_splits import PARTS
+from multistep.data.pickles import text, unpickled
+from multistep.data.preparing import decode
+from multistep.data.settings import Dataset
+from multistep.files import UserError
+from multistep.settings import Model
+
+_PICKLE = re.compile(r"mini-imagenet-cache-(train|val|test)(idation)?\.pkl")
+_AGAIN = "get the archive again"
+
+# The class of each image, by part and key.
+Labels = dict[str, dict[str, str]]
+
+
+class Settings(Model):
+    """`size`: pixels of a side; `split`: `ravi`, the published classes, or `listed`, what the
+    archive's own lists say (of other data); `resample`: the filter, as Finn et al. (2017) or not.
+    """
+
+    size: int = Field(ge=8)
+    resample: Resample
+    split: Literal["ravi", "listed"]
+
+
+def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
+    """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
+    s = Settings.model_validate(dataset.prepare)
+    archives = [raw / archive for archive in dataset.archives]
+    # Only names are looked at: whatever the archive holds, one kind of it is there.
+    pickled = any(_PICKLE.search(member) for path in archives for member, _ in streams(path))
+    labels = _pickled_labels(archives) if pickled else _listed(archives)
+    for part, file in zip(PARTS, FILES, strict=True):
+        if part not in labels:
+            wanted = f"mini-imagenet-cache-{file}.pkl" if pickled else f"{file}.csv"
+            raise UserError(
+                f"{raw}: no {wanted} in {', '.join(dataset.archives)}; add it to the archive, or "
+                f"put it there as another one (datasets.{name}.archives)"
+            )
+    keys = listed_once(labels, str(raw))
+    parts = {part: sorted(set(labels[part].values())) for part in PARTS}
+    if s.split != "listed":
+        class_arrays.require(s.split, "miniimagenet", parts, name, str(raw))
+    images = _pickled_images(archives, s) if pickled else _files(archives, s, labels)
+    class_arrays.write(name, dataset, raw, out, parts=parts, keys=keys, images=images, size=s.size)
+
+
+def _listed(archives: list[Path]) -> Labels:
+    """From train.csv, val.csv and test.csv; a file that two rows name is an error."""
+    lists = {f"{file}.csv": part for file, part in FILES.items()}
+    labels: Labels = {}
+    seen: set[str] = set()
+    for archive in archives:
+        for member, data in members(archive, lambda m: PurePosixPath(m).name in lists):
+            where = f"{archive}: {member}"
+            found = labels.setdefault(lists[PurePosixPath(member).name], {})
+            if found:
+                raise UserError(f"{where}: a second list of this part; leave one of them out")
+            rows = csv.DictReader(io.StringIO(data.decode("utf-8", errors="replace")))
+            for row in rows:
+                file, label = row.get("filename"), row.get("label")
+                if not file or not label:
+                    raise UserError(f"{where}: no columns filename and label; {_AGAIN}")
+                if file in seen:
+                    raise UserError(f"{where}: {file} is listed twice; mend the lists")
+                seen.add(file)
+                found[file] = label
+    return labels
+
+
+def _files(archives: list[Path], s: Settings, labels: Labels) -> Iterator[tuple[str, np.ndarray]]:
+    wanted = set().union(*labels.values())
+    for archive in archives:
+        for member, data in members(archive, lambda m: PurePosixPath(m).name in wanted):
+            pixels = decode(data, f"{archive}: {member}")
+            yield PurePosixPath(member).name, resized(pixels, s.size, s.resample)
+
+
+def _pickled_labels(archives: list[Path]) -> Labels:
+    labels: Labels = {}
+    for part, where, images, indices in _pickles(archives):
+        found = labels.setdefault(part, {})
+        for label, places in indices.items():
+            for i in map(int, places):
+                if not 0 <= i < len(images) or _key(part, i) in found:
+                    raise UserError(f"{where}: class_dict doesn't fit image_data; {_AGAIN}")
+                found[_key(part, i)] = text(label)
+    return labels
+
+
+def _pickled_images(archives: list[Path], s: Settings) -> Iterator[tuple[str, np.ndarray]]:
+    for part, _, images, _ in _pickles(archives):
+        for i, pixels in enumerate(images):
+            yield _key(part, i), resized(pixels, s.size, s.resample)
+
+
+def _pickles(archives: list[Path]) -> Iterator[tuple[str, str, np.ndarray, dict[Any, Any]]]:
+    """Part, name for messages, images and class_dict of each, read one at a time (0.8 GB)."""
+    for archive in archives:
+        for member, data in members(archive, lambda m: _PICKLE.search(m) is not None):
+            where = f"{archive}: {member}"
+            match = _PICKLE.search(member)
+            assert match is not None
+            found = unpickled(data, where)
+            images, indices = found.get("image_data"), found.get("class_dict")
+            shaped = isinstance(images, np.ndarray) and images.ndim == 4 and images.shape[3] == 3
+            if not shaped or images.dtype != np.uint8 or not isinstance(indices, dict):  # type: ignore[union-attr]
+                raise UserError(f"{where}: no image_data [n, 84, 84, 3] and class_dict; {_AGAIN}")
+            yield FILES[match[1]], where, images, indices  # type: ignore[misc]
+
+
+def _key(part: str, i: int) -> str:
+    return f"{part}/{i:06}"

@@ -1,0 +1,71 @@
+"""Stanford-40 ("Action"): 9,532 photographs of people doing one of 40 things, in two zips.
+
+Members are `JPEGImages/ACTION_NNN.jpg` and, of the other zip, `ImageSplits/train.txt`, `test.txt`
+and `actions.txt`, whose first line is a heading (Yao et al., ICCV 2011).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from multistep.data import listed, own_split
+from multistep.data.listed import Listed, Lists, lines, lists
+from multistep.data.settings import Dataset
+from multistep.files import UserError
+from multistep.settings import Model
+
+IMAGES, SPLITS = "Stanford40_JPEGImages.zip", "Stanford40_ImageSplits.zip"
+
+_NAME = re.compile(r"(?P<action>[^/]+)_\d+\.jpg")
+
+
+class Settings(Model):
+    """The switches under `prepare:`; data/README.md says what each does."""
+
+    size: Annotated[int, Field(ge=8)] | None  # of squares to resize to; null: their own sizes
+    validation: Literal["own"]
+
+
+def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
+    """Decode the listed images of the archives in `raw` into `out`: images.npy and dataset.json."""
+    settings = Settings.model_validate(dataset.prepare)
+    path = raw / SPLITS
+    train, test, actions = (f"ImageSplits/{part}.txt" for part in ("train", "test", "actions"))
+    found = listed.extract(path, train, test, optional=actions)
+    both = parse(found[train], found[test], found.get(actions), str(path))
+    validation = own_split.committed(
+        "stanford40",
+        [image.member for image in both.train],
+        lambda: listed.drawn(name, dataset, both),
+    )
+    listed.write(name, dataset, raw, out, both, validation, IMAGES, "JPEGImages", settings.size)
+
+
+def parse(train: bytes, test: bytes, actions: bytes | None, where: str) -> Lists:
+    """The lists, from the bytes of train.txt, test.txt and, if the archive has it, actions.txt.
+
+    Raises UserError for a name of another form, or if the actions aren't those of actions.txt.
+    """
+    both = lists(_images(train, f"{where}: train.txt"), _images(test, f"{where}: test.txt"), where)
+    if actions is not None:
+        # A line is the action and the number of its images, so what stands before the first blank.
+        named = {line.split()[0] for line in lines(actions, f"{where}: actions.txt")[1:]}
+        if differing := sorted(named ^ set(both.classes)):
+            raise UserError(
+                f"{where}: {differing[0]} is not in both actions.txt and the lists of images; "
+                "get the archive again"
+            )
+    return both
+
+
+def _images(data: bytes, where: str) -> Iterator[Listed]:
+    for name in lines(data, where):
+        match = _NAME.fullmatch(name)
+        if not match:
+            raise UserError(f"{where}: {name!r} is not ACTION_NUMBER.jpg; get the archive again")
+        yield Listed(match["action"], name)

@@ -1,0 +1,170 @@
+"""tieredImageNet (Ren et al., 2018): 608 classes of ImageNet, in one of its two distributions.
+
+Pickles, for each of the parts train, val and test: `<part>_images_png.pkl`, a list of PNG files of
+84×84 pixels, and `<part>_labels.pkl`, whose `label_specific` are their classes and whose
+`label_specific_str` the names of these; `synsets.txt` and `class_names.txt`, line by line, give the
+WordNet number of each name. Folders: `<part>/<WordNet number>/<file>`. Archives may hold them under
+any folder. Nothing is ever held whole: the images are 16 GB.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from multistep.data import class_arrays
+from multistep.data.archives import members, naming, streams
+from multistep.data.class_arrays import FILES, Resample, listed_once, resized
+from multistep.data.class_splits import PARTS
+from multistep.data.pickles import png_files, text, unpickled
+from multistep.data.preparing import decode
+from multistep.data.settings import Dataset
+from multistep.files import UserError
+from multistep.settings import Model
+
+_IMAGES = re.compile(r"(?:^|/)(train|val|test)_images_png\.pkl$")
+_LABELS = re.compile(r"(?:^|/)(train|val|test)_labels\.pkl$")
+_FILE = re.compile(r"(?:^|/)(train|val|test)/(n\d{8})/([^/]+\.(?:jpe?g|png))$", re.IGNORECASE)
+_NAMES = ("synsets.txt", "class_names.txt")
+_AGAIN = "get the archive again"
+
+# The class of each image, by part and key.
+Labels = dict[str, dict[str, str]]
+
+
+class Settings(Model):
+    """`size`: pixels of a side; `split`: `ren`, the published classes, or `listed`, what the
+    archive itself says (of other data); `resample`: the filter, where images aren't of that size.
+    """
+
+    size: int = Field(ge=8)
+    resample: Resample
+    split: Literal["ren", "listed"]
+
+
+def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
+    """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
+    s = Settings.model_validate(dataset.prepare)
+    archives = [raw / archive for archive in dataset.archives]
+    pickled = any(_IMAGES.search(member) for path in archives for member, _ in streams(path))
+    labels = _pickled_labels(archives, s.split) if pickled else _filed_labels(archives)
+    for part, file in zip(PARTS, FILES, strict=True):
+        if part not in labels:
+            wanted = f"{file}_labels.pkl" if pickled else f"{file}/n<8 digits>/<file>"
+            raise UserError(
+                f"{raw}: no {wanted} in {', '.join(dataset.archives)}; get the archive again"
+            )
+    keys = listed_once(labels, str(raw))
+    parts = {part: sorted(set(labels[part].values())) for part in PARTS}
+    if s.split != "listed":
+        class_arrays.require(s.split, "tieredimagenet", parts, name, str(raw))
+    images = _pickled_images(archives, s, labels) if pickled else _files(archives, s)
+    class_arrays.write(name, dataset, raw, out, parts=parts, keys=keys, images=images, size=s.size)
+
+
+def _filed_labels(archives: list[Path]) -> Labels:
+    """From the paths of the images alone."""
+    labels: Labels = {}
+    for archive in archives:
+        for member, _ in streams(archive):
+            if match := _FILE.search(member):
+                key = match[2] + "/" + match[3]
+                labels.setdefault(FILES[match[1]], {})[key] = match[2]
+    return labels
+
+
+def _files(archives: list[Path], s: Settings) -> Iterator[tuple[str, np.ndarray]]:
+    for archive in archives:
+        for member, data in members(archive, lambda m: _FILE.search(m) is not None):
+            key = "/".join(PurePosixPath(member).parts[-2:])
+            pixels = decode(data, f"{archive}: {member}")
+            yield key, resized(pixels, s.size, s.resample)
+
+
+def _pickled_labels(archives: list[Path], split: str) -> Labels:
+    """WordNet numbers of all images, from the labels and the two lists of names."""
+    found: dict[str, tuple[str, dict[str, object]]] = {}
+    lists: dict[str, list[str]] = {}
+    for archive in archives:
+        for member, data in members(archive, _names_classes):
+            where = f"{archive}: {member}"
+            if match := _LABELS.search(member):
+                found[FILES[match[1]]] = where, unpickled(data, where)
+            else:
+                lines = data.decode("utf-8", errors="replace").splitlines()
+                lists[PurePosixPath(member).name] = [line.strip() for line in lines if line.strip()]
+    if missing := [file for file in _NAMES if file not in lists]:
+        raise UserError(f"{archives[0]}: has no {missing[0]}; {_AGAIN}")
+    synsets, names = (lists[file] for file in _NAMES)
+    if len(synsets) != len(names):
+        raise UserError(
+            f"{archives[0]}: {len(synsets)} lines of synsets.txt and {len(names)} of "
+            f"class_names.txt; {_AGAIN}"
+        )
+    known = list(zip(names, synsets, strict=True))
+    if split == "listed":
+        return {part: _numbered(part, *entry, known) for part, entry in found.items()}
+    published = class_arrays.committed("tieredimagenet", split)
+    return {
+        part: _numbered(part, *entry, [pair for pair in known if pair[1] in set(published[part])])
+        for part, entry in found.items()
+    }
+
+
+def _names_classes(member: str) -> bool:
+    return _LABELS.search(member) is not None or PurePosixPath(member).name in _NAMES
+
+
+def _numbered(
+    part: str, where: str, found: dict[str, object], known: list[tuple[str, str]]
+) -> dict[str, str]:
+    """The WordNet number of each image of a part, from (name, number) of the classes it may have.
+
+    Two of ImageNet's classes may share a name; those of one part take its numbers in turn.
+    """
+    labels, names = found.get("label_specific"), found.get("label_specific_str")
+    if labels is None or not isinstance(names, list):
+        raise UserError(f"{where}: no label_specific and label_specific_str; {_AGAIN}")
+    left: dict[str, list[str]] = {}
+    for label, number in known:
+        left.setdefault(label, []).append(number)
+    numbers = []
+    for label in (text(name).strip() for name in names):
+        if not left.get(label):
+            raise UserError(
+                f"{where}: class {label!r} has no number of the {part} classes in synsets.txt and "
+                f"class_names.txt; {_AGAIN}"
+            )
+        numbers.append(left[label].pop(0))
+    indices = np.asarray(labels)
+    if not len(indices) or not 0 <= indices.min() <= indices.max() < len(numbers):
+        raise UserError(f"{where}: labels of classes without a name; {_AGAIN}")
+    return {_key(part, i): numbers[label] for i, label in enumerate(indices)}
+
+
+def _pickled_images(
+    archives: list[Path], s: Settings, labels: Labels
+) -> Iterator[tuple[str, np.ndarray]]:
+    for archive in archives:
+        for member, stream in streams(archive):
+            if (match := _IMAGES.search(member)) is None:
+                continue
+            part, where, count = FILES[match[1]], f"{archive}: {member}", 0
+            with naming(archive, member):
+                for data in png_files(stream, where):
+                    pixels = decode(data, f"{where}: image {count}")
+                    yield _key(part, count), resized(pixels, s.size, s.resample)
+                    count += 1
+            if count != len(labels[part]):
+                raise UserError(
+                    f"{where}: {count} images, but {len(labels[part])} labels; {_AGAIN}"
+                )
+
+
+def _key(part: str, i: int) -> str:
+    return f"{part}/{i:06}"

@@ -1,5 +1,0 @@
-"""A stand-in for CIFAR-FS: the archive is CIFAR-100's, and so is its stand-in."""
-
-from multistep.datasets.standins.cifar100 import Settings, draw
-
-__all__ = ["Settings", "draw"]

@@ -1,7 +1,0 @@
-"""A stand-in for FC100: the archive is CIFAR-100's, and so is its stand-in, with five classes to a
-super-class.
-"""
-
-from multistep.datasets.standins.cifar100 import Settings, draw
-
-__all__ = ["Settings", "draw"]

@@ -1,0 +1,61 @@
+"""All settings of a few-shot cell, typed, frozen, unknown keys refused.
+
+Nothing here imports torch: it is read inside Snakemake.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from multistep.settings import Model
+
+
+class Network(Model):
+    """See `multistep.networks.conv4.Conv4Config`; `adapt_bn`: γ and β move in the inner loop."""
+
+    geometry: Literal["strided", "valid", "pooled"]
+    order: Literal["conv-bn-relu", "conv-relu-bn"]
+    filters: int = Field(ge=1)
+    bn_scale: bool
+    adapt_bn: bool
+    bn_eps: float = Field(gt=0)
+    conv_init: Literal["xavier", "kaiming"]
+    head_std: float | None = Field(gt=0)
+
+
+class FewShot(Model):
+    """All settings of a few-shot cell; params.yaml says where each value comes from.
+
+    `selection` best: the iterate with the highest validation accuracy is tested, not the last.
+    `test_episodes` 0: a candidate of a choice, scored on validation classes and never tested.
+    """
+
+    ways: int = Field(ge=2)
+    shots: int = Field(ge=1)
+    queries: int = Field(ge=1)
+    rotate_train: bool
+    rotate_test: bool
+    hold_out_validation: bool
+    network: Network
+    inner_steps: int = Field(ge=1)
+    test_steps: int = Field(ge=1)
+    inner_lr: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    window: int = Field(ge=1)
+    options: dict[str, Any]  # what the algorithm needs beyond these: its module's `Options`
+    scheme: Literal["keep", "replay"]
+    meta_batch: int = Field(ge=1)
+    meta_optimizer: Literal["adam", "sgd"]
+    meta_lr: float = Field(gt=0)
+    meta_eps: float = Field(gt=0)
+    meta_schedule: Literal["constant", "linear"]
+    meta_clip: float | None = Field(gt=0)
+    iterations: int = Field(ge=1)
+    test_episodes: int = Field(ge=0)
+    selection: Literal["last", "best"]
+    validate_every: int = Field(ge=1)
+    validation_episodes: int = Field(ge=2)
+    log_every: int = Field(ge=1)

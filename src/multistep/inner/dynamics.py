@@ -1,0 +1,230 @@
+"""Optimisers as differentiable maps Φ on (parameters, state): the dynamics of the inner loop.
+
+A dynamics object is a frozen set of hyper-parameters with three pure functions:
+
+    init(params) -> state                             the state before the first step
+    step(params, state, grads) -> (params, state)     one step, s_{t+1} = Φ(s_t, g_t)
+    window(params, state, grads, n)                   n steps that reuse one gradient, Φ̂ⁿ (eq. 11)
+
+`params` and `grads` are `dict[str, Tensor]`; every map is element-wise, so leading task axes and
+flattened parameters need no special care. A parameter that is missing in `grads` (or None) has
+gradient zero: momentum and weight decay still move it. Weight decay is coupled, i.e. added to the
+gradient at the current parameters, as in `torch.optim`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+State = dict[str, Any]
+
+
+class Dynamics(Protocol):
+    """What `multistep.inner.unroll` needs of an inner optimiser."""
+
+    def init(self, params: Tensors) -> State: ...
+
+    def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]: ...
+
+    def window(
+        self, params: Tensors, state: State, grads: Tensors, n: int
+    ) -> tuple[Tensors, State]: ...
+
+
+@dataclass(frozen=True)
+class Window:
+    """The six scalars of n steps of SGD with one frozen gradient.
+
+    With A = [[1-ηω, -ημ], [ω, μ]] and c = [-η, 1]ᵀ, n steps take s = [φ, v] to Aⁿ s + pₙ g where
+    pₙ = (Σ_{i<n} Aⁱ) c = [p_φ, p_v]ᵀ. Since a₁₁ = 1 + ω p_φ and a₂₁ = ω p_v, the map is
+
+        φ' = φ + p_φ (g + ω φ) + a₁₂ v,    v' = p_v (g + ω φ) + a₂₂ v.
+    """
+
+    p_phi: float
+    p_v: float
+    a12: float
+    a22: float
+    weight_decay: float
+
+    @property
+    def a11(self) -> float:
+        return 1.0 + self.weight_decay * self.p_phi
+
+    @property
+    def a21(self) -> float:
+        return self.weight_decay * self.p_v
+
+
+@dataclass(frozen=True)
+class SGD:
+    """SGD with momentum: v' = μ v + g + ω φ, φ' = φ - η v' (eq. 6 and 28 of the paper).
+
+    State: `{"velocity": {name: tensor}}`, zero at the start of every task (v₁ = 0).
+    """
+
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def init(self, params: Tensors) -> State:
+        return {"velocity": {name: torch.zeros_like(p) for name, p in params.items()}}
+
+    def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]:
+        return self.window(params, state, grads, 1)
+
+    def window(
+        self, params: Tensors, state: State, grads: Tensors, n: int
+    ) -> tuple[Tensors, State]:
+        """N steps with the same gradient in closed form (eq. 13); equals n calls of `step`."""
+        w = self.coefficients(n)
+        new_params, velocity = {}, {}
+        for name, p in params.items():
+            drive = _gradient(grads, name, p)
+            if self.weight_decay:
+                drive = torch.add(drive, p, alpha=self.weight_decay)
+            new_p, new_v = torch.add(p, drive, alpha=w.p_phi), w.p_v * drive
+            if self.momentum:
+                v = state["velocity"][name]
+                new_p, new_v = new_p.add_(v, alpha=w.a12), new_v.add_(v, alpha=w.a22)
+            new_params[name], velocity[name] = new_p, new_v
+        return new_params, {"velocity": velocity}
+
+    def coefficients(self, n: int) -> Window:
+        """The scalars of a window of n steps (Lemma 1's recursion)."""
+        return _sgd_window(self.lr, self.momentum, self.weight_decay, n)
+
+
+@cache
+def _sgd_window(lr: float, momentum: float, weight_decay: float, n: int) -> Window:
+    if n < 1:
+        raise ValueError(f"a window has at least one step, got n={n}")
+    p_phi, p_v = -lr, 1.0
+    a12, a22 = -lr * momentum, momentum
+    for _ in range(n - 1):
+        # pₙ = A pₙ₋₁ + c, and [a₁₂, a₂₂]ᵀ of Aⁿ = μ (pₙ - pₙ₋₁).
+        old_phi, old_v = p_phi, p_v
+        p_phi = (1 - lr * weight_decay) * old_phi - lr * momentum * old_v - lr
+        p_v = weight_decay * old_phi + momentum * old_v + 1.0
+        a12, a22 = momentum * (p_phi - old_phi), momentum * (p_v - old_v)
+    return Window(p_phi, p_v, a12, a22, weight_decay)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam with bias correction, ε outside the root, L2-coupled decay, as `torch.optim.Adam`.
+
+    State: `{"mean": {...}, "variance": {...}, "step": int}`. Carry the state into the inner loop
+    where the paper does (Algorithm 1): from a fresh state one window moves by n η sign(g), so the
+    meta-gradient through g vanishes.
+    """
+
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def init(self, params: Tensors) -> State:
+        return {
+            "mean": {name: torch.zeros_like(p) for name, p in params.items()},
+            "variance": {name: torch.zeros_like(p) for name, p in params.items()},
+            "step": 0,
+        }
+
+    def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]:
+        beta1, beta2 = self.betas
+        count = state["step"] + 1
+        root = (1 - beta2**count) ** 0.5
+        scalars = beta1, beta2, self.lr * root / (1 - beta1**count), self.eps * root
+        new_params, mean, variance = {}, {}, {}
+        for name, p in params.items():
+            g = _gradient(grads, name, p)
+            if self.weight_decay:
+                g = torch.add(g, p, alpha=self.weight_decay)
+            new_params[name], mean[name], variance[name] = _AdamStep.apply(
+                p, state["mean"][name], state["variance"][name], g, *scalars
+            )
+        return new_params, {"mean": mean, "variance": variance, "step": count}
+
+    def window(
+        self, params: Tensors, state: State, grads: Tensors, n: int
+    ) -> tuple[Tensors, State]:
+        """N steps with the same gradient: only g is frozen; decay, moments and bias corrections
+        are taken anew at every sub-step. Element-wise work, no network evaluation.
+        """
+        for _ in range(n):
+            params, state = self.step(params, state, grads)
+        return params, state
+
+
+def _gradient(grads: Tensors, name: str, like: Tensor) -> Tensor:
+    grad = grads.get(name)
+    return torch.zeros_like(like) if grad is None else grad
+
+
+class _AdamStep(torch.autograd.Function):
+    """(φ, m, v, g) → (φ', m', v'): one step of `Adam` on one tensor, its derivative written out.
+
+        m' = β₁ m + (1 - β₁) g,    v' = β₂ v + (1 - β₂) g²,    φ' = φ - α m' / (√v' + ε)
+
+    α and ε hold the bias corrections. Autograd would keep five tensors for the way back, this keeps
+    three and passes over memory a third less often. It can be differentiated twice.
+
+    The slope of √ at zero (a parameter that never had a gradient) is taken as zero, not infinity:
+    that would meet a zero gradient and poison the meta-gradient with NaN. The root of the smallest
+    normal number, which stands for that of zero, is lost beside any ε in use.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        p: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        g: Tensor,
+        beta1: float,
+        beta2: float,
+        alpha: float,
+        eps: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        mean = (beta1 * mean).add_(g, alpha=1 - beta1)
+        variance = torch.addcmul(beta2 * variance, g, g, value=1 - beta2)  # maps under vmap
+        root = variance.clamp_min(torch.finfo(p.dtype).tiny).sqrt_()
+        return torch.addcdiv(p, mean, root.add_(eps), value=-alpha), mean, variance
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.scalars = inputs[4:]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(inputs[3], *output[1:])
+
+    @staticmethod
+    def backward(
+        ctx: Any, d_p: Tensor | None, d_mean: Tensor | None, d_variance: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        g, mean, variance = ctx.saved_tensors
+        beta1, beta2, alpha, eps = ctx.scalars
+        if d_p is not None and any(ctx.needs_input_grad[1:4]):
+            tiny = torch.finfo(variance.dtype).tiny
+            root = variance.clamp_min(tiny).sqrt()
+            scale = root + eps
+            d_step = d_p * -alpha / scale
+            d_root = torch.where(variance >= tiny, d_step * mean / (scale * root), 0.0)
+            d_mean = d_step if d_mean is None else d_mean + d_step
+            d_variance = -0.5 * d_root if d_variance is None else d_variance - 0.5 * d_root
+        d_g = None
+        if ctx.needs_input_grad[3]:
+            d_g = None if d_mean is None else (1 - beta1) * d_mean
+            if d_variance is not None:
+                second = 2 * (1 - beta2) * g * d_variance
+                d_g = second if d_g is None else d_g + second
+        d_mean = None if d_mean is None else beta1 * d_mean
+        d_variance = None if d_variance is None else beta2 * d_variance
+        return d_p, d_mean, d_variance, d_g, None, None, None, None

@@ -1,0 +1,230 @@
+"""The inner loop: exact, estimated in windows, or first-order; the heart of the paper.
+
+Two functions compute the same thing:
+
+* `unroll` is the definition. It is differentiated by autograd, works for any loss and any
+  dynamics, and keeps the graph of every evaluated gradient or rebuilds it window by window.
+* `unroll_vjp` is the adjoint recursion (eq. 4-7 and 12 transposed) for SGD, for an objective that
+  brings its own gradient and Hessian-vector product. It needs one Hessian-vector product per
+  window and can keep only the window starts, so that memory does not grow with the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from multistep.inner.dynamics import SGD, Dynamics, State, Tensors, Window
+from multistep.inner.recompute import chain
+
+Loss = Callable[[Tensors], Tensor]
+
+
+def unroll(
+    loss: Loss,
+    params: Tensors,
+    dynamics: Dynamics,
+    *,
+    steps: int,
+    window: int = 1,
+    state: State | None = None,
+    first_order: bool = False,
+    recompute: bool = False,
+    closure: Sequence[Tensor] = (),
+    watch: Callable[[Tensors], None] | None = None,
+) -> tuple[Tensors, State]:
+    """Take `steps` inner steps on `loss` and return the final parameters and state.
+
+    The gradient is evaluated once per `window` steps and reused inside it (multi-step estimation,
+    Φ̂ⁿ of eq. 11); `window=1` is exact. The result is differentiable with respect to `params`,
+    `state` and whatever `loss` closes over. `first_order=True` treats every evaluated gradient as
+    a constant (eq. 16); the linear part of the dynamics stays differentiable.
+
+    `loss(params) -> scalar` is evaluated `steps / window` times. Parameters that it does not use
+    are missing in the gradients that the dynamics gets; they still move by momentum and decay.
+
+    `recompute=True` keeps only the parameters and the state at the window starts and evaluates
+    each window once more on the way back: the same numbers to rounding, in memory that does not
+    grow with the windows' graphs. What `loss` closes over and is to be differentiated (once) must
+    then be named in `closure`.
+
+    `watch(grads)` sees every evaluated gradient, detached; with `recompute` not again on the way
+    back.
+    """
+    windows = count_windows(steps, window)
+    state = dynamics.init(params) if state is None else state
+    rebuild = recompute and not first_order and torch.is_grad_enabled()
+    if rebuild and _inside_transform():
+        raise ValueError("recompute=True can't run inside torch.func transforms; leave it out")
+
+    def advance(start: tuple[Tensors, State]) -> tuple[Tensors, State]:
+        grads = _gradient(loss, start[0], constant=first_order)
+        if watch is not None and not (rebuild and torch.is_grad_enabled()):
+            watch({name: g.detach() for name, g in grads.items()})
+        return dynamics.window(*start, grads, window)
+
+    here = (params, state)
+    if rebuild:
+        here = chain(advance, here, windows, closure)
+    else:
+        for _ in range(windows):
+            here = advance(here)
+    return here
+
+
+def _inside_transform() -> bool:
+    """Whether vmap, grad or another transform of torch.func is at work."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def _gradient(loss: Loss, params: Tensors, *, constant: bool) -> Tensors:
+    """∂loss/∂params of those that it uses; differentiable unless `constant` or under no_grad."""
+    if _inside_transform():
+        given = {name: p.detach() for name, p in params.items()} if constant else params
+        grads = torch.func.grad(loss)(given)
+        return {name: g.detach() for name, g in grads.items()} if constant else grads
+    differentiable = torch.is_grad_enabled() and not constant
+    with torch.enable_grad():
+        # Constants become leaves of their own, so that nobody's .grad or graph is touched.
+        inputs = {
+            name: p if differentiable and p.requires_grad else p.detach().requires_grad_()
+            for name, p in params.items()
+        }
+        value = loss(inputs)
+        if not value.requires_grad:
+            return {}
+        keep = differentiable and _reaches_beyond(value, inputs, params)
+        grads = torch.autograd.grad(
+            value, list(inputs.values()), create_graph=keep, allow_unused=True
+        )
+    return {name: g for name, g in zip(inputs, grads, strict=True) if g is not None}
+
+
+def _reaches_beyond(value: Tensor, inputs: Tensors, params: Tensors) -> bool:
+    """Whether the loss depends on anything differentiable but the leaves that we made ourselves.
+
+    If not, its gradient is a constant to everybody else and should look like one.
+    """
+    if any(p.requires_grad for p in params.values()):
+        return True
+    own = {id(p) for p in inputs.values()}
+    seen, todo = set(), [value.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in own:
+            return True
+        todo += [following for following, _ in node.next_functions]
+    return False
+
+
+def count_windows(steps: int, window: int) -> int:
+    """K = T / n, or say why there is no such K."""
+    if steps < 0 or window < 1:
+        raise ValueError(f"need steps >= 0 and window >= 1, got steps={steps}, window={window}")
+    if steps % window != 0:
+        raise ValueError(
+            f"steps={steps} is not divisible by window={window}: "
+            "multi-step estimation needs whole windows (T = K·n)"
+        )
+    return steps // window
+
+
+class Objective(Protocol):
+    """A loss over task-parameters φ and parameters shared by all tasks, with its derivatives.
+
+    φ is one flat tensor `[tasks, P]`. A tape is whatever `gradient` keeps for `hessian_product`;
+    it must have an attribute `nbytes`.
+    """
+
+    def gradient(self, phi: Tensor, *, keep: bool) -> tuple[Tensor, Any]:
+        """∂L/∂φ `[tasks, P]`, and a tape (None unless `keep`)."""
+        ...
+
+    def hessian_product(self, tape: Any, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """(∂²L/∂φ² · w, (∂²L/∂shared ∂φ) · w) at the tape's φ, `[tasks, P]` and `[tasks, S]`."""
+        ...
+
+
+@dataclass
+class Pullback:
+    """Maps a cotangent of the final φ to cotangents of the first φ and of the shared parameters.
+
+    `nbytes` is what is kept for the way back: tapes, or only φ at the window starts; `rebuilt`,
+    after the way back, the largest tape that was made on it.
+    """
+
+    objective: Objective
+    scalars: Window
+    points: list[Any]
+    recompute: bool
+    nbytes: int
+    rebuilt: int = 0
+
+    def __call__(self, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+        """One sweep back over the windows, last first (eq. 4-7 and 12 transposed):
+
+            w = p_φ λ + p_v ν;  λ ← a₁₁ λ + a₂₁ ν + H w;  ν ← a₁₂ λ_old + a₂₂ ν
+
+        The tapes are used up: call it once.
+        """
+        if not self.points:
+            raise ValueError("nothing was kept for the way back, or it has been used up")
+        s, lam = self.scalars, cotangent
+        nu: Tensor | None = None  # zero: nobody reads the last velocity
+        shared: Any = None
+        while self.points:
+            tape = self.points.pop()
+            if self.recompute:
+                _, tape = self.objective.gradient(tape, keep=True)
+                self.rebuilt = max(self.rebuilt, tape.nbytes)
+            w = s.p_phi * lam if nu is None else torch.add(s.p_phi * lam, nu, alpha=s.p_v)
+            product, mixed = self.objective.hessian_product(tape, w)
+            product.add_(lam, alpha=s.a11)
+            if nu is None:
+                shared, nu = mixed, s.a12 * lam
+            else:
+                shared = shared + mixed
+                product.add_(nu, alpha=s.a21)
+                nu = torch.add(s.a12 * lam, nu, alpha=s.a22)
+            lam = product
+        return lam, shared
+
+
+@torch.no_grad()
+def unroll_vjp(
+    objective: Objective,
+    phi: Tensor,
+    dynamics: SGD,
+    *,
+    steps: int,
+    window: int = 1,
+    keep: bool = True,
+    recompute: bool = False,
+) -> tuple[Tensor, Pullback]:
+    """`unroll` from zero velocity for a batch of tasks, and its pullback.
+
+    `phi`: `[tasks, P]`. `keep=False` is for when nothing is pulled back (evaluation, first order).
+    `recompute=True` keeps φ at each window start only and evaluates the gradient once more on the
+    way back (12 instead of 9 forward-equivalents per window, memory of one window).
+    """
+    windows = count_windows(steps, window)
+    scalars = dynamics.coefficients(window)
+    points: list[Any] = []
+    nbytes = 0
+    state = dynamics.init({"phi": phi})
+    for _ in range(windows):
+        gradient, tape = objective.gradient(phi, keep=keep and not recompute)
+        if keep:
+            points.append(phi if recompute else tape)
+            nbytes += phi.numel() * phi.element_size() if recompute else tape.nbytes
+        params, state = dynamics.window({"phi": phi}, state, {"phi": gradient}, window)
+        phi = params["phi"]
+    return phi, Pullback(objective, scalars, points, recompute, nbytes)

@@ -1,0 +1,141 @@
+"""Checkpoints: a killed cell goes on where it was, and never from anything else.
+
+A checkpoint lies outside every declared output (Snakemake deletes those when a job fails). Its
+file is a hex SHA-256, a newline, and what `torch.save` wrote; the payload carries the key of the
+run. A flipped byte or a checkpoint of other settings, data or code is set aside, not used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from multistep.files import UserError, atomic_write, digest, sha256
+from multistep.plan import provenance
+
+log = logging.getLogger(__name__)
+
+
+def run_key(what: Any, entries: list[str], device: str, threads: int) -> str:
+    """Digest of all that defines a run: settings and digests of data (`what`, JSON), the code of
+    the modules `entries` with their imports, torch, device and its threads.
+    """
+    return digest([what, code_digest(*entries), torch.__version__, device, threads])
+
+
+def code_digest(*entries: str) -> str:
+    """Digest of the sources that modules run: a checkpoint of other code is not continued."""
+    files = provenance.sources(*entries)
+    return digest([(str(f.relative_to(provenance.SOURCE)), sha256(f)) for f in files])
+
+
+def save(path: Path, key: str, state: dict[str, Any]) -> None:
+    """Write the checkpoint whole or leave the old one."""
+    buffer = io.BytesIO()
+    torch.save({"key": key, "state": state}, buffer)
+    payload = buffer.getvalue()
+    try:
+        with atomic_write(path) as file:
+            file.write(hashlib.sha256(payload).hexdigest().encode() + b"\n")
+            file.write(payload)
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free
+        raise UserError(
+            f"{path}: the checkpoint can't be written ({error}; {free} bytes are free); the one "
+            "before is intact: make room and start the cell again"
+        ) from error
+
+
+def load(path: Path, key: str) -> dict[str, Any] | None:
+    """The state saved under `key`, or None. What can't be used is renamed and reported."""
+    if not path.exists():
+        return None
+    expected, _, payload = path.read_bytes().partition(b"\n")
+    if hashlib.sha256(payload).hexdigest().encode() != expected:
+        _set_aside(path, "damaged", "its bytes differ from its digest")
+        return None
+    saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    if saved["key"] != key:
+        _set_aside(path, "stale", "it belongs to other settings, data, code or torch")
+        return None
+    state: dict[str, Any] = saved["state"]
+    return state
+
+
+class Saver:
+    """Saves a run's state every `seconds`, and once more when a signal asks the process to stop."""
+
+    def __init__(self, path: Path, key: str, seconds: float) -> None:
+        self.path, self.key, self.seconds = path, key, seconds
+        self.last = time.monotonic()
+        self.signal = 0
+
+    def maybe(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Save if it is time; on a signal save and leave with 128 + its number, as shells do."""
+        if self.signal or time.monotonic() - self.last >= self.seconds:
+            self.now(state)
+        if self.signal:
+            print(f"signal {self.signal}: saved to {self.path}, stopping", file=sys.stderr)
+            raise SystemExit(128 + self.signal)
+
+    def now(self, state: Callable[[], dict[str, Any]]) -> None:
+        save(self.path, self.key, state())
+        self.last = time.monotonic()
+
+    @contextlib.contextmanager
+    def on_signals(self, *signals: int) -> Iterator[None]:
+        """Note these signals instead of dying of them; `maybe` acts on them."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.signal = number
+
+        before = {s: signal.signal(s, note) for s in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def remove(path: Path) -> None:
+    """Forget the checkpoint of a finished cell, and its lock file."""
+    path.unlink(missing_ok=True)
+    _lock_path(path).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Refuse two processes on one checkpoint (a restarted scheduler may submit a job twice)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(_lock_path(path), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"{path}: another process is running this cell; wait for it or stop it first"
+            ) from None
+        yield
+
+
+def _set_aside(path: Path, word: str, why: str) -> None:
+    aside = path.with_name(f"{path.name}.{word}")
+    os.replace(path, aside)
+    log.warning("%s is not used: %s; kept as %s, starting from the beginning", path, why, aside)
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")

@@ -1,0 +1,140 @@
+"""The machine: which device a job gets, how it is made deterministic, and the record of it."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from multistep.files import UserError
+from multistep.job.slots import claim_slot
+
+log = logging.getLogger(__name__)
+
+
+def prepare(device: str, threads: int) -> torch.device:
+    """Claim the device, fix threads and numerics; to be called once, before any tensor is made.
+
+    float32 matrix products stay float32 (no TF32): the paper's V100 had none, and second-order
+    meta-gradients lose 3 to 40% of their norm to it.
+    """
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    _keep_freed_memory()
+    if device == "cpu":
+        return torch.device("cpu")
+    if device == "cuda":
+        _claim_gpu()
+        if not torch.cuda.is_available():
+            raise UserError(
+                "device: cuda is set, but torch sees no CUDA device; run where one is, or set "
+                "`device: cpu` in the scale's overlay"
+            )
+        return torch.device("cuda")
+    raise UserError(f"device must be cuda or cpu, got {device!r}")
+
+
+def environment(
+    device: torch.device, threads: int, digests: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """What a result needs for being trusted: versions, device, commit, `digests` of its data."""
+    cuda = device.type == "cuda"
+    commit, dirty = _git()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cuda": torch.version.cuda if cuda else None,
+        "device": torch.cuda.get_device_name(device) if cuda else "cpu",
+        "cpu": _cpu_name(),
+        "threads": threads,
+        "tf32": bool(torch.backends.cuda.matmul.allow_tf32),
+        "platform": platform.platform(),
+        "commit": commit,
+        "dirty": dirty,
+        **digests,
+    }
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Peak allocated bytes on a GPU; peak resident bytes of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def _claim_gpu() -> None:
+    """Give this process a GPU of its own by setting CUDA_VISIBLE_DEVICES.
+
+    Snakemake counts GPUs but doesn't number them, so jobs lock one file per GPU: of all, or of
+    those that the variable lists. Slurm's choice is left alone, and so is a single one.
+    """
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus: int | list[str]
+    if listed is None:
+        gpus = count = torch.cuda.device_count()
+    else:
+        # By the text alone: asking torch may start CUDA, which reads the variable once.
+        named = (entry.strip() for entry in listed.split(","))
+        gpus = list(takewhile(lambda name: name and not name.startswith("-"), named))
+        count = len(gpus)
+        if count < 2 or "SLURM_JOB_ID" in os.environ:
+            return
+    folder = Path(tempfile.gettempdir()) / f"multistep-gpus-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    slot = claim_slot(folder, gpus)
+    if slot is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = slot
+    elif count:
+        raise UserError(
+            f"all {count} GPUs are taken by other cells; run with --resources gpu={count} at most"
+        )
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc to reuse large freed blocks instead of returning them to the system.
+
+    Temporaries of a few MB are made and freed all the time; fresh pages for each cost 10 to 20%.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and sys.platform == "linux":
+        mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, at its maximum of 32 MB
+        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _git() -> tuple[str | None, bool | None]:
+    """Commit of the code and whether its files differ from it; None outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        here = Path(__file__).resolve().parent
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "."))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None

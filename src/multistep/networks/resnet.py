@@ -1,0 +1,72 @@
+"""ResNet-18 and ResNet-34 for 224×224 images: torchvision's names, values and outputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from multistep.networks.backbone import Backbone, Linear, kaiming, spatial_mean, uniform
+from multistep.networks.batch_norm import BatchNorm2d
+from multistep.networks.convolution import Conv2d
+
+BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions 3×3 with batch norm, and a shortcut, projected where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+        self.bn1 = BatchNorm2d(outputs)
+        self.conv2 = Conv2d(outputs, outputs, 3, padding=1)
+        self.bn2 = BatchNorm2d(outputs)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                Conv2d(inputs, outputs, 1, stride=stride), BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[batch, inputs, h, w]` to `[batch, outputs, h/stride, w/stride]`."""
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return F.relu(y + shortcut)
+
+
+def stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+    """`blocks` basic blocks; the first one has the stride."""
+    first = BasicBlock(inputs, outputs, stride)
+    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
+
+
+class ResNet(Backbone):
+    """Stem 7×7, four stages. Tap i in 1..4 is the output of stage i."""
+
+    def __init__(self, blocks: tuple[int, ...], classes: int, width: int = 64) -> None:
+        super().__init__()
+        self.conv1 = Conv2d(3, width, 7, stride=2, padding=3)
+        self.bn1 = BatchNorm2d(width)
+        self.tap_channels = {tap: width * 2 ** (tap - 1) for tap in range(1, 5)}
+        self.layer1 = stage(width, width, blocks[0], 1)
+        self.layer2 = stage(width, 2 * width, blocks[1], 2)
+        self.layer3 = stage(2 * width, 4 * width, blocks[2], 2)
+        self.layer4 = stage(4 * width, 8 * width, blocks[3], 2)
+        self.fc = Linear(8 * width, classes)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Convolutions Kaiming-normal by fan-out; the classifier is uniform, ±1/√fan-in."""
+        for module in self.modules():
+            if isinstance(module, Conv2d):
+                kaiming(module.weight, generator)
+        uniform(self.fc.weight, self.fc.in_features, generator)
+        uniform(self.fc.bias, self.fc.in_features, generator)
+
+    def forward(self, x: Tensor) -> tuple[dict[int, Tensor], Tensor]:
+        """See `Backbone`."""
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        taps: dict[int, Tensor] = {}
+        for tap, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4), 1):
+            x = taps[tap] = layer(x)
+        return taps, self.fc(spatial_mean(x))

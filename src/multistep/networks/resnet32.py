@@ -1,0 +1,52 @@
+"""ResNet-32 for 32×32 images (He et al. 2016, section 4.2): the source network of CIFAR and STL."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from multistep.networks.backbone import Backbone, Linear, kaiming, spatial_mean, uniform
+from multistep.networks.batch_norm import BatchNorm2d
+from multistep.networks.convolution import Conv2d
+from multistep.networks.resnet import stage
+
+
+class ResNet32(Backbone):
+    """Stem 3×3 with bias, three stages of basic blocks; shortcuts are projected (1×1, stride 2).
+
+    Blocks are counted from 0 over the whole network; a tap is the last block of a stage: 4, 9, 14.
+    """
+
+    def __init__(self, classes: int, width: int = 16, blocks: int | None = None) -> None:
+        super().__init__()
+        blocks = blocks or 5
+        self.conv1 = Conv2d(3, width, 3, padding=1, bias=True)
+        self.bn1 = BatchNorm2d(width)
+        self.stages = nn.ModuleList(
+            [
+                stage(width, width, blocks, 1),
+                stage(width, 2 * width, blocks, 2),
+                stage(2 * width, 4 * width, blocks, 2),
+            ]
+        )
+        self.fc = Linear(4 * width, classes)
+        self.tap_channels = {blocks * (i + 1) - 1: width * 2**i for i in range(3)}
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Convolutions Kaiming-normal by fan-out, the stem's bias 0, classifier ±1/√fan-in."""
+        for module in self.modules():
+            if isinstance(module, Conv2d):
+                kaiming(module.weight, generator)
+        assert self.conv1.bias is not None
+        nn.init.zeros_(self.conv1.bias)
+        uniform(self.fc.weight, self.fc.in_features, generator)
+        uniform(self.fc.bias, self.fc.in_features, generator)
+
+    def forward(self, x: Tensor) -> tuple[dict[int, Tensor], Tensor]:
+        """See `Backbone`."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        taps: dict[int, Tensor] = {}
+        for tap, layer in zip(self.tap_channels, self.stages, strict=True):
+            x = taps[tap] = layer(x)
+        return taps, self.fc(spatial_mean(x))

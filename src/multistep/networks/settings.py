@@ -1,0 +1,20 @@
+"""What a backbone is built from, typed, frozen.
+
+Nothing here imports torch: it is read inside Snakemake.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from multistep.settings import Model
+
+
+class Architecture(Model):
+    """A backbone of `multistep.networks.build`. Narrow or shallow: for small scales only."""
+
+    name: Literal["resnet32", "vgg9", "resnet34", "resnet18"]
+    width: int = Field(ge=1)  # channels of the first stage: 16, 64, 64, 64 in the paper
+    blocks: int | None = Field(default=None, ge=1)  # of each stage, instead of the name's own

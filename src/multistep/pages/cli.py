@@ -1,0 +1,64 @@
+"""`multistep report table|figure`: draw one table or figure from files of results.
+
+The spec and the names around it come as JSON, exactly as the workflow takes them from params.yaml,
+so that any table can be drawn again by hand. Each kind is imported only when it is drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multistep.files import UserError
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add `report` to the command line of `multistep`."""
+    parser = subparsers.add_parser("report", help="draw tables and figures from results")
+    parser.set_defaults(run=run)
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="table|figure")
+    for kind, writes in (("table", "csv, md, tex and html"), ("figure", "svg, png and csv")):
+        sub = kinds.add_parser(kind, help=f"draw one {kind}: {writes}")
+        sub.add_argument("--name", required=True, help=f"its name in {kind}s: of params.yaml")
+        sub.add_argument("--spec", required=True, help="its entry in params.yaml, as JSON")
+        sub.add_argument("--context", required=True, help="JSON with scale, titles and stand_ins")
+        sub.add_argument(
+            "--out", required=True, type=Path, help=f"path without suffix; writes {writes}"
+        )
+        sub.add_argument(
+            "results", nargs="*", type=Path, metavar="RESULT.json", help="what to draw from"
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw what the arguments ask for; a mistake in them is a UserError."""
+    from multistep.pages import query
+    from multistep.pages.spec import Context, figure_spec, parse, table_spec
+
+    context = parse(Context, "--context", _json("--context", args.context))
+    records = [query.read(path) for path in args.results]
+    spec = _json("--spec", args.spec)
+    if args.kind == "table":
+        from multistep.pages.tables import write_table
+
+        paths = write_table(args.out, table_spec(args.name, spec), context, records)
+    else:
+        from multistep.pages.figures import write_figure
+
+        paths = write_figure(args.out, figure_spec(args.name, spec), context, records)
+    for path in paths:
+        print(path)
+    return 0
+
+
+def _json(option: str, text: str) -> Any:
+    """The value of an option that takes JSON."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{option}: not valid JSON ({error})") from None

@@ -1,0 +1,113 @@
+"""The shape of `params.yaml`: what is run and shown, around the settings of `multistep.settings`.
+
+Jobs that train don't import this module, so that adding to it makes no cell stale. Nothing here
+imports torch: it is read inside Snakemake.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from multistep.data.settings import Dataset
+from multistep.job.settings import Measure
+from multistep.pages.kinds import Figure, Table
+from multistep.plan.families import package
+from multistep.plan.options import options
+from multistep.settings import Model
+from multistep.transfer.settings import SourceNetwork
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def algorithms(family: str) -> list[str]:
+    """What `algorithm:` of a method can be: the modules in the family's folder of methods."""
+    folder = package(family).removeprefix("multistep.")
+    return _modules(f"{folder}/algorithms", "def meta_gradient(")
+
+
+def loaders() -> list[str]:
+    """What `loader:` of a dataset can be: the modules of multistep.data with a `prepare`."""
+    return _modules("data/loaders", "def prepare(")
+
+
+def options_of(family: str, algorithm: str) -> type[Model]:
+    """What `options:` of an algorithm can hold."""
+    folder = package(family).removeprefix("multistep.")
+    return options(PACKAGE / folder / "algorithms" / f"{algorithm}.py")
+
+
+def _modules(folder: str, definition: str) -> list[str]:
+    """Modules that define something at their top; read as text, since importing costs seconds."""
+    files = sorted((PACKAGE / folder).glob("*.py"))
+    return [f.stem for f in files if f"\n{definition}" in f.read_text(encoding="utf-8")]
+
+
+class Method(Model):
+    title: str
+    algorithm: str
+    settings: dict[str, Any]
+
+
+class Measured(Model):
+    """What the measurements of an experiment time, where that is not just its own cells."""
+
+    datasets: list[str]
+    methods: list[str]
+
+
+class Choose(Model):
+    """A setting chosen by validation, for each dataset and method: see `multistep.plan.choose`.
+
+    The candidates are cells with one of `values` each, `seeds`, and `settings` over their own.
+    """
+
+    setting: str
+    values: list[float] = Field(min_length=1)
+    methods: list[str]
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    settings: dict[str, Any]
+
+
+class Experiment(Model):
+    """`overrides`: settings of single methods in this experiment, over all others."""
+
+    family: Literal["few_shot", "transfer"]
+    datasets: list[str]
+    methods: list[str]
+    settings: dict[str, Any]
+    overrides: dict[str, dict[str, Any]] = {}
+    choose: Choose | None = None
+    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    measured: Measured | None = None
+
+
+class Params(Model):
+    scale: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    directory: str
+    device: Literal["cuda", "cpu"]
+    threads: int = Field(ge=1)
+    checkpoint_seconds: float = Field(ge=0)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    families: list[Literal["few_shot", "transfer"]]
+    sources: dict[str, str]
+    stand_ins: dict[str, str]
+    datasets: dict[str, Dataset]
+    source_networks: dict[str, SourceNetwork]
+    few_shot: dict[str, Any]
+    transfer: dict[str, Any]
+    methods: dict[str, Method]
+    experiments: dict[str, Experiment]
+    measure: Measure
+    tables: dict[str, Table]
+    figures: dict[str, Figure]
+
+    def dataset(self, name: str) -> str:
+        """The dataset that this scale uses where params.yaml says `name`."""
+        return self.stand_ins.get(name, name)
+
+    def source_network(self, name: str) -> str:
+        """The same for source networks."""
+        return self.stand_ins.get(name, name)

@@ -1,0 +1,189 @@
+"""Zips, tars, tar.gz and plain files: the same members and digests, and what is said of damage."""
+
+import gzip
+import io
+import tarfile
+import tracemalloc
+import zipfile
+
+import pytest
+
+from multistep.data.archives import (
+    contents_digest,
+    members,
+    mismatch,
+    single,
+    streams,
+    verified_contents,
+)
+from multistep.data.settings import Archive, Dataset
+from multistep.files import UserError, sha256
+
+FILES = {"set/a.txt": b"first", "set/sub/b.bin": bytes(range(256)) * 40, "set/empty": b""}
+KINDS = pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tgz"])
+
+
+def packed(path, files, prefix=""):
+    if path.name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.mkdir(f"{prefix}set")
+            for name, data in files.items():
+                archive.writestr(prefix + name, data)
+        return path
+    with tarfile.open(path, "w" if path.name.endswith(".tar") else "w:gz") as archive:
+        folder = tarfile.TarInfo(f"{prefix}set")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, data in files.items():
+            member = tarfile.TarInfo(prefix + name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo(f"{prefix}set/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    return path
+
+
+def failure(path):
+    """The message about a damaged archive, which members and digests must agree on."""
+    messages = set()
+    for read in (contents_digest, lambda path: list(members(path))):
+        with pytest.raises(UserError) as error:
+            read(path)
+        messages.add(str(error.value))
+    assert len(messages) == 1
+    assert "\n" not in min(messages)
+    return min(messages)
+
+
+@KINDS
+def test_every_file_comes_with_its_name_and_bytes(tmp_path, kind):
+    assert dict(members(packed(tmp_path / f"a.{kind}", FILES))) == FILES
+
+
+@KINDS
+def test_only_what_is_wanted_comes(tmp_path, kind):
+    archive = packed(tmp_path / f"a.{kind}", FILES)
+    found = list(members(archive, lambda name: name.endswith(".txt")))
+    assert found == [("set/a.txt", b"first")]
+
+
+def test_a_tar_made_with_tar_dot_has_the_same_names(tmp_path):
+    assert dict(members(packed(tmp_path / "a.tar", FILES, prefix="./"))) == FILES
+
+
+def test_equal_files_have_equal_digests_however_they_are_packed(tmp_path):
+    backwards = dict(reversed(FILES.items()))
+    digests = {
+        contents_digest(packed(tmp_path / f"{i}.{kind}", files))
+        for i, files in enumerate((FILES, backwards))
+        for kind in ("zip", "tar", "tar.gz", "tgz")
+    }
+    assert len(digests) == 1
+    other = contents_digest(packed(tmp_path / "other.zip", FILES | {"set/empty": b"."}))
+    assert other not in digests
+
+
+@pytest.mark.parametrize("name", ["TrainImages.txt", "train_list.mat", "net.pth", "cifar100-val"])
+def test_a_plain_file_is_its_own_member(tmp_path, name):
+    (tmp_path / name).write_bytes(b"lines")
+    assert list(members(tmp_path / name)) == [(name, b"lines")]
+    assert contents_digest(tmp_path / name) != contents_digest(packed(tmp_path / "a.zip", FILES))
+
+
+@KINDS
+def test_a_truncated_archive_is_named(tmp_path, kind):
+    archive = packed(tmp_path / f"a.{kind}", FILES)
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    message = failure(archive)
+    assert str(archive) in message
+    assert "run the download again" in message
+
+
+@KINDS
+def test_another_file_under_the_name_is_no_archive(tmp_path, kind):
+    archive = tmp_path / f"a.{kind}"
+    archive.write_bytes(b"<html>moved</html>" * 100)
+    assert f"{archive}: truncated, or not a {kind.replace('tgz', 'tar.gz')}" in failure(archive)
+
+
+def test_a_flipped_byte_of_a_gzip_is_noticed(tmp_path):
+    archive = packed(tmp_path / "a.tgz", FILES)
+    damaged = bytearray(archive.read_bytes())
+    damaged[-6] ^= 1  # of the checksum, behind everything that tar reads
+    archive.write_bytes(damaged)
+    assert "CRC check failed" in failure(archive)
+
+
+def test_a_flipped_byte_of_a_zip_names_the_member(tmp_path):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("set/a.txt", b"first")
+    damaged = bytearray(archive.read_bytes())
+    damaged[damaged.index(b"first")] ^= 1
+    archive.write_bytes(damaged)
+    assert "a.zip: set/a.txt is damaged" in failure(archive)
+
+
+@KINDS
+def test_an_absent_archive_is_named(tmp_path, kind):
+    assert f"a.{kind}: no such file; download it first" in failure(tmp_path / f"a.{kind}")
+
+
+def test_what_is_skipped_is_not_held_in_memory(tmp_path):
+    archive = tmp_path / "large.tar.gz"
+    size = 64 << 20
+    with (
+        gzip.open(archive, "wb", 1) as outer,
+        tarfile.open(fileobj=outer, mode="w") as inner,
+    ):
+        for name, length in (("unlabeled_X.bin", size), ("labels", 10)):
+            member = tarfile.TarInfo(name)
+            member.size = length
+            inner.addfile(member, io.BytesIO(bytes(length)))
+    tracemalloc.start()
+    found = [(name, len(data)) for name, data in members(archive, lambda name: name == "labels")]
+    contents_digest(archive)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == [("labels", 10)]
+    assert peak < 16 << 20
+
+
+def test_streams_can_be_left_before_their_end(tmp_path):
+    for name, stream in streams(packed(tmp_path / "a.tgz", FILES)):
+        assert (name, stream.read(2)) == ("set/a.txt", b"fi")
+        break
+
+
+def test_either_digest_identifies_an_archive(tmp_path):
+    official = packed(tmp_path / "a.tgz", FILES)
+    rebuilt = packed(tmp_path / "b.tgz", dict(reversed(FILES.items())))
+    entry = Archive(sha256=sha256(official), contents=contents_digest(official))
+    assert mismatch(official, entry) is None
+    assert mismatch(rebuilt, entry) is None
+    changed = packed(tmp_path / "c.tgz", FILES | {"set/a.txt": b"other"})
+    assert "contents digest" in mismatch(changed, entry)
+
+
+def dataset(**archives):
+    return Dataset(loader="cifar100", title="T", classes=1, archives=archives, prepare={})
+
+
+def test_verified_contents_refuse_other_files(tmp_path):
+    packed(tmp_path / "a.zip", FILES)
+    right = contents_digest(tmp_path / "a.zip")
+    entry = dataset(**{"a.zip": Archive(contents=right)})
+    assert verified_contents("set", entry, tmp_path) == verified_contents(
+        "set", dataset(**{"a.zip": Archive()}), tmp_path
+    )
+    wrong = dataset(**{"a.zip": Archive(contents="0" * 64)})
+    with pytest.raises(UserError, match=f"{right}, but datasets.set expects 0000"):
+        verified_contents("set", wrong, tmp_path)
+
+
+def test_one_archive_is_asked_for():
+    assert single("set", dataset(a=Archive(), b=Archive()), besides="b") == "a"
+    with pytest.raises(UserError, match=r"datasets.set.archives: .* one archive, not 2"):
+        single("set", dataset(a=Archive(), b=Archive()))

@@ -1,0 +1,279 @@
+"""Downloads from a server that truncates, stalls, refuses and lies; copies from a user's folder."""
+
+import hashlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import pytest
+
+from multistep.data.archives import contents_digest
+from multistep.data.download import fetch
+from multistep.data.resume import Patience
+from multistep.data.settings import Archive
+from multistep.files import UserError, sha256
+
+QUICK = Patience(attempts=3, connect_timeout=1, read_timeout=0.5, backoff=0.02)
+
+# What a separate process runs: argv is url, sha256, destination.
+CHILD = """
+import sys
+from pathlib import Path
+from multistep.data.download import fetch
+from multistep.data.resume import Patience
+from multistep.data.settings import Archive
+url, digest, destination = sys.argv[1:]
+fetch(Archive(urls=[url], sha256=digest), Path(destination), dataset="shapes",
+      patience=Patience(attempts=3, read_timeout=5, backoff=0.05))
+"""
+
+
+def archive(server, *kinds):
+    return Archive(urls=[server.url(kind) for kind in kinds], sha256=server.sha256)
+
+
+def get(server, destination, *kinds):
+    return fetch(archive(server, *kinds), destination, dataset="shapes", patience=QUICK)
+
+
+def assert_arrived(server, destination):
+    """The right bytes, and nothing else left in the folder."""
+    assert destination.read_bytes() == server.body
+    assert [path.name for path in destination.parent.iterdir()] == [destination.name]
+
+
+def ranges(server):
+    return [asked for _, asked in server.requests]
+
+
+def assert_continued(server):
+    """The second request asked for the rest: all but the last short read before the break."""
+    first, second = ranges(server)
+    assert first is None
+    half = len(server.body) // 2
+    assert half - 20_000 < int(second.removeprefix("bytes=").rstrip("-")) <= half
+
+
+def start(server, destination, kind):
+    command = [sys.executable, "-c", CHILD, server.url(kind), server.sha256, str(destination)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def test_a_plain_download_happens_once(server, tmp_path):
+    destination = tmp_path / "raw" / "shapes.zip"
+    get(server, destination, "ok")
+    get(server, destination, "ok")
+    assert_arrived(server, destination)
+    assert len(server.requests) == 1
+
+
+def test_a_redirect_is_followed(server, tmp_path):
+    assert_arrived(server, get(server, tmp_path / "shapes.zip", "redirect"))
+
+
+def test_a_truncated_body_is_continued_where_it_ended(server, tmp_path):
+    assert_arrived(server, get(server, tmp_path / "shapes.zip", "truncated"))
+    assert_continued(server)
+
+
+def test_a_server_without_ranges_is_read_from_the_start(server, tmp_path):
+    assert_arrived(server, get(server, tmp_path / "shapes.zip", "truncated-no-ranges"))
+    assert len(server.requests) == 2
+
+
+def test_a_file_that_changed_between_attempts_is_read_from_the_start(server, tmp_path):
+    assert_arrived(server, get(server, tmp_path / "shapes.zip", "changed"))
+
+
+def test_a_connection_that_keeps_breaking_but_moves_on_is_let_run(server, tmp_path, capsys):
+    # Every answer is cut in half, so each brings less until the last brings nothing new: more
+    # requests than `patience` grants in a row to a connection that brings nothing.
+    with pytest.raises(UserError, match=r"connection broke \(3 attempts\)"):
+        get(server, tmp_path / "shapes.zip", "truncated-always")
+    assert len(server.requests) > 2 * QUICK.attempts
+    assert "MB kept" in capsys.readouterr().err
+
+
+def test_a_stalled_server_is_left_and_continued(server, tmp_path):
+    began = time.monotonic()
+    assert_arrived(server, get(server, tmp_path / "shapes.zip", "stalled"))
+    assert time.monotonic() - began < 5
+    assert_continued(server)
+
+
+def test_a_busy_server_is_asked_again_when_it_says(server, tmp_path):
+    began = time.monotonic()
+    assert_arrived(server, get(server, tmp_path / "shapes.zip", "busy-twice"))
+    assert time.monotonic() - began > 0.4  # Retry-After: 0.2, twice; our own back-off is shorter
+
+
+def test_a_missing_file_is_not_asked_for_twice_and_the_next_mirror_serves(server, tmp_path):
+    assert_arrived(server, get(server, tmp_path / "shapes.zip", "missing", "ok"))
+    assert [kind for kind, _ in server.requests] == ["missing", "ok"]
+
+
+def test_wrong_bytes_are_tried_once_more_then_the_next_mirror_serves(server, tmp_path):
+    assert_arrived(server, get(server, tmp_path / "shapes.zip", "wrong", "ok"))
+    assert [kind for kind, _ in server.requests] == ["wrong", "wrong", "ok"]
+
+
+def test_bytes_that_came_wrong_once_heal(server, tmp_path):
+    assert_arrived(server, get(server, tmp_path / "shapes.zip", "wrong-once"))
+
+
+def test_when_every_mirror_fails_each_is_listed_with_its_reason(server, tmp_path):
+    with pytest.raises(UserError) as raised:
+        get(server, tmp_path / "shapes.zip", "missing", "busy-always", "wrong")
+    message = str(raised.value)
+    assert f"{server.url('missing')}: HTTP 404 Not Found" in message
+    assert f"{server.url('busy-always')}: HTTP 503 Service Unavailable (3 attempts)" in message
+    assert f"{server.url('wrong')}: delivers other bytes" in message
+    assert "sources: {shapes: FOLDER}" in message
+    assert server.sha256 in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_listens(server, tmp_path):
+    with pytest.raises(UserError, match="no connection"):
+        fetch(
+            Archive(urls=["http://127.0.0.1:9/file", "nonsense"], sha256=server.sha256),
+            tmp_path / "shapes.zip",
+            dataset="shapes",
+            patience=QUICK,
+        )
+
+
+def test_another_file_in_the_way_is_reported_and_kept(server, tmp_path):
+    destination = tmp_path / "shapes.zip"
+    destination.write_bytes(b"mine")
+    with pytest.raises(UserError, match="move it away") as raised:
+        get(server, destination, "ok")
+    assert sha256(destination) in str(raised.value)
+    assert destination.read_bytes() == b"mine"
+    assert server.requests == []
+
+
+def test_a_killed_download_goes_on_where_it_was(server, tmp_path):
+    destination = tmp_path / "shapes.zip"
+    body = tmp_path / "shapes.zip.part" / "body"
+    child = start(server, destination, "slow")
+    deadline = time.monotonic() + 20
+    while not (body.exists() and body.stat().st_size >= 100_000):
+        assert time.monotonic() < deadline
+        assert child.poll() is None
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not destination.exists()
+    have = body.stat().st_size
+    assert_arrived(server, get(server, destination, "slow"))
+    assert ranges(server) == [None, f"bytes={have}-"]
+
+
+def test_three_processes_download_once(server, tmp_path):
+    destination = tmp_path / "shapes.zip"
+    children = [start(server, destination, "slow") for _ in range(3)]
+    assert [child.wait(timeout=30) for child in children] == [0, 0, 0]
+    assert_arrived(server, destination)
+    assert len(server.requests) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(server, tmp_path):
+    (tmp_path / "raw").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="can't be written"):
+        get(server, tmp_path / "raw" / "shapes.zip", "ok")
+
+
+def test_a_full_disk_is_one_message_and_what_came_is_kept(server, tmp_path):
+    destination = tmp_path / "shapes.zip"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"can't be written .*File too large"):
+            get(server, destination, "ok")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not destination.exists()
+    assert_arrived(server, get(server, destination, "ok"))
+    assert ranges(server) == [None, "bytes=100000-"]
+
+
+def make_zip(path, members, compression=zipfile.ZIP_STORED):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", compression) as file:
+        file.mkdir("a")
+        for name, data in members:
+            file.writestr(name, data)
+    return path
+
+
+MEMBERS = [("a/1.png", b"one" * 50), ("a/2.png", b"two" * 50)]
+
+
+def test_the_contents_digest_sees_members_and_not_the_container(tmp_path):
+    one = make_zip(tmp_path / "1.zip", MEMBERS)
+    two = make_zip(tmp_path / "2.zip", MEMBERS[::-1], zipfile.ZIP_DEFLATED)
+    renamed = make_zip(tmp_path / "3.zip", [("a/3.png", MEMBERS[0][1]), MEMBERS[1]])
+    assert sha256(one) != sha256(two)
+    assert contents_digest(one) == contents_digest(two)
+    assert contents_digest(one) != contents_digest(renamed)
+
+
+@pytest.mark.parametrize("rebuilt", [False, True])
+def test_a_users_own_archive_is_taken_instead_of_the_network(tmp_path, rebuilt):
+    official = make_zip(tmp_path / "official.zip", MEMBERS)
+    described = Archive(
+        urls=["http://127.0.0.1:9/file"],
+        sha256=sha256(official),
+        contents=contents_digest(official),
+    )
+    members = MEMBERS[::-1] if rebuilt else MEMBERS
+    own = make_zip(tmp_path / "own" / "shapes.zip", members)
+    destination = tmp_path / "raw" / "shapes.zip"
+    for _ in range(2):  # the second time the file is there already, and is right
+        fetch(described, destination, dataset="shapes", source=own.parent)
+    assert destination.read_bytes() == own.read_bytes()
+    assert [path.name for path in destination.parent.iterdir()] == ["shapes.zip"]
+
+
+def test_a_users_archive_with_other_contents_is_refused_with_both_digests(tmp_path):
+    official = make_zip(tmp_path / "official.zip", MEMBERS)
+    own = make_zip(tmp_path / "own" / "shapes.zip", MEMBERS[:1])
+    described = Archive(
+        urls=["http://127.0.0.1:9/file"],
+        sha256=sha256(official),
+        contents=contents_digest(official),
+    )
+    with pytest.raises(UserError) as raised:
+        fetch(described, tmp_path / "shapes.zip", dataset="shapes", source=own.parent)
+    for digest in (sha256(own), described.sha256, contents_digest(own), described.contents):
+        assert digest in str(raised.value)
+    assert not (tmp_path / "shapes.zip").exists()
+    assert not (tmp_path / "shapes.zip.part").exists()
+
+
+def test_a_source_folder_without_the_archive_is_named(tmp_path):
+    described = Archive(urls=["http://127.0.0.1:9/file"], sha256="0" * 64)
+    with pytest.raises(UserError, match=r"nowhere/shapes\.zip: no such file, though `sources:"):
+        fetch(described, tmp_path / "shapes.zip", dataset="shapes", source=tmp_path / "nowhere")
+
+
+def test_a_sha1_is_enough_where_nothing_else_was_published(server, tmp_path):
+    right = hashlib.sha1(server.body, usedforsecurity=False).hexdigest()
+    entry = Archive(urls=[server.url("ok")], sha1=right)
+    assert_arrived(server, fetch(entry, tmp_path / "a.zip", dataset="shapes", patience=QUICK))
+    wrong = Archive(urls=[server.url("ok")], sha1="0" * 40)
+    with pytest.raises(UserError, match="delivers other bytes"):
+        fetch(wrong, tmp_path / "b.zip", dataset="shapes", patience=QUICK)
+
+
+def test_an_archive_without_any_digest_is_taken_and_its_digest_is_said(server, tmp_path, capsys):
+    entry = Archive(urls=[server.url("ok")], unverified=True)
+    destination = tmp_path / "shapes.zip"
+    fetch(entry, destination, dataset="shapes", patience=QUICK)
+    assert_arrived(server, destination)
+    assert f"has sha256 {server.sha256}. Pin it in params.yaml" in capsys.readouterr().err

@@ -1,0 +1,112 @@
+"""Folders of images as a dataset: made-up ones, their faults, and a part of Stanford Dogs."""
+
+import zipfile
+from collections import Counter
+
+import pytest
+from pictures import real_data
+
+from multistep.data import image_sets
+from multistep.data.loaders import image_folder
+from multistep.data.settings import Dataset
+from multistep.data.standins import photographs
+from multistep.data.standins.packing import jpeg
+from multistep.files import UserError
+
+SETTINGS = {"size": 16, "validation": 1, "test": 2, "seed": 0}
+SIZES = {"train": 4, "validation": 2, "test": 4}
+
+
+def zipped(path, names):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as file:
+        for i, name in enumerate(names):
+            pixels = photographs.image("stl10", i % 10, i, (20, 24), 0)
+            file.writestr(name, jpeg(pixels) if name.endswith("jpg") else b"text")
+    return path.parent
+
+
+def folder(raw, out, **changes):
+    entry = {
+        "loader": "image_folder",
+        "title": "Pets",
+        "classes": 2,
+        "images": SIZES,
+        "archives": {"a.zip": {}},
+        "prepare": SETTINGS,
+    }
+    image_folder.prepare("pets", Dataset.model_validate(entry | changes), raw, out)
+    return image_sets.load(out)
+
+
+NAMES = [f"pets/{c}/{i}.jpg" for i in range(5) for c in ("dog", "cat")]
+
+
+@pytest.mark.parametrize("root", ["pets/", "a/b/", ""])
+def test_any_folder_of_classes_is_a_dataset(tmp_path, root):
+    leavings = [f"{root}readme.txt", f"__MACOSX/{root}cat/._1.jpg", f"{root}cat/.hidden.jpg"]
+    names = [root + name.removeprefix("pets/") for name in NAMES]
+    found = folder(zipped(tmp_path / "a.zip", names + leavings), tmp_path / "out")
+    assert found.classes == ["cat", "dog"]
+    assert found.images.shape == (10, 16, 16, 3)
+    assert {part: len(i) for part, i in found.splits.items()} == SIZES
+    for part, each in (("train", 2), ("validation", 1), ("test", 2)):
+        assert Counter(found.labels[found.splits[part]].tolist()) == {0: each, 1: each}
+
+
+def test_the_draw_depends_on_the_seed_and_not_on_other_classes(tmp_path):
+    raw = zipped(tmp_path / "a.zip", NAMES)
+    one = folder(raw, tmp_path / "one")
+    two = folder(raw, tmp_path / "two", prepare=SETTINGS | {"seed": 1})
+    assert any((one.splits[p] != two.splits[p]).any() for p in one.splits)
+    more = zipped(tmp_path / "more" / "a.zip", [*NAMES, *(f"pets/eel/{i}.jpg" for i in range(5))])
+    sizes = {"train": 6, "validation": 3, "test": 6}
+    three = folder(more, tmp_path / "three", classes=3, images=sizes)
+    for part in one.splits:  # cat and dog come before eel
+        assert three.splits[part].tolist()[: len(one.splits[part])] == one.splits[part].tolist()
+
+
+def test_original_sizes_are_kept_without_a_size(tmp_path):
+    raw = zipped(tmp_path / "a.zip", NAMES)
+    found = folder(raw, tmp_path / "out", prepare=SETTINGS | {"size": None})
+    assert found.images.shape == (10, 20, 24, 3)
+
+
+def test_faults_of_folders_are_named(tmp_path):
+    def message(names, **changes):
+        raw = zipped(tmp_path / "a.zip", names)
+        with pytest.raises(UserError) as error:
+            folder(raw, tmp_path / "out", **changes)
+        return str(error.value)
+
+    assert "cat has 3 images, too few for 1 validation and 2 test" in message(NAMES[:7])
+    assert "folders of classes lie in pets and in more" in message([*NAMES, "more/cat/9.jpg"])
+    assert "1.jpg is in no folder of a class" in message([*NAMES, "1.jpg"])
+    assert "states 3" in message(NAMES, classes=3)
+    corrupt = tmp_path / "bad"
+    corrupt.mkdir()
+    with zipfile.ZipFile(corrupt / "a.zip", "w") as file:
+        file.writestr("pets/cat/1.jpg", b"text")
+    with pytest.raises(UserError, match=r"a.zip: pets/cat/1.jpg is no image"):
+        folder(corrupt, tmp_path / "out")
+
+
+def test_a_part_of_stanford_dogs_is_a_folder(tmp_path):
+    archive = real_data("stanford_dogs/stanford-dogs_224px_120cls_x15.zip")
+    found = folder(
+        archive.parent,
+        tmp_path / "out",
+        classes=120,
+        images={"train": 1200, "validation": 240, "test": 360},
+        archives={archive.name: {}},
+        prepare={"size": 32, "validation": 2, "test": 3, "seed": 0},
+    )
+    assert found.images.shape == (1800, 32, 32, 3)
+    assert found.classes[0] == "n02085620-Chihuahua"
+    assert Counter(found.labels.tolist()) == dict.fromkeys(range(120), 15)
+
+
+def test_settings_refuse_what_makes_no_sense():
+    for wrong in ({"test": 0}, {"validation": 0}, {"size": 4}, {"ways": 5}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            image_folder.Settings.model_validate(SETTINGS | wrong)

@@ -1,0 +1,184 @@
+"""Which images validate: our draws, the committed lists, and the published ones."""
+
+import io
+import pickle
+import zipfile
+from collections import Counter
+
+import pytest
+from pictures import real_data
+
+from multistep.data import own_split
+from multistep.data.settings import Archive, Dataset
+from multistep.files import UserError, read_json, write_json
+
+MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def container(value, out):
+    """A list in the container of early torch versions."""
+    with open(out, "wb") as file:
+        for part in (MAGIC, 1001, {"little_endian": True}, value, []):
+            pickle.dump(part, file, protocol=2)
+    return out
+
+
+def test_a_balanced_draw_takes_as_many_of_every_class():
+    labels = [i * 7 % 5 for i in range(100)]
+    chosen = own_split.per_class(labels, 4)
+    assert chosen == sorted(set(chosen))
+    assert Counter(labels[i] for i in chosen) == dict.fromkeys(range(5), 4)
+    assert chosen == own_split.per_class(labels, 4)
+    assert chosen != own_split.per_class(labels, 4, seed=2)
+
+
+def test_draws_stay_what_they_are():
+    # Results hang on these numbers: another version of Python must draw the same.
+    assert own_split.per_class([0, 1] * 10, 2) == [2, 3, 4, 9]
+    assert own_split.uniform(1000, 5) == [137, 582, 782, 821, 867]
+
+
+def test_folders_are_walked_one_by_one():
+    files = ["a-b/1", "a/2", "a/10", "B/1"]
+    assert own_split.in_order(files) == ["B/1", "a/10", "a/2", "a-b/1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "classes", "message"),
+    [
+        (0, 2, "datasets.set.images: 0 validation images can't be taken from 8"),
+        (8, 2, "8 validation images can't be taken from 8"),
+        (3, 2, "3 validation images are no multiple of 2 classes"),
+        (6, 2, "a class has fewer than the 3 training images"),
+    ],
+)
+def test_draws_that_do_not_fit_are_refused(wanted, classes, message):
+    with pytest.raises(UserError) as error:
+        own_split.validation("set", [0, 0, 1, 1, 1, 1, 1, 1], wanted, classes)
+    assert message in str(error.value)
+
+
+def test_dividing_loses_nothing():
+    files = [str(i) for i in range(10)]
+    train, validation = own_split.divide(files, [0, 4, 9])
+    assert validation == ["0", "4", "9"]
+    assert sorted(train + validation) == files
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "count"), [("indoor67", 5360, 1000), ("stanford40", 4000, 400)]
+)
+def test_the_committed_lists_are_whole(name, images, count):
+    stored = read_json(own_split.SPLITS / f"{name}_own.json")
+    chosen = stored["validation"]
+    assert stored["images"] == images
+    assert len(set(chosen)) == len(chosen) == count
+    assert chosen == sorted(chosen)
+    assert 0 <= chosen[0] <= chosen[-1] < images
+    drawn = own_split.committed(name, ["another.jpg"], lambda: [0])
+    assert drawn == [0]  # for other files than the official ones
+
+
+def test_indoors_list_is_the_rule_on_the_official_list():
+    lines = real_data("mit_indoor67/TrainImages.txt").read_text().splitlines()
+    files = own_split.in_order(lines)
+    chosen = own_split.committed("indoor67", files, list)
+    assert chosen == own_split.uniform(5360, 1000)
+    stored = read_json(own_split.SPLITS / "indoor67_own.json")
+    assert own_split.described(files, chosen, stored["rule"]) == stored
+
+
+def test_actions_list_is_the_rule_on_the_official_list():
+    with zipfile.ZipFile(real_data("stanford40/ImageSplits.zip")) as file:
+        lines = file.read("ImageSplits/train.txt").decode().split()
+    files = own_split.in_order(lines)
+    actions = [file.rsplit("_", 1)[0] for file in files]
+    classes = sorted(set(actions))
+    chosen = own_split.committed("stanford40", files, list)
+    assert chosen == own_split.per_class([classes.index(a) for a in actions], 10)
+    assert Counter(actions[i] for i in chosen) == dict.fromkeys(classes, 10)
+    stored = read_json(own_split.SPLITS / "stanford40_own.json")
+    assert own_split.described(files, chosen, stored["rule"]) == stored
+
+
+def test_an_edited_list_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_split, "SPLITS", tmp_path)
+    content = own_split.described(["a", "b", "c"], [1], "by hand")
+    write_json(tmp_path / "set_own.json", content)
+    assert own_split.committed("set", ["a", "b", "c"], list) == [1]
+    write_json(tmp_path / "set_own.json", content | {"validation": [2]})
+    with pytest.raises(UserError, match="doesn't fit its digest"):
+        own_split.committed("set", ["a", "b", "c"], list)
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "count"),
+    [("cifar100", 50000, 5000), ("stl10", 5000, 500), ("cub200", 5994, 1000), ("dog", 12000, 1200)],
+)
+def test_the_published_lists_are_read(name, images, count):
+    path = real_data(f"l2t_ww/{name}-val")
+    chosen = own_split.published(path, images)
+    assert len(set(chosen)) == count
+    assert chosen == sorted(chosen)
+    with pytest.raises(UserError, match="the list of another set"):
+        own_split.published(path, images // 2)
+    train = read(real_data(f"l2t_ww/{name}-train"))
+    assert sorted([*train, *chosen]) == list(range(images))
+    if name == "dog":
+        assert Counter(i // 100 for i in chosen) == dict.fromkeys(range(120), 10)
+
+
+def read(path):
+    with open(path, "rb") as file:
+        for _ in range(3):
+            own_split.Inert(file).load()
+        return own_split.Inert(file).load()[1]
+
+
+@pytest.mark.parametrize(
+    "value", [([0], [1, 2]), ([0], ["a"]), [1], "text", ([0], 3), ([0], [None])]
+)
+def test_another_list_is_refused(tmp_path, value):
+    path = container(value, tmp_path / "stl10-val")
+    with pytest.raises(UserError, match=r"stl10-val: not (the published|a list of) indices"):
+        own_split.published(path, 5000)
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", b"\x80\x02K\x01.", bytes(100)])
+def test_other_bytes_are_refused(tmp_path, data):
+    (tmp_path / "stl10-val").write_bytes(data)
+    with pytest.raises(UserError, match="stl10-val: not a list of indices"):
+        own_split.published(tmp_path / "stl10-val", 5000)
+
+
+def test_nothing_that_a_pickle_asks_for_is_called(tmp_path):
+    class Call:
+        def __reduce__(self):
+            return open, (str(tmp_path / "made"), "w")
+
+    path = container(([0], Call()), tmp_path / "stl10-val")
+    with pytest.raises(UserError, match=r"it asks for (io|builtins|__builtin__|_io).open"):
+        own_split.published(path, 5000)
+    assert not (tmp_path / "made").exists()
+
+
+def test_unknown_and_absent_lists_are_named(tmp_path):
+    with pytest.raises(UserError, match="indoor-val: no published list; known: cifar100-val"):
+        own_split.published(tmp_path / "indoor-val", 10)
+    with pytest.raises(UserError, match="dog-val: no such file; download it first"):
+        own_split.published(tmp_path / "dog-val", 12000)
+
+
+def test_the_published_list_must_be_among_the_archives(tmp_path):
+    entry = Dataset(
+        loader="stl10", title="T", classes=2, archives={"a": Archive()}, prepare={},
+        images={"train": 6, "validation": 2, "test": 1},
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"l2t_ww needs stl10-val among datasets\.set\.archives"):
+        own_split.choose("set", entry, "l2t_ww", tmp_path, "stl10-val", [0, 1] * 4)
+    assert len(own_split.choose("set", entry, "own", tmp_path, "stl10-val", [0, 1] * 4)) == 2
+
+
+def test_an_inert_pickle_holds_plain_values():
+    value = {"a": [1, 2.5, "x", None, True, (1,)]}
+    assert own_split.Inert(io.BytesIO(pickle.dumps(value))).load() == value

@@ -1,0 +1,152 @@
+"""Recomputed windows give what kept ones do, in the memory of one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from multistep.inner.dynamics import SGD, Adam, Dynamics, Tensors
+from multistep.inner.unroll import unroll
+from multistep.transfer.saved import saved_bytes
+
+torch.set_num_threads(1)  # small networks gain nothing from more, busy machines lose a lot
+
+F64 = torch.float64
+DYNAMICS = [SGD(0.1, 0.9, 1e-2), Adam(0.01, weight_decay=1e-2)]
+
+
+def problem(psi: Tensor) -> tuple[Tensors, object]:
+    """A small network, a parameter that the loss doesn't use, and a loss that closes over ψ."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(7, 3, generator=generator, dtype=F64)
+    params = {
+        "w1": torch.randn(3, 5, generator=generator, dtype=F64),
+        "w2": torch.randn(5, 2, generator=generator, dtype=F64),
+        "idle": torch.randn(4, generator=generator, dtype=F64),
+    }
+
+    def loss(p: Tensors) -> Tensor:
+        return ((torch.tanh(x @ p["w1"]) @ p["w2"] - 1).square() * psi.exp()).mean()
+
+    return params, loss
+
+
+def gradients(
+    dynamics: Dynamics, steps: int, window: int, constants: bool = False, **kwargs: object
+) -> list[Tensor]:
+    """Final values and gradients for the start, its state and ψ, of two unrolls one by one."""
+    psi = torch.tensor([0.3, -0.2], dtype=F64, requires_grad=True)
+    closed = psi * 1.0  # not a leaf
+    params, loss = problem(closed)
+    state = dynamics.init(params)
+    moments = [t for v in state.values() if isinstance(v, dict) for t in v.values()]
+    for i, m in enumerate(moments):
+        m.fill_(0.1 * (i + 1))
+    leaves = [*params.values(), *moments]
+    if not constants:
+        for leaf in leaves:
+            leaf.requires_grad_()
+    if kwargs.get("recompute"):
+        kwargs["closure"] = [closed]
+    middle, state = unroll(
+        loss, params, dynamics, steps=steps, window=window, state=state, **kwargs
+    )  # type: ignore[arg-type]
+    end, state = unroll(loss, middle, dynamics, steps=1, state=state, **kwargs)  # type: ignore[arg-type]
+    tensors = [
+        *end.values(),
+        *(t for v in state.values() if isinstance(v, dict) for t in v.values()),
+    ]
+    outer = sum(t.sin().sum() for t in tensors)
+    wanted = [psi] if constants else [*leaves, psi]
+    grads = torch.autograd.grad(outer, wanted, materialize_grads=True)  # type: ignore[arg-type]
+    return [*(t.detach() for t in tensors), *grads]
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS, ids=lambda d: type(d).__name__)
+@pytest.mark.parametrize(("steps", "window"), [(0, 1), (3, 1), (4, 2), (3, 3)])
+@pytest.mark.parametrize("constants", [False, True])
+def test_equal_to_kept_windows(
+    dynamics: Dynamics, steps: int, window: int, constants: bool
+) -> None:
+    kept = gradients(dynamics, steps, window, constants)
+    found = gradients(dynamics, steps, window, constants, recompute=True)
+    for a, b in zip(found, kept, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-15)
+
+
+def test_a_window_costs_its_start_in_memory_and_no_graph() -> None:
+    psi = torch.zeros(2, dtype=F64, requires_grad=True)
+    params, loss = problem(psi)
+    sizes = {}
+    for steps in (2, 8):
+        for recompute in (False, True):
+            with saved_bytes() as peak:
+                end, _ = unroll(
+                    loss,  # type: ignore[arg-type]
+                    params,
+                    DYNAMICS[0],
+                    steps=steps,
+                    recompute=recompute,
+                    closure=[psi],
+                )
+                torch.autograd.grad(end["w1"].sum(), psi)
+            sizes[steps, recompute] = peak()
+    start = 2 * sum(p.nbytes for p in params.values())  # φ and its velocity
+    assert sizes[8, True] - sizes[2, True] < 8 * start
+    assert sizes[8, False] - sizes[2, False] > 12 * start
+
+
+def test_every_gradient_is_watched_once() -> None:
+    for recompute in (False, True):
+        psi = torch.zeros(2, dtype=F64, requires_grad=True)
+        params, loss = problem(psi)
+        seen: list[Tensors] = []
+        end, _ = unroll(
+            loss,  # type: ignore[arg-type]
+            params,
+            DYNAMICS[0],
+            steps=4,
+            window=2,
+            recompute=recompute,
+            closure=[psi],
+            watch=seen.append,
+        )
+        torch.autograd.grad(end["w1"].sum(), psi)
+        assert [sorted(grads) for grads in seen] == [["w1", "w2"]] * 2
+        assert not any(g.requires_grad for grads in seen for g in grads.values())
+
+
+def test_the_way_back_can_be_taken_twice() -> None:
+    psi = torch.zeros(2, dtype=F64, requires_grad=True)
+    params, loss = problem(psi)
+    end, _ = unroll(loss, params, DYNAMICS[0], steps=3, recompute=True, closure=[psi])  # type: ignore[arg-type]
+    total = end["w1"].sum()
+    first, second = (torch.autograd.grad(total, psi, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_nothing_to_differentiate_leaves_no_graph() -> None:
+    """Neither the parameters' own leaves nor anything else asks for a gradient afterwards."""
+    params, loss = problem(torch.zeros(2, dtype=F64))
+    for recompute in (False, True):
+        end, state = unroll(loss, params, DYNAMICS[0], steps=2, recompute=recompute)  # type: ignore[arg-type]
+        assert not any(t.requires_grad for t in (*end.values(), *state["velocity"].values()))
+    assert not any(p.requires_grad for p in params.values())
+
+
+def test_transforms_of_torch_func_still_work() -> None:
+    params, loss = problem(torch.zeros(2, dtype=F64))
+
+    def outer(w1: Tensor, **kwargs: bool) -> Tensor:
+        start = {**params, "w1": w1}
+        end, _ = unroll(loss, start, DYNAMICS[0], steps=2, **kwargs)  # type: ignore[arg-type]
+        return end["w2"].sum()
+
+    by_func = torch.func.grad(outer)(params["w1"])
+    w1 = params["w1"].clone().requires_grad_()
+    torch.testing.assert_close(by_func, torch.autograd.grad(outer(w1), w1)[0])
+    stacked = torch.func.vmap(outer)(torch.stack([params["w1"]] * 3))
+    torch.testing.assert_close(stacked, outer(params["w1"]).expand(3))
+    with pytest.raises(ValueError, match="leave it out"):
+        torch.func.grad(lambda w: outer(w, recompute=True))(params["w1"])

@@ -1,0 +1,238 @@
+"""The inner loop against published vectors, closed forms, finite differences, and itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from multistep.inner.dynamics import SGD, Adam, Dynamics, State, Tensors
+from multistep.inner.unroll import unroll
+
+F64 = torch.float64
+
+
+def test_published_vector_of_the_released_meta_optimiser() -> None:
+    """Ten steps of SGD with momentum; the self-test of the earlier work's implementation."""
+    v1 = torch.tensor([1.0, 3.0], dtype=F64)
+    v2 = torch.tensor([[-1.0, -2.0], [1.0, 0.0]], dtype=F64)
+    meta = torch.zeros(2, 2, dtype=F64, requires_grad=True)
+
+    def inner(p: Tensors) -> Tensor:
+        return p["v1"].square().mean() + (meta * p["v2"].square()).sum()
+
+    params, _ = unroll(inner, {"v1": v1, "v2": v2}, SGD(0.1, 0.9, 0.01), steps=10)
+    (params["v1"] * params["v2"]).mean().backward()
+    assert meta.grad is not None
+    expected = torch.tensor([[-1.1952, -7.1712], [1.1952, 0.0]], dtype=F64)
+    torch.testing.assert_close(meta.grad, expected, rtol=0, atol=5e-5)
+
+
+# Two-parameter toy of the transfer loop: T transfer steps on θ/2 Σ(φ - ½)², one accuracy step, then
+# the accuracy loss. (name, steps, window, rate) → φ, loss, dloss/dθ.
+TOY_SGD = SGD(0.1, 0.9, 0.01)
+TOY_ADAM = Adam(0.01, weight_decay=0.01)
+TOY: list[tuple[Dynamics, Dynamics, int, int, list[float]]] = [
+    (TOY_SGD, TOY_SGD, 1, 1, [0.818045, -1.143759, 2.296875786134, -1.4452361285]),
+    (TOY_SGD, TOY_SGD, 2, 1, [0.726669305, -0.793070211, 1.207464678778, -2.241151988392]),
+    (TOY_SGD, TOY_SGD, 2, 2, [0.721002455, -0.775273341, 1.161495399956, -2.327592886187]),
+    (TOY_SGD, TOY_SGD, 3, 1, [0.624302658845, -0.396677315919, 0.430906244368, -1.820927091517]),
+    (TOY_SGD, TOY_SGD, 3, 3, [0.601478162045, -0.320535974559, 0.335002956188, -1.752214103975]),
+    (SGD(0.2, 0.9, 0.01), TOY_SGD, 1, 1, [0.77759, -1.032618, 1.901773004936, -1.884614014]),
+    (TOY_ADAM, TOY_ADAM, 1, 1, [0.992901550305, -1.98938242223, 6.429390377115, -0.021158666014]),
+    (TOY_ADAM, TOY_ADAM, 2, 1, [0.98876524994, -1.982458531237, 6.384041101858, -0.039515318176]),
+    (TOY_ADAM, TOY_ADAM, 2, 2, [0.988756566, -1.982455919385, 6.384016981863, -0.039523966628]),
+    (TOY_ADAM, TOY_ADAM, 3, 1, [0.983797115418, -1.9746126195, 6.332570877784, -0.055213870297]),
+    (TOY_ADAM, TOY_ADAM, 3, 3, [0.983765200208, -1.9746044212, 6.332490914902, -0.055233145071]),
+    (
+        Adam(0.02, weight_decay=0.01),
+        TOY_ADAM,
+        1,
+        1,
+        [0.990692526993, -1.984886259999, 6.400396039219, -0.034433820133],
+    ),
+]
+
+
+@pytest.mark.parametrize(("transfer", "accuracy", "steps", "window", "expected"), TOY, ids=str)
+def test_toy_vectors(
+    transfer: Dynamics, accuracy: Dynamics, steps: int, window: int, expected: list[float]
+) -> None:
+    theta = torch.tensor(0.7, dtype=F64, requires_grad=True)
+    start = {"phi": torch.tensor([1.0, -2.0], dtype=F64)}
+    state: State = {"velocity": {"phi": torch.tensor([0.1, 0.2], dtype=F64)}}
+    if isinstance(transfer, Adam):
+        state = {
+            "mean": {"phi": torch.tensor([0.01, -0.02], dtype=F64)},
+            "variance": {"phi": torch.tensor([0.001, 0.002], dtype=F64)},
+            "step": 5,
+        }
+    scale = torch.tensor([1.0, 3.0], dtype=F64)
+
+    def transfer_loss(p: Tensors) -> Tensor:
+        return 0.5 * theta * (p["phi"] - 0.5).square().sum()
+
+    def accuracy_loss(p: Tensors) -> Tensor:
+        return 0.5 * (scale * p["phi"].square()).sum()
+
+    phi, state = unroll(transfer_loss, start, transfer, steps=steps, window=window, state=state)
+    phi, _ = unroll(accuracy_loss, phi, accuracy, steps=1, state=state)
+    loss = accuracy_loss(phi)
+    loss.backward()
+    assert theta.grad is not None
+    found = [*phi["phi"].tolist(), loss.item(), theta.grad.item()]
+    assert found == pytest.approx(expected, abs=5e-12)
+
+
+def network_loss(psi: Tensor) -> tuple[Tensors, object]:
+    """A small non-linear regression whose loss contains a meta-network parameter ψ."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(7, 3, generator=generator, dtype=F64)
+    y = torch.randn(7, 2, generator=generator, dtype=F64)
+    params = {
+        "w1": torch.randn(3, 5, generator=generator, dtype=F64),
+        "w2": torch.randn(5, 2, generator=generator, dtype=F64),
+    }
+
+    def loss(p: Tensors) -> Tensor:
+        error = torch.tanh(x @ p["w1"]) @ p["w2"] - y
+        return (error.square() * psi.exp()).mean()
+
+    return params, loss
+
+
+def outer_gradients(
+    dynamics: SGD, *, steps: int, window: int, first_order: bool = False
+) -> tuple[Tensor, list[Tensor]]:
+    """(final φ, [dL/dw1, dL/dw2, dL/dψ]) of a fixed outer loss."""
+    psi = torch.tensor([0.3, -0.2], dtype=F64, requires_grad=True)
+    params, loss = network_loss(psi)
+    leaves = {n: p.requires_grad_() for n, p in params.items()}
+    final, _ = unroll(
+        loss,  # type: ignore[arg-type]
+        leaves,
+        dynamics,
+        steps=steps,
+        window=window,
+        first_order=first_order,
+    )
+    flat = torch.cat([p.flatten() for p in final.values()])
+    outer = flat.sin().sum()
+    grads = torch.autograd.grad(outer, [*leaves.values(), psi], allow_unused=True)
+    return flat.detach(), [torch.zeros(2, dtype=F64) if g is None else g for g in grads]
+
+
+def difference(a: tuple[Tensor, list[Tensor]], b: tuple[Tensor, list[Tensor]]) -> float:
+    pairs = [(a[0], b[0]), *zip(a[1], b[1], strict=True)]
+    return max(float((x - y).norm() / y.norm().clamp_min(1e-12)) for x, y in pairs)
+
+
+def test_one_window_is_one_larger_step() -> None:
+    """Corollary 2: Multi-step(T) from rest is one SGD step with rate -b_{T+1} and the same ω."""
+    dynamics = SGD(0.1, 0.9, 1e-2)
+    larger = SGD(-dynamics.coefficients(8).p_phi, 0.0, 1e-2)
+    a = outer_gradients(dynamics, steps=8, window=8)
+    assert difference(a, outer_gradients(larger, steps=1, window=1)) < 1e-12
+
+
+def test_plain_sgd_windows_are_fewer_larger_steps() -> None:
+    """Corollary 3: without momentum and decay, windows are MAML with rate nη and T/n steps."""
+    a = outer_gradients(SGD(0.05), steps=8, window=4)
+    assert difference(a, outer_gradients(SGD(0.2), steps=2, window=1)) < 1e-12
+
+
+def test_two_windows_are_two_steps_but_four_windows_are_not() -> None:
+    """Corollary 6 and its negative: only three or more windows escape other hyper-parameters."""
+
+    def matched(dynamics: SGD, n: int) -> SGD:
+        w = dynamics.coefficients(n)
+        return SGD(-w.p_phi, w.a12 * w.p_v / w.p_phi, dynamics.weight_decay)
+
+    for lr in (0.4, 0.04, 0.01):
+        expected = {
+            0.4: (3.619379, 1.176093),
+            0.04: (0.361958, 1.176250),
+            0.01: (0.090490, 1.176264),
+        }
+        m = matched(SGD(lr, 0.9, 1e-4), 4)
+        assert (m.lr, m.momentum) == pytest.approx(expected[lr], abs=1e-6)
+    dynamics = SGD(0.1, 0.9, 1e-4)
+    two = outer_gradients(dynamics, steps=4, window=2)
+    assert difference(two, outer_gradients(matched(dynamics, 2), steps=2, window=1)) < 1e-12
+    four = outer_gradients(dynamics, steps=8, window=2)
+    assert difference(four, outer_gradients(matched(dynamics, 2), steps=4, window=1)) > 0.01
+
+
+def test_windows_match_torch_optim_on_a_frozen_gradient() -> None:
+    """Corollary 5."""
+    psi = torch.tensor([0.3, -0.2], dtype=F64)
+    params, loss = network_loss(psi)
+    leaves = [p.clone().requires_grad_() for p in params.values()]
+    optimizer = torch.optim.SGD(leaves, 0.1, 0.9, weight_decay=1e-2)
+    for _ in range(2):
+        value = loss(dict(zip(params, leaves, strict=True)))  # type: ignore[operator]
+        for leaf, g in zip(leaves, torch.autograd.grad(value, leaves), strict=True):
+            leaf.grad = g
+        for _ in range(4):
+            optimizer.step()
+    final, _ = unroll(loss, params, SGD(0.1, 0.9, 1e-2), steps=8, window=4)  # type: ignore[arg-type]
+    for found, leaf in zip(final.values(), leaves, strict=True):
+        torch.testing.assert_close(found, leaf.detach(), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("window", [1, 2, 4])
+def test_meta_gradient_against_finite_differences(window: int) -> None:
+    dynamics, h = SGD(0.1, 0.9, 1e-2), 1e-6
+    _, (_, _, by_psi) = outer_gradients(dynamics, steps=4, window=window)
+
+    def outer(psi: Tensor) -> float:
+        params, loss = network_loss(psi)
+        final, _ = unroll(loss, params, dynamics, steps=4, window=window)  # type: ignore[arg-type]
+        return float(sum(p.sin().sum() for p in final.values()))
+
+    psi = torch.tensor([0.3, -0.2], dtype=F64)
+    for i in range(2):
+        step = torch.zeros(2, dtype=F64)
+        step[i] = h
+        slope = (outer(psi + step) - outer(psi - step)) / (2 * h)
+        assert by_psi[i].item() == pytest.approx(slope, rel=1e-7)
+
+
+def test_first_order_ignores_every_evaluated_gradient() -> None:
+    """It moves to the same φ, has no mixed derivative, and for plain SGD is the outer gradient."""
+    exact = outer_gradients(SGD(0.1), steps=4, window=1)
+    first = outer_gradients(SGD(0.1), steps=4, window=1, first_order=True)
+    assert torch.equal(exact[0], first[0])
+    assert difference(exact, first) > 0.01
+    assert torch.equal(first[1][2], torch.zeros(2, dtype=F64))
+    by_phi = torch.cat([g.flatten() for g in first[1][:2]])
+    torch.testing.assert_close(by_phi, first[0].cos(), rtol=1e-14, atol=1e-14)
+    # With momentum and decay the linear dynamics only scale it: c = 1 + ω b (corollary 1).
+    dynamics = SGD(0.1, 0.9, 1e-2)
+    scaled = outer_gradients(dynamics, steps=4, window=1, first_order=True)
+    by_phi = torch.cat([g.flatten() for g in scaled[1][:2]])
+    factor = dynamics.coefficients(4).a11
+    torch.testing.assert_close(by_phi, factor * scaled[0].cos(), rtol=1e-13, atol=1e-14)
+
+
+def test_unused_parameters_move_by_decay() -> None:
+    params = {"used": torch.ones(2, dtype=F64), "idle": torch.ones(2, dtype=F64)}
+    final, _ = unroll(lambda p: p["used"].sum(), params, SGD(0.1, 0.9, 0.5), steps=2)
+    assert final["idle"].tolist() == pytest.approx(
+        [1.0 + 0.5 * SGD(0.1, 0.9, 0.5).coefficients(2).p_phi] * 2
+    )
+
+
+def test_gradients_exist_without_grad_mode() -> None:
+    """Evaluation runs under no_grad and takes the very same steps."""
+    params = {"x": torch.tensor([1.0, 2.0], dtype=F64)}
+    with torch.no_grad():
+        quiet, _ = unroll(lambda p: p["x"].pow(4).sum(), params, SGD(0.01), steps=3)
+    loud, _ = unroll(lambda p: p["x"].pow(4).sum(), params, SGD(0.01), steps=3)
+    assert torch.equal(quiet["x"], loud["x"])
+
+
+@pytest.mark.parametrize(("steps", "window"), [(8, 3), (2, 4)])
+def test_window_must_divide_steps(steps: int, window: int) -> None:
+    with pytest.raises(ValueError, match=f"steps={steps} is not divisible by window={window}"):
+        unroll(lambda p: p["x"].sum(), {"x": torch.ones(1)}, SGD(0.1), steps=steps, window=window)

@@ -1,0 +1,108 @@
+"""Checkpoints: digest, key, what is refused, one process at a time."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from multistep.files import UserError
+from multistep.job import checkpoint
+from multistep.plan import provenance
+
+CODE = provenance.cell_modules("few_shot", "multistep")
+
+STATE = {"iteration": 3, "theta": torch.arange(4.0), "history": [{"a": 1.5}]}
+
+
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "cell.pt"
+    checkpoint.save(path, "key", STATE)
+    state = checkpoint.load(path, "key")
+    assert state is not None
+    assert torch.equal(state.pop("theta"), STATE["theta"])  # type: ignore[arg-type]
+    assert state == {"iteration": 3, "history": [{"a": 1.5}]}
+    assert checkpoint.load(tmp_path / "other.pt", "key") is None
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
+def test_a_flipped_byte_is_noticed_and_set_aside(
+    tmp_path: Path, place: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "cell.pt"
+    checkpoint.save(path, "key", STATE)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert checkpoint.load(path, "key") is None
+    assert "its bytes differ from its digest" in caplog.text
+    assert not path.exists()
+    assert (tmp_path / "cell.pt.damaged").read_bytes() == content
+
+
+def test_another_run_s_checkpoint_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "cell.pt"
+    checkpoint.save(path, "key", STATE)
+    assert checkpoint.load(path, "other key") is None
+    assert checkpoint.load(tmp_path / "cell.pt.stale", "key") is not None
+
+
+def test_the_key_covers_cell_data_device_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = checkpoint.run_key([{"seed": 0}, "data"], CODE, "cpu", 1)
+    assert checkpoint.run_key([{"seed": 0}, "data"], CODE, "cpu", 1) == base
+    others = {
+        checkpoint.run_key([{"seed": 1}, "data"], CODE, "cpu", 1),
+        checkpoint.run_key([{"seed": 0}, "other"], CODE, "cpu", 1),
+        checkpoint.run_key([{"seed": 0}, "data"], CODE, "cuda", 1),
+    }
+    monkeypatch.setattr(checkpoint, "code_digest", lambda *entries: "edited")
+    others.add(checkpoint.run_key([{"seed": 0}, "data"], CODE, "cpu", 1))
+    assert len(others - {base}) == 4
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cell.pt"
+    checkpoint.save(path, "key", STATE)
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match=r"can't be written .*No space left.*one before is intact"):
+        checkpoint.save(path, "key", {"iteration": 4})
+    state = checkpoint.load(path, "key")
+    assert state is not None
+    assert state["iteration"] == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cell.pt"]
+
+
+def test_one_process_per_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "cell.pt"
+    with (
+        checkpoint.exclusive(path),
+        pytest.raises(UserError, match="another process is running this cell"),
+        checkpoint.exclusive(path),
+    ):
+        pass
+    with checkpoint.exclusive(path):
+        checkpoint.remove(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_saves_and_leaves_with_its_number(tmp_path: Path) -> None:
+    saver = checkpoint.Saver(tmp_path / "cell.pt", "key", seconds=1e9)
+    with saver.on_signals(signal.SIGTERM):
+        saver.maybe(lambda: STATE)
+        assert not saver.path.exists()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as stop:
+            saver.maybe(lambda: STATE)
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert checkpoint.load(saver.path, "key") is not None
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -1,0 +1,183 @@
+"""One cell from seed to result: the command line, bits, kill -9, schema."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import prepared_dataset, small_cell
+
+from multistep import cli
+from multistep.job import results
+
+
+def arguments(cell: str, folder: Path) -> list[str]:
+    data = str(folder / "data")
+    out, scratch = str(folder / "result.json"), str(folder / "scratch" / "cell.pt")
+    options = ["--cell", cell, "--data", data, "--out", out, "--checkpoint", scratch]
+    return ["train", *options, "--device", "cpu", "--checkpoint-seconds", "0"]
+
+
+def command(cell: str, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "multistep.cli", *arguments(cell, folder)]
+
+
+def train(cell: str, folder: Path) -> dict[str, Any]:
+    prepared_dataset(folder / "data")
+    assert cli.main(arguments(cell, folder)) == 0
+    return results.read(folder / "result.json")
+
+
+def stable(record: dict[str, Any]) -> str:
+    return json.dumps([record["cell"], record["metrics"], record["history"]])
+
+
+def test_a_cell_is_the_same_to_the_last_bit_and_its_result_is_complete(tmp_path: Path) -> None:
+    cell = small_cell("multistep2").json
+    first, second = train(cell, tmp_path / "a"), train(cell, tmp_path / "b")
+    assert stable(first) == stable(second)
+    assert first["cell"] == json.loads(cell)
+    assert [e["iteration"] for e in first["history"]] == [4, 8, 12]
+    assert [e["validation_accuracy"] is None for e in first["history"]] == [True, False, False]
+    assert len(first["metrics"]["episode_accuracies"]) == 10
+    assert first["metrics"]["exact_adaptation"] is not None
+    assert len(first["timing"]["history_seconds"]) == 3
+    assert first["environment"]["device"] == "cpu"
+    assert first["environment"]["threads"] == 1
+    assert not list((tmp_path / "a" / "scratch").iterdir())  # forgotten on success
+    other = train(small_cell("multistep2", seed=1).json, tmp_path / "c")
+    assert stable(other) != stable(first)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_cell_resumes_to_the_same_metrics(tmp_path: Path, how: signal.Signals) -> None:
+    best = {"selection": "best"} if how == signal.SIGTERM else {}
+    cell = small_cell(iterations=60, log_every=7, validate_every=14, **best).json
+    whole = train(cell, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    prepared_dataset(folder / "data")
+    checkpoint = folder / "scratch" / "cell.pt"
+    process = subprocess.Popen(
+        command(cell, folder),
+        stderr=subprocess.PIPE,
+        # A background process of a shell ignores SIGINT; ours must not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, how)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == (-how if how == signal.SIGKILL else 128 + how), complaint
+    assert checkpoint.exists()
+    assert not (folder / "result.json").exists()
+    done = subprocess.run(command(cell, folder), capture_output=True, text=True, check=True)
+    assert "resumed at iteration" in done.stderr
+    assert stable(results.read(folder / "result.json")) == stable(whole)
+
+
+def test_training_on_all_classes_when_none_is_held_out(tmp_path: Path) -> None:
+    record = train(small_cell(hold_out_validation=False).json, tmp_path)
+    assert all(e["validation_accuracy"] is None for e in record["history"])
+    held_out = train(small_cell().json, tmp_path / "b")
+    losses, others = ([e["train_loss"] for e in r["history"]] for r in (record, held_out))
+    assert losses != others  # the validation classes are among those trained on
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cell": "{"}, "--cell is not the JSON of a cell"),
+        ({"cell": "{}"}, "--cell is not the JSON of a cell"),
+        ({"cell": small_cell().json.replace("inner_lr", "inner_rl")}, "inner_rl"),
+        ({"cell": small_cell().json.replace('"settings"', '"setings"')}, "settings"),
+        ({"cell": small_cell().json.replace("few_shot", "fewshot")}, "no family named 'fewshot'"),
+        ({"data": "absent"}, "no such file; build it first"),
+    ],
+)
+def test_bad_input_is_one_line(
+    tmp_path: Path, change: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared_dataset(tmp_path / "data")
+    line = arguments(change.get("cell", small_cell().json), tmp_path)
+    if "data" in change:
+        line[line.index("--data") + 1] = str(tmp_path / change["data"])
+    assert cli.main(line) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def waiting() -> str:
+    """A cell whose inner learning rate is left to a choice."""
+    cell = json.loads(small_cell().json)
+    del cell["settings"]["inner_lr"]
+    return json.dumps(cell)
+
+
+def test_a_cell_that_waits_for_a_choice_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments(waiting(), tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert "--cell: settings.inner_lr is missing" in said
+    assert "--choice results/choices/5way_1shot/omniglot/maml.json" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such file; build it first"),
+        ("{", "not valid JSON"),
+        ("[]", "not a choice (it has no `setting` and `value`)"),
+        ('{"setting": "inner_lr"}', "not a choice (it has no `setting` and `value`)"),
+        ('{"setting": "inner_rate", "value": 0.1}', "not a choice (inner_rate: Extra inputs"),
+        ('{"setting": "inner_lr", "value": "x"}', "not a choice (inner_lr: Input should be a"),
+    ],
+)
+def test_a_broken_choice_is_named(
+    tmp_path: Path, text: str | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choice = tmp_path / "maml.json"
+    if text is not None:
+        choice.write_text(text)
+    assert cli.main([*arguments(waiting(), tmp_path), "--choice", str(choice)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {choice}: {message}")
+    assert said.count("\n") == 1
+
+
+def test_without_cuda_the_message_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared_dataset(tmp_path / "data")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    line = [a if a != "cpu" else "cuda" for a in arguments(small_cell().json, tmp_path)]
+    assert cli.main(line) == 2
+    said = capsys.readouterr().err
+    assert "torch sees no CUDA device" in said
+    assert "device: cpu" in said
+
+
+def test_the_selected_iterate_is_the_one_that_is_tested(tmp_path: Path) -> None:
+    few = {"iterations": 24, "validate_every": 4}
+    last = train(small_cell(**few).json, tmp_path / "last")
+    best = train(small_cell(selection="best", **few).json, tmp_path / "best")
+    assert best["history"] == last["history"]
+    validated = [e for e in best["history"] if e["validation_accuracy"] is not None]
+    top = max(validated, key=lambda e: e["validation_accuracy"])
+    assert top["iteration"] < 24, "choose settings under which selection matters"
+    assert best["metrics"]["best"]["iteration"] == top["iteration"]
+    stopped = train(small_cell(**{**few, "iterations": top["iteration"]}).json, tmp_path / "there")
+    assert best["metrics"]["episode_accuracies"] == stopped["metrics"]["episode_accuracies"]
+    assert best["metrics"]["last"]["test_accuracy"] == last["metrics"]["test_accuracy"]
+    assert last["metrics"]["best"] is None

@@ -1,0 +1,336 @@
+"""Figures from made-up measurements and results: the csv, what is drawn, and equal bytes."""
+
+import csv
+import io
+import itertools
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from multistep.files import UserError
+from multistep.pages import cost, curves, style
+from multistep.pages.figures import write_figure
+from multistep.pages.kinds import Figure
+from multistep.pages.query import PROCESS, WALL
+from multistep.pages.spec import Context, figure_spec
+
+Make = Callable[..., dict[str, Any]]
+
+COST: dict[str, Any] = {
+    "kind": "cost",
+    "title": "Figure 9",
+    "caption": "{data}: cost over inner steps",
+    "dataset": "omniglot",
+    "panels": {"5way_1shot": "5-way 1-shot", "20way_1shot": "20-way 1-shot"},
+    "methods": ["maml", "multistep4", "multistep8", "fomaml"],
+    "remarks": {"fomaml": "not drawn", "multistep4": "half as many", "maml": "half as many"},
+}
+CURVES = {key: value for key, value in COST.items() if key != "remarks"}
+CURVES |= {"kind": "curves", "title": "Curves", "panels": {"5way_1shot": "5-way 1-shot"}}
+ROWS: list[tuple[str, int, list[float], int]] = [
+    ("maml", 8, [0.9, 0.8, 1.0, 2.0, 0.7], 800_000_000),
+    ("maml", 4, [0.5, 0.5, 0.5, 0.5, 0.5], 400_000_000),
+    ("multistep4", 4, [0.3, 0.3, 0.3, 0.3, 0.3], 200_000_000),
+    ("multistep4", 8, [0.45, 0.45, 0.45, 0.45, 0.45], 300_000_000),
+]
+
+
+@pytest.fixture
+def cost_spec() -> Figure:
+    return figure_spec("figure9", COST)
+
+
+@pytest.fixture
+def curves_spec() -> Figure:
+    return figure_spec("curves9", CURVES)
+
+
+def near(points: list[list[float]]) -> Any:
+    return pytest.approx(np.array(points, dtype=float))
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def texts(figure: Any) -> str:
+    """Every text of a figure: header, titles, axis labels, labels of lines, legends."""
+    found = [text.get_text() for text in figure.texts]
+    for axes in figure.axes:
+        found += [axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()]
+        found += [text.get_text() for text in axes.texts]
+        legend = axes.get_legend()
+        found += [text.get_text() for text in legend.get_texts()] if legend else []
+    return "\n".join(found)
+
+
+def test_cost_csv_holds_medians_and_quartiles(
+    tmp_path: Path, cost_spec: Figure, context: Context, make_measurement: Make
+) -> None:
+    paths = write_figure(tmp_path / "figure9", cost_spec, context, [make_measurement(rows=ROWS)])
+    assert sorted(path.name for path in paths) == ["figure9.csv", "figure9.png", "figure9.svg"]
+    rows = read(tmp_path / "figure9.csv")
+    assert [(row["method"], row["steps"], row["seconds"], row["bytes"]) for row in rows] == [
+        ("maml", "4", "0.5", "400000000"),
+        ("maml", "8", "0.9", "800000000"),
+        ("multistep4", "4", "0.3", "200000000"),
+        ("multistep4", "8", "0.45", "300000000"),
+    ]
+    assert (rows[1]["seconds_low"], rows[1]["seconds_high"], rows[1]["rounds"]) == ("0.8", "1", "5")
+    assert {row["clock"] for row in rows} == {"process seconds"}
+    assert {row["memory"] for row in rows} == {"bytes saved for backward per task"}
+    assert {(row["scale"], row["data"], row["tasks"]) for row in rows} == {
+        ("paper", "Omniglot", "32")
+    }
+
+
+def test_cost_figure_draws_the_points_and_says_what_was_measured(
+    cost_spec: Figure, context: Context, make_measurement: Make
+) -> None:
+    points = cost.points(cost_spec, context, [make_measurement(rows=ROWS)])
+    figure = cost.draw(cost_spec, context, points)
+    time, memory = figure.axes  # the other panel was not measured and takes no room
+    assert time.lines[0].get_xydata() == near([[4, 500], [8, 900]])
+    assert time.lines[1].get_xydata() == near([[4, 300], [8, 450]])
+    assert memory.lines[0].get_xydata() == near([[4, 400], [8, 800]])
+    assert time.get_ylim()[0] == memory.get_ylim()[0] == 0
+    written = texts(figure)
+    for phrase in (
+        "Omniglot: cost over inner steps",
+        "scale: paper; data: Omniglot; device: Imaginary CPU, 1 thread\n",
+        "Time: process seconds, median and quartiles over 5 rounds. Memory: bytes saved",
+        "\nMAML and Multi-step (4): half as many.\n",
+        "Not measured: 20-way 1-shot; Multi-step (8); FO-MAML.",
+        "5-way 1-shot, 32 tasks: time",
+        "process time (ms)",
+        "saved for backward per task (MB)",
+        "Multi-step (4)  0.50×",  # 0.45 s of 0.9 s
+        "Multi-step (4)  0.38×",  # 300 MB of 800 MB
+    ):
+        assert phrase in written
+    assert "not drawn" not in written
+
+
+def test_cost_on_a_gpu_names_its_clock_and_device(
+    cost_spec: Figure, context: Context, make_measurement: Make
+) -> None:
+    rows = [("maml", 8, [0.004, 0.005, 0.006], 3_000_000_000)]
+    points = cost.points(cost_spec, context, [make_measurement(rows=rows, gpu=True, tasks=4)])
+    written = texts(cost.draw(cost_spec, context, points))
+    for phrase in (
+        "device: Imaginary GPU",
+        "CUDA-event time (ms)",
+        "peak allocated (GB)",
+        "5-way 1-shot, 4 tasks: time",
+    ):
+        assert phrase in written
+
+
+def test_methods_that_some_panels_lack_are_named_with_them(
+    cost_spec: Figure, context: Context, make_measurement: Make
+) -> None:
+    few = make_measurement(rows=ROWS)
+    more = make_measurement("20way_1shot", rows=[*ROWS, ("fomaml", 8, [1.0], 1)])
+    written = texts(cost.draw(cost_spec, context, cost.points(cost_spec, context, [few, more])))
+    assert "Not measured: Multi-step (8); FO-MAML (5-way 1-shot)." in written
+    more = make_measurement("20way_1shot", rows=[(m, 8, [1.0], 1) for m in cost_spec.methods])
+    written = texts(cost.draw(cost_spec, context, cost.points(cost_spec, context, [more])))
+    assert "Not measured: 5-way 1-shot." in written
+
+
+def test_a_stand_in_is_named_on_the_figure(
+    cost_spec: Figure, stand_in: Context, make_measurement: Make
+) -> None:
+    measurement = make_measurement(rows=ROWS, scale="demo", dataset="omniglot_standin")
+    written = texts(cost.draw(cost_spec, stand_in, cost.points(cost_spec, stand_in, [measurement])))
+    assert "Drawn characters (stand-in): cost over inner steps" in written
+    assert "scale: demo; data: Drawn characters (stand-in); this is not a reproduction" in written
+
+
+def test_another_number_of_tasks_is_named_and_not_set_in_relation(
+    cost_spec: Figure, context: Context, make_measurement: Make
+) -> None:
+    measurement = make_measurement(rows=ROWS, settings={"multistep4": {"meta_batch": 5}})
+    points = cost.points(cost_spec, context, [measurement])
+    written = texts(cost.draw(cost_spec, context, points))
+    assert "5-way 1-shot, 32 tasks (Multi-step (4): 5): time" in written
+    assert "Multi-step (4)\n" in written
+    assert "0.50×" not in written
+
+
+def test_open_markers_stand_in_turns_and_the_header_says_so(
+    cost_spec: Figure, context: Context, make_measurement: Make
+) -> None:
+    rows = [(m, steps, [1.0], 10**9) for m in cost_spec.methods for steps in range(1, 9)]
+    measurement = make_measurement(rows=rows)
+    figure = cost.draw(cost_spec, context, cost.points(cost_spec, context, [measurement]))
+    assert "Open markers" not in texts(figure)
+    before = dict.fromkeys(("a", "b", "c", "d", "e"), "others")  # those drawn come sixth and later
+    crowded = context.model_copy(update={"methods": before | context.methods})
+    figure = cost.draw(cost_spec, crowded, cost.points(cost_spec, crowded, [measurement]))
+    marked = [[*range(8)][line.get_markevery()] for line in figure.axes[1].lines]
+    assert marked == [[7, 4, 1], [6, 3, 0], [5, 2], [7, 4, 1]]
+    assert "Open markers are drawn at every third point," in texts(figure).replace("\n", " ")
+
+
+def test_a_figure_beyond_the_paper_says_so(context: Context) -> None:
+    spec = figure_spec("curves9", CURVES | {"beyond": True})
+    written = texts(curves.draw(spec, context, []))
+    assert "Omniglot: cost over inner steps. Not in the paper." in written
+
+
+def test_measurements_of_another_scale_or_dataset_are_refused(
+    cost_spec: Figure, context: Context, make_measurement: Make
+) -> None:
+    with pytest.raises(UserError, match="5way_1shot/omniglot: made at scale demo"):
+        cost.points(cost_spec, context, [make_measurement(rows=ROWS, scale="demo")])
+    with pytest.raises(UserError, match="none of the 1 measurements is of dataset omniglot"):
+        cost.points(cost_spec, context, [make_measurement(rows=ROWS, dataset="other")])
+    with pytest.raises(UserError, match="5way_1shot/omniglot: measured twice"):
+        cost.points(cost_spec, context, [make_measurement(rows=ROWS)] * 2)
+
+
+def test_figures_without_any_result_say_so(
+    tmp_path: Path, cost_spec: Figure, curves_spec: Figure, context: Context
+) -> None:
+    assert "nothing measured" in texts(cost.draw(cost_spec, context, []))
+    assert "nothing run" in texts(curves.draw(curves_spec, context, []))
+    write_figure(tmp_path / "curves9", curves_spec, context, [])
+    assert read(tmp_path / "curves9.csv") == []
+    assert (tmp_path / "curves9.png").stat().st_size > 1000
+
+
+def test_curves_average_the_seeds_where_all_of_them_have_a_point(
+    tmp_path: Path, curves_spec: Figure, context: Context, make_result: Make
+) -> None:
+    results = [
+        make_result(
+            seed=0,
+            history=[(10, 1.0, 30.0), (20, 1.0, None), (30, 1.0, 60.0)],
+            seconds=[1.0, 2.0, 3.0],
+        ),
+        make_result(seed=1, history=[(10, 1.0, 40.0), (30, 1.0, 64.0)], seconds=[2.0, 5.0]),
+        make_result(method="fomaml", history=[(10, 1.0, 25.0), (20, 1.0, 35.0)]),
+    ]
+    write_figure(tmp_path / "curves9", curves_spec, context, results)
+    rows = read(tmp_path / "curves9.csv")
+    columns = ("method", "iteration", "tasks", "seconds", "accuracy", "accuracy_low")
+    assert [tuple(row[c] for c in columns) for row in rows] == [
+        ("maml", "10", "320", "1.5", "35", "30"),
+        ("maml", "30", "960", "4", "62", "60"),
+        ("fomaml", "10", "320", "10", "25", "25"),
+        ("fomaml", "20", "640", "20", "35", "35"),
+    ]
+    assert [row["seeds"] for row in rows] == ["2", "2", "1", "1"]
+    assert {row["split"] for row in rows} == {"validation"}
+
+    figure = curves.draw(curves_spec, context, curves.points(curves_spec, context, results))
+    iterations, time = figure.axes
+    assert iterations.lines[0].get_xydata() == near([[10, 35], [30, 62]])
+    assert time.lines[0].get_xydata() == near([[1.5, 35], [4, 62]])
+    assert iterations.lines[-1].get_ydata()[0] == 20  # chance at 5-way
+    written = texts(figure)
+    for phrase in (
+        "Lines: mean over 1 or 2 seeds; bands: lowest and highest seed. Time: process seconds of",
+        "validation accuracy (%)",
+        "training time (s)",
+        "FO-MAML",
+    ):
+        assert phrase in written
+    assert "Multi-step" not in written
+
+
+def test_time_is_the_cell_s_own_on_a_shared_processor_and_the_clock_s_on_a_gpu(
+    curves_spec: Figure, context: Context, make_result: Make
+) -> None:
+    result = make_result(history=[(10, 1.0, 30.0), (20, 1.0, 40.0)], seconds=[4.0, 8.0])
+    result["timing"] |= {"train_seconds": 8.0, "process_seconds": 2.0}
+    points = curves.points(curves_spec, context, [result])
+    assert [(p.seconds, p.clock) for p in points] == [(1.0, PROCESS), (2.0, PROCESS)]
+    result["environment"]["device"] = "Imaginary GPU"
+    points = curves.points(curves_spec, context, [result])
+    assert [(p.seconds, p.clock) for p in points] == [(4.0, WALL), (8.0, WALL)]
+
+
+def test_without_validation_the_curves_show_training_accuracy(
+    curves_spec: Figure, context: Context, make_result: Make
+) -> None:
+    results = [
+        make_result(history=[(10, 33.0, None)]),
+        make_result(method="fomaml", history=[(10, 44.0, 50.0)]),
+    ]
+    points = curves.points(curves_spec, context, results)
+    assert [(point.split, point.accuracy) for point in points] == [
+        ("training", 33.0),
+        ("training", 44.0),
+    ]
+    assert "training accuracy (%)" in texts(curves.draw(curves_spec, context, points))
+
+
+def test_curves_of_another_scale_are_refused(
+    curves_spec: Figure, context: Context, make_result: Make
+) -> None:
+    with pytest.raises(UserError, match="made at scale demo, but the scale here is paper"):
+        curves.points(curves_spec, context, [make_result(), make_result(seed=1, scale="demo")])
+
+
+def test_a_method_looks_the_same_whatever_else_is_drawn(context: Context) -> None:
+    looks = [style.look(context, method) for method in context.methods]
+    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == 4
+    assert looks[0].name == "MAML"
+
+
+def test_labels_at_the_lines_ends_do_not_overlap(
+    cost_spec: Figure, context: Context, make_measurement: Make
+) -> None:
+    rows = [
+        (method, 8, [value], 10**9)
+        for method, value in zip(cost_spec.methods, (1.0, 0.999, 0.998, 0.02), strict=True)
+    ]
+    points = cost.points(cost_spec, context, [make_measurement(rows=rows)])
+    for axes in cost.draw(cost_spec, context, points).axes:
+        places = sorted(text.xyann[1] for text in axes.texts)
+        assert len(places) == 4
+        assert all(high - low > 0.08 for low, high in itertools.pairwise(places))
+        assert places[0] >= 0
+        assert places[-1] <= 1
+
+
+def test_equal_numbers_give_equal_bytes_in_any_process(
+    tmp_path: Path, context: Context, make_measurement: Make, make_result: Make
+) -> None:
+    sources = {
+        "cost": (COST, make_measurement(rows=ROWS)),
+        "curves": (CURVES, make_result()),
+    }
+    for kind, (spec, record) in sources.items():
+        source = tmp_path / f"{kind}.json"
+        source.write_text(json.dumps(record), encoding="utf-8")
+        outputs = []
+        for seed in ("1", "2"):  # of Python's hash function, which orders sets
+            out = tmp_path / kind / seed / "figure"
+            arguments = ["--name", kind, "--spec", json.dumps(spec)]
+            arguments += ["--context", context.model_dump_json(), "--out", str(out), str(source)]
+            subprocess.run(
+                [sys.executable, "-m", "multistep.cli", "report", "figure", *arguments],
+                env=os.environ | {"PYTHONHASHSEED": seed, "SOURCE_DATE_EPOCH": seed},
+                check=True,
+                capture_output=True,
+            )
+            outputs.append({p.name: p.read_bytes() for p in out.parent.iterdir()})
+        assert outputs[0] == outputs[1]
+        svg, png = outputs[0]["figure.svg"].decode(), outputs[0]["figure.png"]
+        assert svg.startswith("<?xml")
+        assert not re.search(r"<dc:date>|[Mm]atplotlib v", svg)
+        width, height = struct.unpack(">II", png[16:24])
+        assert width == 1600
+        assert height > 500

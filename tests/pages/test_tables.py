@@ -1,0 +1,201 @@
+"""Tables from made-up results: every number of the csv, the words of the pages, the refusals."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multistep import cli
+from multistep.files import UserError
+from multistep.pages.kinds import Table
+from multistep.pages.spec import Context, table_spec
+from multistep.pages.tables import table
+
+Make = Callable[..., dict[str, Any]]
+Write = Callable[..., dict[str, str]]
+
+
+def test_csv_holds_every_number(
+    tmp_path: Path, spec: Table, context: Context, results: list[dict[str, Any]], write: Write
+) -> None:
+    rows = list(csv.DictReader(io.StringIO(write(tmp_path, spec, context, results)["csv"])))
+    assert list(rows[0])[:9] == [
+        *("row", "column", "ours", "ours_low", "ours_high", "n", "paper", "paper_spread", "gap")
+    ]
+    assert [(row["row"], row["column"]) for row in rows] == [
+        ("reptile_literature", "5way_1shot"),
+        ("reptile_literature", "20way_1shot"),
+        ("maml", "5way_1shot"),
+        ("maml", "20way_1shot"),
+        ("multistep8", "5way_1shot"),
+        ("multistep8", "20way_1shot"),
+    ]
+    literature, _, maml, absent, multistep, _ = rows
+    assert (literature["ours"], literature["n"], literature["paper"]) == ("", "0", "97.68")
+    # Seeds average to 40, 60, 50, 50 per episode: mean 50, population s = sqrt(50).
+    half_width = 1.96 * math.sqrt(50 / 4)
+    assert float(maml["ours"]) == 50
+    assert float(maml["ours_low"]) == pytest.approx(50 - half_width, abs=1e-4)
+    assert float(maml["ours_high"]) == pytest.approx(50 + half_width, abs=1e-4)
+    assert (maml["n"], maml["episodes"]) == ("2", "4")
+    # Means of the seeds are 40 and 60: sample sd = sqrt(200), t(1) = 12.7062.
+    assert float(maml["seed_sd"]) == pytest.approx(math.sqrt(200), abs=1e-4)
+    assert float(maml["seed_t95"]) == pytest.approx(12.7062 * 10, abs=1e-3)
+    assert (maml["paper"], maml["paper_spread"], maml["gap"]) == ("50", "8", "0")
+    assert float(maml["paper_half_width"]) == pytest.approx(8 / math.sqrt(32), abs=1e-4)
+    assert (maml["within"], maml["note"]) == ("yes", "")
+    assert (maml["iterations"], maml["meta_batch"]) == ("60000", "32")
+    assert (maml["scale"], maml["data"]) == ("paper", "Omniglot")
+    assert (absent["ours"], absent["n"], absent["paper"], absent["gap"]) == ("", "0", "40", "")
+    assert (multistep["ours"], multistep["n"], multistep["seed_sd"]) == ("90", "1", "")
+    assert (multistep["exact"], multistep["exact_half_width"]) == ("92.5", "3.25")
+    assert multistep["note"] == "Odd & rare."
+
+
+def test_a_gap_outside_the_joint_interval_is_called_so(
+    spec: Table, context: Context, make_result: Make
+) -> None:
+    # Ours has no spread; the paper's 8 / sqrt(32) = 1.4142 around 50 +- 0.0244 (float16).
+    rows = {
+        ours: table(spec, context, [make_result(episodes=[ours, ours])])[2]
+        for ours in (51.43, 51.45, 48.58, 48.56)
+    }
+    assert {ours: row.within for ours, row in rows.items()} == {
+        51.43: "yes",  # below 50.0244 + 1.4142
+        51.45: "no",
+        48.58: "yes",  # above 49.9878 - 1.4142: float16 is finer just below one half
+        48.56: "no",
+    }
+
+
+def test_the_page_has_gaps_where_there_is_any_and_says_what_they_are(
+    tmp_path: Path, spec: Table, context: Context, results: list[dict[str, Any]], write: Write
+) -> None:
+    lines = write(tmp_path, spec, context, results)["md"].splitlines()
+    assert lines.count("| &emsp;<sub>gap</sub> | <sub>+0.00, inside</sub> | <sub>–</sub> |") == 2
+    legend = "± as printed \\[half-width over 600 episodes\\]. Gap: ours − paper, in points; inside"
+    assert any(legend in line for line in lines)
+    assert not any("No gap" in line or "upper bound" in line for line in lines)
+
+
+def test_a_shorter_run_is_not_judged(spec: Table, context: Context, make_result: Make) -> None:
+    row = table(spec, context, [make_result(iterations=1500, meta_batch=4)])[2]
+    assert (row.gap, row.within) == (0.0, "")
+    assert row.note == (
+        "Not compared: 1,500 meta-iterations of 4 tasks; the paper has 60,000 of 32."
+    )
+
+
+def test_a_stand_in_is_named_everywhere_and_never_compared(
+    tmp_path: Path, spec: Table, stand_in: Context, make_result: Make, write: Write
+) -> None:
+    texts = write(tmp_path, spec, stand_in, [make_result(scale="demo", dataset="omniglot_standin")])
+    provenance = "scale: demo; data: Drawn characters (stand-in); this is not a reproduction"
+    assert all(provenance in texts[kind] for kind in ("md", "tex", "html"))
+    assert "Drawn characters (stand-in): accuracy" in texts["html"]
+    maml = list(csv.DictReader(io.StringIO(texts["csv"])))[2]
+    assert (maml["scale"], maml["data"]) == ("demo", "Drawn characters (stand-in)")
+    assert (maml["within"], maml["note"]) == ("", "Not compared: stand-in data.")
+    for kind in ("md", "tex", "html"):
+        assert not re.search(r"\b(gap|inside|outside|joint)\b", texts[kind].replace("No gap", ""))
+        assert "No gap is given: ours is not the paper's run." in texts[kind].replace("&#x27;", "'")
+
+
+def test_a_table_without_any_result_has_its_printed_numbers(
+    tmp_path: Path, spec: Table, context: Context, write: Write
+) -> None:
+    texts = write(tmp_path, spec, context, [])
+    rows = list(csv.DictReader(io.StringIO(texts["csv"])))
+    assert {row["n"] for row in rows} == {"0"}
+    assert "| MAML (ours) | – | – |" in texts["md"]
+    assert "gap" not in texts["md"]
+    assert "Training. 5-way 1-shot and 20-way 1-shot: not run." in texts["md"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scale": "demo"}, "5way_1shot/omniglot/maml/1: made at scale demo, but .* is paper"),
+        ({"seed": 0}, "5way_1shot/omniglot/maml/0: two results for one seed"),
+        ({"iterations": 10}, r"different settings.iterations \(60000 and 10\)"),
+        ({"episodes": [50.0]}, r"different numbers of episodes \(\[1, 2\]\)"),
+    ],
+)
+def test_results_that_do_not_belong_together_are_refused(
+    spec: Table, context: Context, make_result: Make, changes: dict[str, Any], message: str
+) -> None:
+    results = [make_result(seed=0), make_result(**({"seed": 1} | changes))]
+    with pytest.raises(UserError, match=message):
+        table(spec, context, results)
+
+
+def test_results_of_other_tables_are_left_out_but_not_all(
+    spec: Table, context: Context, make_result: Make
+) -> None:
+    others = [make_result("10way_1shot"), make_result(method="fomaml"), make_result(dataset="x")]
+    assert table(spec, context, [*others, make_result()])[2].n == 1
+    with pytest.raises(UserError, match="none of the 3 results belongs to Table 9"):
+        table(spec, context, others)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            ["paper", "values", "mamll"],
+            {},
+            "tables.t.paper.values: no method named 'mamll'; did you mean 'maml'?",
+        ),
+        (["paper", "meta_batch"], {"5way_1shot": 32}, "no paper.meta_batch named '20way_1shot'"),
+        (["cell_notes", "maml", "2way"], "x", "tables.t.cell_notes.maml: no column named '2way'"),
+        (
+            ["literature", "reptile_literature", "source"],
+            "finn",
+            "no reference named 'finn'; known: kim",
+        ),
+        (["titel"], "x", "tables.t.titel: "),
+    ],
+)
+def test_a_misspelt_name_in_a_spec_is_refused(
+    table_json: dict[str, Any], path: list[str], value: Any, message: str
+) -> None:
+    place = table_json
+    for key in path[:-1]:
+        place = place.setdefault(key, {})
+    place[path[-1]] = value
+    with pytest.raises(UserError, match=re.escape(message)):
+        table_spec("t", table_json)
+
+
+def test_the_command_line_writes_the_same_files(
+    tmp_path: Path,
+    spec: Table,
+    context: Context,
+    results: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    table_json: dict[str, Any],
+    write: Write,
+) -> None:
+    expected = write(tmp_path / "direct", spec, context, results)
+    files = []
+    for i, result in enumerate(results):
+        files.append(tmp_path / f"{i}.json")
+        files[-1].write_text(json.dumps(result), encoding="utf-8")
+    arguments = ["report", "table", "--name", "table9", "--spec", json.dumps(table_json)]
+    arguments += ["--context", context.model_dump_json(), "--out", str(tmp_path / "cli" / "table9")]
+    assert cli.main([*arguments, *map(str, files)]) == 0
+    written = {p.suffix[1:]: p.read_text(encoding="utf-8") for p in (tmp_path / "cli").iterdir()}
+    assert written == expected
+    capsys.readouterr()
+
+    assert cli.main([*arguments, str(tmp_path / "absent.json")]) == 2
+    assert "absent.json: no such file" in capsys.readouterr().err
+    arguments[arguments.index("--context") + 1] = "{"
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err.startswith("error: --context: not valid JSON")

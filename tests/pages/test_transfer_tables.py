@@ -1,0 +1,282 @@
+"""Tables 1, 2, 3 and 6 from made-up records: every number, what is compared, and what is not."""
+
+import csv
+import io
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transfer_records import cell_result, measurement, prepared
+
+from multistep.files import UserError
+from multistep.pages.spec import Context, table_spec
+from multistep.pages.tables import table, write_table
+
+REFERENCES = {"kim": "Kim (2020).", "jang": "[16] Jang (2019)."}
+ACCURACIES: dict[str, Any] = {
+    "kind": "transfer",
+    "title": "Table 9",
+    "caption": "{data}: accuracy (%)",
+    "columns": {"stl10": "STL-10", "bird": "Bird"},
+    "sources": {"stl10": "tiny", "bird": "imagenet"},
+    "rows": {
+        "scratch": {"stl10": "sgd", "bird": "sgd"},
+        "l2t": {"stl10": "adam_32", "bird": "adam_224"},
+        "multistep": {"stl10": "adam_32", "bird": "adam_224"},
+    },
+    "literature": {
+        "scratch_literature": {
+            "title": "Scratch",
+            "source": "jang",
+            "method": "scratch",
+            "values": {"stl10": [65.18, 0.91], "bird": [42.1, 0.75]},
+        }
+    },
+    "paper": {
+        "source": "kim",
+        "epochs": 3,
+        "values": {
+            "l2t": {"stl10": [80.61, 0.29], "bird": [66.26, 0.51]},
+            "multistep": {"stl10": [79.58, 0.54], "bird": [66.51, 1.08]},
+        },
+    },
+    "references": REFERENCES,
+}
+TIMES: dict[str, Any] = {
+    "kind": "epoch_time",
+    "title": "Table 8",
+    "caption": "{data}: time",
+    "dataset": "bird",
+    "experiment": "sgd",
+    "methods": ["l2t", "multistep"],
+    "epochs": 200,
+    "paper": {
+        "source": "kim",
+        "device": "Titan Xp",
+        "seconds": {"l2t": [379.7, 30.9], "multistep": [248.7, 14.2]},
+        "hours": {"l2t": 21, "multistep": 14},
+        "ratio": {"l2t": 1.0, "multistep": 0.65},
+    },
+    "references": REFERENCES,
+}
+SPLITS: dict[str, Any] = {
+    "kind": "splits",
+    "title": "Table 7",
+    "caption": "Images",
+    "rows": {"stl10": "STL-10", "bird": "Bird"},
+    "paper": {
+        "source": "kim",
+        "values": {
+            "stl10": {"train": 45, "validation": 5, "test": 80, "total": 130},
+            "bird": {"train": 50, "validation": 10, "test": 58, "total": 118},
+        },
+    },
+    "references": REFERENCES,
+}
+
+
+@pytest.fixture
+def context() -> Context:
+    return Context(
+        scale="paper",
+        datasets={"stl10": "STL-10", "bird": "Birds 2011", "drawn": "Drawn birds (stand-in)"},
+        methods={"scratch": "Scratch (ours)", "l2t": "L2T-ww (ours)", "multistep": "Multi-step"},
+        source_networks={"tiny": "TinyImageNet", "imagenet": "ImageNet", "shapes": "Drawn shapes"},
+    )
+
+
+@pytest.fixture
+def stand_in(context: Context) -> Context:
+    replaced = {"bird": "drawn", "imagenet": "shapes"}
+    return context.model_copy(update={"scale": "demo", "stand_ins": replaced})
+
+
+def write(path: Path, spec: dict[str, Any], context: Context, records: list[Any]) -> dict[str, str]:
+    paths = write_table(path / "page", table_spec("page", spec), context, records)
+    return {p.suffix[1:]: p.read_text(encoding="utf-8") for p in paths}
+
+
+def by_cell(text: str) -> dict[tuple[str, str], dict[str, str]]:
+    return {(row["row"], row["column"]): row for row in csv.DictReader(io.StringIO(text))}
+
+
+def test_accuracies_are_means_over_seeds_beside_the_printed_ones(
+    tmp_path: Path, context: Context
+) -> None:
+    records = [
+        *(cell_result("adam_224", "bird", "l2t", s, test=x) for s, x in enumerate((60, 62, 67))),
+        cell_result("adam_224", "bird", "multistep", test=66.0),
+        cell_result("sgd", "bird", "scratch", test=40.0),
+        cell_result("sgd", "bird", "l2t", test=1.0),  # of another table
+    ]
+    texts = write(tmp_path, ACCURACIES, context, records)
+    rows = by_cell(texts["csv"])
+    l2t, one, scratch = (rows[m, "bird"] for m in ("l2t", "multistep", "scratch"))
+    sd = math.sqrt((9 + 1 + 16) / 2)  # the sample's: divided by n - 1
+    assert (float(l2t["ours"]), int(l2t["n"])) == (63.0, 3)
+    assert float(l2t["seed_sd"]) == pytest.approx(sd, abs=1e-4)
+    assert float(l2t["ours_low"]) == pytest.approx(63 - sd, abs=1e-3)
+    assert (l2t["paper"], l2t["paper_spread"], l2t["quoted"]) == ("66.26", "0.51", "")
+    assert float(l2t["gap"]) == pytest.approx(-3.26)
+    assert (one["seed_sd"], one["ours_high"], one["gap"]) == ("", "", "-0.51")
+    assert (scratch["paper"], scratch["quoted"], scratch["source"]) == ("42.1", "yes", "")
+    assert rows["l2t", "stl10"]["ours"] == ""
+    assert rows["scratch_literature", "bird"]["section"] == "literature"
+
+    lines = texts["md"].splitlines()
+    for line in (
+        "**Table 9.** Birds 2011: accuracy (%)",
+        "*scale: paper; data: Birds 2011; source: ImageNet*",
+        "Training. STL-10: not run; Bird: 3 epochs (as the paper).",
+        "| Method | STL-10 | Bird |",
+        "| &emsp;<sub>Source</sub> | <sub>TinyImageNet</sub> | <sub>ImageNet</sub> |",
+        "| Scratch \\[16\\] | 65.18 ± 0.91 | 42.10 ± 0.75 |",
+        f"| L2T-ww (ours) | – | 63.00 ± {sd:.2f} |",
+        "| Multi-step | – | **66.00** |",  # the best of ours
+        "| &emsp;<sub>seeds</sub> | <sub>n = 0</sub> | <sub>n = 3</sub> |",
+        "| &emsp;<sub>paper</sub> | <sub>**80.61 ± 0.29**</sub> | <sub>66.26 ± 0.51</sub> |",
+        "| &emsp;<sub>quoted</sub> | <sub>65.18 ± 0.91</sub> | <sub>42.10 ± 0.75</sub> |",
+        "| &emsp;<sub>gap</sub> | <sub>–</sub> | <sub>−3.26</sub> |",
+    ):
+        assert line in lines
+    for phrase in (
+        "Bold: the best of ours, and the best that the paper prints.\n",
+        "a quoted number is not the paper's own. Gap: ours − printed, in points",
+    ):
+        assert phrase in texts["md"]
+    assert "\\textbf{66.00}" in texts["tex"]
+    assert texts["tex"].isascii()
+    assert "<strong>66.00</strong>" in texts["html"]
+
+
+def test_notes_are_of_what_the_page_shows(tmp_path: Path, context: Context) -> None:
+    tests = {"l2t": 1.0, "multistep": 2.0}
+    records = [cell_result("adam_224", "bird", method, test=x) for method, x in tests.items()]
+    alone = {k: v for k, v in ACCURACIES.items() if k not in ("paper", "literature")}
+    text = write(tmp_path, alone, context, records)["md"]
+    assert "sample standard deviation. Bold: the best of ours.\n" in text
+    assert "| Multi-step | **2.00** |" in text.replace(" – |", "")
+    assert not re.search(r"[Pp]aper, quoted|Gap", text)
+    for spec in (alone, ACCURACIES):
+        text = write(tmp_path, spec | {"beyond": True}, context, records)["md"]
+        assert "Bold" not in text
+        assert "**" not in text.replace("**Table 9.**", "")
+
+
+def test_a_shorter_run_says_so_beside_its_gap(context: Context) -> None:
+    spec = table_spec("t", ACCURACIES)
+    rows = table(spec, context, [cell_result("adam_224", "bird", "l2t", accuracies=[10.0])])
+    row = next(row for row in rows if row.n)
+    assert row.note == "Run for 1 epoch; the paper: 3."
+    assert row.gap == pytest.approx(50 - 66.26)
+
+
+def test_stand_ins_are_named_and_never_compared(tmp_path: Path, stand_in: Context) -> None:
+    settings = {"source": "shapes"}
+    record = cell_result("adam_224", "drawn", "l2t", scale="demo", settings=settings)
+    texts = write(tmp_path, ACCURACIES, stand_in, [record])
+    row = by_cell(texts["csv"])["l2t", "bird"]
+    assert (row["n"], row["gap"], row["note"]) == ("1", "", "Not compared: stand-in data.")
+    assert (row["data"], row["source"], row["scale"]) == (
+        *("Drawn birds (stand-in)", "shapes", "demo"),
+    )
+    assert "own.\n" in texts["md"]
+    assert "Gap" not in texts["md"]
+    source = "data: Drawn birds (stand-in); source: Drawn shapes; this is not a reproduction"
+    assert all(source in texts[kind] for kind in ("md", "tex", "html"))
+    assert (
+        "<sub>Our data</sub> | <sub>STL-10</sub> | <sub>Drawn birds (stand-in)</sub>"
+        in (texts["md"])
+    )
+    assert (
+        "<sub>Our source</sub> | <sub>TinyImageNet</sub> | <sub>Drawn shapes</sub>" in (texts["md"])
+    )
+
+
+def test_real_data_with_a_stand_in_for_its_source_is_not_compared(context: Context) -> None:
+    swapped = context.model_copy(update={"stand_ins": {"imagenet": "shapes"}})
+    record = cell_result("adam_224", "bird", "l2t", settings={"source": "shapes"})
+    row = next(r for r in table(table_spec("t", ACCURACIES), swapped, [record]) if r.n)
+    assert (row.gap, row.note) == (None, "Not compared: stand-in data.")
+
+
+def test_seeds_that_differ_in_more_than_the_seed_are_refused(context: Context) -> None:
+    records = [
+        cell_result("adam_224", "bird", "l2t", seed, settings={"batch_size": 32 << seed})
+        for seed in (0, 1)
+    ]
+    with pytest.raises(UserError, match=r"different settings.batch_size \(32 and 64\)"):
+        table(table_spec("t", ACCURACIES), context, records)
+    with pytest.raises(UserError, match="none of the 1 results belongs to Table 9: it shows data"):
+        table(table_spec("t", ACCURACIES), context, [cell_result("other")])
+
+
+def test_epoch_times_are_scaled_from_mini_batches(tmp_path: Path, context: Context) -> None:
+    seconds = {"l2t": [0.9, 1.1, 1.0, 1.0], "multistep": [0.7, 0.7, 0.7, 0.7]}
+    record = measurement(
+        seconds=seconds, iterations=100, settings={"scheme": "replay", "source_features": "step"}
+    )
+    texts = write(tmp_path, TIMES, context, [record])
+    rows = by_cell(texts["csv"])
+    baseline, ratio = rows["l2t", "seconds"], rows["multistep", "ratio"]
+    sd = math.sqrt(0.02 / 3)  # of a mini-batch
+    assert (float(baseline["ours"]), baseline["n"]) == (100.0, "4")
+    assert float(baseline["epoch_sd"]) == pytest.approx(10 * sd, rel=1e-4)
+    assert float(baseline["ours_high"]) == pytest.approx(100 + 1.96 * 100 * sd / 2, rel=1e-4)
+    assert baseline["gap"] == rows["l2t", "ratio"]["gap"] == ""  # another device; one by definition
+    assert float(rows["l2t", "hours"]["ours"]) == pytest.approx(200 * 100 / 3600, rel=1e-4)
+    assert (float(ratio["ours"]), float(ratio["paper"])) == (0.7, 0.65)
+    assert float(ratio["gap"]) == pytest.approx(0.05)
+    # Only the baseline's mini-batches vary: its relative half-width is the ratio's.
+    assert float(ratio["ours_high"]) == pytest.approx(0.7 * (1 + 1.96 * sd / 2), rel=1e-4)
+    lines = texts["md"].splitlines()
+    assert "| L2T-ww (ours) | 100.0 ± 0.8 | 5.56 | 1.00 |" in lines
+    paper = "| &emsp;<sub>paper</sub> | <sub>379.7 ± 30.9</sub> | <sub>21</sub> | <sub>1.00</sub> |"
+    assert paper in lines
+    for phrase in (
+        "4 mini-batches of 64 images of each method",
+        "CUDA-event seconds without loading and evaluation",
+        "gradients are replayed; source features at every use; device: Imaginary GPU.",
+        "The paper: a Titan Xp.",
+    ):
+        assert phrase in texts["md"]
+
+
+def test_an_unmeasured_table_has_its_printed_numbers(tmp_path: Path, context: Context) -> None:
+    texts = write(tmp_path, TIMES, context, [])
+    assert "Not measured." in texts["md"]
+    assert by_cell(texts["csv"])["multistep", "hours"]["paper"] == "14"
+
+
+def test_times_on_a_stand_in_have_no_gap(stand_in: Context) -> None:
+    record = measurement(dataset="drawn", seconds={"l2t": [1.0], "multistep": [0.5]}, scale="demo")
+    rows = table(table_spec("t", TIMES), stand_in, [record])
+    assert [row.ours for row in rows if row.column == "ratio"] == [1.0, 0.5]
+    assert {row.gap for row in rows} == {None}
+
+
+def test_split_sizes_are_counted_and_differences_marked(tmp_path: Path, context: Context) -> None:
+    records = [prepared("stl10", 45, 5, 80), prepared("bird", 50, 9, 58)]
+    texts = write(tmp_path, SPLITS, context, records)
+    rows = by_cell(texts["csv"])
+    assert (rows["stl10", "total"]["ours"], rows["stl10", "total"]["gap"]) == ("130", "0")
+    assert (rows["bird", "validation"]["gap"], rows["bird", "total"]["gap"]) == ("-1", "-1")
+    assert rows["bird", "validation"]["note"] == "Differs from the paper."
+    assert "Sizes. STL-10: as the paper; Bird: different from the paper." in texts["md"]
+    assert (
+        "| &emsp;<sub>difference</sub> | <sub>=</sub> | <sub>**−1**</sub> | <sub>=</sub> | "
+        "<sub>**−1**</sub> |"
+    ) in texts["md"].splitlines()
+
+
+def test_sizes_of_stand_ins_are_not_compared(tmp_path: Path, stand_in: Context) -> None:
+    texts = write(tmp_path, SPLITS, stand_in, [prepared("drawn", 4, 1, 2)])
+    assert by_cell(texts["csv"])["bird", "total"]["gap"] == ""
+    assert "Sizes. STL-10: not prepared; Bird: not compared." in texts["md"]
+    assert "| Drawn birds (stand-in) | 4 | 1 | 2 | 7 |" in texts["md"]
+    with pytest.raises(UserError, match="drawn is no set of images with fixed parts"):
+        write(tmp_path, SPLITS, stand_in, [prepared("drawn", 4, 1, 2) | {"kind": "classes"}])
+    with pytest.raises(UserError, match="none of the 1 datasets belongs to Table 7"):
+        write(tmp_path, SPLITS, stand_in, [prepared("other", 4, 1, 2)])

@@ -1,0 +1,176 @@
+"""A setting chosen by validation: candidates, the rule, and the cell that uses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import PARAMS, SMALL, prepared_dataset, small_params
+
+from multistep import cli
+from multistep.files import UserError
+from multistep.job import results
+from multistep.plan import cells, choose, params
+
+CHOOSE = {
+    "setting": "inner_lr",
+    "values": [0.4, 0.1],
+    "methods": ["maml"],
+    "seeds": [0],
+    "settings": {"iterations": 8},
+}
+
+
+def plan(**more: Any) -> params.Params:
+    base = params.merge(params.read(PARAMS), SMALL)
+    experiment = {"choose": CHOOSE, "settings": {"meta_batch": 2}, **more}
+    return params.validate(params.merge(base, {"experiments": {"5way_1shot": experiment}}))
+
+
+def candidate(value: float, accuracy: float | None, seed: int = 0) -> dict[str, Any]:
+    best = None
+    if accuracy is not None:
+        best = {"iteration": 1, "validation_accuracy": accuracy, "validation_ci95": 1.0}
+    return {
+        "cell": {"settings": {"inner_lr": value}, "seed": seed},
+        "metrics": {"best": best, "diverged": None if best else "iteration 1: not finite"},
+    }
+
+
+def test_the_best_on_validation_classes_is_chosen() -> None:
+    found = choose.choose("inner_lr", [candidate(0.1, 40.0), candidate(0.4, 41.0)])
+    assert found["value"] == 0.4
+    assert [c["validation_accuracy"] for c in found["candidates"]] == [40.0, 41.0]
+
+
+def test_equals_and_divergence() -> None:
+    assert choose.choose("inner_lr", [candidate(0.4, 40.0), candidate(0.1, 40.0)])["value"] == 0.1
+    assert choose.choose("inner_lr", [candidate(0.4, None), candidate(0.1, 20.0)])["value"] == 0.1
+    half = [candidate(0.4, 90.0), candidate(0.4, None, 1), candidate(0.1, 20.0)]
+    assert choose.choose("inner_lr", half)["value"] == 0.1
+    with pytest.raises(UserError, match=r"every candidate of 0\.1, 0\.4 diverged"):
+        choose.choose("inner_lr", [candidate(0.4, None), candidate(0.1, None)])
+
+
+def test_candidates_are_cells_of_the_plan() -> None:
+    p = plan()
+    everything = {cell.path: cell for cell in cells.plan(p)}
+    path = "results/choices/5way_1shot/omniglot/maml.json"
+    setting, candidates = cells.choices(p)[path]
+    assert setting == "inner_lr"
+    assert [c.path for c in candidates] == [
+        "results/5way_1shot-inner_lr-0.4/omniglot/maml/0.json",
+        "results/5way_1shot-inner_lr-0.1/omniglot/maml/0.json",
+    ]
+    for cell, value in zip(candidates, (0.4, 0.1), strict=True):
+        assert everything[cell.path] == cell
+        settings = json.loads(cell.settings)
+        assert (settings["inner_lr"], settings["iterations"]) == (value, 8)
+        assert settings["test_episodes"] == 0
+    final = everything["results/5way_1shot/omniglot/maml/1.json"]
+    assert final.choice == path
+    assert "inner_lr" not in json.loads(final.settings)
+    other = everything["results/5way_1shot/omniglot/fomaml/1.json"]
+    assert other.choice is None
+
+
+def test_mistakes_are_refused_before_any_job() -> None:
+    for change, message in {
+        "setting": ("inner_rate", r"choose\.inner_rate: unknown key; did you mean 'inner_lr'"),
+        "methods": (["mamml"], r"choose\.methods: no method named 'mamml'; did you mean 'maml'"),
+        "settings": ({"hold_out_validation": False}, "candidates need validation classes"),
+        "values": ([0.1, 0.1], "has a value twice"),
+    }.items():
+        value, expected = message
+        with pytest.raises(UserError, match=expected):
+            plan(choose={**CHOOSE, change: value})
+    with pytest.raises(UserError, match=r"overrides\.maml\.inner_steps: 5 steps are not divisible"):
+        plan(overrides={"maml": {"inner_steps": 5, "window": 2}})
+    with pytest.raises(UserError, match="best needs validation classes"):
+        small_params(hold_out_validation=False, selection="best")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"log_every": 3}, r"few_shot\.validate_every: 8 is not .*\.choose\.settings\.log_every=3"),
+        ({"inner_steps": 5, "window": 2}, r"1shot\.choose\.settings\.inner_steps: 5 steps are not"),
+        ({"validate_every": 12}, "validate_every is 12, but a candidate has only 8 iterations"),
+        (
+            {"test_episodes": 600},
+            r"choose\.settings\.test_episodes: 600, but no candidate is tested",
+        ),
+    ],
+)
+def test_candidates_have_to_be_possible_too(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        plan(choose={**CHOOSE, "settings": {"iterations": 8, **settings}})
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_settings_of_candidates_are_merged_key_by_key() -> None:
+    p = plan(choose={**CHOOSE, "settings": {"network": {"filters": 4}, "test_episodes": 0}})
+    path = "results/choices/5way_1shot/omniglot/maml.json"
+    network = json.loads(cells.choices(p)[path][1][0].settings)["network"]
+    assert (network["filters"], network["geometry"]) == (4, "strided")
+
+
+def test_overrides_are_the_last_layer() -> None:
+    p = plan(overrides={"maml": {"inner_steps": 6}})
+    found = {m: params.cell_settings(p, "5way_1shot", m) for m in ("maml", "fomaml")}
+    assert {m: s.inner_steps for m, s in found.items()} == {"maml": 6, "fomaml": 4}
+
+
+def test_from_candidates_to_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line as the rules call it, on a made-up dataset."""
+    monkeypatch.chdir(tmp_path)
+    data = prepared_dataset(tmp_path / "data")
+    everything = {cell.path: cell for cell in cells.plan(plan())}
+    path = "results/choices/5way_1shot/omniglot/maml.json"
+    setting, candidates = cells.choices(plan())[path]
+
+    def train(cell: cells.Cell, *more: str) -> dict[str, Any]:
+        arguments = ["train", "--cell", cell.json, "--data", str(data), "--device", "cpu"]
+        assert cli.main([*arguments, "--out", cell.path, *more]) == 0
+        return results.read(Path(cell.path))
+
+    found = [train(cell) for cell in candidates]
+    for record in found:
+        assert set(record["metrics"]) == {"best", "diverged"}, "a candidate saw the test classes"
+    assert (
+        cli.main(["choose", "--setting", setting, "--out", path, *(c.path for c in candidates)])
+        == 0
+    )
+    choice = json.loads(Path(path).read_text())
+    best = max(found, key=lambda record: record["metrics"]["best"]["validation_accuracy"])
+    assert choice["value"] == best["cell"]["settings"]["inner_lr"]
+    final = train(everything["results/5way_1shot/omniglot/maml/1.json"], "--choice", path)
+    assert final["cell"]["settings"]["inner_lr"] == choice["value"]
+    assert final["cell"]["chosen"] == choice
+    assert (
+        cli.main(
+            [
+                "choose",
+                "--setting",
+                setting,
+                "--out",
+                "x.json",
+                "results/5way_1shot/omniglot/maml/1.json",
+            ]
+        )
+        == 2
+    )
+
+
+def test_a_diverged_candidate_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = prepared_dataset(tmp_path / "data")
+    p = plan(choose={**CHOOSE, "values": [1e30]})
+    _, (cell,) = cells.choices(p)["results/choices/5way_1shot/omniglot/maml.json"]
+    arguments = ["train", "--cell", cell.json, "--data", str(data), "--device", "cpu"]
+    assert cli.main([*arguments, "--out", "r.json"]) == 0
+    metrics = results.read(Path("r.json"))["metrics"]
+    assert metrics["best"] is None
+    assert "diverged" in metrics["diverged"]

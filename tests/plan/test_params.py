@@ -1,0 +1,218 @@
+"""params.yaml: what it says of the paper, and what is refused before any job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from helpers import PARAMS, ROOT
+
+from multistep.fewshot.settings import FewShot
+from multistep.files import UserError
+from multistep.plan import cells, params
+from multistep.plan.params import cell_settings
+
+BASE = params.read(PARAMS)
+OVERLAYS = sorted((ROOT / "workflow" / "scales").glob("*.yaml"))
+
+
+def settings(experiment: str, method: str) -> FewShot:
+    return cell_settings(params.load(PARAMS), experiment, method)
+
+
+def test_appendix_f() -> None:
+    for experiment, batch in {
+        "5way_1shot": 32,
+        "5way_5shot": 32,
+        "20way_1shot": 16,
+        "20way_5shot": 16,
+    }.items():
+        for method, window in {
+            "maml": 1,
+            "multistep2": 2,
+            "multistep4": 4,
+            "multistep8": 8,
+        }.items():
+            s = settings(experiment, method)
+            assert (s.momentum, s.weight_decay, s.window) == (0.9, 1e-4, window)
+            assert (s.inner_lr, s.inner_steps, s.test_steps) == (0.4, 8, 8)
+            assert (s.meta_batch, s.meta_lr, s.iterations) == (batch, 1e-3, 60_000)
+            assert s.test_episodes == 600
+        vanilla = settings(experiment, "fomaml")
+        assert (vanilla.momentum, vanilla.weight_decay, vanilla.inner_lr) == (0.0, 0.0, 0.4)
+        ways, shots = experiment.removesuffix("shot").split("way_")
+        assert (vanilla.ways, vanilla.shots) == (int(ways), int(shots))
+
+
+def test_the_plan_of_the_paper_scale() -> None:
+    plan = cells.plan(params.load(PARAMS))
+    settings = 4 + 2 * 4  # of Omniglot; two of each of the four other datasets
+    candidates = 2 * 4 * 5 * 4  # of five methods four learning rates
+    few_shot, transfer = settings * 9 * 3 + candidates, 3 * (6 * 3 + 6 * 2 + 5 + 1) + 2
+    assert len(plan) == len({c.path for c in plan}) == few_shot + transfer
+    assert {c.seed for c in plan} == {0, 1, 2}
+    assert "results/5way_1shot/omniglot/maml/0.json" in {c.path for c in plan}
+
+
+def test_appendix_f_of_miniimagenet() -> None:
+    p = params.load(PARAMS)
+    for shots in (1, 5):
+        experiment = p.experiments[f"mini_5way_{shots}shot"]
+        assert experiment.choose is not None
+        assert sorted(experiment.choose.values) == [0.004, 0.01, 0.04, 0.1]
+        for method in experiment.choose.methods:
+            s = settings(f"mini_5way_{shots}shot", method)
+            assert (s.ways, s.shots, s.queries, s.meta_batch) == (5, shots, 15, 4)
+            assert (s.inner_steps, s.test_steps, s.iterations) == (8, 8, 60_000)
+            assert (s.network.geometry, s.network.filters) == ("pooled", 32)
+            assert (s.selection, s.hold_out_validation) == ("best", True)
+            assert not s.rotate_train
+            assert not s.rotate_test
+    assert experiment.choose.methods == ["maml", "fomaml", "multistep2", "multistep4", "multistep8"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda p: p.stem)
+def test_every_overlay_is_a_scale_of_its_own(overlay: Any) -> None:
+    p = params.load(PARAMS, overlay)
+    assert p.scale == overlay.stem
+    assert p.directory == f"scales/{overlay.stem}"
+    assert cells.plan(p)
+
+
+def test_a_stand_in_takes_its_dataset_s_place_under_its_own_name() -> None:
+    p = params.load(PARAMS, ROOT / "workflow" / "scales" / "demo.yaml")
+    for name in {c.dataset for c in cells.plan(p)}:
+        assert name.endswith("_standin")
+        assert "stand-in" in p.datasets[name].title
+
+
+# (overlay, what the message must hold)
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"seedz": [1]}, "seedz: unknown key; did you mean 'seeds'?"),
+    ({"few_shot": {"inner_stepz": 3}}, "few_shot.inner_stepz: unknown key; did you mean 'inner_st"),
+    ({"few_shot": {"network": {"filterz": 1}}}, "few_shot.network.filterz: unknown key; did you m"),
+    ({"methods": {"maml": {"settings": {"windov": 2}}}}, "methods.maml.settings.windov: unknown k"),
+    ({"datasets": {"omniglot": {"splitt": 1}}}, "datasets.omniglot.splitt: unknown key"),
+    ({"few_shot": {"inner_lr": "0.4"}}, "few_shot.inner_lr: input should be a valid number, got '"),
+    ({"few_shot": {"rotate_test": 1}}, "few_shot.rotate_test: input should be a valid boolean"),
+    ({"few_shot": {"momentum": 1.0}}, "few_shot.momentum: input should be less than 1, got 1.0"),
+    ({"seeds": []}, "seeds: list should have at least 1 item"),
+    ({"seeds": [-1]}, "seeds.0: input should be greater than or equal to 0"),
+    ({"experiments": {"5way_1shot": {"seeds": []}}}, "experiments.5way_1shot.seeds: list should"),
+    ({"measure": {"steps": [0]}}, "measure.steps.0: input should be greater than or equal to 1"),
+    ({"few_shot": {"inner_lr": float("inf")}}, "few_shot.inner_lr: input should be a finite numb"),
+    ({"scale": "mine"}, "directory: the scale 'mine' builds in 'scales/mine', not elsewhere"),
+    (
+        {"few_shot": {"hold_out_validation": True, "validate_every": 150}},
+        "few_shot.validate_every: 150 is not a multiple of few_shot.log_every=100",
+    ),
+    ({"device": "gpu"}, "device: input should be 'cuda' or 'cpu', got 'gpu'"),
+    (
+        {"few_shot": {"inner_steps": 6}},
+        "few_shot.inner_steps: 6 steps are not divisible by methods.multistep4.settings.window=4",
+    ),
+    (
+        {"experiments": {"5way_1shot": {"settings": {"ways": 2000}}}},
+        "experiments.5way_1shot.settings.ways: 2000 ways, but datasets.omniglot has 1623 classes",
+    ),
+    (
+        {"experiments": {"5way_1shot": {"settings": {"ways": 424}}}},
+        "experiments.5way_1shot.settings.ways: 424 ways, but datasets.omniglot has 423 test "
+        "classes (prepare.split: finn)",
+    ),
+    (
+        {
+            "few_shot": {"hold_out_validation": True},
+            "experiments": {"5way_1shot": {"settings": {"ways": 101}}},
+        },
+        "experiments.5way_1shot.settings.ways: 101 ways, but datasets.omniglot has 100 validation",
+    ),
+    (
+        {"experiments": {"mini_5way_1shot": {"settings": {"ways": 17}}}},
+        "ways: 17 ways, but datasets.miniimagenet has 16 validation classes (prepare.split: ravi)",
+    ),
+    (
+        {"few_shot": {"queries": 16}},
+        "few_shot.queries: 16 queries + 5 shots (experiments.5way_5shot.settings.shots) exceed the "
+        "20 images per class of datasets.omniglot",
+    ),
+    (
+        {"experiments": {"5way_1shot": {"methods": ["mamll"]}}},
+        "experiments.5way_1shot.methods: no method named 'mamll'; did you mean 'maml'?",
+    ),
+    ({"tables": {"table4": {"dataset": "omniglott"}}}, "tables.table4.dataset: no dataset named"),
+    ({"stand_ins": {"omniglot": "drawn"}}, "stand_ins.omniglot: no dataset named 'drawn'"),
+    ({"stand_ins": {"omniglott": "bird"}}, "stand_ins: no dataset or source network named 'omnig"),
+    ({"sources": {"mini": "/data"}}, "sources: no dataset or source network named 'mini'"),
+    ({"tables": {"table4": {"paper": {"values": {"mmal": {}}}}}}, "tables.table4.paper.values: no"),
+    (
+        {"methods": {"maml": {"algorithm": "maml"}}},
+        "methods.maml.algorithm: no algorithm named 'maml'",
+    ),
+    (
+        {"datasets": {"omniglot": {"archives": {"images_background.zip": {"sha256": None}}}}},
+        "datasets.omniglot.archives.images_background.zip: needs `urls` and `sha256`, or `drawn`",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overlay", "message"), MISTAKES, ids=lambda x: str(x)[:40])
+def test_a_mistake_is_one_line_with_its_path(overlay: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        params.validate(params.merge(BASE, overlay))
+    lines = str(error.value).splitlines()[1:]
+    assert any(message in line for line in lines), lines
+    assert len(lines) == len(set(lines))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "ways", "message"),
+    [
+        ("5way_1shot", 37, None),
+        ("5way_1shot", 38, "38 ways, but datasets.omniglot_standin has 37 test classes"),
+        ("mini_5way_1shot", 8, None),
+        ("mini_5way_1shot", 9, "9 ways, but datasets.miniimagenet_standin has 8 validation clas"),
+    ],
+)
+def test_classes_of_drawn_data_are_counted(experiment: str, ways: int, message: str | None) -> None:
+    drawn = params.merge(BASE, params.read(ROOT / "workflow" / "scales" / "demo.yaml"))
+    config = params.merge(drawn, {"experiments": {experiment: {"settings": {"ways": ways}}}})
+    if message is None:
+        params.validate(config)
+        return
+    with pytest.raises(UserError, match=message):
+        params.validate(config)
+
+
+def test_one_mistake_in_common_settings_is_said_once() -> None:
+    with pytest.raises(UserError) as error:
+        params.validate(params.merge(BASE, {"few_shot": {"inner_stepz": 3}}))
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_a_missing_setting_is_named() -> None:
+    config = params.merge(BASE, {})
+    config["few_shot"] = {k: v for k, v in BASE["few_shot"].items() if k != "meta_lr"}
+    with pytest.raises(UserError, match=r"few_shot\.meta_lr: missing"):
+        params.validate(config)
+
+
+def test_merge_replaces_lists_and_joins_mappings() -> None:
+    base = {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+    assert params.merge(base, {"a": {"y": [3]}, "c": 2}) == {
+        "a": {"x": 1, "y": [3]},
+        "b": 1,
+        "c": 2,
+    }
+    assert base == {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+
+
+def test_unreadable_files_are_named(tmp_path: Any) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        params.load(tmp_path / "absent.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(UserError, match="not valid YAML"):
+        params.load(tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(UserError, match="must hold a mapping"):
+        params.load(tmp_path / "list.yaml")
