@@ -50,8 +50,8 @@ def _step(trainer: Trainer, iteration: int, *, eager: bool) -> None:
         trainer.step(iteration)
         return
     draw = trainer.sampler.draw(iteration, trainer.s.meta_batch)
-    trainer._iterate(draw.to(trainer.sums.device))
-    trainer.summed += 1
+    trainer._iterate(draw.to(trainer.device))
+    trainer.state["summed"] += 1
 
 
 def agreement(problem: Problem, iterations: int) -> dict[str, Any]:

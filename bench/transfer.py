@@ -14,6 +14,7 @@ from bench import transfer_loading
 from bench.timing import interleave
 from bench.transfer_problem import Contender, images, learner, settings, source_network
 from multistep.files import UserError
+from multistep.inner.dynamics import Tensors
 from multistep.job import device
 from multistep.transfer.learner import Learner
 from multistep.transfer.saved import saved_bytes
@@ -75,10 +76,16 @@ def agreement(experiment: str, contenders: list[Contender], batch: int = 2) -> d
 
 def meta_gradient(each: Learner, x: Tensor, y: Tensor) -> Tensor:
     """What the first mini-batch hands to the optimiser of θ, as one vector."""
-    handed: list[Tensor | None] = []
-    each.meta.step = handed.extend  # type: ignore[method-assign, assignment]
+    handed: list[Tensor] = []
+    update = each._meta_update
+
+    def noted(grads: Tensors) -> Tensors:
+        handed.extend(grads.values())
+        return update(grads)
+
+    each._meta_update = noted  # type: ignore[method-assign]
     each.step(x, y, each.s.lr)
-    return torch.cat([g.flatten() for g in handed if g is not None])
+    return torch.cat([g.flatten() for g in handed])
 
 
 def compare(experiment: str, batch: int | None, place: torch.device, rounds: int) -> dict[str, Any]:

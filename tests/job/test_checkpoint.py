@@ -98,11 +98,12 @@ def test_one_process_per_checkpoint(tmp_path: Path) -> None:
 def test_a_signal_saves_and_leaves_with_its_number(tmp_path: Path) -> None:
     saver = checkpoint.Saver(tmp_path / "cell.pt", "key", seconds=1e9)
     with saver.on_signals(signal.SIGTERM):
-        saver.maybe(lambda: STATE)
-        assert not saver.path.exists()
+        assert not saver.due
         signal.raise_signal(signal.SIGTERM)
+        assert saver.due
         with pytest.raises(SystemExit) as stop:
-            saver.maybe(lambda: STATE)
+            saver.now(STATE)
     assert stop.value.code == 128 + signal.SIGTERM
     assert checkpoint.load(saver.path, "key") is not None
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert checkpoint.Saver(tmp_path / "cell.pt", "key", seconds=0).due

@@ -12,7 +12,7 @@ from multistep.data import prepared
 from multistep.fewshot import meta
 from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.trainer import Trainer
-from multistep.job import device
+from multistep.job import checkpoint, device
 from multistep.plan.params import cell_settings
 
 
@@ -52,7 +52,7 @@ def test_a_captured_meta_iteration_is_the_eager_one(
     eager, captured = (trainer(tmp_path, method, cuda) for _ in range(2))
     for i in range(5):
         eager._iterate(eager.sampler.draw(i, 4).to(cuda))
-        eager.summed += 1
+        eager.state["summed"] += 1
         captured.step(i)
     torch.testing.assert_close(captured.theta.adapted, eager.theta.adapted, rtol=1e-4, atol=1e-5)
     assert captured.means() == pytest.approx(eager.means(), rel=1e-3)
@@ -64,7 +64,7 @@ def test_a_restored_captured_run_goes_on(tmp_path: Path, cuda: torch.device) -> 
         whole.step(i)
     for i in range(3):
         first.step(i)
-    second.restore(first.state())
+    checkpoint.restore(second.state, checkpoint.copies(first.state), cuda)
     for i in range(3, 6):
         second.step(i)
     torch.testing.assert_close(second.theta.adapted, whole.theta.adapted, rtol=1e-4, atol=1e-5)

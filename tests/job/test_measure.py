@@ -13,6 +13,7 @@ from helpers import prepared_dataset, small_params
 from multistep import cli
 from multistep.files import UserError
 from multistep.job import device, results
+from multistep.job.record import Environment
 from multistep.plan import cells
 
 
@@ -83,7 +84,7 @@ def test_memory_counts_windows_not_steps(measurement: dict[str, object]) -> None
 def test_every_job_claims_a_slot_of_its_own(tmp_path: Path) -> None:
     """Slots are locks: two live processes never share one, and a dead one's is free again."""
     program = (
-        "import sys; from pathlib import Path; from multistep.job.slots import claim_slot; "
+        "import sys; from pathlib import Path; from multistep.job.device import claim_slot; "
         f"print(claim_slot(Path({str(tmp_path)!r}), 2), flush=True); sys.stdin.read()"
     )
 
@@ -124,4 +125,4 @@ def test_environment_names_versions_and_machine() -> None:
     assert record["cuda"] is None
     assert record["tf32"] is False
     assert record["dataset_digest"] == "abc"
-    assert results.Environment.model_validate(record)
+    assert Environment.model_validate(record)

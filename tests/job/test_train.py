@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +18,6 @@ def arguments(cell: str, folder: Path) -> list[str]:
     out, scratch = str(folder / "result.json"), str(folder / "scratch" / "cell.pt")
     options = ["--cell", cell, "--data", data, "--out", out, "--checkpoint", scratch]
     return ["train", *options, "--device", "cpu", "--checkpoint-seconds", "0"]
-
-
-def command(cell: str, folder: Path) -> list[str]:
-    return [sys.executable, "-m", "multistep.cli", *arguments(cell, folder)]
 
 
 def train(cell: str, folder: Path) -> dict[str, Any]:
@@ -54,33 +45,6 @@ def test_a_cell_is_the_same_to_the_last_bit_and_its_result_is_complete(tmp_path:
     assert not list((tmp_path / "a" / "scratch").iterdir())  # forgotten on success
     other = train(small_cell("multistep2", seed=1).json, tmp_path / "c")
     assert stable(other) != stable(first)
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_cell_resumes_to_the_same_metrics(tmp_path: Path, how: signal.Signals) -> None:
-    best = {"selection": "best"} if how == signal.SIGTERM else {}
-    cell = small_cell(iterations=60, log_every=7, validate_every=14, **best).json
-    whole = train(cell, tmp_path / "whole")
-    folder = tmp_path / "killed"
-    prepared_dataset(folder / "data")
-    checkpoint = folder / "scratch" / "cell.pt"
-    process = subprocess.Popen(
-        command(cell, folder),
-        stderr=subprocess.PIPE,
-        # A background process of a shell ignores SIGINT; ours must not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, how)
-    _, complaint = process.communicate(timeout=60)
-    assert process.returncode == (-how if how == signal.SIGKILL else 128 + how), complaint
-    assert checkpoint.exists()
-    assert not (folder / "result.json").exists()
-    done = subprocess.run(command(cell, folder), capture_output=True, text=True, check=True)
-    assert "resumed at iteration" in done.stderr
-    assert stable(results.read(folder / "result.json")) == stable(whole)
 
 
 def test_training_on_all_classes_when_none_is_held_out(tmp_path: Path) -> None:

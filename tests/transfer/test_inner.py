@@ -26,10 +26,12 @@ class Toy:
         self.theta, self.closure = theta, [theta]
         self.scale = torch.tensor([1.0, 3.0], dtype=F64)
 
-    def transfer(self, phi: Tensors) -> Tensor:
+    statistics = None
+
+    def transfer(self, phi: Tensors, buffers: None = None) -> Tensor:
         return self.theta * (phi["phi"] - 0.5).square().sum()
 
-    def accuracy(self, phi: Tensors) -> Tensor:
+    def accuracy(self, phi: Tensors, buffers: None = None) -> Tensor:
         return 0.5 * (self.scale * phi["phi"].square()).sum()
 
 
@@ -110,7 +112,7 @@ def test_meta_gradient_is_that_of_plain_autograd(optimizer: str, steps: int, win
     s = reference.settings(optimizer=optimizer, inner_steps=steps, window=window, lr=lr)
     learner, _, x, y = learner_at_work(s)
     plain = reference.Reference(learner.source, learner.target, s)
-    phi, state = learner.task.phi, learner.task.state
+    phi, state = learner.phi, learner.state["optimizer"]
     expected, loss = plain.meta_gradient(phi, state, learner.theta, x, y, lr)
     size = torch.stack([g.norm() for g in expected.values()]).norm()
     assert size > 1e-8
@@ -122,7 +124,6 @@ def test_meta_gradient_is_that_of_plain_autograd(optimizer: str, steps: int, win
     for change in variants:
         learner.s = s.model_copy(update=change)
         again = MiniBatch(learner, x, y)
-        again.noticed = False
         taps, _ = again.forward(phi)
         again.pair_weights, again.maps = again._source_features(taps)
         again.closure = list(again.pair_weights.weights.values())
@@ -138,7 +139,7 @@ def test_meta_gradient_by_finite_differences() -> None:
     """The bias of one loss-weight network."""
     s = reference.settings(window=2)
     learner, batch, _, _ = learner_at_work(s)
-    phi, state = learner.task.phi, learner.task.state
+    phi, state = learner.phi, learner.state["optimizer"]
     found = bilevel.meta_gradient(batch, learner.theta, phi, state, s.lr, s)
     h, values = 1e-5, []
     for sign in (1, -1):
@@ -158,10 +159,10 @@ def test_absent_gradients_are_zeros_or_skips() -> None:
     state = {"velocity": {name: torch.full((2,), 0.5, dtype=F64) for name in phi}}
 
     class Partial(Toy):
-        def transfer(self, phi: Tensors) -> Tensor:
+        def transfer(self, phi: Tensors, buffers: None = None) -> Tensor:
             return self.theta * phi["used"].square().sum()
 
-        def accuracy(self, phi: Tensors) -> Tensor:
+        def accuracy(self, phi: Tensors, buffers: None = None) -> Tensor:
             return phi["used"].sum() + phi["head"].sum()
 
     losses = Partial(torch.tensor(0.3, dtype=F64, requires_grad=True))

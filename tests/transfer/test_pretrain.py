@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +11,6 @@ from pictures import equal_size, settings, written
 
 from multistep import cli
 from multistep.files import UserError, read_json
-from multistep.job import checkpoint
 from multistep.networks.build import build
 from multistep.networks.settings import Architecture
 from multistep.transfer import pretrain, sources
@@ -33,7 +27,7 @@ def spec(train: dict[str, Any] | None = None, **more: Any) -> SourceNetwork:
 
 def arguments(folder: Path, network: SourceNetwork, *more: str) -> list[str]:
     options = ["--data", str(folder / "data"), "--out", str(folder / "out"), *more]
-    options += ["--scratch", str(folder / "scratch" / "n.pt")]
+    options += ["--checkpoint", str(folder / "scratch" / "n.pt")]
     line = ["pretrain", "--name", "n", "--spec", network.model_dump_json(), "--device", "cpu"]
     return [*line, *options]
 
@@ -62,73 +56,6 @@ def test_it_learns_and_records_it(tmp_path: Path) -> None:
     network, _, _ = sources.open_network(tmp_path / "out")
     assert network.tap_channels == {0: 4, 1: 8, 2: 16}
     assert not list((tmp_path / "scratch").iterdir())  # forgotten on success
-
-
-class StoppedError(Exception):
-    pass
-
-
-class StopAt(checkpoint.Saver):
-    """Takes the state after so many batches, as a kill would leave it, and stops there."""
-
-    def __init__(self, path: Path, batches: int) -> None:
-        super().__init__(path, "key", seconds=1e9)
-        self.left = batches
-
-    def maybe(self, state: Any) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.now(state)
-            raise StoppedError
-
-
-@pytest.mark.parametrize("batches", [3, 5, 6, 12])  # 5 batches an epoch: inside one, after one
-def test_from_wherever_it_resumes_the_weights_are_the_same(tmp_path: Path, batches: int) -> None:
-    images, network = equal_size(160, test=40), spec({"epochs": 3})
-
-    def training() -> pretrain.Training:
-        return pretrain.Training("n", network, images, CPU)
-
-    whole = training()
-    whole.train(checkpoint.Saver(tmp_path / "whole.pt", "key", 1e9))
-    with pytest.raises(StoppedError):
-        training().train(StopAt(tmp_path / "a.pt", batches))
-    state = checkpoint.load(tmp_path / "a.pt", "key")
-    assert state is not None
-    resumed = training()
-    resumed.restore(state)
-    resumed.train(checkpoint.Saver(tmp_path / "b.pt", "key", 1e9))
-    assert resumed.history == whole.history
-    for ours, theirs in (
-        (resumed.best_state, whole.best_state),
-        (resumed.network.state_dict(), whole.network.state_dict()),
-    ):
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
-
-
-def test_killed_without_warning_it_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    images = equal_size(240, test=40)
-    network = spec({"epochs": 2, "batch_size": 8})
-    for folder in ("whole", "killed"):
-        written(tmp_path / folder / "data", images)
-    assert cli.main(arguments(tmp_path / "whole", network)) == 0
-    line = [*arguments(tmp_path / "killed", network), "--checkpoint-seconds", "0"]
-    command = [sys.executable, "-m", "multistep.cli", *line]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    scratch = tmp_path / "killed" / "scratch" / "n.pt"
-    deadline = time.monotonic() + 60
-    while not scratch.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait(60) == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "out").exists()
-    assert cli.main(arguments(tmp_path / "killed", network)) == 0
-    assert "resumed at batch" in capsys.readouterr().err
-    weights = [(tmp_path / f / "out" / "weights.pt").read_bytes() for f in ("whole", "killed")]
-    assert weights[0] == weights[1]
 
 
 def test_a_checkpoint_is_taken_and_scored(tmp_path: Path) -> None:

@@ -60,49 +60,12 @@ def test_scratch_takes_no_source_and_reports_no_transfer(tmp_path: Path) -> None
         assert entry["lambda_mean"] is entry["transfer_loss"] is entry["drift"] is None
 
 
-class KilledError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("after", [1, 5])
-def test_a_run_goes_on_from_any_mini_batch_to_the_same_metrics(tmp_path: Path, after: int) -> None:
-    cell = small_transfer(inner_steps=2, window=2)
-    whole = train(tmp_path / "whole", cell)
-    folder = tmp_path / "killed"
-    prepared_images(folder / "data")
-    source_folder(folder / "network")
-
-    class Save:
-        count = 0
-
-        def maybe(self, state: Any) -> None:
-            self.count += 1
-            if self.count == after:
-                torch.save(state(), folder / "state.pt")
-                raise KilledError
-
-    where = torch.device("cpu")
-    begun = run.Run(cell, folder / "data", folder / "network", where)
-    with pytest.raises(KilledError):
-        begun.train(Save())  # type: ignore[arg-type]
-    resumed = run.Run(cell, folder / "data", folder / "network", where)
-    resumed.restore(torch.load(folder / "state.pt", weights_only=True))
-
-    class Never:
-        def maybe(self, state: Any) -> None:
-            pass
-
-    resumed.train(Never())  # type: ignore[arg-type]
-    assert resumed.test() == whole["metrics"]
-    assert json.dumps(resumed.history) == json.dumps(whole["history"])
-
-
 def test_the_first_epoch_with_the_best_validation_accuracy_is_reported(tmp_path: Path) -> None:
     prepared_images(tmp_path / "data")
     cell = small_transfer("scratch")
     finished = run.Run(cell, tmp_path / "data", None, torch.device("cpu"))
     rows = [(40.0, 10.0), (60.0, 20.0), (60.0, 90.0), (50.0, 95.0)]
-    finished.history = [
+    finished.state["history"] = [
         {"epoch": i, "validation_accuracy": v, "test_accuracy": t} for i, (v, t) in enumerate(rows)
     ]
     metrics = finished.test()

@@ -7,7 +7,6 @@ CPU: process time, and the bytes that are kept for the way back, per task.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ import torch
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
 from multistep.fewshot import meta
-from multistep.fewshot.episodes import Sampler
+from multistep.fewshot.episodes import Batch, Sampler
 from multistep.fewshot.settings import FewShot
 from multistep.fewshot.trainer import Trainer
 from multistep.job import device
-from multistep.progress import progress
+from multistep.job.measure import interleaved
 
 
 def measure(
@@ -39,17 +38,11 @@ def measure(
         pool = torch.cuda.graph_pool_handle()
         for trainer in trainers.values():
             trainer.pool = pool
-    seconds: dict[tuple[str, int], list[float]] = {key: [] for key in trainers}
     memory = {key: _memory(trainer, place) for key, trainer in trainers.items()}
-    rounds = definition["measure"]["rounds"]
-    total = (rounds + 1) * len(trainers)
-    with progress(definition["experiment"], total, "meta-iterations") as advance:
-        for number in range(rounds + 1):
-            for key, trainer in trainers.items():
-                spent = _time(trainer, number, place)
-                if number:  # round 0 warms up allocators, kernels and graphs
-                    seconds[key].append(spent)
-                advance(1)
+    # Round 0 warms up allocators, kernels and graphs.
+    seconds = interleaved(
+        definition["experiment"], trainers, _time, definition["measure"]["rounds"], 1
+    )
     for trainer in trainers.values():
         trainer.means()  # refuses timings of a run that has diverged into infinities
     cuda = place.type == "cuda"
@@ -78,29 +71,19 @@ def _trainer(
     return Trainer(network, meta.load(entry["algorithm"]), sampler, s, seed=0)
 
 
-def _time(trainer: Trainer, iteration: int, place: torch.device) -> float:
+def _time(trainer: Trainer, number: int) -> float:
     """Seconds of one meta-iteration on episodes that are already drawn."""
-    draw = trainer.sampler.draw(iteration, trainer.s.meta_batch)
-    if place.type == "cuda":
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        trainer.run(draw)
-        end.record()
-        end.synchronize()
-        return start.elapsed_time(end) / 1000
-    start_time = time.process_time()
-    trainer.run(draw)
-    return time.process_time() - start_time
+    draw = trainer.sampler.draw(number, trainer.s.meta_batch)
+    return device.seconds(trainer.device, lambda: trainer.run(draw))
 
 
 def _memory(trainer: Trainer, place: torch.device) -> int:
     """Bytes of one meta-iteration, as the module's docstring says."""
     batch = trainer.sampler.batch(0, trainer.s.meta_batch)
+
+    def run(batch: Batch) -> meta.MetaGradient:
+        return meta.meta_gradient(trainer.method, trainer.network, trainer.theta, batch, trainer.s)
+
     if place.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(place)
-        held = torch.cuda.memory_allocated(place)  # images and the other trainers
-    else:
-        batch = batch.split(1)[0]
-    gradient = meta.meta_gradient(trainer.method, trainer.network, trainer.theta, batch, trainer.s)
-    return device.peak_bytes(place) - held if place.type == "cuda" else gradient.nbytes
+        return device.allocated(place, lambda: run(batch))
+    return run(batch.split(1)[0]).nbytes

@@ -10,6 +10,11 @@ from multistep import stats
 from multistep.job.record import CellRecord, Environment, MeasureUnit, Record, Timing
 
 
+def is_candidate(cell: dict[str, Any]) -> bool:
+    """Whether a cell only helps to choose a setting (until schema 1 told by `test_episodes: 0`)."""
+    return cell.get("kind") == "candidate" or cell["settings"].get("test_episodes") == 0
+
+
 class Accuracy(Record):
     """Mean over episodes and half-width of its 95% interval, in percent."""
 

@@ -1,12 +1,11 @@
 """One few-shot cell: meta-train, validate, test; `multistep.job.train` runs it from seed to result.
 
-A candidate (`test_episodes: 0`) is a cell that only helps to choose a setting: it is scored on the
-validation classes, never meets the test classes, and may diverge without being a mistake.
+A candidate is a cell that only helps to choose a setting: it is scored on the validation classes,
+never meets the test classes, and may diverge without being a mistake.
 """
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,28 @@ from multistep import stats
 from multistep.data import prepared
 from multistep.fewshot import evaluate, meta
 from multistep.fewshot.episodes import Sampler
+from multistep.fewshot.record import is_candidate
 from multistep.fewshot.settings import FewShot
 from multistep.fewshot.trainer import DivergedError, Trainer
-from multistep.job import checkpoint
-from multistep.progress import progress, say
+from multistep.job import loop
+from multistep.progress import say
 
 # Test and validation episodes are the same for every seed and method, so that they can be compared
 # pairwise.
 EVALUATION_SEED = 0
 
 
-class Run:
-    """Data, network, method, trainer, and what has been recorded so far."""
+class Run(loop.Run):
+    """Data, network, method and trainer of a cell.
+
+    `state["best"]`: the validated iterate with the highest accuracy, with its θ.
+    """
 
     def __init__(
         self, cell: dict[str, Any], data: Path, network: Path | None, where: torch.device
     ) -> None:
-        self.cell = cell
         self.settings = s = FewShot.model_validate(cell["settings"])
+        self.candidate = is_candidate(cell)
         self.dataset = prepared.load(data)
         self.digests = {"dataset_digest": self.dataset.digest}
         self.images = torch.from_numpy(self.dataset.images).to(where)
@@ -48,13 +51,8 @@ class Run:
                 ["validation"], "validation", EVALUATION_SEED, s.rotate_test
             )
         self.trainer = Trainer(self.network, self.method, sampler, s, cell["seed"])
-        self.iteration = 0
-        self.best: dict[str, Any] | None = None  # the validated iterate with the highest accuracy
-        self.diverged: str | None = None
-        self.history: list[dict[str, Any]] = []
-        self.history_seconds: list[float] = []
-        self.seconds = 0.0
-        self.process_seconds = 0.0
+        title = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
+        super().__init__(title, "iterations", s.iterations, best=None, trainer=self.trainer.state)
 
     def sampler(self, splits: list[str], stream: str, seed: int, rotate: bool) -> Sampler:
         """Episodes from the classes of `splits`."""
@@ -62,143 +60,83 @@ class Run:
         rows = self.dataset.rows(splits)
         return Sampler(self.images, *rows, s.ways, s.shots, s.queries, rotate, seed, stream)
 
-    def train(self, save: checkpoint.Saver) -> None:
-        """Iterate to the end; `save` is asked after every iteration whether it is time."""
-        s = self.settings
-        title = "/".join(str(self.cell[k]) for k in ("experiment", "dataset", "method", "seed"))
-        with progress(title, s.iterations, "iterations", self.iteration) as advance:
-            while self.iteration < s.iterations and self.diverged is None:
-                wall, process = time.perf_counter(), time.process_time()
-                self.trainer.step(self.iteration)
-                self.iteration += 1
-                due = self.iteration % s.log_every == 0 or self.iteration == s.iterations
-                means = self._means() if due else None
-                # The clocks stop here: validation and checkpoints are not training.
-                self.seconds += time.perf_counter() - wall
-                self.process_seconds += time.process_time() - process
-                if means is not None:
-                    self._record(means)
-                advance(1)
-                save.maybe(self.state)
+    def step(self, given: int) -> None:
+        """The meta-iteration of that number."""
+        self.trainer.step(given)
 
-    def _means(self) -> dict[str, float] | None:
-        """Means since the last history entry; None where a candidate has diverged."""
+    def due(self) -> bool:
+        """Every `log_every` iterations and at the end."""
+        return self._every(self.settings.log_every)
+
+    def _every(self, count: int) -> bool:
+        return self.state["iteration"] % count == 0 or self.state["iteration"] == self.iterations
+
+    def summary(self) -> loop.Entry | None:
+        """Means since the last entry; a candidate that has diverged ends without one."""
         try:
-            return self.trainer.means()
+            means = self.trainer.means()
         except DivergedError as error:
-            if self.settings.test_episodes:
+            if not self.candidate:
                 raise
-            self.diverged = f"iteration {self.iteration}: {error}"
-            say(self.diverged)
+            self.state["stopped"] = f"iteration {self.state['iteration']}: {error}"
+            say(self.state["stopped"])
             return None
-
-    def _record(self, means: dict[str, float]) -> None:
-        s = self.settings
-        entry: dict[str, Any] = {
-            "iteration": self.iteration,
-            "tasks": self.iteration * s.meta_batch,
+        return {
+            "iteration": self.state["iteration"],
+            "tasks": self.state["iteration"] * self.settings.meta_batch,
             **means,
             "train_accuracy": 100 * means["train_accuracy"],
             "validation_accuracy": None,
             "validation_ci95": None,
         }
-        due = self.iteration % s.validate_every == 0 or self.iteration == s.iterations
-        if s.hold_out_validation and due:
-            accuracies = evaluate.episode_accuracies(
-                self.method,
-                self.network,
-                self.trainer.theta,
-                self.validation_sampler,
-                s,
-                episodes=s.validation_episodes,
-            )
-            validation = stats.over_episodes(accuracies)
-            entry["validation_accuracy"] = validation.mean
-            entry["validation_ci95"] = validation.half_width
-            if self.best is None or validation.mean > self.best["validation_accuracy"]:
-                self.best = {
-                    "iteration": self.iteration,
-                    "validation_accuracy": validation.mean,
-                    "validation_ci95": validation.half_width,
-                    "params": [p.detach().clone() for p in self.trainer.params],
-                }
-        self.history.append(entry)
-        self.history_seconds.append(self.seconds)
-        say(" ".join(f"{k}={_short(v)}" for k, v in entry.items()) + f" seconds={self.seconds:.1f}")
+
+    def evaluate(self, entry: loop.Entry) -> None:
+        """Validation where it is due; the best iterate so far is kept."""
+        s = self.settings
+        if not s.hold_out_validation or not self._every(s.validate_every):
+            return
+        found = stats.over_episodes(
+            self._accuracies(self.validation_sampler, s.validation_episodes, s.window)
+        )
+        entry["validation_accuracy"], entry["validation_ci95"] = found.mean, found.half_width
+        best = self.state["best"]
+        if best is None or found.mean > best["validation_accuracy"]:
+            kept = ("iteration", "validation_accuracy", "validation_ci95")
+            theta = {name: p.clone() for name, p in self.trainer.params.items()}
+            self.state["best"] = {**{k: entry[k] for k in kept}, "theta": theta}
+
+    def _accuracies(self, sampler: Sampler, episodes: int, window: int) -> list[float]:
+        return evaluate.episode_accuracies(
+            self.method,
+            self.network,
+            self.trainer.theta,
+            sampler,
+            self.settings,
+            episodes=episodes,
+            window=window,
+        )
 
     def test(self) -> dict[str, Any]:
         """The metrics of the selected iterate; of a candidate its validation accuracy alone."""
-        s = self.settings
-        best = None
-        if self.best is not None:
-            best = {key: value for key, value in self.best.items() if key != "params"}
-        if not s.test_episodes:
-            return {"best": best, "diverged": self.diverged}
-
-        def run(window: int) -> list[float]:
-            return evaluate.episode_accuracies(
-                self.method,
-                self.network,
-                self.trainer.theta,
-                self.test_sampler,
-                s,
-                episodes=s.test_episodes,
-                window=window,
-            )
-
-        accuracies, last = run(s.window), None
-        if s.selection == "best" and self.best is not None:
+        s, best, last = self.settings, self.state["best"], None
+        told = None if best is None else {k: v for k, v in best.items() if k != "theta"}
+        if self.candidate:
+            return {"best": told, "diverged": self.state["stopped"]}
+        accuracies = self._accuracies(self.test_sampler, s.test_episodes, s.window)
+        if s.selection == "best" and best is not None:
             last = evaluate.summary(accuracies)
-            if self.best["iteration"] < self.iteration:  # else the last iterate is the best one
-                self.trainer.load(self.best["params"])
-                accuracies = run(s.window)
+            if best["iteration"] < self.iterations:  # else the last iterate is the best one
+                self.trainer.load(best["theta"])
+                accuracies = self._accuracies(self.test_sampler, s.test_episodes, s.window)
+        exact = None
+        if s.window > 1:
+            exact = evaluate.summary(self._accuracies(self.test_sampler, s.test_episodes, 1))
         return {
             **evaluate.summary(accuracies),
             "test_episodes": s.test_episodes,
             "episode_accuracies": accuracies,
-            "iterations": self.iteration,
-            "exact_adaptation": evaluate.summary(run(1)) if s.window > 1 else None,
-            "best": best if last is not None else None,
+            "iterations": self.iterations,
+            "exact_adaptation": exact,
+            "best": told if last is not None else None,
             "last": last,
         }
-
-    @property
-    def position(self) -> str:
-        return f"iteration {self.iteration} of {self.settings.iterations}"
-
-    def timing(self) -> dict[str, Any]:
-        """Seconds of training alone."""
-        return {
-            "train_seconds": self.seconds,
-            "process_seconds": self.process_seconds,
-            "seconds_per_iteration": self.seconds / self.iteration,
-            "history_seconds": self.history_seconds,
-        }
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-        return {
-            "iteration": self.iteration,
-            "best": self.best,
-            "diverged": self.diverged,
-            "history": self.history,
-            "history_seconds": self.history_seconds,
-            "seconds": self.seconds,
-            "process_seconds": self.process_seconds,
-            "trainer": self.trainer.state(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        self.iteration = state["iteration"]
-        self.best = state["best"]
-        self.diverged = state["diverged"]
-        self.history = state["history"]
-        self.history_seconds = state["history_seconds"]
-        self.seconds = state["seconds"]
-        self.process_seconds = state["process_seconds"]
-        self.trainer.restore(state["trainer"])
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

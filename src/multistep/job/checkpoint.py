@@ -17,17 +17,22 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from multistep.files import UserError, atomic_write, digest, sha256
 from multistep.plan import provenance
 
 log = logging.getLogger(__name__)
+
+# Nested dictionaries of tensors and of plain values: all that changes while a run trains.
+State = dict[str, Any]
 
 
 def run_key(what: Any, entries: list[str], device: str, threads: int) -> str:
@@ -43,10 +48,31 @@ def code_digest(*entries: str) -> str:
     return digest([(str(f.relative_to(provenance.SOURCE)), sha256(f)) for f in files])
 
 
-def save(path: Path, key: str, state: dict[str, Any]) -> None:
+def copies(state: Any) -> Any:
+    """The same value with tensors of its own."""
+    return tree_map_only(Tensor, lambda t: t.detach().clone(), state)
+
+
+@torch.no_grad()
+def restore(state: State, saved: State, where: torch.device) -> None:
+    """Make `state` equal to `saved`, in place: tensors that are there keep their place in memory,
+    which others (a captured graph, a network's buffers) refer to; new ones are made on `where`.
+    """
+    for key in state.keys() - saved.keys():
+        del state[key]
+    for key, value in saved.items():
+        if isinstance(value, dict) and isinstance(state.get(key), dict):
+            restore(state[key], value, where)
+        elif isinstance(value, Tensor) and isinstance(state.get(key), Tensor):
+            state[key].copy_(value)
+        else:
+            state[key] = tree_map_only(Tensor, lambda t: t.to(where), value)
+
+
+def save(path: Path, key: str, state: State) -> None:
     """Write the checkpoint whole or leave the old one."""
     buffer = io.BytesIO()
-    torch.save({"key": key, "state": state}, buffer)
+    torch.save({"key": key, "state": tree_map_only(Tensor, Tensor.detach, state)}, buffer)
     payload = buffer.getvalue()
     try:
         with atomic_write(path) as file:
@@ -60,7 +86,7 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
         ) from error
 
 
-def load(path: Path, key: str) -> dict[str, Any] | None:
+def load(path: Path, key: str) -> State | None:
     """The state saved under `key`, or None. What can't be used is renamed and reported."""
     if not path.exists():
         return None
@@ -72,7 +98,7 @@ def load(path: Path, key: str) -> dict[str, Any] | None:
     if saved["key"] != key:
         _set_aside(path, "stale", "it belongs to other settings, data, code or torch")
         return None
-    state: dict[str, Any] = saved["state"]
+    state: State = saved["state"]
     return state
 
 
@@ -84,21 +110,22 @@ class Saver:
         self.last = time.monotonic()
         self.signal = 0
 
-    def maybe(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Save if it is time; on a signal save and leave with 128 + its number, as shells do."""
-        if self.signal or time.monotonic() - self.last >= self.seconds:
-            self.now(state)
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return bool(self.signal) or time.monotonic() - self.last >= self.seconds
+
+    def now(self, state: State) -> None:
+        """Save; after a signal leave with 128 + its number, as shells do."""
+        save(self.path, self.key, state)
+        self.last = time.monotonic()
         if self.signal:
             print(f"signal {self.signal}: saved to {self.path}, stopping", file=sys.stderr)
             raise SystemExit(128 + self.signal)
 
-    def now(self, state: Callable[[], dict[str, Any]]) -> None:
-        save(self.path, self.key, state())
-        self.last = time.monotonic()
-
     @contextlib.contextmanager
     def on_signals(self, *signals: int) -> Iterator[None]:
-        """Note these signals instead of dying of them; `maybe` acts on them."""
+        """Note these signals instead of dying of them; a save is due then."""
 
         def note(number: int, frame: FrameType | None) -> None:
             self.signal = number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import logging
 import os
 import platform
@@ -10,18 +11,19 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 
 from multistep.files import UserError
-from multistep.job.slots import claim_slot
 
 log = logging.getLogger(__name__)
+_held: list[IO[str]] = []  # open lock files: a slot is ours until the process ends
 
 
 def prepare(device: str, threads: int) -> torch.device:
@@ -77,6 +79,29 @@ def peak_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
+def seconds(device: torch.device, work: Callable[[], object]) -> float:
+    """How long `work` takes: by events on a GPU, in process time on a CPU."""
+    if device.type == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+def allocated(device: torch.device, work: Callable[[], object]) -> int:
+    """The most bytes that `work` allocates on a GPU at one time, beside what is held before."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    held = torch.cuda.memory_allocated(device)
+    work()
+    return peak_bytes(device) - held
+
+
 def _claim_gpu() -> None:
     """Give this process a GPU of its own by setting CUDA_VISIBLE_DEVICES.
 
@@ -103,6 +128,25 @@ def _claim_gpu() -> None:
         raise UserError(
             f"all {count} GPUs are taken by other cells; run with --resources gpu={count} at most"
         )
+
+
+def claim_slot(folder: Path, slots: int | Sequence[str]) -> str | None:
+    """The first of `slots` whose lock file in `folder` is free; None if none is.
+
+    `slots`: names, or how many numbers from 0 on. The lock lasts until the process ends, however
+    it ends.
+    """
+    for slot in map(str, range(slots)) if isinstance(slots, int) else slots:
+        # A part of a GPU may have slashes in its name: MIG-GPU-<id>/<instance>/<instance>.
+        file = open(folder / slot.replace("/", "_"), "w")  # noqa: SIM115 (open until the end)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            continue
+        _held.append(file)
+        return slot
+    return None
 
 
 def _keep_freed_memory() -> None:

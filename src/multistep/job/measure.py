@@ -10,13 +10,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from multistep.files import UserError
-from multistep.job import device, results
+from multistep.job import arguments, device, results
 from multistep.job.settings import Measure
 from multistep.plan.families import FAMILIES, package
+from multistep.progress import progress
+
+Key = TypeVar("Key")
+What = TypeVar("What")
 
 
 def run_measurement(
@@ -42,17 +47,35 @@ def run_measurement(
     results.write(out, record)
 
 
+def interleaved(
+    title: str,
+    measured: Mapping[Key, What],
+    clock: Callable[[What, int], float],
+    rounds: int,
+    warm_up: int,
+) -> dict[Key, list[float]]:
+    """Seconds that `clock(what, number of the round)` tells, `rounds` of each, taken in turn.
+
+    The first `warm_up` rounds are left out.
+    """
+    seconds: dict[Key, list[float]] = {key: [] for key in measured}
+    with progress(title, (warm_up + rounds) * len(measured), "measured steps") as advance:
+        for number in range(warm_up + rounds):
+            for key, what in measured.items():
+                spent = clock(what, number)
+                if number >= warm_up:
+                    seconds[key].append(spent)
+                advance(1)
+    return seconds
+
+
 def add_parser(subparsers: Any) -> None:
     """`multistep measure`."""
     parser = subparsers.add_parser(
         "measure", help="time and memory of one experiment's methods", description=__doc__
     )
     parser.add_argument("--definition", required=True, help="the measurement as JSON (the plan's)")
-    parser.add_argument("--data", type=Path, required=True, help="prepared dataset")
-    parser.add_argument("--network", type=Path, help="source network (data/networks/<source>)")
-    parser.add_argument("--out", type=Path, required=True, help="results/measure/.../....json")
-    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    arguments.add(parser, "results/measure/<experiment>/<dataset>.json")
     parser.set_defaults(run=run)
 
 
@@ -65,4 +88,7 @@ def run(args: argparse.Namespace) -> None:
         Measure.model_validate(definition["measure"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"--definition is not the JSON of a measurement ({error!r})") from None
-    run_measurement(definition, args.data, args.network, args.out, args.device, args.threads)
+    name = f"{definition['experiment']}/{definition['dataset']}"
+    data = args.data or Path("data/processed") / definition["dataset"]
+    out = args.out or Path(f"results/measure/{name}.json")
+    run_measurement(definition, data, args.network, out, args.device, args.threads)

@@ -29,13 +29,17 @@ class CellRecord(Record):
 
 
 class Timing(Record):
-    """Seconds of training alone, and at each history entry; `peak_bytes` as `environment` says."""
+    """Seconds of training alone, in all and at each history entry, of loading and evaluation beside
+    it (unknown of few-shot cells that are older); `peak_bytes` as `environment` says.
+    """
 
     train_seconds: float
     process_seconds: float
     seconds_per_iteration: float
     history_seconds: list[float]
     peak_bytes: int
+    loading_seconds: float | None = None
+    evaluation_seconds: float | None = None
 
 
 class Environment(Record):

@@ -10,59 +10,20 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import signal
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from pydantic import ValidationError
 
 from multistep.fewshot.settings import FewShot
 from multistep.files import UserError, read_json
-from multistep.job import checkpoint, device, results
+from multistep.job import arguments, checkpoint, device, loop, results
 from multistep.job.record import CellRecord
 from multistep.plan import provenance
 from multistep.plan.families import FAMILIES, package
 from multistep.progress import say
 from multistep.settings import parse
 from multistep.transfer.settings import Transfer
-
-
-class Run(Protocol):
-    """What the module `run` of a family provides, by this name."""
-
-    history: list[dict[str, Any]]
-    digests: Mapping[str, str | None]  # of the data, and of the source network if there is one
-
-    def __init__(
-        self, cell: dict[str, Any], data: Path, network: Path | None, where: torch.device
-    ) -> None: ...
-
-    @property
-    def position(self) -> str:
-        """How far the run has come, for people."""
-
-    def train(self, save: checkpoint.Saver) -> None:
-        """Iterate to the end; `save.maybe` is asked after every iteration."""
-
-    def test(self) -> dict[str, Any]:
-        """The metrics."""
-
-    def timing(self) -> dict[str, Any]: ...
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-
-
-def load(cell: dict[str, Any], data: Path, network: Path | None, where: torch.device) -> Run:
-    """The run of a cell, by its family's own code."""
-    family = importlib.import_module(f"{package(cell['family'])}.run")
-    run: Run = family.Run(cell, data, network, where)
-    return run
 
 
 def run_cell(
@@ -77,19 +38,13 @@ def run_cell(
 ) -> None:
     """Train (or resume), test, write the result, forget the checkpoint."""
     place = device.prepare(where, threads)
+    family = importlib.import_module(f"{package(cell['family'])}.run")
     with checkpoint.exclusive(checkpoint_path):
-        run = load(cell, data, network, place)
+        run = family.Run(cell, data, network, place)
         environment = device.environment(place, threads, run.digests)
         entries = provenance.cell_modules(cell["family"], cell["algorithm"])
         key = checkpoint.run_key([cell, run.digests], entries, place.type, threads)
-        state = checkpoint.load(checkpoint_path, key)
-        if state is not None:
-            run.restore(state)
-            say(f"resumed at {run.position}")
-        save = checkpoint.Saver(checkpoint_path, key, checkpoint_seconds)
-        with save.on_signals(signal.SIGTERM, signal.SIGINT):
-            run.train(save)
-        save.now(run.state)
+        loop.to_the_end(run, checkpoint_path, key, checkpoint_seconds, place)
         metrics = run.test()
         record = {
             "schema": results.SCHEMA,
@@ -118,15 +73,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("train", help="run one cell", description=__doc__)
     parser.add_argument("--cell", required=True, help="the cell as JSON, as the plan prints it")
     parser.add_argument("--choice", type=Path, help="what was chosen for it (results/choices/...)")
-    parser.add_argument("--data", type=Path, help="prepared dataset (data/processed/<dataset>)")
-    parser.add_argument("--network", type=Path, help="source network (data/networks/<source>)")
-    parser.add_argument("--out", type=Path, help="result (results/.../<seed>.json)")
-    parser.add_argument("--checkpoint", type=Path, help="(scratch/results/.../<seed>.pt)")
-    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument(
-        "--checkpoint-seconds", type=float, default=60, help="between checkpoints (default 60)"
-    )
+    stem = "<experiment>/<dataset>/<method>/<seed>"
+    arguments.add(parser, f"results/{stem}.json", f"scratch/results/{stem}.pt")
     parser.set_defaults(run=run)
 
 

@@ -1,61 +1,93 @@
-"""Means over an epoch of what a learner reports of each mini-batch; for the history."""
+"""Training in epochs: cells of meta-transfer and source networks, and means over an epoch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from multistep.job import checkpoint, loop
+from multistep.transfer.batches import Batch, Batches
 
 SCALARS = ("train_loss", "transfer_loss", "meta_loss", "meta_gradient_norm", "meta_decay_norm")
 PAIRS = ("lambda_mean", "lambda_dead")
 DRIFT = ("drift", "drift_backbone")
 
 
+class EpochRun(loop.Run):
+    """A run whose iterations are mini-batches and whose stretches are epochs."""
+
+    def __init__(self, title: str, epochs: int, batches: Batches, **parts: Any) -> None:
+        super().__init__(title, "mini-batches", epochs * len(batches), **parts)
+        self.epochs, self.batches = epochs, batches
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 0, that the next mini-batch belongs to."""
+        return int(self.state["iteration"]) // len(self.batches)
+
+    @property
+    def position(self) -> str:
+        """Epoch and mini-batch, for people."""
+        batch = self.state["iteration"] % len(self.batches)
+        return f"epoch {self.epoch} of {self.epochs}, mini-batch {batch}"
+
+    def inputs(self, begin: int) -> Iterator[Batch]:
+        """The mini-batches of all epochs."""
+        epoch, batch = divmod(begin, len(self.batches))
+        for number in range(epoch, self.epochs):
+            yield from self.batches.epoch(number, batch if number == epoch else 0)
+
+    def due(self) -> bool:
+        """At the end of an epoch."""
+        return bool(self.state["iteration"] % len(self.batches) == 0)
+
+
 class Means:
     """Sums on the device, read once per epoch: reading each would wait for the GPU every time.
 
-    `drift` gets a point for every `log_every` mini-batches: its mean over them (Figure 1).
+    `drift` gets a point for every `log_every` mini-batches: its mean over them (Figure 1). `state`:
+    mini-batches of the epoch so far, sums over them, and a `[2]` of each for `drift`.
     """
 
     def __init__(self, log_every: int) -> None:
         self.log_every = log_every
-        self.count = 0
-        self.sums: dict[str, Tensor] = {}
-        self.drift: list[Tensor] = []  # [2] of each mini-batch
+        self.state: checkpoint.State = {"count": 0, "sums": {}, "drift": []}
 
     def add(self, reported: dict[str, Tensor]) -> None:
         """What a step of the learner reports."""
-        self.count += 1
+        self.state["count"] += 1
+        sums = self.state["sums"]
         for name, value in reported.items():
             if name not in DRIFT:
                 value = value.detach().to(torch.float64)
-                before = self.sums.get(name)  # on the CPU after a resumption
-                self.sums[name] = value if before is None else before.to(value.device) + value
+                sums[name] = sums[name] + value if name in sums else value
         if "drift" in reported:
-            self.drift.append(torch.stack([reported[name].detach() for name in DRIFT]))
+            self.state["drift"].append(torch.stack([reported[name].detach() for name in DRIFT]))
 
     def close(self, iterations: int) -> dict[str, Any]:
         """The entry of an epoch that ends at mini-batch `iterations` of the run; starts anew."""
         entry: dict[str, Any] = {name: self._mean(name) for name in (*SCALARS, *PAIRS)}
         entry["train_accuracy"] = 100 * self._mean("train_accuracy")
-        masked = self.sums.get("masked")
+        masked = self.state["sums"].get("masked")
         entry["masked"] = 0 if masked is None else int(masked)
-        entry["drift"] = self._points(iterations - self.count)
-        self.count, self.sums, self.drift = 0, {}, []
+        entry["drift"] = self._points(iterations - self.state["count"])
+        self.state.update(count=0, sums={}, drift=[])
         return entry
 
     def _mean(self, name: str) -> Any:
-        if name not in self.sums:
+        if name not in self.state["sums"]:
             return None
-        mean: Any = (self.sums[name] / self.count).tolist()  # a float, or a list of pairs
+        mean: Any = (self.state["sums"][name] / self.state["count"]).tolist()  # or a list of pairs
         return mean if isinstance(mean, list) or math.isfinite(mean) else None
 
     def _points(self, before: int) -> list[list[float]] | None:
-        if not self.drift:
+        if not self.state["drift"]:
             return None
-        every = torch.stack([point.cpu() for point in self.drift]).to(torch.float64)
+        every = torch.stack(self.state["drift"]).cpu().to(torch.float64)
         points = []
         for begin in range(0, len(every), self.log_every):
             part = every[begin : begin + self.log_every]
@@ -63,9 +95,3 @@ class Means:
             if all(map(math.isfinite, mean)):
                 points.append([before + begin + len(part), *(float(f"{m:.5g}") for m in mean)])
         return points or None
-
-    def state(self) -> dict[str, Any]:
-        return {"count": self.count, "sums": dict(self.sums), "drift": list(self.drift)}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.count, self.sums, self.drift = state["count"], state["sums"], state["drift"]

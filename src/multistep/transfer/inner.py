@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,15 +20,20 @@ MATCHING = "match."  # how the names of the matching networks' parameters begin
 class Losses(Protocol):
     """The two losses of one mini-batch, as functions of the task-parameters φ.
 
-    `closure`: the tensors through which the transfer loss depends on θ.
+    `closure`: the tensors through which the transfer loss depends on θ. `buffers`: the running
+    statistics that a forward pass updates; None: those that nobody reads. `statistics`: those that
+    the inner loop's first pass updates, at φ₁.
     """
 
     @property
     def closure(self) -> Sequence[Tensor]: ...
 
-    def transfer(self, phi: Tensors) -> Tensor: ...
+    @property
+    def statistics(self) -> Tensors | None: ...
 
-    def accuracy(self, phi: Tensors) -> Tensor: ...
+    def transfer(self, phi: Tensors, buffers: Tensors | None = None) -> Tensor: ...
+
+    def accuracy(self, phi: Tensors, buffers: Tensors | None = None) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,10 @@ def inner_loop(
     """
     factor = s.beta if s.beta_in_inner_steps else 1.0
     phi = {name: p.detach() for name, p in phi.items()}
+    # Only the first pass counts; those that are repeated on the way back come after it.
+    buffers = itertools.chain([losses.statistics], itertools.repeat(None))
     phi, state = unroll(
-        lambda p: factor * losses.transfer(p),
+        lambda p: factor * losses.transfer(p, next(buffers)),
         phi,
         dynamics(s, lr * s.transfer_lr_factor),
         steps=s.inner_steps,
@@ -84,7 +92,7 @@ def inner_loop(
         watch=watch,
     )
     return unroll(
-        losses.accuracy,
+        lambda p: losses.accuracy(p, next(buffers)),
         phi,
         dynamics(s, lr),
         steps=1,
@@ -102,14 +110,17 @@ def gradients(loss: Tensor, theta: Tensors) -> Tensors:
     return {name: g for name, g in zip(theta, found, strict=True) if g is not None}
 
 
-def dynamics(s: Transfer, lr: float) -> Dynamics:
-    """The task optimiser as a differentiable map."""
-    plain: Dynamics
+def task_dynamics(s: Transfer, lr: float) -> SGD | Adam:
+    """The task optimiser."""
     if s.optimizer == "sgd":
-        plain = SGD(lr, s.momentum, s.weight_decay)
-    else:
-        beta1, beta2 = s.adam_betas
-        plain = Adam(lr, (beta1, beta2), s.adam_eps, s.weight_decay)
+        return SGD(lr, s.momentum, s.weight_decay)
+    beta1, beta2 = s.adam_betas
+    return Adam(lr, (beta1, beta2), s.adam_eps, s.weight_decay)
+
+
+def dynamics(s: Transfer, lr: float) -> Dynamics:
+    """The task optimiser as the inner loop takes it."""
+    plain = task_dynamics(s, lr)
     return Skipping(plain) if s.absent_gradients == "skip" else plain
 
 

@@ -12,6 +12,7 @@ the first one of the inner loop, at φ₁ (`bn_updates: 1` leaves out the latter
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import torch
@@ -20,20 +21,21 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from multistep.files import UserError, digest
-from multistep.inner.dynamics import Tensors
-from multistep.job.optimizers import Adam
+from multistep.inner.dynamics import Adam, State, Tensors
+from multistep.inner.in_place import step_
 from multistep.networks.backbone import Backbone
-from multistep.transfer.inner import Method, split_state
+from multistep.transfer.inner import Method, split_state, task_dynamics
 from multistep.transfer.matching import SATURATION, Matching, PairWeights, Taps
 from multistep.transfer.settings import Transfer
-from multistep.transfer.task import TaskOptimizer
 
 
 class Learner:
-    """All that training changes: φ, batch norm's statistics, the optimisers' states, and θ.
+    """φ, batch norm's statistics, θ and both optimisers of one cell.
 
     `source` is a frozen network in eval mode, None for methods without transfer. `target` brings
     the initial values of the backbone; those of the matching networks and of θ come from `seed`.
+    `state` holds all that training changes: `phi` and the task optimiser's `optimizer` (o), which
+    the inner loop starts from, `buffers`, `theta` and Adam's `meta`.
     """
 
     def __init__(
@@ -50,8 +52,8 @@ class Learner:
         self.backbone = [name for name, _ in target.named_parameters()]
         phi = {name: p.detach().clone() for name, p in target.named_parameters()}
         self.buffers = {name: b.detach().clone() for name, b in target.named_buffers()}
-        # Forward passes that must not be noticed update these instead.
-        self.unnoticed = {name: b.clone() for name, b in self.buffers.items()}
+        # Updated, and never read, by the forward passes that the statistics must not see.
+        self.unread = {name: b.clone() for name, b in self.buffers.items()}
         self.theta: Tensors = {}
         self.matching: Matching | None = None
         if method.SOURCE:
@@ -68,10 +70,18 @@ class Learner:
             like = next(iter(phi.values()))
             phi |= {name: p.to(like) for name, p in added.items()}
             self.theta = {name: p.to(like).requires_grad_() for name, p in theta.items()}
-            leaves = list(self.theta.values())
-            self.meta = Adam(leaves, s.meta_lr, weight_decay=s.meta_weight_decay)
-        self.task = TaskOptimizer(phi, s)
-        self._unchecked: Tensor | None = None
+        self.phi = {name: p.requires_grad_() for name, p in phi.items()}
+        self.meta = Adam(s.meta_lr, weight_decay=s.meta_weight_decay)
+        with torch.no_grad():
+            self.state: State = {
+                "phi": self.phi,
+                "optimizer": task_dynamics(s, s.lr).init(self.phi),
+                "buffers": self.buffers,
+                "theta": self.theta,
+                "meta": self.meta.init(self.theta),
+            }
+        # What was not yet known to be finite: names, values on the host, and when they are there.
+        self._unchecked: deque[tuple[list[str], Tensor, torch.cuda.Event | None]] = deque()
 
     def step(self, x: Tensor, y: Tensor, lr: float) -> dict[str, Tensor]:
         """One mini-batch: `x [batch, 3, h, w]` normalised, labels `y [batch]`, this epoch's rate.
@@ -89,11 +99,10 @@ class Learner:
             assert transfer is not None
             assert batch.pair_weights is not None
             report["transfer_loss"] = transfer
-            state = self.task.state
+            state = self.state["optimizer"]
             if self.s.absent_gradients == "skip":
                 state = split_state(state)
-            batch.noticed = self.s.bn_updates == 2
-            found = self.method.meta_gradient(batch, self.theta, self.task.phi, state, lr, self.s)
+            found = self.method.meta_gradient(batch, self.theta, self.phi, state, lr, self.s)
             assert found is not None
             report |= self._meta_update(found.grads)
             report |= _pairs(batch.pair_weights)
@@ -107,96 +116,70 @@ class Learner:
         return report
 
     def _meta_update(self, grads: Tensors) -> dict[str, Tensor]:
-        """One step of Adam on θ; returns the norms of the gradient and of the decay beside it."""
-        if self.s.absent_gradients == "zero":
-            grads = {
-                n: grads[n] if n in grads else torch.zeros_like(p) for n, p in self.theta.items()
-            }
+        """One step of Adam on θ; returns the norms of the gradient and of the decay beside it.
+
+        Where nothing reaches θ it moves by its decay alone, or stays (`absent_gradients`).
+        """
         zero = torch.zeros((), device=self.device)
         norms = {
             "meta_gradient_norm": _norm(grads.values()) if grads else zero,
             "meta_decay_norm": self.s.meta_weight_decay * _norm(self.theta.values()),
         }
-        self.meta.step([grads.get(name) for name in self.theta])
+        if grads or self.s.absent_gradients == "zero":
+            given = {
+                n: grads[n] if n in grads else torch.zeros_like(p) for n, p in self.theta.items()
+            }
+            step_(self.meta, self.theta, self.state["meta"], given)
         return norms
 
     def _check(self, report: dict[str, Tensor]) -> None:
-        """Refuse to go on with what is not finite. On CUDA one mini-batch later, so that the
-        processor need not wait for the device.
+        """Refuse to go on with what is not finite: at once on the CPU, and on a GPU as soon as the
+        values have arrived, so that the processor never waits for the device.
         """
         names = [n for n in CHECKED if n in report]
-        values: Tensor | None = torch.stack([report[n].detach() for n in names])
+        values, arrived = torch.stack([report[n].detach() for n in names]), None
         if self.device.type == "cuda":
-            values, self._unchecked = self._unchecked, values
-        if values is not None:
-            self._refuse(names, values)
+            host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            values = host.copy_(values, non_blocking=True)
+            arrived = torch.cuda.Event()
+            arrived.record()
+        self._unchecked.append((names, values, arrived))
+        while self._unchecked and (self._unchecked[0][2] is None or self._unchecked[0][2].query()):
+            names, values, _ = self._unchecked.popleft()
+            _refuse(names, values)
 
     def settle(self) -> None:
-        """Check the last mini-batch now, before its outcome is kept (see `_check`)."""
-        if self._unchecked is not None:
-            names = [n for n in CHECKED if self.matching is not None or n == "train_loss"]
-            values, self._unchecked = self._unchecked, None
-            self._refuse(names, values)
-
-    def _refuse(self, names: list[str], values: Tensor) -> None:
-        bad = [n for n, v in zip(names, values.tolist(), strict=True) if not abs(v) < float("inf")]
-        if bad:
-            what, where = CHECKED[bad[0]]
-            raise UserError(
-                f"{what} is not finite ({where}): training has diverged; lower lr or meta_lr of "
-                "the experiment in params.yaml, or see in the history when the loss began to rise"
-            )
+        """Check everything now, before its outcome is kept (see `_check`)."""
+        while self._unchecked:
+            names, values, arrived = self._unchecked.popleft()
+            if arrived is not None:
+                arrived.synchronize()
+            _refuse(names, values)
 
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:
         """`[batch, classes]` in eval mode, i.e. with the running statistics."""
         self.target.eval()
-        params = {name: self.task.phi[name] for name in self.backbone}
+        params = {name: self.phi[name] for name in self.backbone}
         _, logits = functional_call(self.target, {**params, **self.buffers}, (x,))
         return logits
 
-    def state(self) -> dict[str, Any]:
-        """Copies of everything that a resumed run needs, as tensors and plain values."""
-        self.settle()
-        return {
-            "task": self.task.copy(),
-            "buffers": _copies(self.buffers),
-            "theta": _copies(self.theta),
-            "meta": self.meta.state() if self.theta else {},
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`; what follows is the same to the last bit."""
-        self.task.restore(state["task"])
-        with torch.no_grad():
-            for name, b in self.buffers.items():
-                b.copy_(state["buffers"][name])
-            for name, p in self.theta.items():
-                p.copy_(state["theta"][name])
-        if self.theta:
-            self.meta.restore(state["meta"])
-        self._unchecked = None
-
 
 class MiniBatch:
-    """The losses of one mini-batch, as `multistep.transfer.inner.Losses`.
-
-    `noticed`: whether the next forward pass updates the running statistics; only one does.
-    """
+    """The losses of one mini-batch, as `multistep.transfer.inner.Losses`."""
 
     def __init__(self, learner: Learner, x: Tensor, y: Tensor) -> None:
         self.learner, self.x, self.y = learner, x, y
-        self.noticed = True
+        self.statistics = learner.buffers if learner.s.bn_updates == 2 else learner.unread
         self.pair_weights: PairWeights | None = None
         self.maps: Taps = {}
         self.closure: list[Tensor] = []
 
-    def forward(self, phi: Tensors) -> tuple[Taps, Tensor]:
-        """The target network in train mode: (taps, logits)."""
+    def forward(self, phi: Tensors, buffers: Tensors | None = None) -> tuple[Taps, Tensor]:
+        """The target network in train mode: (taps, logits). `buffers` are updated."""
         learner = self.learner
-        buffers = learner.buffers if self.noticed else learner.unnoticed
-        self.noticed = False
         params = {name: phi[name] for name in learner.backbone}
+        buffers = learner.unread if buffers is None else buffers
         result: tuple[Taps, Tensor] = functional_call(
             learner.target, {**params, **buffers}, (self.x,)
         )
@@ -204,9 +187,9 @@ class MiniBatch:
 
     def ordinary_update(self, lr: float) -> tuple[Tensor, Tensor, Tensor | None]:
         """The only update of φ that stays: logits, L_acc and L_tfr before it, all detached."""
-        learner, phi = self.learner, self.learner.task.phi
+        learner, phi = self.learner, self.learner.phi
         learner.target.train()
-        taps, logits = self.forward(phi)
+        taps, logits = self.forward(phi, learner.buffers)
         accuracy = total = F.cross_entropy(logits, self.y)
         transfer = None
         if learner.matching is not None:
@@ -220,20 +203,21 @@ class MiniBatch:
                 self.maps, self.closure = {}, list(learner.theta.values())
             else:
                 self.closure = list(weights.weights.values())
-        learner.task.step(total, lr)
+        grads = dict(zip(phi, torch.autograd.grad(total, list(phi.values())), strict=True))
+        step_(task_dynamics(learner.s, lr), phi, learner.state["optimizer"], grads, fused=True)
         return logits.detach(), accuracy.detach(), transfer
 
-    def accuracy(self, phi: Tensors) -> Tensor:
+    def accuracy(self, phi: Tensors, buffers: Tensors | None = None) -> Tensor:
         """L_acc at φ."""
-        _, logits = self.forward(phi)
+        _, logits = self.forward(phi, buffers)
         return F.cross_entropy(logits, self.y)
 
-    def transfer(self, phi: Tensors) -> Tensor:
+    def transfer(self, phi: Tensors, buffers: Tensors | None = None) -> Tensor:
         """L_tfr at φ, without β."""
         matching = self.learner.matching
         assert matching is not None
         assert self.pair_weights is not None
-        taps, _ = self.forward(phi)
+        taps, _ = self.forward(phi, buffers)
         weights, maps = self.pair_weights, self.maps
         if not maps:  # `source_features: step`
             weights, maps = self._source_features(taps)
@@ -253,6 +237,16 @@ CHECKED = {
     "meta_loss": ("the outer loss", "after the inner steps"),
     "meta_gradient_norm": ("the meta-gradient", "in the backward pass through the inner steps"),
 }
+
+
+def _refuse(names: list[str], values: Tensor) -> None:
+    bad = [n for n, v in zip(names, values.tolist(), strict=True) if not abs(v) < float("inf")]
+    if bad:
+        what, where = CHECKED[bad[0]]
+        raise UserError(
+            f"{what} is not finite ({where}): training has diverged; lower lr or meta_lr of "
+            "the experiment in params.yaml, or see in the history when the loss began to rise"
+        )
 
 
 def _channels(network: Backbone, taps: list[int], role: str) -> dict[int, int]:
@@ -278,7 +272,3 @@ def _pairs(weights: PairWeights) -> dict[str, Tensor]:
 @torch.no_grad()
 def _norm(tensors: Any) -> Tensor:
     return torch.stack([t.norm() for t in tensors]).norm()
-
-
-def _copies(value: Any) -> Any:
-    return torch.utils._pytree.tree_map_only(Tensor, lambda t: t.detach().clone(), value)

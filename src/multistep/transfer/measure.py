@@ -9,7 +9,6 @@ autograd keeps for the way back at the peak of one mini-batch.
 from __future__ import annotations
 
 import itertools
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ import torch
 
 from multistep.data import image_sets
 from multistep.job import device
-from multistep.progress import progress
-from multistep.transfer.batches import Batch, Batches
+from multistep.job.loop import located
+from multistep.job.measure import interleaved
+from multistep.transfer.batches import Batches
 from multistep.transfer.learner import Learner
-from multistep.transfer.run import learner, located
+from multistep.transfer.run import learner
 from multistep.transfer.saved import saved_bytes
 from multistep.transfer.settings import Transfer
 
@@ -48,20 +48,27 @@ def measure(
         )
         network_digest = digest or network_digest
     cuda = place.type == "cuda"
+    where = f"{definition['experiment']}/{definition['dataset']}"
+
+    def step(method: str, number: int) -> None:
+        with located(f"{where}/{method}"):
+            learners[method].step(*held[number % len(held)], rates[method])
+
     memory = {}
-    for method, each in learners.items():
-        with located(f"{definition['experiment']}/{definition['dataset']}/{method}"):
-            memory[method] = _memory(each, held[0], rates[method], place)
-    seconds: dict[str, list[float]] = {method: [] for method in learners}
-    rounds = WARM_UP + definition["measure"]["batches"]
-    with progress(definition["experiment"], rounds * len(learners), "mini-batches") as advance:
-        for number in range(rounds):
-            for method, each in learners.items():
-                with located(f"{definition['experiment']}/{definition['dataset']}/{method}"):
-                    spent = _time(each, held[number % len(held)], rates[method], place)
-                if number >= WARM_UP:
-                    seconds[method].append(spent)
-                advance(1)
+    for method in learners:
+        if cuda:
+            memory[method] = device.allocated(place, lambda method=method: step(method, 0))  # type: ignore[misc]
+        else:
+            with saved_bytes() as peak:
+                step(method, 0)
+            memory[method] = peak()
+    seconds = interleaved(
+        definition["experiment"],
+        {method: method for method in learners},
+        lambda method, number: device.seconds(place, lambda: step(method, number)),
+        definition["measure"]["batches"],
+        WARM_UP,
+    )
     return {
         "digests": {"dataset_digest": images.digest, "network_digest": network_digest},
         "unit": {
@@ -74,30 +81,3 @@ def measure(
             for method in learners
         ],
     }
-
-
-def _time(each: Learner, batch: Batch, lr: float, place: torch.device) -> float:
-    """Seconds of one mini-batch."""
-    if place.type == "cuda":
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        each.step(*batch, lr)
-        end.record()
-        end.synchronize()
-        return start.elapsed_time(end) / 1000
-    begin = time.process_time()
-    each.step(*batch, lr)
-    return time.process_time() - begin
-
-
-def _memory(each: Learner, batch: Batch, lr: float, place: torch.device) -> int:
-    """Bytes of one mini-batch, as the module's docstring says."""
-    if place.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(place)
-        held = torch.cuda.memory_allocated(place)
-        each.step(*batch, lr)
-        return device.peak_bytes(place) - held
-    with saved_bytes() as peak:
-        each.step(*batch, lr)
-    return peak()

@@ -11,137 +11,99 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from multistep.data import image_sets
 from multistep.data.image_sets import ImageSet
 from multistep.files import UserError, sha256
-from multistep.job import checkpoint, device
-from multistep.job.optimizers import SGD
+from multistep.inner.dynamics import SGD, Tensors
+from multistep.inner.in_place import step_
+from multistep.job import arguments, checkpoint, device, loop
 from multistep.networks.build import Backbone, build
-from multistep.progress import progress, say
+from multistep.progress import say
 from multistep.transfer import sources
-from multistep.transfer.batches import Batches, count_correct
+from multistep.transfer.batches import Batch, Batches, count_correct
+from multistep.transfer.epoch import EpochRun
 from multistep.transfer.settings import Pretrain, SourceNetwork
 
 
-class Training:
-    """One training run: network, SGD with momentum, batches, and what has been recorded so far."""
+class Training(EpochRun):
+    """One training run: network, SGD with momentum, batches.
+
+    `state["sums"]`, of the epoch so far, on the device: loss over images, correct images.
+    """
 
     def __init__(
         self, name: str, spec: SourceNetwork, images: ImageSet, where: torch.device
     ) -> None:
         assert spec.train is not None
-        self.name, self.s = name, spec.train
-        self.batches = Batches(images, "train", self.s, where, self.s.seed)
-        self.batches.evaluation("validation")  # now: its absence should not be found after an epoch
-        generator = torch.Generator().manual_seed(self.s.seed)
+        self.s = s = spec.train
+        batches = Batches(images, "train", s, where, s.seed)
+        batches.evaluation("validation")  # now: its absence should not be found after an epoch
+        generator = torch.Generator().manual_seed(s.seed)
         self.network = build(spec.architecture, spec.classes, generator).to(where)
-        self.params = list(self.network.parameters())
-        self.optimizer = SGD(self.params, self.s.lr, self.s.momentum, self.s.weight_decay)
-        self.epoch = self.batch = 0  # the position: this batch of this epoch is next
-        # Of the epoch so far, summed on the device: loss over images, correct images.
-        self.sums = torch.zeros(2, dtype=torch.float64, device=where)
-        self.best = -1.0
-        self.best_state: sources.State = {}
-        self.history: list[dict[str, Any]] = []
-        self.seconds = 0.0
+        self.params: Tensors = dict(self.network.named_parameters())
+        self.dynamics = SGD(s.lr, s.momentum, s.weight_decay)
+        with torch.no_grad():
+            velocity = self.dynamics.init(self.params)
+        super().__init__(
+            name,
+            s.epochs,
+            batches,
+            sums=torch.zeros(2, dtype=torch.float64, device=where),
+            network=dict(self.network.state_dict()),
+            optimizer=velocity,
+            best=-1.0,
+            best_weights={},
+        )
 
-    def train(self, save: checkpoint.Saver) -> None:
-        """Iterate to the end; `save` is asked after every batch whether it is time."""
-        total = self.s.epochs * len(self.batches)
-        done = self.epoch * len(self.batches) + self.batch
-        with progress(f"{self.name}: pretraining", total, "batches", done) as advance:
-            while self.epoch < self.s.epochs:
-                begin = time.perf_counter()
-                for x, y in self.batches.epoch(self.epoch, self.batch):
-                    self.step(x, y)
-                    self.batch += 1
-                    if self.batch == len(self.batches):
-                        self._end_epoch()
-                    self.seconds += time.perf_counter() - begin
-                    advance(1)
-                    save.maybe(self.state)
-                    begin = time.perf_counter()
-
-    def step(self, x: Tensor, y: Tensor) -> None:
+    def step(self, given: Batch) -> None:
         """One mini-batch of the current epoch."""
-        self.optimizer.lr = rate(self.s, self.epoch)
+        x, y = given
         self.network.train()
         logits = self.network(x)[1]
         loss = F.cross_entropy(logits, y)
-        self.optimizer.step(torch.autograd.grad(loss, self.params))
+        found = torch.autograd.grad(loss, list(self.params.values()))
+        grads = dict(zip(self.params, found, strict=True))
+        lr = rate(self.s, self.epoch)
+        step_(self.dynamics, self.params, self.state["optimizer"], grads, lr=lr)
         correct = (logits.detach().argmax(1) == y).sum()
-        self.sums += torch.stack([loss.detach().double() * len(y), correct.double()])
+        self.state["sums"] += torch.stack([loss.detach().double() * len(y), correct.double()])
 
-    def _end_epoch(self) -> None:
-        loss, correct = (value / self.batches.count for value in self.sums.tolist())
+    def summary(self) -> loop.Entry:
+        """Means over the images of the epoch that ends."""
+        loss, correct = (value / self.batches.count for value in self.state["sums"].tolist())
+        self.state["sums"].zero_()
         if not math.isfinite(loss):
             raise UserError(
-                f"{self.name}: the training loss is {loss} in epoch {self.epoch}; set a smaller "
-                "train.lr of the source network"
+                f"the training loss is {loss}; set a smaller train.lr of the source network"
             )
+        epoch = self.epoch - 1
+        lr = rate(self.s, epoch)
+        return {"epoch": epoch, "lr": lr, "train_loss": loss, "train_accuracy": 100 * correct}
+
+    def evaluate(self, entry: loop.Entry) -> None:
+        """Validation accuracy in percent; the best epoch's weights are kept."""
         right, count = score(self.network, self.batches, "validation")
-        accuracy = 100 * right / count
-        self.history.append(
-            {
-                "epoch": self.epoch,
-                "lr": rate(self.s, self.epoch),
-                "train_loss": loss,
-                "train_accuracy": 100 * correct,
-                "validation_accuracy": accuracy,
-            }
-        )
-        if accuracy > self.best:
-            state = self.network.state_dict()
-            self.best, self.best_state = accuracy, {k: v.cpu().clone() for k, v in state.items()}
-        self.epoch, self.batch = self.epoch + 1, 0
-        self.sums.zero_()
-        say(
-            f"{self.name}: epoch {self.epoch} of {self.s.epochs}: train loss {loss:.4f}, "
-            f"accuracy {100 * correct:.2f} %, validation {accuracy:.2f} %"
-        )
+        entry["validation_accuracy"] = accuracy = 100 * right / count
+        if accuracy > self.state["best"]:
+            weights = {k: v.cpu().clone() for k, v in self.network.state_dict().items()}
+            self.state.update(best=accuracy, best_weights=weights)
 
     def metrics(self) -> dict[str, Any]:
         """Of the epoch that is kept (counted from 0)."""
         accuracies = [entry["validation_accuracy"] for entry in self.history]
         return {
             "best_epoch": accuracies.index(max(accuracies)),
-            "epochs": self.epoch,
+            "epochs": len(self.history),
             "train_images": self.batches.count,
             "validation_accuracy": max(accuracies),
-            "train_seconds": self.seconds,
+            "train_seconds": self.state["seconds"]["train"],
         }
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-        return {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "sums": self.sums.cpu(),
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state(),
-            "best": self.best,
-            "best_state": self.best_state,
-            "history": self.history,
-            "seconds": self.seconds,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        self.epoch, self.batch = state["epoch"], state["batch"]
-        self.sums = state["sums"].to(self.sums.device)
-        self.network.load_state_dict(state["network"])
-        self.optimizer.restore(state["optimizer"])
-        self.best, self.best_state = state["best"], state["best_state"]
-        self.history, self.seconds = state["history"], state["seconds"]
 
 
 def rate(s: Pretrain, epoch: int) -> float:
@@ -195,8 +157,11 @@ def make(
         else:
             assert images is not None
             training = Training(name, spec, images, place)
-            _run(training, spec, images, scratch, place, threads, checkpoint_seconds)
-            state, metrics, history = training.best_state, training.metrics(), training.history
+            what = [spec.model_dump(include={"architecture", "classes", "train"}), images.digest]
+            key = checkpoint.run_key(what, [__name__], place.type, threads)
+            loop.to_the_end(training, scratch, key, checkpoint_seconds, place)
+            state, metrics = training.state["best_weights"], training.metrics()
+            history = training.history
         if images is not None:
             metrics |= tested(spec, state, images, place)
         origin = "trained" if published is None else "checkpoint"
@@ -204,28 +169,6 @@ def make(
         checkpoint.remove(scratch)
     said = f"test accuracy {metrics['test_accuracy']:.2f} % " if images is not None else ""
     say(f"{name}: {said}→ {out}")
-
-
-def _run(
-    training: Training,
-    spec: SourceNetwork,
-    images: ImageSet,
-    scratch: Path,
-    place: torch.device,
-    threads: int,
-    checkpoint_seconds: float,
-) -> None:
-    """Train to the end, from the checkpoint `scratch` if there is one of the same run."""
-    what = [spec.model_dump(include={"architecture", "classes", "train"}), images.digest]
-    key = checkpoint.run_key(what, [__name__], place.type, threads)
-    state = checkpoint.load(scratch, key)
-    if state is not None:
-        training.restore(state)
-        say(f"resumed at batch {training.batch} of epoch {training.epoch}")
-    save = checkpoint.Saver(scratch, key, checkpoint_seconds)
-    with save.on_signals(signal.SIGTERM, signal.SIGINT):
-        training.train(save)
-    save.now(training.state)
 
 
 def tested(
@@ -267,14 +210,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--name", required=True, help="its name in params.yaml")
     parser.add_argument("--spec", required=True, help="its entry in params.yaml as JSON")
     parser.add_argument("--checkpoint-file", type=Path, help="take this checkpoint, don't train")
-    parser.add_argument("--data", type=Path, help="prepared images, to train on and to score it")
-    parser.add_argument("--out", type=Path, help="folder (data/networks/<name>)")
-    parser.add_argument("--scratch", type=Path, help="(scratch/networks/<name>.pt)")
-    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument(
-        "--checkpoint-seconds", type=float, default=60, help="between checkpoints (default 60)"
-    )
+    arguments.add(parser, "data/networks/<name>", "scratch/networks/<name>.pt", network=False)
     parser.set_defaults(run=run)
 
 
@@ -290,7 +226,7 @@ def run(args: argparse.Namespace) -> None:
         args.checkpoint_file,
         args.data,
         args.out or Path("data/networks") / args.name,
-        args.scratch or Path(f"scratch/networks/{args.name}.pt"),
+        args.checkpoint or Path(f"scratch/networks/{args.name}.pt"),
         args.device,
         args.threads,
         args.checkpoint_seconds,

@@ -45,19 +45,12 @@ class Epoch(Record):
     drift: list[tuple[int, float, float]] | None
 
 
-class TransferTiming(Timing):
-    """`train_seconds` leave out what these two took."""
-
-    loading_seconds: float
-    evaluation_seconds: float
-
-
 class TransferResult(Record):
     schema_: Literal[1] = Field(alias="schema")
     cell: CellRecord
     metrics: TransferMetrics
     history: list[Epoch]
-    timing: TransferTiming
+    timing: Timing
     environment: Environment
 
 

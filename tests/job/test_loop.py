@@ -1,0 +1,271 @@
+"""The loop of every job: what it counts and records, and that a stopped run ends as a whole one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import prepared_dataset, small_cell
+from pictures import equal_size, settings, written
+from transfer_data import prepared_images, small_transfer, source_folder
+
+from multistep import cli
+from multistep.fewshot import run as fewshot
+from multistep.files import UserError, read_json
+from multistep.job import checkpoint, loop
+from multistep.networks.settings import Architecture
+from multistep.transfer import pretrain
+from multistep.transfer import run as transfer
+from multistep.transfer.settings import SourceNetwork
+
+CPU = torch.device("cpu")
+
+
+class Halving(loop.Run):
+    """x ← x/2 and a count, ten times; every third iteration ends a stretch."""
+
+    def __init__(self) -> None:
+        super().__init__("halving", "steps", 10, x=torch.tensor([1024.0]), sums={})
+        self.settled = 0
+
+    def inputs(self, begin: int) -> Iterator[int]:
+        time.sleep(0.05)
+        return super().inputs(begin)
+
+    def step(self, given: int) -> None:
+        assert given == self.state["iteration"]
+        time.sleep(0.01)
+        self.state["x"] /= 2
+        self.state["sums"]["x"] = self.state["sums"].get("x", 0) + self.state["x"]
+        if given == 20:
+            raise UserError("too far")
+
+    def due(self) -> bool:
+        return bool(self.state["iteration"] % 3 == 0)
+
+    def summary(self) -> loop.Entry:
+        sums, self.state["sums"] = self.state["sums"], {}
+        return {"iteration": self.state["iteration"], "sum": sums["x"].item()}
+
+    def evaluate(self, entry: loop.Entry) -> None:
+        time.sleep(0.02)
+        entry["x"] = self.state["x"].item()
+
+    def settle(self) -> None:
+        self.settled += 1
+
+
+class StoppedError(Exception):
+    pass
+
+
+class StopAt(checkpoint.Saver):
+    """Saves after so many iterations, as a kill would leave it, and stops there."""
+
+    def __init__(self, path: Path, iterations: int) -> None:
+        super().__init__(path, "key", seconds=1e9)
+        self.left = iterations
+
+    @property
+    def due(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+    def now(self, state: checkpoint.State) -> None:
+        super().now(state)
+        raise StoppedError
+
+
+def never(folder: Path) -> checkpoint.Saver:
+    return checkpoint.Saver(folder / "whole.pt", "key", 1e9)
+
+
+def resumed(make: Any, folder: Path, iterations: int) -> Any:
+    """A run that was stopped after so many iterations and went on in a new object."""
+    with pytest.raises(StoppedError):
+        make().train(StopAt(folder / "a.pt", iterations))
+    run = make()
+    loop.to_the_end(run, folder / "a.pt", "key", 1e9, CPU)
+    return run
+
+
+def test_what_the_loop_records_and_times(tmp_path: Path) -> None:
+    run = Halving()
+    run.train(never(tmp_path))
+    assert run.history == [
+        {"iteration": 3, "sum": 896.0, "x": 128.0},
+        {"iteration": 6, "sum": 112.0, "x": 16.0},
+        {"iteration": 9, "sum": 14.0, "x": 2.0},
+    ]
+    assert run.position == "iteration 10 of 10"
+    timing = run.timing()
+    assert 0.1 <= timing["train_seconds"] < 0.5
+    assert timing["process_seconds"] < 0.05  # it slept
+    assert 0.06 <= timing["evaluation_seconds"] < 0.3
+    assert timing["seconds_per_iteration"] == timing["train_seconds"] / 10
+    assert timing["history_seconds"] == sorted(timing["history_seconds"])
+    assert len(timing["history_seconds"]) == 3
+    assert run.settled == 0  # nothing was saved
+
+
+@pytest.mark.parametrize("iterations", range(1, 10))
+def test_a_stopped_run_ends_as_a_whole_one(tmp_path: Path, iterations: int) -> None:
+    whole = Halving()
+    whole.train(never(tmp_path))
+    run = resumed(Halving, tmp_path, iterations)
+    assert run.history == whole.history
+    assert torch.equal(run.state["x"], whole.state["x"])
+    assert run.state["sums"] == whole.state["sums"]
+    saved = checkpoint.load(tmp_path / "a.pt", "key")
+    assert saved is not None
+    assert saved["iteration"] == 10  # the end is saved as well
+
+
+def test_a_run_can_end_before_its_time_and_a_mistake_says_where(tmp_path: Path) -> None:
+    run = Halving()
+    run.step = lambda given: run.state.update(stopped="enough")  # type: ignore[method-assign]
+    run.train(never(tmp_path))
+    assert run.state["iteration"] == 1
+    run = Halving()
+    run.iterations, run.state["iteration"] = 30, 20
+    with pytest.raises(UserError, match=r"^halving: iteration 20 of 30: too far$"):
+        run.train(never(tmp_path))
+
+
+def test_a_state_is_restored_in_place() -> None:
+    state = {"a": {"x": torch.zeros(2), "gone": 1}, "n": 0, "list": [1]}
+    inner, x = state["a"], state["a"]["x"]  # type: ignore[index]
+    saved = {"a": {"x": torch.ones(2), "new": {"y": torch.ones(1)}}, "n": 3, "list": [1, 2]}
+    checkpoint.restore(state, checkpoint.copies(saved), CPU)
+    assert state["a"] is inner
+    assert state["a"]["x"] is x  # type: ignore[index]
+    found, wanted = (json.dumps(s, default=torch.Tensor.tolist) for s in (state, saved))
+    assert found == wanted
+
+
+# --- the families -----------------------------------------------------------------------------
+
+SPEC = SourceNetwork(
+    title="Pictures",
+    architecture=Architecture(name="resnet32", width=4, blocks=1),
+    classes=4,
+    train=settings(epochs=3),
+)
+
+
+def few_shot(folder: Path) -> Any:
+    cell = json.loads(small_cell(selection="best", log_every=3, validate_every=6).json)
+    return fewshot.Run(cell, prepared_dataset(folder / "data"), None, CPU)
+
+
+def meta_transfer(folder: Path) -> Any:
+    cell = small_transfer(inner_steps=2, window=1, optimizer="adam")
+    return transfer.Run(cell, prepared_images(folder / "data"), source_folder(folder / "n"), CPU)
+
+
+def source_network(folder: Path) -> Any:
+    return pretrain.Training("n", SPEC, equal_size(160, test=40), CPU)
+
+
+@pytest.mark.parametrize(
+    ("family", "iterations"),
+    [
+        *((few_shot, n) for n in (1, 6, 8)),
+        *((meta_transfer, n) for n in (1, 4, 7)),  # 4 mini-batches an epoch
+        *((source_network, n) for n in (3, 5, 6, 12)),  # 5
+    ],
+)
+def test_every_family_resumes_to_the_same_bits(
+    tmp_path: Path, family: Any, iterations: int
+) -> None:
+    whole = family(tmp_path)
+    whole.train(never(tmp_path))
+    run = resumed(lambda: family(tmp_path), tmp_path, iterations)
+    assert json.dumps(run.history) == json.dumps(whole.history)
+    ours, theirs = (torch.utils._pytree.tree_flatten(r.state)[0] for r in (run, whole))
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if isinstance(a, torch.Tensor)]
+    assert len(pairs) > 10 or family is few_shot
+    assert all(torch.equal(a, b) for a, b in pairs)
+    if family is not source_network:
+        assert run.test() == whole.test()
+
+
+def commands(folder: Path) -> dict[str, tuple[list[str], Path]]:
+    """The command line of a job of each family in `folder`, and what it makes."""
+    common = ["--data", str(folder / "data"), "--checkpoint", str(folder / "scratch" / "c.pt")]
+    common += ["--device", "cpu", "--checkpoint-seconds", "0"]
+    few = small_cell(iterations=60, log_every=7, validate_every=14, selection="best").json
+    cell = json.dumps(small_transfer("scratch", epochs=8))
+    spec, out, network = SPEC.model_dump_json(), folder / "result.json", folder / "out"
+    return {
+        "few_shot": (["train", "--cell", few, *common, "--out", str(out)], out),
+        "transfer": (["train", "--cell", cell, *common, "--out", str(out)], out),
+        "source": (
+            ["pretrain", "--name", "n", "--spec", spec, *common, "--out", str(network)],
+            network / "weights.pt",
+        ),
+    }
+
+
+PREPARED = {
+    "few_shot": prepared_dataset,
+    "transfer": prepared_images,
+    "source": lambda folder: written(folder, equal_size(240, test=40)),
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "how"),
+    [
+        ("few_shot", signal.SIGKILL),
+        ("few_shot", signal.SIGTERM),
+        ("few_shot", signal.SIGINT),
+        ("transfer", signal.SIGKILL),
+        ("source", signal.SIGKILL),
+    ],
+)
+def test_a_killed_job_goes_on_and_makes_the_same(
+    tmp_path: Path, family: str, how: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+    for folder in (tmp_path / "whole", tmp_path / "killed"):
+        PREPARED[family](folder / "data")
+        line, out = commands(folder)[family]
+        if folder.name == "killed":
+            process = subprocess.Popen(
+                [sys.executable, "-m", "multistep.cli", *line],
+                stderr=subprocess.PIPE,
+                # A background process of a shell ignores SIGINT; ours must not.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+            deadline = time.monotonic() + 60
+            state = folder / "scratch" / "c.pt"
+            while not state.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            os.kill(process.pid, how)
+            _, complaint = process.communicate(timeout=60)
+            assert process.returncode == (-how if how == signal.SIGKILL else 128 + how), complaint
+            assert state.exists()
+            assert not out.exists()
+            capsys.readouterr()
+        assert cli.main(line) == 0
+        made.append(stable(out))
+    assert "resumed at " in capsys.readouterr().err
+    assert made[0] == made[1]
+
+
+def stable(out: Path) -> Any:
+    """What is the same for identical runs."""
+    if out.suffix == ".pt":
+        return out.read_bytes()
+    record = read_json(out)
+    return json.dumps([record["cell"], record["metrics"], record["history"]])
