@@ -5,12 +5,15 @@
 # Behaviour: with the default `--max-jobs-per-timespan 100/1s`, each time a job ends and nothing more fits,
 # the scheduler starts a timer of one second, which wakes it, finds again that nothing fits and
 # starts the next timer. These chains don't end before the run does, so their number grows with the
-# jobs that have run, and each waking looks through all jobs that are ready. 300 jobs of 0.3
-# seconds on two cores take several times the processor time in Snakemake's own process that
-# they take without the limiter.
+# jobs that have run, and each waking looks through all jobs that are ready. 600 jobs of 0.3
+# seconds on two cores take half as much processor time again, or twice as much, in Snakemake's own
+# process as without the limiter.
+#
+# Seen, on two cores that had other work to do:
+#   snakemake 9.27.1: 29.8 s with the default limit, 16.3 s without
 #
 # There is no option without the limiter (another number has the same timers); the Snakefile takes it
-# away at the start for comparison. Fails if the default takes less than 1.5 times the other's time.
+# away at the start for comparison. Fails if the default takes less than 1.3 times the other's time.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
 python3 -m venv "$dir/env"
@@ -20,7 +23,7 @@ if config.get("unlimited"):
     onstart:
         workflow.scheduler.job_rate_limiter = None
 rule all:
-    input: expand("out/{i}", i=range(300))
+    input: expand("out/{i}", i=range(600))
 rule short:
     output: touch("out/{i}")
     shell: "sleep 0.3"
@@ -38,4 +41,4 @@ PY
 }
 limited=$(seconds); unlimited=$(seconds --config unlimited=1)
 echo "snakemake $("$dir/env/bin/snakemake" --version): $limited s with the default limit, $unlimited s without"
-python3 -c "import sys; sys.exit(not $limited > 1.5 * $unlimited)"
+python3 -c "import sys; sys.exit(not $limited > 1.3 * $unlimited)"
