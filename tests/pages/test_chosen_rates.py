@@ -7,30 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_records import few_shot, table, table_spec
 
-from multistep.pages.kinds import Table
-from multistep.pages.spec import Context, table_spec
-from multistep.pages.tables import table
+from multistep.pages.context import Context
+from multistep.pages.spec import Spec
 
-Make = Callable[..., dict[str, Any]]
 Write = Callable[..., dict[str, str]]
 
 RATES = {"maml": {"5way_1shot": 0.01, "20way_1shot": 0.04}, "multistep8": {"5way_1shot": 0.01}}
 
 
 @pytest.fixture
-def spec(table_json: dict[str, Any]) -> Table:
+def spec(table_json: dict[str, Any]) -> Spec:
     table_json["paper"] |= {"interval_n": "episodes", "inner_lr": RATES}
-    return table_spec("table9", table_json)
+    return table_spec(table_json)
 
 
 @pytest.fixture
-def results(make_result: Make) -> list[dict[str, Any]]:
+def results() -> list[dict[str, Any]]:
     chosen = {0.1: None, 0.004: 31.25, 0.04: 45.678}
     return [
-        make_result(seed=0, inner_lr=0.04, chosen=chosen, last=(900, 48.0, 1.0)),
-        make_result(seed=1, inner_lr=0.04, chosen=chosen, last=(1000, 46.0, 2.0)),
-        make_result(method="multistep8", inner_lr=0.01),
+        few_shot(seed=0, inner_lr=0.04, chosen=chosen, last=(900, 48.0, 1.0)),
+        few_shot(seed=1, inner_lr=0.04, chosen=chosen, last=(1000, 46.0, 2.0)),
+        few_shot(method="multistep8", inner_lr=0.01),
     ]
 
 
@@ -40,7 +39,7 @@ def rows(text: str) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def test_csv_has_ours_the_candidates_and_the_paper_s(
-    tmp_path: Path, spec: Table, context: Context, results: list[dict[str, Any]], write: Write
+    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
 ) -> None:
     found = rows(write(tmp_path, spec, context, results)["csv"])
     maml = found["maml", "5way_1shot"]
@@ -54,7 +53,7 @@ def test_csv_has_ours_the_candidates_and_the_paper_s(
 
 
 def test_the_page_shows_rates_and_last_iterates(
-    tmp_path: Path, spec: Table, context: Context, results: list[dict[str, Any]], write: Write
+    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
 ) -> None:
     text = write(tmp_path, spec, context, results)["md"]
     for removed in ("<sub>", "</sub>", "&emsp;"):
@@ -78,7 +77,7 @@ def test_the_page_shows_rates_and_last_iterates(
 
 
 def test_intervals_over_episodes_stand_as_printed(
-    tmp_path: Path, spec: Table, context: Context, results: list[dict[str, Any]], write: Write
+    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
 ) -> None:
     texts = write(tmp_path, spec, context, results)
     maml = rows(texts["csv"])["maml", "5way_1shot"]
@@ -87,29 +86,25 @@ def test_intervals_over_episodes_stand_as_printed(
     assert "Paper: as printed, with its 95% interval over 600 episodes." in texts["md"]
 
 
-def test_the_joint_interval_has_the_paper_s_half_width(
-    spec: Table, context: Context, make_result: Make
-) -> None:
+def test_the_joint_interval_has_the_paper_s_half_width(spec: Spec, context: Context) -> None:
     # Ours has no spread; the paper's is 8 around 50 ± 0.0244 (float16).
     verdicts = {
-        ours: table(spec, context, [make_result(episodes=[ours, ours], inner_lr=0.01)])[2].within
-        for ours in (58.0, 58.05, 42.0, 41.95)
+        x: table(spec, context, [few_shot(episodes=[x, x], inner_lr=0.01)])[2].within
+        for x in (58.0, 58.05, 42.0, 41.95)
     }
     assert verdicts == {58.0: "yes", 58.05: "no", 42.0: "yes", 41.95: "no"}
 
 
-def test_another_rate_is_compared_only_if_it_was_chosen(
-    spec: Table, context: Context, make_result: Make
-) -> None:
-    row = table(spec, context, [make_result(inner_lr=0.04)])[2]
+def test_another_rate_is_compared_only_if_it_was_chosen(spec: Spec, context: Context) -> None:
+    row = table(spec, context, [few_shot(inner_lr=0.04)])[2]
     assert row.note == "Not compared: inner learning rate 0.04; the paper's is 0.01."
     assert (row.gap, row.within) == (0.0, "")
-    row = table(spec, context, [make_result(inner_lr=0.04, chosen={0.04: 50.0})])[2]
+    row = table(spec, context, [few_shot(inner_lr=0.04, chosen={0.04: 50.0})])[2]
     assert (row.note, row.within) == ("", "yes")
 
 
-def test_a_stand_in_has_no_gap(spec: Table, stand_in: Context, make_result: Make) -> None:
-    row = table(spec, stand_in, [make_result(scale="demo", dataset="omniglot_standin")])[2]
+def test_a_stand_in_has_no_gap(spec: Spec, stand_in: Context) -> None:
+    row = table(spec, stand_in, [few_shot(scale="demo", dataset="omniglot_standin")])[2]
     assert (row.ours, row.paper, row.gap, row.within) == (50.0, 50.0, None, "")
     assert row.note == "Not compared: stand-in data."
 
@@ -118,19 +113,18 @@ def test_a_table_without_choices_has_no_such_lines(
     tmp_path: Path,
     table_json: dict[str, Any],
     context: Context,
-    make_result: Make,
     write: Write,
 ) -> None:
-    text = write(tmp_path, table_spec("table9", table_json), context, [make_result()])["md"]
+    text = write(tmp_path, table_spec(table_json), context, [few_shot()])["md"]
     assert "nner learning rate" not in text
     assert "iterate" not in text
 
 
 def test_a_row_of_the_literature_may_have_a_method_s_name(
-    table_json: dict[str, Any], context: Context, make_result: Make, tmp_path: Path, write: Write
+    table_json: dict[str, Any], context: Context, tmp_path: Path, write: Write
 ) -> None:
     table_json["literature"]["maml"] = table_json["literature"].pop("reptile_literature")
-    text = write(tmp_path, table_spec("table9", table_json), context, [make_result()])["md"]
+    text = write(tmp_path, table_spec(table_json), context, [few_shot()])["md"]
     assert "| Reptile† \\[22\\] | 97.68 ± 0.04 | 89.4 ± 0.1 |" in text
     assert "| MAML (ours) | 50.00 ± 13.86 | – |" in text
 
@@ -138,7 +132,7 @@ def test_a_row_of_the_literature_may_have_a_method_s_name(
 def test_a_table_beyond_the_paper_says_so(
     table_json: dict[str, Any], context: Context, tmp_path: Path, write: Write
 ) -> None:
-    texts = write(tmp_path, table_spec("table9", table_json | {"beyond": True}), context, [])
+    texts = write(tmp_path, table_spec(table_json | {"beyond": True}), context, [])
     assert texts["md"].startswith("**Table 9.** Omniglot: accuracy (%). Not in the paper.\n")
     assert "<title>Table 9. Omniglot: accuracy (%). Not in the paper.</title>" in texts["html"]
     assert "\\caption{Omniglot: accuracy (\\%). Not in the paper. scale" in texts["tex"]

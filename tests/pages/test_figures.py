@@ -9,21 +9,19 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from page_records import few_shot, few_shot_times, figure_spec
 
 from multistep.files import UserError
-from multistep.pages import cost, curves, style
-from multistep.pages.figures import write_figure
-from multistep.pages.kinds import Figure
+from multistep.pages import style
+from multistep.pages.context import Context
+from multistep.pages.figures import cost, curves, write_figure
 from multistep.pages.query import PROCESS, WALL
-from multistep.pages.spec import Context, figure_spec
-
-Make = Callable[..., dict[str, Any]]
+from multistep.pages.spec import Spec
 
 COST: dict[str, Any] = {
     "kind": "cost",
@@ -45,13 +43,13 @@ ROWS: list[tuple[str, int, list[float], int]] = [
 
 
 @pytest.fixture
-def cost_spec() -> Figure:
-    return figure_spec("figure9", COST)
+def cost_spec() -> Spec:
+    return figure_spec(COST)
 
 
 @pytest.fixture
-def curves_spec() -> Figure:
-    return figure_spec("curves9", CURVES)
+def curves_spec() -> Spec:
+    return figure_spec(CURVES)
 
 
 def near(points: list[list[float]]) -> Any:
@@ -74,9 +72,9 @@ def texts(figure: Any) -> str:
 
 
 def test_cost_csv_holds_medians_and_quartiles(
-    tmp_path: Path, cost_spec: Figure, context: Context, make_measurement: Make
+    tmp_path: Path, cost_spec: Spec, context: Context
 ) -> None:
-    paths = write_figure(tmp_path / "figure9", cost_spec, context, [make_measurement(rows=ROWS)])
+    paths = write_figure(tmp_path / "figure9", cost_spec, context, [few_shot_times(rows=ROWS)])
     assert sorted(path.name for path in paths) == ["figure9.csv", "figure9.png", "figure9.svg"]
     rows = read(tmp_path / "figure9.csv")
     assert [(row["method"], row["steps"], row["seconds"], row["bytes"]) for row in rows] == [
@@ -94,9 +92,9 @@ def test_cost_csv_holds_medians_and_quartiles(
 
 
 def test_cost_figure_draws_the_points_and_says_what_was_measured(
-    cost_spec: Figure, context: Context, make_measurement: Make
+    cost_spec: Spec, context: Context
 ) -> None:
-    points = cost.points(cost_spec, context, [make_measurement(rows=ROWS)])
+    points = cost.points(cost_spec, context, [few_shot_times(rows=ROWS)])
     figure = cost.draw(cost_spec, context, points)
     time, memory = figure.axes  # the other panel was not measured and takes no room
     assert time.lines[0].get_xydata() == near([[4, 500], [8, 900]])
@@ -120,11 +118,9 @@ def test_cost_figure_draws_the_points_and_says_what_was_measured(
     assert "not drawn" not in written
 
 
-def test_cost_on_a_gpu_names_its_clock_and_device(
-    cost_spec: Figure, context: Context, make_measurement: Make
-) -> None:
+def test_cost_on_a_gpu_names_its_clock_and_device(cost_spec: Spec, context: Context) -> None:
     rows = [("maml", 8, [0.004, 0.005, 0.006], 3_000_000_000)]
-    points = cost.points(cost_spec, context, [make_measurement(rows=rows, gpu=True, tasks=4)])
+    points = cost.points(cost_spec, context, [few_shot_times(rows=rows, gpu=True, tasks=4)])
     written = texts(cost.draw(cost_spec, context, points))
     for phrase in (
         "device: Imaginary GPU",
@@ -136,30 +132,28 @@ def test_cost_on_a_gpu_names_its_clock_and_device(
 
 
 def test_methods_that_some_panels_lack_are_named_with_them(
-    cost_spec: Figure, context: Context, make_measurement: Make
+    cost_spec: Spec, context: Context
 ) -> None:
-    few = make_measurement(rows=ROWS)
-    more = make_measurement("20way_1shot", rows=[*ROWS, ("fomaml", 8, [1.0], 1)])
+    few = few_shot_times(rows=ROWS)
+    more = few_shot_times("20way_1shot", rows=[*ROWS, ("fomaml", 8, [1.0], 1)])
     written = texts(cost.draw(cost_spec, context, cost.points(cost_spec, context, [few, more])))
     assert "Not measured: Multi-step (8); FO-MAML (5-way 1-shot)." in written
-    more = make_measurement("20way_1shot", rows=[(m, 8, [1.0], 1) for m in cost_spec.methods])
+    more = few_shot_times("20way_1shot", rows=[(m, 8, [1.0], 1) for m in cost_spec.methods])
     written = texts(cost.draw(cost_spec, context, cost.points(cost_spec, context, [more])))
     assert "Not measured: 5-way 1-shot." in written
 
 
-def test_a_stand_in_is_named_on_the_figure(
-    cost_spec: Figure, stand_in: Context, make_measurement: Make
-) -> None:
-    measurement = make_measurement(rows=ROWS, scale="demo", dataset="omniglot_standin")
+def test_a_stand_in_is_named_on_the_figure(cost_spec: Spec, stand_in: Context) -> None:
+    measurement = few_shot_times(rows=ROWS, scale="demo", dataset="omniglot_standin")
     written = texts(cost.draw(cost_spec, stand_in, cost.points(cost_spec, stand_in, [measurement])))
     assert "Drawn characters (stand-in): cost over inner steps" in written
     assert "scale: demo; data: Drawn characters (stand-in); this is not a reproduction" in written
 
 
 def test_another_number_of_tasks_is_named_and_not_set_in_relation(
-    cost_spec: Figure, context: Context, make_measurement: Make
+    cost_spec: Spec, context: Context
 ) -> None:
-    measurement = make_measurement(rows=ROWS, settings={"multistep4": {"meta_batch": 5}})
+    measurement = few_shot_times(rows=ROWS, settings={"multistep4": {"meta_batch": 5}})
     points = cost.points(cost_spec, context, [measurement])
     written = texts(cost.draw(cost_spec, context, points))
     assert "5-way 1-shot, 32 tasks (Multi-step (4): 5): time" in written
@@ -168,10 +162,10 @@ def test_another_number_of_tasks_is_named_and_not_set_in_relation(
 
 
 def test_open_markers_stand_in_turns_and_the_header_says_so(
-    cost_spec: Figure, context: Context, make_measurement: Make
+    cost_spec: Spec, context: Context
 ) -> None:
     rows = [(m, steps, [1.0], 10**9) for m in cost_spec.methods for steps in range(1, 9)]
-    measurement = make_measurement(rows=rows)
+    measurement = few_shot_times(rows=rows)
     figure = cost.draw(cost_spec, context, cost.points(cost_spec, context, [measurement]))
     assert "Open markers" not in texts(figure)
     before = dict.fromkeys(("a", "b", "c", "d", "e"), "others")  # those drawn come sixth and later
@@ -183,24 +177,24 @@ def test_open_markers_stand_in_turns_and_the_header_says_so(
 
 
 def test_a_figure_beyond_the_paper_says_so(context: Context) -> None:
-    spec = figure_spec("curves9", CURVES | {"beyond": True})
+    spec = figure_spec(CURVES | {"beyond": True})
     written = texts(curves.draw(spec, context, []))
     assert "Omniglot: cost over inner steps. Not in the paper." in written
 
 
 def test_measurements_of_another_scale_or_dataset_are_refused(
-    cost_spec: Figure, context: Context, make_measurement: Make
+    cost_spec: Spec, context: Context
 ) -> None:
     with pytest.raises(UserError, match="5way_1shot/omniglot: made at scale demo"):
-        cost.points(cost_spec, context, [make_measurement(rows=ROWS, scale="demo")])
-    with pytest.raises(UserError, match="none of the 1 measurements is of dataset omniglot"):
-        cost.points(cost_spec, context, [make_measurement(rows=ROWS, dataset="other")])
+        cost.points(cost_spec, context, [few_shot_times(rows=ROWS, scale="demo")])
+    with pytest.raises(UserError, match=r"belongs to Figure 9: .*, dataset omniglot$"):
+        cost.points(cost_spec, context, [few_shot_times(rows=ROWS, dataset="other")])
     with pytest.raises(UserError, match="5way_1shot/omniglot: measured twice"):
-        cost.points(cost_spec, context, [make_measurement(rows=ROWS)] * 2)
+        cost.points(cost_spec, context, [few_shot_times(rows=ROWS)] * 2)
 
 
 def test_figures_without_any_result_say_so(
-    tmp_path: Path, cost_spec: Figure, curves_spec: Figure, context: Context
+    tmp_path: Path, cost_spec: Spec, curves_spec: Spec, context: Context
 ) -> None:
     assert "nothing measured" in texts(cost.draw(cost_spec, context, []))
     assert "nothing run" in texts(curves.draw(curves_spec, context, []))
@@ -210,16 +204,16 @@ def test_figures_without_any_result_say_so(
 
 
 def test_curves_average_the_seeds_where_all_of_them_have_a_point(
-    tmp_path: Path, curves_spec: Figure, context: Context, make_result: Make
+    tmp_path: Path, curves_spec: Spec, context: Context
 ) -> None:
     results = [
-        make_result(
+        few_shot(
             seed=0,
             history=[(10, 1.0, 30.0), (20, 1.0, None), (30, 1.0, 60.0)],
             seconds=[1.0, 2.0, 3.0],
         ),
-        make_result(seed=1, history=[(10, 1.0, 40.0), (30, 1.0, 64.0)], seconds=[2.0, 5.0]),
-        make_result(method="fomaml", history=[(10, 1.0, 25.0), (20, 1.0, 35.0)]),
+        few_shot(seed=1, history=[(10, 1.0, 40.0), (30, 1.0, 64.0)], seconds=[2.0, 5.0]),
+        few_shot(method="fomaml", history=[(10, 1.0, 25.0), (20, 1.0, 35.0)]),
     ]
     write_figure(tmp_path / "curves9", curves_spec, context, results)
     rows = read(tmp_path / "curves9.csv")
@@ -250,9 +244,9 @@ def test_curves_average_the_seeds_where_all_of_them_have_a_point(
 
 
 def test_time_is_the_cell_s_own_on_a_shared_processor_and_the_clock_s_on_a_gpu(
-    curves_spec: Figure, context: Context, make_result: Make
+    curves_spec: Spec, context: Context
 ) -> None:
-    result = make_result(history=[(10, 1.0, 30.0), (20, 1.0, 40.0)], seconds=[4.0, 8.0])
+    result = few_shot(history=[(10, 1.0, 30.0), (20, 1.0, 40.0)], seconds=[4.0, 8.0])
     result["timing"] |= {"train_seconds": 8.0, "process_seconds": 2.0}
     points = curves.points(curves_spec, context, [result])
     assert [(p.seconds, p.clock) for p in points] == [(1.0, PROCESS), (2.0, PROCESS)]
@@ -262,11 +256,11 @@ def test_time_is_the_cell_s_own_on_a_shared_processor_and_the_clock_s_on_a_gpu(
 
 
 def test_without_validation_the_curves_show_training_accuracy(
-    curves_spec: Figure, context: Context, make_result: Make
+    curves_spec: Spec, context: Context
 ) -> None:
     results = [
-        make_result(history=[(10, 33.0, None)]),
-        make_result(method="fomaml", history=[(10, 44.0, 50.0)]),
+        few_shot(history=[(10, 33.0, None)]),
+        few_shot(method="fomaml", history=[(10, 44.0, 50.0)]),
     ]
     points = curves.points(curves_spec, context, results)
     assert [(point.split, point.accuracy) for point in points] == [
@@ -276,11 +270,9 @@ def test_without_validation_the_curves_show_training_accuracy(
     assert "training accuracy (%)" in texts(curves.draw(curves_spec, context, points))
 
 
-def test_curves_of_another_scale_are_refused(
-    curves_spec: Figure, context: Context, make_result: Make
-) -> None:
+def test_curves_of_another_scale_are_refused(curves_spec: Spec, context: Context) -> None:
     with pytest.raises(UserError, match="made at scale demo, but the scale here is paper"):
-        curves.points(curves_spec, context, [make_result(), make_result(seed=1, scale="demo")])
+        curves.points(curves_spec, context, [few_shot(), few_shot(seed=1, scale="demo")])
 
 
 def test_a_method_looks_the_same_whatever_else_is_drawn(context: Context) -> None:
@@ -289,14 +281,12 @@ def test_a_method_looks_the_same_whatever_else_is_drawn(context: Context) -> Non
     assert looks[0].name == "MAML"
 
 
-def test_labels_at_the_lines_ends_do_not_overlap(
-    cost_spec: Figure, context: Context, make_measurement: Make
-) -> None:
+def test_labels_at_the_lines_ends_do_not_overlap(cost_spec: Spec, context: Context) -> None:
     rows = [
         (method, 8, [value], 10**9)
         for method, value in zip(cost_spec.methods, (1.0, 0.999, 0.998, 0.02), strict=True)
     ]
-    points = cost.points(cost_spec, context, [make_measurement(rows=rows)])
+    points = cost.points(cost_spec, context, [few_shot_times(rows=rows)])
     for axes in cost.draw(cost_spec, context, points).axes:
         places = sorted(text.xyann[1] for text in axes.texts)
         assert len(places) == 4
@@ -305,12 +295,10 @@ def test_labels_at_the_lines_ends_do_not_overlap(
         assert places[-1] <= 1
 
 
-def test_equal_numbers_give_equal_bytes_in_any_process(
-    tmp_path: Path, context: Context, make_measurement: Make, make_result: Make
-) -> None:
+def test_equal_numbers_give_equal_bytes_in_any_process(tmp_path: Path, context: Context) -> None:
     sources = {
-        "cost": (COST, make_measurement(rows=ROWS)),
-        "curves": (CURVES, make_result()),
+        "cost": (COST, few_shot_times(rows=ROWS)),
+        "curves": (CURVES, few_shot()),
     }
     for kind, (spec, record) in sources.items():
         source = tmp_path / f"{kind}.json"

@@ -6,15 +6,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from multistep.pages.kinds import Table
-from multistep.pages.spec import Context
+from page_records import few_shot
 
-Make = Callable[..., dict[str, Any]]
+from multistep.pages.context import Context
+from multistep.pages.spec import Spec
+
 Write = Callable[..., dict[str, str]]
 
 
 def test_markdown_follows_the_layout_of_the_paper(
-    tmp_path: Path, spec: Table, context: Context, results: list[dict[str, Any]], write: Write
+    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
 ) -> None:
     lines = write(tmp_path, spec, context, results)["md"].splitlines()
     assert lines[0] == "**Table 9.** Omniglot: accuracy (%)"
@@ -41,11 +42,11 @@ def test_markdown_follows_the_layout_of_the_paper(
 
 
 def test_the_caption_says_how_long_was_trained(
-    tmp_path: Path, spec: Table, context: Context, make_result: Make, write: Write
+    tmp_path: Path, spec: Spec, context: Context, write: Write
 ) -> None:
     results = [
-        make_result(iterations=60000, meta_batch=32),
-        make_result("20way_1shot", iterations=1500, meta_batch=4),
+        few_shot(iterations=60000, meta_batch=32),
+        few_shot("20way_1shot", iterations=1500, meta_batch=4),
     ]
     texts = write(tmp_path, spec, context, results)
     training = (
@@ -56,7 +57,7 @@ def test_the_caption_says_how_long_was_trained(
 
 
 def test_markup_is_escaped_in_every_format(
-    tmp_path: Path, spec: Table, context: Context, results: list[dict[str, Any]], write: Write
+    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
 ) -> None:
     texts = write(tmp_path, spec, context, results)
     assert "50% of a\\_b \\| \\<c\\> $d$ #e ~ ^ { } \\\\ \\[f\\] are escaped." in texts["md"]
@@ -69,7 +70,7 @@ def test_markup_is_escaped_in_every_format(
 
 
 def test_latex_uses_booktabs_and_only_ascii(
-    tmp_path: Path, spec: Table, context: Context, results: list[dict[str, Any]], write: Write
+    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
 ) -> None:
     tex = write(tmp_path, spec, context, results)["tex"]
     assert [tex.count(f"\\{rule}") for rule in ("toprule", "midrule", "bottomrule")] == [1, 2, 1]
@@ -97,7 +98,7 @@ class Outline(HTMLParser):
 
 
 def test_html_stands_alone_and_names_its_headers(
-    tmp_path: Path, spec: Table, context: Context, results: list[dict[str, Any]], write: Write
+    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
 ) -> None:
     html = write(tmp_path, spec, context, results)["html"]
     outline = Outline()

@@ -1,29 +1,116 @@
-"""Entries of tables: and figures:, what they want of a plan, and mistakes in them."""
+"""Every page under workflow/report: what it wants of a plan, that it is drawn, mistakes in it."""
 
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import PARAMS
+import yaml
+from helpers import PARAMS, ROOT
+from page_records import made_up, read_csv
 
 from multistep.files import UserError
-from multistep.pages import inputs
+from multistep.pages import inputs, load
+from multistep.pages.figures import write_figure
+from multistep.pages.spec import Spec, kinds, module
+from multistep.pages.tables import write_table
 from multistep.plan import cells, params
+from multistep.plan.schema import Params
 
+REPORT = ROOT / "workflow" / "report"
 BASE = params.read(PARAMS)
-LOADED = params.load(PARAMS)
-PLAN = cells.plan(LOADED)
-MEASURED = cells.measurements(LOADED)
+LOADED = params.validate(BASE)
+SCALES = {"paper": LOADED} | {
+    overlay.stem: params.load(PARAMS, overlay)
+    for overlay in sorted((ROOT / "workflow" / "scales").glob("*.yaml"))
+    if (REPORT / overlay.stem).exists()
+}
+PAGES = {scale: load.pages(REPORT, p) for scale, p in SCALES.items()}
+FOUND = [
+    (scale, file.parent.name, file.stem)
+    for scale in SCALES
+    for file in sorted((REPORT if scale == "paper" else REPORT / scale).glob("[tf]*s/*.yaml"))
+]
 
 
-def wanted(overlay: dict[str, Any], name: str) -> list[str]:
+def wanted(spec: Spec, p: Params = LOADED) -> list[str]:
     """The files behind a page of a plan."""
-    p = params.validate(params.merge(BASE, overlay))
-    pages: dict[str, Any] = {**p.tables, **p.figures}
-    return inputs.results(pages[name], cells.plan(p), cells.measurements(p), p)
+    return inputs.results(spec, cells.plan(p), cells.measurements(p), p)
+
+
+def of(name: str, p: Params = LOADED) -> list[str]:
+    pages = PAGES["paper"]
+    return wanted((pages["tables"] | pages["figures"])[name], p)
+
+
+@pytest.mark.parametrize(("scale", "form", "name"), FOUND, ids=map("/".join, FOUND))
+def test_every_page_is_drawn_from_results_of_its_plan(
+    tmp_path: Path, scale: str, form: str, name: str
+) -> None:
+    p, spec = SCALES[scale], PAGES[scale][form][name]
+    files = wanted(spec, p)
+    assert files
+    records = made_up(files, p)
+    write = write_table if form == "tables" else write_figure
+    written = {
+        path.suffix: path for path in write(tmp_path / name, spec, inputs.context(p), records)
+    }
+    rows = read_csv(written[".csv"].read_text(encoding="utf-8"))
+    for row in rows:
+        assert row["scale"] in (scale, "")
+    if form == "tables":
+        assert all(int(row["n"]) for row in rows if row["section"] == "ours" and row["ours"])
+        shown = {(row["row"], row["column"]) for row in rows if row["ours"]}
+        assert len(shown) >= len({f.rpartition("/")[0] for f in files if "measure" not in f})
+        page = Outline(written[".html"].read_text(encoding="utf-8"))
+        assert page.open == []
+        assert page.scopes.count("row") >= len({row for row, _ in shown})
+        assert written[".tex"].read_text(encoding="utf-8").isascii()
+        assert spec.title in written[".md"].read_text(encoding="utf-8")
+    else:
+        assert rows
+        assert all(written[suffix].stat().st_size > 1000 for suffix in (".svg", ".png"))
+        assert "nothing" not in written[".svg"].read_text(encoding="utf-8")
+
+
+class Outline(HTMLParser):
+    """The scopes of a page's header cells; every element must be closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.scopes: list[str | None] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self.open.append(tag)
+        if tag == "th":
+            self.scopes.append(dict(attrs).get("scope"))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_every_file_begins_with_what_it_shows() -> None:
+    files = sorted(REPORT.rglob("*.yaml"))
+    assert len(files) == len(FOUND)
+    assert [f for f in files if not f.read_text(encoding="utf-8").startswith("# ")] == []
+
+
+@pytest.mark.parametrize("form", load.FORMS)
+def test_every_kind_is_shown_and_says_how_its_pages_are_read(form: str) -> None:
+    assert {spec.kind for pages in PAGES.values() for spec in pages[form].values()} == set(
+        kinds(form)
+    )
+    docs = [module(form, kind).Spec.__doc__ for kind in kinds(form)]
+    assert all(docs)
+    assert len(set(docs)) == len(docs)
 
 
 def test_a_table_shows_every_seed_of_its_cells_and_nothing_else() -> None:
-    paths = inputs.results(LOADED.tables["table3"], PLAN, MEASURED, LOADED)
+    paths = of("table3")
     assert len(paths) == 3 * 6 * 3  # rows, targets, seeds
     assert "results/sgd_32/stl10/scratch/0.json" in paths
     assert "results/adam_224/dog/l2t_multistep/2.json" in paths
@@ -31,49 +118,35 @@ def test_a_table_shows_every_seed_of_its_cells_and_nothing_else() -> None:
 
 
 def test_a_page_may_show_cells_and_measurements() -> None:
-    paths = inputs.results(LOADED.figures["figure4"], PLAN, MEASURED, LOADED)
+    paths = of("figure4")
     assert paths[-1] == "results/measure/steps/bird.json"
     assert {path.split("/")[1] for path in paths} == {"steps", "adam_224", "measure"}
-    times = inputs.results(LOADED.figures["figure3"], PLAN, MEASURED, LOADED)
-    assert times[0] == "results/measure/adam_32/cifar100.json"
-    assert len(times) == 6
+    assert of("figure3")[0] == "results/measure/adam_32/cifar100.json"
+    assert len(of("figure3")) == 6
+    paths = of("extended_omniglot_5way")
+    assert paths[-2:] == [f"results/measure/5way_{n}shot/omniglot.json" for n in (1, 5)]
+    assert not [path for path in paths if "20way" in path]
 
 
 def test_sizes_are_of_the_datasets_that_the_plan_uses() -> None:
-    table = LOADED.tables["table6"]
-    paths = inputs.results(table, PLAN, MEASURED, LOADED)
-    assert paths[0] == "data/processed/cifar100/dataset.json"
-    assert len(paths) == 6
-    one = [cell for cell in PLAN if cell.dataset == "stl10"]
-    assert inputs.results(table, one, {}, LOADED) == ["data/processed/stl10/dataset.json"]
-
-
-def test_a_benchmark_shows_cells_and_their_measurements() -> None:
-    table: dict[str, Any] = {
-        "kind": "benchmark",
-        "title": "Side by side",
-        "caption": "{data}",
-        "dataset": "omniglot",
-        "columns": {"5way_1shot": "1-shot", "20way_5shot": "5-shot"},
-        "methods": ["maml", "multistep8"],
-    }
-    paths = wanted({"tables": {"new": table}}, "new")
-    assert len(paths) == 2 * 2 * 3 + 2  # columns, methods, seeds; measurements
-    assert paths[-2:] == [f"results/measure/{e}/omniglot.json" for e in table["columns"]]
-    assert not [path for path in paths if "multistep4" in path or "20way_1shot" in path]
+    assert of("table6")[0] == "data/processed/cifar100/dataset.json"
+    assert len(of("table6")) == 6
+    one = [cell for cell in cells.plan(LOADED) if cell.dataset == "stl10"]
+    table6 = PAGES["paper"]["tables"]["table6"]
+    assert inputs.results(table6, one, {}, LOADED) == ["data/processed/stl10/dataset.json"]
 
 
 def test_each_method_belongs_to_the_family_that_runs_or_times_it() -> None:
-    families = inputs.families(LOADED)
+    families = inputs.context(LOADED).families
     assert set(families) <= set(LOADED.methods)
     assert (families["fomaml"], families["l2t_3_est"]) == ("few_shot", "transfer")
     only_timed = {"experiments": {"adam_224": {"methods": []}, "steps": {"methods": []}}}
     p = params.validate(params.merge(BASE, only_timed))
-    assert inputs.families(p)["l2t_3_est"] == "transfer"
+    assert inputs.context(p).families["l2t_3_est"] == "transfer"
 
 
 def test_a_page_beyond_the_paper_says_so_once() -> None:
-    figure = LOADED.figures["figure2"]
+    figure = PAGES["paper"]["figures"]["figure2"]
     assert figure.remark == ""
     beyond = figure.model_copy(update={"beyond": True})
     assert beyond.remark == ". Not in the paper."
@@ -81,88 +154,189 @@ def test_a_page_beyond_the_paper_says_so_once() -> None:
 
 
 def test_a_stand_in_takes_its_dataset_s_place() -> None:
-    overlay = {"stand_ins": {"bird": "dog"}}
-    assert wanted(overlay, "table1") == ["results/measure/sgd_224/dog.json"]
-    assert "results/sgd_224/dog/l2t/0.json" in wanted(overlay, "figure1")
+    p = params.validate(params.merge(BASE, {"stand_ins": {"bird": "dog"}}))
+    assert of("table1", p) == ["results/measure/sgd_224/dog.json"]
+    assert "results/sgd_224/dog/l2t/0.json" in of("figure1", p)
 
 
 def test_a_page_of_which_nothing_is_computed_wants_nothing() -> None:
     none = {"experiments": {name: {"datasets": []} for name in BASE["experiments"]}}
-    for name in (*BASE["tables"], *BASE["figures"]):
-        assert wanted(none, name) == []
+    p = params.validate(params.merge(BASE, none))
+    for pages in PAGES["paper"].values():
+        for spec in pages.values():
+            assert wanted(spec, p) == []
 
 
-MISTAKES: list[tuple[dict[str, Any], str]] = [
+def test_a_scale_s_own_file_adds_a_page_or_stands_over_a_common_one() -> None:
+    common, own = (PAGES[scale]["figures"] for scale in ("paper", "dogs32-cpu"))
+    assert set(own) - set(common) == {f.stem for f in REPORT.glob("dogs32-cpu/figures/dogs*")}
+    assert own["figure1"].title == common["figure1"].title
+    assert (own["figure1"].wants().datasets, common["figure1"].wants().datasets) == (
+        *(["dogs32"], ["bird"]),
+    )
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(REPORT, tmp_path / "workflow" / "report"))
+
+
+# A page, a key of it, what is put there, and the one line that is said.
+MISTAKES: list[tuple[str, str, Any, str]] = [
     (
-        {"tables": {"table2": {"kind": "transfers"}}},
-        "tables.table2.kind: should be one of accuracy, benchmark, epoch_time, splits, ",
-    ),
-    ({"figures": {"new": {"title": "x"}}}, "figures.new.kind: should be one of cost, curves, dri"),
-    ({"tables": {"table2": {"colums": {}}}}, "tables.table2.colums: unknown key; did you mean 'c"),
-    ({"tables": {"table2": {"methods": []}}}, "tables.table2.methods: unknown key; known: beyond,"),
-    (
-        {"tables": {"table2": {"paper": {"epoch": 1}}}},
-        "tables.table2.paper.epoch: unknown key; did you mean 'epochs'?",
-    ),
-    ({"figures": {"figure1": {"dataset": 3}}}, "figures.figure1.dataset: input should be a valid"),
-    (
-        {"figures": {"figure1": {"caption": "{dat}: x"}}},
-        "figures.figure1.caption: value error, unknown placeholder {dat}; known: {data}",
-    ),
-    ({"tables": {"table4": {"caption": "{data"}}}, "tables.table4.caption: value error, expected"),
-    (
-        {"tables": {"table2": {"rows": {"l2t": {"birds": "sgd_224"}}}}},
-        "tables.table2.rows.l2t: no column named 'birds'; did you mean 'bird'?",
-    ),
-    (
-        {"tables": {"table2": {"rows": {"l2t": {"bird": "sgd_225"}}}}},
-        "tables.table2.rows.l2t: no experiment named 'sgd_225'; did you mean 'sgd_224'?",
+        "tables/table2",
+        "kind",
+        "transfers",
+        "kind: no kind of tables named 'transfers'; did you mean",
     ),
     (
-        {"tables": {"table2": {"sources": {"bird": "resnet"}}}},
-        "tables.table2.sources: no source network named 'resnet'",
+        "figures/new",
+        "title",
+        "x",
+        "kind: no kind of figures named 'None'; known: cost, curves, dri",
+    ),
+    ("tables/table2", "colums", {}, "colums: unknown key; did you mean 'columns'?"),
+    ("tables/table2", "methods", [], "methods: unknown key; known: beyond, "),
+    ("tables/table2", "paper.epoch", 1, "paper.epoch: unknown key; did you mean 'epochs'?"),
+    ("figures/figure1", "dataset", 3, "dataset: input should be a valid string, got 3"),
+    (
+        "figures/figure1",
+        "caption",
+        "{dat}",
+        "caption: value error, unknown placeholder {dat}; known",
+    ),
+    ("tables/table4", "caption", "{data", "caption: value error, expected '}'"),
+    (
+        "tables/table2",
+        "rows.l2t.birds",
+        "sgd_224",
+        "rows.l2t: no column named 'birds'; did you mean",
     ),
     (
-        {"tables": {"table2": {"literature": {"l2t_literature": {"method": "l2tt"}}}}},
-        "tables.table2.literature.l2t_literature.method: no row named 'l2tt'; did you mean 'l2t'?",
+        "tables/table2",
+        "rows.l2t.bird",
+        "sgd_25",
+        "rows.l2t.bird: no experiment named 'sgd_25'; did",
     ),
-    ({"tables": {"table1": {"paper": {"hours": {"x": 1.0}}}}}, "tables.table1.paper.hours: no met"),
+    ("tables/table2", "sources.bird", "resnet", "sources.bird: no source network named 'resnet'"),
     (
-        {"tables": {"table4": {"paper": {"inner_lr": {"maml": {"5way_1sht": 0.1}}}}}},
-        "tables.table4.paper.inner_lr.maml: no column named '5way_1sht'; did you mean ",
+        *("tables/table2", "literature.l2t_literature.method", "l2tt"),
+        "literature.l2t_literature.method: no row named 'l2tt'; did you mean 'l2t'?",
     ),
+    ("tables/table1", "paper.hours.x", 1.0, "paper.hours: no method named 'x'; known: l2t, l2t_m"),
     (
-        {"tables": {"table4": {"paper": {"interval_n": "meta_batch"}}}},
-        "tables.table4.paper.interval_n: input should be 'episodes' or 'episodes/meta_batch'",
-    ),
-    ({"tables": {"table6": {"rows": {"birds": "x"}}}}, "tables.table6.rows: no dataset named 'bir"),
-    (
-        {"tables": {"table2": {"paper": {"values": {"l2t_multistep": {"bird": [64.89]}}}}}},
-        "tables.table2.paper.values.l2t_multistep.bird: list should have at least 2 items",
-    ),
-    (
-        {"figures": {"figure4": {"bars": {"l2t_3_est": {"of": "l2t_33"}}}}},
-        "figures.figure4.bars.l2t_3_est.of: no bar named 'l2t_33'; did you mean 'l2t_3'?",
+        "tables/table4",
+        "paper.inner_lr",
+        {"maml": {"5way": 1.0}},
+        "paper.inner_lr.maml: no column na",
     ),
     (
-        {"figures": {"figure2": {"remarks": {"repti": "as many"}}}},
-        "figures.figure2.remarks: no method named 'repti'; did you mean 'reptile'?",
+        "tables/table4",
+        "paper.interval_n",
+        "x",
+        "paper.interval_n: input should be 'episodes' or 'ep",
     ),
-    ({"figures": {"figure4": {"measured": "step"}}}, "figures.figure4.measured: no experiment nam"),
     (
-        {"figures": {"figure3": {"experiments": {"birds": "sgd_224"}}}},
-        "figures.figure3.experiments: no panel named 'birds'; did you mean 'bird'?",
+        "tables/table4",
+        "paper.values.mamll",
+        {},
+        "paper.values: no method named 'mamll'; did you mean",
     ),
-    ({"figures": {"where_bird": {"epochs": [0]}}}, "figures.where_bird.epochs.0: input should be"),
+    (
+        *(
+            "tables/table4",
+            "paper.meta_batch",
+            {"5way_1shot": 32, "5way_5shot": 32, "20way_1shot": 16},
+        ),
+        "columns: no paper.meta_batch entry named '20way_5shot'",
+    ),
+    (
+        "tables/table4",
+        "cell_notes",
+        {"maml": {"2way": "x"}},
+        "cell_notes.maml: no column named '2way",
+    ),
+    (
+        "tables/table4",
+        "literature.maml_literature.source",
+        "finn",
+        "literature.maml_literature.source",
+    ),
+    ("tables/table4", "methods", [], "methods: list should have at least 1 item after validation"),
+    ("tables/table6", "rows.birds", "x", "rows: no dataset named 'birds'; did you mean 'bird'?"),
+    (
+        *("tables/table2", "paper.values.l2t_multistep.bird", [64.89]),
+        "paper.values.l2t_multistep.bird: list should have at least 2 items",
+    ),
+    (
+        "tables/extended_fc100",
+        "literature.x",
+        {"title": "", "source": "?", "values": {}},
+        "literatur",
+    ),
+    (
+        *("tables/extended_fc100", "literature.maml_learn2learn.values", {"cifar_5way_1shot": []}),
+        "literature.maml_learn2learn.values.cifar_5way_1shot: list should have at least 1 item",
+    ),
+    (
+        "figures/figure4",
+        "bars.l2t_3_est.of",
+        "l2t_33",
+        "bars.l2t_3_est.of: no bar named 'l2t_33'; di",
+    ),
+    (
+        "figures/figure2",
+        "remarks.repti",
+        "as many",
+        "remarks: no method named 'repti'; did you mean '",
+    ),
+    (
+        "figures/figure4",
+        "measured",
+        "step",
+        "measured: no experiment named 'step'; did you mean 'step",
+    ),
+    (
+        "figures/figure3",
+        "experiments.birds",
+        "sgd_224",
+        "experiments: no panel named 'birds'; did you",
+    ),
+    ("figures/where_bird", "epochs", [0], "epochs.0: input should be greater than or equal to 1"),
 ]
 
 
-@pytest.mark.parametrize(("overlay", "message"), MISTAKES, ids=lambda x: str(x)[:40])
-def test_a_mistake_in_a_page_is_one_line_with_its_path(
-    overlay: dict[str, Any], message: str
+@pytest.mark.parametrize(
+    ("page", "key", "value", "message"), MISTAKES, ids=lambda x: x if isinstance(x, str) else ""
+)
+def test_a_mistake_in_a_page_is_one_line_with_its_file_and_key(
+    report: Path, page: str, key: str, value: Any, message: str
 ) -> None:
+    file = report / f"{page}.yaml"
+    values = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    *path, last = key.split(".")
+    place = values
+    for part in path:
+        place = place.setdefault(part, {})
+    place[last] = value
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
     with pytest.raises(UserError) as error:
-        params.validate(params.merge(BASE, overlay))
+        load.pages(report, LOADED)
     lines = str(error.value).splitlines()[1:]
-    assert len(lines) == 1 or "title" in str(overlay), lines
-    assert any(line.strip().startswith(message) for line in lines), lines
+    assert len(lines) == 1, lines
+    assert lines[0].startswith(f"  workflow/report/{page}.yaml: {message}")
+
+
+def test_other_mistakes_in_the_folder_name_the_file(report: Path) -> None:
+    shutil.copy(report / "figures" / "figure1.yaml", report / "figures" / "table4.yaml")
+    with pytest.raises(UserError, match=r"figures/table4\.yaml: a table has this name too; choose"):
+        load.pages(report, LOADED)
+    (report / "tables" / "table4.yaml").write_text("kind: [", encoding="utf-8")
+    with pytest.raises(UserError, match=r"table4\.yaml: not valid YAML"):
+        load.pages(report, LOADED)
+
+
+@pytest.mark.parametrize("form", load.FORMS)
+def test_pages_in_params_yaml_are_refused_with_where_they_belong(form: str) -> None:
+    with pytest.raises(UserError, match=rf"{form}: .* a page is workflow/report/{form}/\*\.yaml"):
+        params.validate(params.merge(BASE, {form: {}}))

@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 
 from multistep.pages import style
-from multistep.pages.spec import Context
+from multistep.pages.context import Context
 
 FEW_SHOT = [f"few_shot_{i}" for i in range(12)]
 TRANSFER = [f"transfer_{i}" for i in range(9)]

@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_records import few_shot, table
 
 from multistep import cli
 from multistep.files import UserError
-from multistep.pages.kinds import Table
-from multistep.pages.spec import Context, table_spec
-from multistep.pages.tables import table
+from multistep.pages.context import Context
+from multistep.pages.spec import Spec
 
-Make = Callable[..., dict[str, Any]]
 Write = Callable[..., dict[str, str]]
 
 
 def test_csv_holds_every_number(
-    tmp_path: Path, spec: Table, context: Context, results: list[dict[str, Any]], write: Write
+    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
 ) -> None:
     rows = list(csv.DictReader(io.StringIO(write(tmp_path, spec, context, results)["csv"])))
     assert list(rows[0])[:9] == [
@@ -58,12 +57,10 @@ def test_csv_holds_every_number(
     assert multistep["note"] == "Odd & rare."
 
 
-def test_a_gap_outside_the_joint_interval_is_called_so(
-    spec: Table, context: Context, make_result: Make
-) -> None:
+def test_a_gap_outside_the_joint_interval_is_called_so(spec: Spec, context: Context) -> None:
     # Ours has no spread; the paper's 8 / sqrt(32) = 1.4142 around 50 +- 0.0244 (float16).
     rows = {
-        ours: table(spec, context, [make_result(episodes=[ours, ours])])[2]
+        ours: table(spec, context, [few_shot(episodes=[ours, ours])])[2]
         for ours in (51.43, 51.45, 48.58, 48.56)
     }
     assert {ours: row.within for ours, row in rows.items()} == {
@@ -75,7 +72,7 @@ def test_a_gap_outside_the_joint_interval_is_called_so(
 
 
 def test_the_page_has_gaps_where_there_is_any_and_says_what_they_are(
-    tmp_path: Path, spec: Table, context: Context, results: list[dict[str, Any]], write: Write
+    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
 ) -> None:
     lines = write(tmp_path, spec, context, results)["md"].splitlines()
     assert lines.count("| &emsp;<sub>gap</sub> | <sub>+0.00, inside</sub> | <sub>–</sub> |") == 2
@@ -84,8 +81,8 @@ def test_the_page_has_gaps_where_there_is_any_and_says_what_they_are(
     assert not any("No gap" in line or "upper bound" in line for line in lines)
 
 
-def test_a_shorter_run_is_not_judged(spec: Table, context: Context, make_result: Make) -> None:
-    row = table(spec, context, [make_result(iterations=1500, meta_batch=4)])[2]
+def test_a_shorter_run_is_not_judged(spec: Spec, context: Context) -> None:
+    row = table(spec, context, [few_shot(iterations=1500, meta_batch=4)])[2]
     assert (row.gap, row.within) == (0.0, "")
     assert row.note == (
         "Not compared: 1,500 meta-iterations of 4 tasks; the paper has 60,000 of 32."
@@ -93,9 +90,9 @@ def test_a_shorter_run_is_not_judged(spec: Table, context: Context, make_result:
 
 
 def test_a_stand_in_is_named_everywhere_and_never_compared(
-    tmp_path: Path, spec: Table, stand_in: Context, make_result: Make, write: Write
+    tmp_path: Path, spec: Spec, stand_in: Context, write: Write
 ) -> None:
-    texts = write(tmp_path, spec, stand_in, [make_result(scale="demo", dataset="omniglot_standin")])
+    texts = write(tmp_path, spec, stand_in, [few_shot(scale="demo", dataset="omniglot_standin")])
     provenance = "scale: demo; data: Drawn characters (stand-in); this is not a reproduction"
     assert all(provenance in texts[kind] for kind in ("md", "tex", "html"))
     assert "Drawn characters (stand-in): accuracy" in texts["html"]
@@ -108,7 +105,7 @@ def test_a_stand_in_is_named_everywhere_and_never_compared(
 
 
 def test_a_table_without_any_result_has_its_printed_numbers(
-    tmp_path: Path, spec: Table, context: Context, write: Write
+    tmp_path: Path, spec: Spec, context: Context, write: Write
 ) -> None:
     texts = write(tmp_path, spec, context, [])
     rows = list(csv.DictReader(io.StringIO(texts["csv"])))
@@ -128,54 +125,27 @@ def test_a_table_without_any_result_has_its_printed_numbers(
     ],
 )
 def test_results_that_do_not_belong_together_are_refused(
-    spec: Table, context: Context, make_result: Make, changes: dict[str, Any], message: str
+    spec: Spec, context: Context, changes: dict[str, Any], message: str
 ) -> None:
-    results = [make_result(seed=0), make_result(**({"seed": 1} | changes))]
+    results = [few_shot(seed=0), few_shot(**({"seed": 1} | changes))]
     with pytest.raises(UserError, match=message):
         table(spec, context, results)
 
 
-def test_results_of_other_tables_are_left_out_but_not_all(
-    spec: Table, context: Context, make_result: Make
-) -> None:
-    others = [make_result("10way_1shot"), make_result(method="fomaml"), make_result(dataset="x")]
-    assert table(spec, context, [*others, make_result()])[2].n == 1
+def test_results_of_other_tables_are_left_out_but_not_all(spec: Spec, context: Context) -> None:
+    others = [
+        few_shot("10way_1shot"),
+        few_shot(method="fomaml"),
+        few_shot(dataset="x"),
+    ]
+    assert table(spec, context, [*others, few_shot()])[2].n == 1
     with pytest.raises(UserError, match="none of the 3 results belongs to Table 9"):
         table(spec, context, others)
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        (
-            ["paper", "values", "mamll"],
-            {},
-            "tables.t.paper.values: no method named 'mamll'; did you mean 'maml'?",
-        ),
-        (["paper", "meta_batch"], {"5way_1shot": 32}, "no paper.meta_batch named '20way_1shot'"),
-        (["cell_notes", "maml", "2way"], "x", "tables.t.cell_notes.maml: no column named '2way'"),
-        (
-            ["literature", "reptile_literature", "source"],
-            "finn",
-            "no reference named 'finn'; known: kim",
-        ),
-        (["titel"], "x", "tables.t.titel: "),
-    ],
-)
-def test_a_misspelt_name_in_a_spec_is_refused(
-    table_json: dict[str, Any], path: list[str], value: Any, message: str
-) -> None:
-    place = table_json
-    for key in path[:-1]:
-        place = place.setdefault(key, {})
-    place[path[-1]] = value
-    with pytest.raises(UserError, match=re.escape(message)):
-        table_spec("t", table_json)
-
-
 def test_the_command_line_writes_the_same_files(
     tmp_path: Path,
-    spec: Table,
+    spec: Spec,
     context: Context,
     results: list[dict[str, Any]],
     capsys: pytest.CaptureFixture[str],

@@ -7,11 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from page_records import figure_spec
 from transfer_records import cell_result, measurement
 
-from multistep.pages import drift, epoch_bars, meta_gradient, steps, transfer_curves, where
-from multistep.pages.figures import write_figure
-from multistep.pages.spec import Context, figure_spec
+from multistep.pages.context import Context
+from multistep.pages.figures import (
+    drift,
+    epoch_time,
+    meta_gradient,
+    steps,
+    transfer_curves,
+    where,
+    write_figure,
+)
 
 ONE: dict[str, Any] = {
     "title": "Figure 9",
@@ -81,7 +89,7 @@ def texts(figure: Any) -> str:
 
 
 def test_drift_has_every_seed_and_their_mean(tmp_path: Path, context: Context) -> None:
-    spec = figure_spec("f", ONE | {"kind": "drift"})
+    spec = figure_spec(ONE | {"kind": "drift"})
     second = [[(10, 3.0, 1.5), (20, 1.0, 0.5)], []]  # stopped earlier
     records = [
         cell_result(accuracies=[1.0, 2.0], drift=DRIFT),
@@ -106,7 +114,7 @@ def test_drift_has_every_seed_and_their_mean(tmp_path: Path, context: Context) -
 
 
 def test_where_shows_the_epochs_asked_for_and_the_last(tmp_path: Path, context: Context) -> None:
-    spec = figure_spec("f", ONE | {"kind": "where", "epochs": [1, 10]})
+    spec = figure_spec(ONE | {"kind": "where", "epochs": [1, 10]})
     lambdas = [[float(e)] * 5 + [2.0 * e] for e in (1, 2, 3)]
     dead = [1.0, 0.4, 0.5, 0.0, 0.0, 0.0]
     records = [cell_result(seed=s, lambdas=lambdas, dead=dead) for s in (0, 1)]
@@ -127,7 +135,7 @@ def test_where_shows_the_epochs_asked_for_and_the_last(tmp_path: Path, context: 
 
 
 def test_norms_are_on_one_logarithmic_scale(tmp_path: Path, context: Context) -> None:
-    spec = figure_spec("f", ONE | {"kind": "meta_gradient"})
+    spec = figure_spec(ONE | {"kind": "meta_gradient"})
     records = [
         cell_result(norms=[4.0, 2.0, 1.0]),
         cell_result(norms=[2.0, 2.0, 3.0], seed=1),
@@ -146,7 +154,7 @@ def test_norms_are_on_one_logarithmic_scale(tmp_path: Path, context: Context) ->
 
 
 def test_curves_show_the_targets_that_were_run(tmp_path: Path, context: Context) -> None:
-    spec = figure_spec("f", PANELS | {"kind": "transfer_curves", "methods": ["scratch", "l2t"]})
+    spec = figure_spec(PANELS | {"kind": "transfer_curves", "methods": ["scratch", "l2t"]})
     records = [
         cell_result("adam_224", "bird", "l2t", accuracies=[10.0, 30.0]),
         cell_result("adam_224", "bird", "l2t", 1, accuracies=[20.0, 50.0]),
@@ -167,19 +175,19 @@ def test_curves_show_the_targets_that_were_run(tmp_path: Path, context: Context)
 
 
 def test_panels_and_bars_have_the_short_names_of_stand_ins(stand_in: Context) -> None:
-    spec = figure_spec("f", PANELS | {"kind": "transfer_curves"})
+    spec = figure_spec(PANELS | {"kind": "transfer_curves"})
     points = transfer_curves.points(spec, stand_in, [cell_result("adam_224", "drawn", "l2t")])
     figure = transfer_curves.draw(spec, stand_in, points)
     assert figure.axes[0].get_title(loc="left") == "Bird (stand-in): against epochs"
     assert "data: Drawn birds (stand-in);" in texts(figure)
-    spec = figure_spec("f", PANELS | {"kind": "epoch_time"})
+    spec = figure_spec(PANELS | {"kind": "epoch_time"})
     record = measurement("adam_224", "drawn", seconds={"l2t": [1.0]})
-    figure = epoch_bars.draw(spec, stand_in, epoch_bars.points(spec, stand_in, [record]))
+    figure = epoch_time.draw(spec, stand_in, epoch_time.points(spec, stand_in, [record]))
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["Bird\n(stand-in)"]
 
 
 def test_epoch_bars_say_what_is_saved(tmp_path: Path, context: Context) -> None:
-    spec = figure_spec("f", PANELS | {"kind": "epoch_time"})
+    spec = figure_spec(PANELS | {"kind": "epoch_time"})
     seconds = {"l2t": [1.0, 1.0], "multistep": [0.6, 0.7]}
     records = [
         measurement("adam_32", "stl10", seconds={"l2t": [0.1], "multistep": [0.11]}),
@@ -190,7 +198,7 @@ def test_epoch_bars_say_what_is_saved(tmp_path: Path, context: Context) -> None:
         *(("stl10", "l2t", "10", "1"), ("stl10", "multistep", "11", "1.1")),
         *(("bird", "l2t", "100", "1"), ("bird", "multistep", "65", "0.65")),
     ]
-    figure = epoch_bars.draw(spec, context, epoch_bars.points(spec, context, records))
+    figure = epoch_time.draw(spec, context, epoch_time.points(spec, context, records))
     small, large = figure.axes
     assert [bar.get_height() for bar in large.patches] == [100.0, pytest.approx(65.0)]
     assert small.texts[1].get_text() == "+10%\n11.00"
@@ -203,7 +211,7 @@ def test_epoch_bars_say_what_is_saved(tmp_path: Path, context: Context) -> None:
 def test_steps_take_cells_of_two_experiments_and_one_measurement(
     tmp_path: Path, context: Context
 ) -> None:
-    spec = figure_spec("f", STEPS)
+    spec = figure_spec(STEPS)
     records = [
         cell_result("steps", "bird", "zero", test=48.0),
         cell_result("adam", "bird", "l2t", test=60.0),
@@ -232,7 +240,7 @@ def test_steps_take_cells_of_two_experiments_and_one_measurement(
 
 
 def test_the_paper_s_marks_are_left_out_on_stand_ins(stand_in: Context) -> None:
-    spec = figure_spec("f", STEPS)
+    spec = figure_spec(STEPS)
     points = steps.points(spec, stand_in, [cell_result("steps", "drawn", "zero")])
     figure = steps.draw(spec, stand_in, points)
     assert not [line for axes in figure.axes for line in axes.lines if line.get_marker() == "D"]
@@ -254,5 +262,5 @@ def test_the_paper_s_marks_are_left_out_on_stand_ins(stand_in: Context) -> None:
     ids=lambda spec: spec["kind"],
 )
 def test_nothing_to_draw_is_said(tmp_path: Path, context: Context, spec: dict[str, Any]) -> None:
-    assert written(tmp_path, figure_spec("f", spec), context, []) == []
+    assert written(tmp_path, figure_spec(spec), context, []) == []
     assert "nothing" in (tmp_path / "figure.svg").read_text(encoding="utf-8")

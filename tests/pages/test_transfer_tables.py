@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_records import table, table_spec
 from transfer_records import cell_result, measurement, prepared
 
 from multistep.files import UserError
-from multistep.pages.spec import Context, table_spec
-from multistep.pages.tables import table, write_table
+from multistep.pages.context import Context
+from multistep.pages.tables import write_table
 
 REFERENCES = {"kim": "Kim (2020).", "jang": "[16] Jang (2019)."}
 ACCURACIES: dict[str, Any] = {
@@ -94,7 +95,7 @@ def stand_in(context: Context) -> Context:
 
 
 def write(path: Path, spec: dict[str, Any], context: Context, records: list[Any]) -> dict[str, str]:
-    paths = write_table(path / "page", table_spec("page", spec), context, records)
+    paths = write_table(path / "page", table_spec(spec), context, records)
     return {p.suffix[1:]: p.read_text(encoding="utf-8") for p in paths}
 
 
@@ -166,7 +167,7 @@ def test_notes_are_of_what_the_page_shows(tmp_path: Path, context: Context) -> N
 
 
 def test_a_shorter_run_says_so_beside_its_gap(context: Context) -> None:
-    spec = table_spec("t", ACCURACIES)
+    spec = table_spec(ACCURACIES)
     rows = table(spec, context, [cell_result("adam_224", "bird", "l2t", accuracies=[10.0])])
     row = next(row for row in rows if row.n)
     assert row.note == "Run for 1 epoch; the paper: 3."
@@ -198,7 +199,7 @@ def test_stand_ins_are_named_and_never_compared(tmp_path: Path, stand_in: Contex
 def test_real_data_with_a_stand_in_for_its_source_is_not_compared(context: Context) -> None:
     swapped = context.model_copy(update={"stand_ins": {"imagenet": "shapes"}})
     record = cell_result("adam_224", "bird", "l2t", settings={"source": "shapes"})
-    row = next(r for r in table(table_spec("t", ACCURACIES), swapped, [record]) if r.n)
+    row = next(r for r in table(table_spec(ACCURACIES), swapped, [record]) if r.n)
     assert (row.gap, row.note) == (None, "Not compared: stand-in data.")
 
 
@@ -208,9 +209,9 @@ def test_seeds_that_differ_in_more_than_the_seed_are_refused(context: Context) -
         for seed in (0, 1)
     ]
     with pytest.raises(UserError, match=r"different settings.batch_size \(32 and 64\)"):
-        table(table_spec("t", ACCURACIES), context, records)
-    with pytest.raises(UserError, match="none of the 1 results belongs to Table 9: it shows data"):
-        table(table_spec("t", ACCURACIES), context, [cell_result("other")])
+        table(table_spec(ACCURACIES), context, records)
+    with pytest.raises(UserError, match="none of the 1 results belongs to Table 9: it shows exp"):
+        table(table_spec(ACCURACIES), context, [cell_result("other")])
 
 
 def test_epoch_times_are_scaled_from_mini_batches(tmp_path: Path, context: Context) -> None:
@@ -252,7 +253,7 @@ def test_an_unmeasured_table_has_its_printed_numbers(tmp_path: Path, context: Co
 
 def test_times_on_a_stand_in_have_no_gap(stand_in: Context) -> None:
     record = measurement(dataset="drawn", seconds={"l2t": [1.0], "multistep": [0.5]}, scale="demo")
-    rows = table(table_spec("t", TIMES), stand_in, [record])
+    rows = table(table_spec(TIMES), stand_in, [record])
     assert [row.ours for row in rows if row.column == "ratio"] == [1.0, 0.5]
     assert {row.gap for row in rows} == {None}
 

@@ -41,7 +41,7 @@ def test_fresh_plan(fresh):
 
 def test_the_paper_scale(fresh):
     folder = fresh()
-    (folder / "params.yaml").write_bytes((workspace.ROOT / "params.yaml").read_bytes())
+    workspace.restore(folder)
     assert workspace.pending(folder) == {
         "download": 23,
         "prepare": 12,
@@ -56,7 +56,7 @@ def test_the_paper_scale(fresh):
 
 def test_every_scale_is_a_plan_and_builds_in_its_own_folder(fresh):
     folder = fresh()
-    (folder / "params.yaml").write_bytes((workspace.ROOT / "params.yaml").read_bytes())
+    workspace.restore(folder)
     overlays = sorted((folder / "workflow" / "scales").glob("*.yaml"))
     assert overlays
     for overlay in overlays:
@@ -68,7 +68,10 @@ def test_every_scale_is_a_plan_and_builds_in_its_own_folder(fresh):
     assert counts["train_cell"] == len(cells.plan(small))
     # The demo leaves out no step, table, figure, experiment or method.
     assert set(counts) == set(EVERYTHING)
-    assert (counts["table"], counts["figure"]) == (len(paper.tables), len(paper.figures))
+    for form in ("table", "figure"):
+        assert counts[form] == len(
+            list((folder / "workflow" / "report" / f"{form}s").glob("*.yaml"))
+        )
     for part in ("experiment", "method"):
         ran, wanted = ({getattr(cell, part) for cell in final(p)} for p in (small, paper))
         assert ran == wanted
@@ -100,6 +103,18 @@ def test_a_misspelt_key_is_named_before_any_job(fresh):
     workspace.change(folder, lambda p: p["few_shot"].update(inner_step=8))
     output = workspace.snakemake(folder, "-n", status=1)
     assert "few_shot.inner_step: unknown key; did you mean 'inner_steps'?" in output
+    assert "Job stats" not in output
+
+
+def test_a_mistake_in_a_page_names_its_file_before_any_job(fresh):
+    folder = fresh()
+    page = folder / "workflow" / "report" / "tables" / "table4.yaml"
+    page.write_text(page.read_text().replace("dataset: omniglot", "dataset: omniglott"))
+    output = workspace.snakemake(folder, "-n", status=1)
+    wrong = (
+        "report/tables/table4.yaml: dataset: no dataset named 'omniglott'; did you mean 'omniglot'"
+    )
+    assert wrong in output
     assert "Job stats" not in output
 
 
@@ -170,8 +185,10 @@ DRAWINGS = {
 }
 
 EDITS = {
-    "pages/tables.py": {"table": 5},
-    "pages/figures.py": {"figure": 5},
+    "pages/tables/__init__.py": {"table": 5},
+    "pages/figures/__init__.py": {"figure": 5},
+    "pages/tables/splits.py": {"table": 1},
+    "pages/figures/curves.py": {"figure": 2},
     "job/train.py": {"train_cell": 10, "choose": 1, "table": 4, "figure": 3},
     "plan/choose.py": {"choose": 1, "train_cell": 2, "figure": 1},
     "job/measure.py": {"measure_methods": 3, "table": 1, "figure": 2},
@@ -198,8 +215,8 @@ EDITS = {
     "data/standins/omniglot.py": {"download": 4, **DRAWINGS},
     "data/download.py": {},
     "cli.py": {},
-    # The shape of tables and figures: a change of it makes no cell stale.
-    "pages/kinds/common.py": {"table": 5, "figure": 5},
+    # What pages say: a change of its shape makes no cell stale.
+    "pages/spec.py": {"table": 5, "figure": 5},
 }
 
 
@@ -234,7 +251,7 @@ def test_an_edit_reruns_the_jobs_that_use_it(reruns, module):
 def test_touching_and_checking_out_again_rerun_nothing(project):
     module = project / "src" / "multistep" / "job" / "train.py"
     os.utime(module)
-    workspace.append(project, "pages/tables.py")
+    workspace.append(project, "pages/tables/__init__.py")
     workspace.git(project, "checkout", "-q", "--", "src")
     assert workspace.pending(project) == {}
 

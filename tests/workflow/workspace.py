@@ -17,6 +17,7 @@ from multistep.plan import params
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
+PAGE = Path(__file__).with_name("curves_second.yaml")
 PARTS = ("Snakefile", "params.yaml", "dvc.yaml", "workflow", "profiles", "src", ".dvc/config")
 PARTS += (".dvc/.gitignore", ".dvcignore", ".gitignore", "requirements.lock")
 
@@ -31,11 +32,18 @@ def create(folder: Path) -> Path:
             shutil.copytree(ROOT / part, target, ignore=ignore)
         else:
             shutil.copy2(ROOT / part, target)
+    shutil.copy2(PAGE, folder / "workflow" / "report" / "figures")
     change(folder, lambda p: p.update(params.merge(p, yaml.safe_load(TINY.read_text()))))
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", ".")
     git(folder, "commit", "-q", "-m", "sources")
     return folder
+
+
+def restore(folder: Path) -> None:
+    """The paper's plan and pages in the place of the tiny ones."""
+    shutil.copy2(ROOT / "params.yaml", folder)
+    (folder / "workflow" / "report" / "figures" / PAGE.name).unlink()
 
 
 def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:

@@ -1,3 +1,4 @@
+import inspect
 import json
 import os
 import re
@@ -18,11 +19,12 @@ os.environ.update(
 
 from multistep.plan import cells, params, provenance  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
-from multistep.pages import inputs  # noqa: E402
+from multistep.pages import inputs, load  # noqa: E402
 
 try:
     # Snakemake puts the keys of an overlay first; rows and colours go by the order of params.yaml.
     PARAMS = params.validate(params.merge(params.read(ROOT / "params.yaml"), config))
+    PAGES = load.pages(ROOT / "workflow" / "report", PARAMS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -51,8 +53,8 @@ wildcard_constraints:
     ),
     method="|".join(PARAMS.methods),
     seed=r"\d+",
-    table="|".join(PARAMS.tables) or "none",
-    figure="|".join(PARAMS.figures) or "none",
+    table="|".join(PAGES["tables"]) or "none",
+    figure="|".join(PAGES["figures"]) or "none",
 
 
 def as_json(model):
@@ -224,18 +226,28 @@ def shown(pages):
     return {name: files for name, files in found.items() if files}
 
 
-TABLES = shown(PARAMS.tables)
-FIGURES = shown(PARAMS.figures)
+CONTEXT = inputs.context(PARAMS)
+TABLES = shown(PAGES["tables"])
+FIGURES = shown(PAGES["figures"])
 
-# The names that pages print; the order of the methods in a family gives them their colours.
-CONTEXT = json.dumps(
-    {
-        "scale": PARAMS.scale,
-        "datasets": {name: dataset.title for name, dataset in PARAMS.datasets.items()},
-        "methods": {name: method.title for name, method in PARAMS.methods.items()},
-        "families": inputs.families(PARAMS),
-        "source_networks": {name: n.title for name, n in PARAMS.source_networks.items()},
-        "stand_ins": PARAMS.stand_ins,
-    },
-    ensure_ascii=False,
-)
+
+def page_code(form):
+    """Source files that draw a page: its kind's, and no other kind's."""
+
+    def files(wildcards):
+        kind = PAGES[form][wildcards[form.removesuffix("s")]].kind
+        entries = (f"multistep.pages.{form}", f"multistep.pages.{form}.{kind}")
+        return code(*entries, alone=("multistep.pages.cli",))
+
+    return files
+
+
+def page_caption(form):
+    """What Snakemake's report says under a page."""
+
+    def text(wildcards):
+        page = PAGES[form][wildcards[form.removesuffix("s")]]
+        caption = page.caption.format(data=CONTEXT.titles(page.wants().datasets))
+        return f"{page.title}: {caption}, at scale **{PARAMS.scale}**. {inspect.getdoc(page)}"
+
+    return text

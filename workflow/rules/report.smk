@@ -1,14 +1,14 @@
 rule table:
     input:
         results=lambda wildcards: TABLES[wildcards.table],
-        code=code("multistep.pages.tables", alone=("multistep.pages.cli",)),
+        code=page_code("tables"),
     output:
         csv="reports/tables/{table}.csv",
         md="reports/tables/{table}.md",
         tex="reports/tables/{table}.tex",
         html=report(
             "reports/tables/{table}.html",
-            caption="../report/table.rst",
+            caption="../report/page.rst",
             category="Tables",
             labels={"table": "{table}"},
         ),
@@ -16,8 +16,9 @@ rule table:
         "logs/tables/{table}.log",
     localrule: True
     params:
-        spec=lambda wildcards: as_json(PARAMS.tables[wildcards.table]),
-        context=CONTEXT,
+        caption=page_caption("tables"),
+        spec=lambda wildcards: as_json(PAGES["tables"][wildcards.table]),
+        context=as_json(CONTEXT),
         out=subpath(output.csv, strip_suffix=".csv"),
     shell:
         "multistep report table --name {wildcards.table} --spec {params.spec:q} "
@@ -27,13 +28,13 @@ rule table:
 rule figure:
     input:
         results=lambda wildcards: FIGURES[wildcards.figure],
-        code=code("multistep.pages.figures", alone=("multistep.pages.cli",)),
+        code=page_code("figures"),
     output:
         csv="reports/figures/{figure}.csv",
         png="reports/figures/{figure}.png",
         svg=report(
             "reports/figures/{figure}.svg",
-            caption="../report/figure.rst",
+            caption="../report/page.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
@@ -41,8 +42,9 @@ rule figure:
         "logs/figures/{figure}.log",
     localrule: True
     params:
-        spec=lambda wildcards: as_json(PARAMS.figures[wildcards.figure]),
-        context=CONTEXT,
+        caption=page_caption("figures"),
+        spec=lambda wildcards: as_json(PAGES["figures"][wildcards.figure]),
+        context=as_json(CONTEXT),
         out=subpath(output.csv, strip_suffix=".csv"),
     shell:
         "multistep report figure --name {wildcards.figure} --spec {params.spec:q} "
@@ -91,11 +93,11 @@ rule paper:
     input:
         expand(
             "reports/tables/{table}.{ext}",
-            table=[name for name in TABLES if not PARAMS.tables[name].beyond],
+            table=[name for name in TABLES if not PAGES["tables"][name].beyond],
             ext=["csv", "md", "tex", "html"],
         ),
         expand(
             "reports/figures/{figure}.{ext}",
-            figure=[name for name in FIGURES if not PARAMS.figures[name].beyond],
+            figure=[name for name in FIGURES if not PAGES["figures"][name].beyond],
             ext=["csv", "png", "svg"],
         ),

@@ -1,7 +1,7 @@
 """`multistep report table|figure`: draw one table or figure from files of results.
 
-The spec and the names around it come as JSON, exactly as the workflow takes them from params.yaml,
-so that any table can be drawn again by hand. Each kind is imported only when it is drawn.
+The spec and the names around it come as JSON, exactly as the workflow takes them from the page's
+file and params.yaml, so that any table can be drawn again by hand. Only its kind is imported.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from multistep import settings
 from multistep.files import UserError
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def add_parser(subparsers: Subparsers) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="table|figure")
     for kind, writes in (("table", "csv, md, tex and html"), ("figure", "svg, png and csv")):
         sub = kinds.add_parser(kind, help=f"draw one {kind}: {writes}")
-        sub.add_argument("--name", required=True, help=f"its name in {kind}s: of params.yaml")
-        sub.add_argument("--spec", required=True, help="its entry in params.yaml, as JSON")
+        sub.add_argument("--name", required=True, help=f"its name, as in workflow/report/{kind}s/")
+        sub.add_argument("--spec", required=True, help="what its file there says, as JSON")
         sub.add_argument("--context", required=True, help="JSON with scale, titles and stand_ins")
         sub.add_argument(
             "--out", required=True, type=Path, help=f"path without suffix; writes {writes}"
@@ -38,19 +39,17 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw what the arguments ask for; a mistake in them is a UserError."""
     from multistep.pages import query
-    from multistep.pages.spec import Context, figure_spec, parse, table_spec
+    from multistep.pages.context import Context
+    from multistep.pages.spec import parse
 
-    context = parse(Context, "--context", _json("--context", args.context))
+    context = settings.parse(Context, _json("--context", args.context), "--context: ")
     records = [query.read(path) for path in args.results]
-    spec = _json("--spec", args.spec)
+    spec = parse(f"{args.kind}s", _json("--spec", args.spec), "--spec: ")
     if args.kind == "table":
-        from multistep.pages.tables import write_table
-
-        paths = write_table(args.out, table_spec(args.name, spec), context, records)
+        from multistep.pages.tables import write_table as write
     else:
-        from multistep.pages.figures import write_figure
-
-        paths = write_figure(args.out, figure_spec(args.name, spec), context, records)
+        from multistep.pages.figures import write_figure as write
+    paths = write(args.out, spec, context, records)
     for path in paths:
         print(path)
     return 0

@@ -1,16 +1,17 @@
-"""Which files of the plan a table or figure is drawn from. Read inside Snakemake: no torch."""
+"""What a page is drawn from: files of the plan, and names of params.yaml. No torch here."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from multistep.pages.kinds import Figure, Table
+from multistep.pages.context import Context
+from multistep.pages.spec import Spec
 from multistep.plan.cells import Cell
 from multistep.plan.schema import Params
 
 
 def results(
-    page: Table | Figure, cells: Sequence[Cell], measurements: Collection[str], params: Params
+    page: Spec, cells: Sequence[Cell], measurements: Collection[str], params: Params
 ) -> list[str]:
     """Paths of results, measurements and prepared datasets, relative to the scale's directory.
 
@@ -31,10 +32,17 @@ def results(
     return list(dict.fromkeys(found))
 
 
-def families(params: Params) -> dict[str, str]:
-    """The half of the paper that each method belongs to, by what experiments run or time."""
-    found: dict[str, str] = {}
+def context(params: Params) -> Context:
+    """The names that pages print; the order of the methods in a family gives them their colours."""
+    families: dict[str, str] = {}
     for experiment in params.experiments.values():
         timed = experiment.measured.methods if experiment.measured else []
-        found.update(dict.fromkeys([*experiment.methods, *timed], experiment.family))
-    return found
+        families.update(dict.fromkeys([*experiment.methods, *timed], experiment.family))
+    return Context(
+        scale=params.scale,
+        datasets={name: dataset.title for name, dataset in params.datasets.items()},
+        methods={name: method.title for name, method in params.methods.items()},
+        families=families,
+        source_networks={name: n.title for name, n in params.source_networks.items()},
+        stand_ins=params.stand_ins,
+    )

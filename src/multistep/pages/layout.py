@@ -70,3 +70,8 @@ def best(values: Sequence[float | None]) -> list[bool]:
     """Which of some numbers is the largest; all of them if several are."""
     numbers = [value for value in values if value is not None]
     return [value is not None and value == max(numbers) for value in values]
+
+
+def citation_mark(reference: str) -> str:
+    """The "[11]" that a reference begins with, or nothing."""
+    return reference.split("]")[0] + "]" if reference.startswith("[") else ""

@@ -6,15 +6,16 @@ import csv
 import dataclasses
 import io
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from multistep import stats
 from multistep.files import UserError, read_json
 from multistep.job import results
-from multistep.pages.kinds import Entry
-from multistep.pages.spec import Context
+from multistep.pages.context import Context
+from multistep.pages.spec import Spec
 
 Result = dict[str, Any]
 
@@ -32,6 +33,11 @@ class TidyRow:
     paper: float | None = None  # as printed
     paper_spread: float | None = None  # as printed
     gap: float | None = None  # ours - paper
+    section: str = "ours"  # or "literature"
+    row_title: str = ""
+    column_title: str = ""
+    scale: str = ""
+    data: str = ""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -40,7 +46,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def group_results(
-    page: Entry, context: Context, records: Sequence[Result]
+    spec: Spec, context: Context, records: Sequence[Result]
 ) -> dict[tuple[str, str, str], list[Result]]:
     """The results that a page shows, by (experiment, dataset, method) and sorted by seed.
 
@@ -48,59 +54,87 @@ def group_results(
     and other kinds of records are left out. Refused: another scale, two results for one seed, seeds
     of one cell with different settings, and no result that is wanted though some were given.
     """
-    found: dict[tuple[str, str, str], list[Result]] = {}
-    given = [record for record in records if "metrics" in record]
-    for result in given:
-        cell = result["cell"]
-        check_scale(cell, context)
-        found.setdefault((cell["experiment"], cell["dataset"], cell["method"]), []).append(result)
-    groups = {}
-    wanted = page.wants().cells
-    for experiment, dataset, method in wanted:
-        group = found.get((experiment, context.dataset(dataset), method))
-        if group:
-            group.sort(key=lambda result: int(result["cell"]["seed"]))
-            for first, second in itertools.pairwise(group):
-                _check_alike(first["cell"], second["cell"])
-            groups[experiment, dataset, method] = group
-    if given and not groups:
-        experiments, datasets, methods = (
-            list(dict.fromkeys(names)) for names in zip(*wanted, strict=True)
-        )
-        raise UserError(
-            f"none of the {len(given)} results belongs to {page.title}: it shows "
-            f"{_list('dataset', [context.dataset(d) for d in datasets])}, "
-            f"{_list('experiment', experiments)}, {_list('method', methods)}"
-        )
+    keys = ("experiment", "dataset", "method")
+    groups = _groups(
+        spec, context, [r for r in records if "metrics" in r], spec.wants().cells, keys
+    )
+    for group in groups.values():
+        group.sort(key=lambda result: int(result["cell"]["seed"]))
+        for first, second in itertools.pairwise(group):
+            _check_alike(first["cell"], second["cell"])
     return groups
 
 
 def group_measurements(
-    page: Entry, context: Context, records: Sequence[dict[str, Any]]
+    spec: Spec, context: Context, records: Sequence[dict[str, Any]]
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """The measurements that a page shows, by (experiment, dataset); refused is as for results."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
     given = [record for record in records if record.get("kind") == "measure"]
-    for measurement in given:
-        cell = measurement["cell"]
-        check_scale(cell, context)
-        if (cell["experiment"], cell["dataset"]) in found:
-            raise UserError(f"{cell_name(cell)}: measured twice; give each file once")
-        found[cell["experiment"], cell["dataset"]] = measurement
-    wanted = page.wants().measured
-    groups = {
-        (experiment, dataset): found[experiment, context.dataset(dataset)]
-        for experiment, dataset in wanted
-        if (experiment, context.dataset(dataset)) in found
-    }
-    if given and not groups:
-        experiments, datasets = (list(dict.fromkeys(names)) for names in zip(*wanted, strict=True))
+    groups = _groups(spec, context, given, spec.wants().measured, ("experiment", "dataset"))
+    for group in groups.values():
+        if len(group) > 1:
+            raise UserError(f"{cell_name(group[0]['cell'])}: measured twice; give each file once")
+    return {key: group[0] for key, group in groups.items()}
+
+
+def _groups(
+    spec: Spec,
+    context: Context,
+    records: Sequence[dict[str, Any]],
+    wanted: Collection[tuple[str, ...]],
+    keys: Sequence[str],
+) -> dict[Any, list[dict[str, Any]]]:
+    """Those records that are wanted, by their names in the page's words."""
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for record in records:
+        check_scale(record["cell"], context)
+        found.setdefault(tuple(record["cell"][key] for key in keys), []).append(record)
+    groups = {}
+    for names in wanted:
+        here = (names[0], context.dataset(names[1]), *names[2:])
+        if here in found:
+            groups[names] = found[here]
+    if records and not groups:
+        shown = [list(dict.fromkeys(column)) for column in zip(*wanted, strict=True)]
+        shown[1] = [context.dataset(name) for name in shown[1]]
+        what = ", ".join(
+            f"{key}{'' if len(names) == 1 else 's'} {', '.join(names)}"
+            for key, names in zip(keys, shown, strict=True)
+        )
+        kind = "results" if "method" in keys else "measurements"
         raise UserError(
-            f"{page.title}: none of the {len(given)} measurements is of "
-            f"{_list('dataset', [context.dataset(d) for d in datasets])} in "
-            f"{_list('experiment', experiments)}"
+            f"none of the {len(records)} {kind} belongs to {spec.title}: it shows {what}"
         )
     return groups
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """The accuracy of a cell over its seeds, and what a row says of it."""
+
+    accuracy: stats.Mean
+    fields: dict[str, Any]
+
+
+def over_seeds(results: Sequence[Result]) -> OverSeeds:
+    """What the seeds of one cell say together; its fields have their names in rows of tables."""
+    metrics = [result["metrics"] for result in results]
+    ours = stats.over_episodes_and_seeds([m["episode_accuracies"] for m in metrics])
+    seeds = [float(m["test_accuracy"]) for m in metrics]
+    return OverSeeds(
+        ours,
+        {
+            "ours": ours.mean,
+            "ours_low": ours.low,
+            "ours_high": ours.high,
+            "n": len(results),
+            "seed_sd": stats.over_seeds(seeds)[1],
+            "seed_t95": stats.t_interval(seeds).half_width if len(seeds) > 1 else None,
+            "episodes": ours.n,
+            "iterations": int(metrics[0]["iterations"]),
+            "meta_batch": int(results[0]["cell"]["settings"]["meta_batch"]),
+        },
+    )
 
 
 def sources(groups: Mapping[Any, Sequence[Result]]) -> list[str]:
@@ -108,10 +142,6 @@ def sources(groups: Mapping[Any, Sequence[Result]]) -> list[str]:
     cells = [result["cell"] for group in groups.values() for result in group]
     used = [c["settings"]["source"] for c in cells if c["algorithm"] != "scratch"]
     return list(dict.fromkeys(used))
-
-
-def _list(what: str, names: Sequence[str]) -> str:
-    return f"{what}{'' if len(names) == 1 else 's'} {', '.join(names)}"
 
 
 def check_scale(cell: dict[str, Any], context: Context) -> None:

@@ -1,94 +1,212 @@
-"""What a table or figure is given: its entry in params.yaml and the names around it, checked.
+"""What a page says in its YAML file, and which names in it have to exist.
 
-A spec never holds a result, only which cells to look up and the printed numbers to set beside them.
+A spec names cells, measurements and prepared datasets (`wants`) and holds the printed numbers to
+set beside them; it never holds a result. What only one kind of page says stands in that kind's
+module, tables/<kind>.py or figures/<kind>.py, which is found by listing the folder.
+Nothing here imports torch or matplotlib: Snakemake reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import importlib
+import string
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from multistep.files import UserError
-from multistep.pages.kinds import Figure, Table
-from multistep.plan.mistakes import explain
-from multistep.plan.params import page_mistakes
+from multistep.plan.mistakes import explain, unknown
+from multistep.settings import Model
+
+if TYPE_CHECKING:
+    from multistep.plan.schema import Params
+
+PLACEHOLDERS = ("data",)  # of captions: the titles of the datasets that are really shown
+_PARTS = {
+    "dataset": "datasets",
+    "source network": "source_networks",
+    "method": "methods",
+    "experiment": "experiments",
+}
 
 
-class Context(BaseModel):
-    """The names around a spec, as params.yaml has them: one scale, its titles and stand-ins."""
+@dataclass(frozen=True)
+class Ref:
+    """Marks a text in a spec as the name of `what`.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    It has to stand in the spec itself under the key `among`, or, without one, in params.yaml.
+    """
 
-    scale: str
-    datasets: dict[str, str]  # name -> title
-    methods: dict[str, str]  # name -> title; the order in a family gives the colours
-    families: dict[str, str] = {}  # method -> the half of the paper that it belongs to
-    source_networks: dict[str, str] = {}  # name -> title
-    stand_ins: dict[str, str] = {}  # dataset or source network -> what this scale has in its place
-
-    def dataset(self, name: str) -> str:
-        """The dataset that this scale uses where a spec says `name`."""
-        return self.stand_ins.get(name, name)
-
-    def dataset_title(self, dataset: str) -> str:
-        """The name of a dataset for readers."""
-        return self.datasets.get(dataset, dataset)
-
-    def source(self, name: str) -> str:
-        """The source network that this scale uses where a spec says `name`."""
-        return self.stand_ins.get(name, name)
-
-    def source_title(self, network: str) -> str:
-        """The name of a source network for readers."""
-        return self.source_networks.get(network, network)
-
-    def titles(self, datasets: Iterable[str]) -> str:
-        """The names of what this scale has in the place of `datasets`, each once."""
-        return ", ".join(dict.fromkeys(self.dataset_title(self.dataset(d)) for d in datasets))
-
-    def is_stand_in(self, name: str) -> bool:
-        """Whether a dataset or source network of this scale only stands in for another."""
-        return name in self.stand_ins.values()
-
-    def provenance(self, *datasets: str, sources: Iterable[str] = ()) -> str:
-        """The line that every table and figure carries: scale and data, and what they are not.
-
-        Datasets and source networks are those that this scale really uses.
-        """
-        titles = dict.fromkeys(self.dataset_title(dataset) for dataset in datasets)
-        line = f"scale: {self.scale}; data: {', '.join(titles)}"
-        networks = list(dict.fromkeys(sources))
-        if networks:
-            line += f"; source: {', '.join(self.source_title(name) for name in networks)}"
-        used = [*datasets, *networks]
-        faithful = self.scale == "paper" and not any(self.is_stand_in(name) for name in used)
-        return line if faithful else f"{line}; this is not a reproduction of the paper"
+    what: str
+    among: str = ""
 
 
-def table_spec(name: str, value: Any) -> Table:
-    """An entry of `tables:`; its printed numbers belong to its columns, methods and references."""
-    return _checked(f"tables.{name}", parse(Table, f"tables.{name}", value))
+Dataset = Annotated[str, Ref("dataset")]
+SourceNetwork = Annotated[str, Ref("source network")]
+Method = Annotated[str, Ref("method")]
+Experiment = Annotated[str, Ref("experiment")]
+Column = Annotated[str, Ref("column", "columns")]
+Reference = Annotated[str, Ref("reference", "references")]
+ShownMethod = Annotated[str, Ref("method", "methods")]
+Number = Annotated[list[float], Field(min_length=2, max_length=2)]  # [value, its ±], as printed
 
 
-def figure_spec(name: str, value: Any) -> Figure:
-    """An entry of `figures:`."""
-    return _checked(f"figures.{name}", parse(Figure, f"figures.{name}", value))
+class Wants(NamedTuple):
+    """What a page shows, in names of params.yaml: a scale may have stand-ins for the datasets."""
+
+    cells: Collection[tuple[str, str, str]] = ()  # (experiment, dataset, method), every seed
+    measured: Collection[tuple[str, str]] = ()  # (experiment, dataset)
+    prepared: Collection[str] = ()  # datasets
+
+    @property
+    def datasets(self) -> list[str]:
+        """Every dataset once, in the page's order."""
+        cells = [dataset for _, dataset, _ in self.cells]
+        return list(dict.fromkeys([*cells, *(d for _, d in self.measured), *self.prepared]))
 
 
-def _checked(where: str, spec: Any) -> Any:
-    mistakes = page_mistakes(where, spec)
-    if mistakes:
-        raise UserError("; ".join(mistakes) + " (see params.yaml)")
+def _placeholders(caption: str) -> str:
+    """The caption, if it can be filled in; a lone brace raises ValueError too."""
+    for _, name, _, _ in string.Formatter().parse(caption):
+        if name is not None and name not in PLACEHOLDERS:
+            raise ValueError(f"unknown placeholder {{{name}}}; known: {{data}}")
+    return caption
+
+
+class Spec(Model):
+    """What every page says. `beyond`: the paper has no such page.
+
+    The docstring of a kind is how to read its pages: Snakemake's report shows it.
+    """
+
+    kind: str
+    title: str
+    caption: Annotated[str, AfterValidator(_placeholders)]
+    notes: list[str] = []
+    beyond: bool = False
+
+    @property
+    def remark(self) -> str:
+        """What the caption ends with on a page that the paper doesn't have."""
+        said = "beyond the paper" in self.title.lower()
+        return ". Not in the paper." if self.beyond and not said else ""
+
+    def wants(self) -> Wants:
+        """The results that the page shows."""
+        raise NotImplementedError
+
+    def mistakes(self, params: Params | None = None) -> list[str]:
+        """A line for each name that points nowhere; without `params`, only within the spec."""
+        found = []
+        for path, name, ref in _names(self, type(self), ""):
+            among: Any = self if ref.among else params
+            for key in (ref.among or _PARTS[ref.what]).split("."):
+                among = getattr(among, key, None)
+            if among is not None:
+                found += unknown(path, [name], among, ref.what)
+        return list(dict.fromkeys(found))
+
+
+def _names(value: Any, annotation: Any, path: str) -> Iterator[tuple[str, str, Ref]]:
+    """Every marked name under a value, with the path of its key."""
+    of = get_args(annotation)
+    if value is None:
+        return
+    if get_origin(annotation) is Annotated:
+        yield from ((path, value, ref) for ref in of[1:] if isinstance(ref, Ref))
+        yield from _names(value, of[0], path)
+    elif get_origin(annotation) in (Union, UnionType):
+        yield from _names(value, of[0], path)  # the rest is None
+    elif isinstance(value, BaseModel):
+        for key, field in type(value).model_fields.items():
+            here, at = getattr(value, key), f"{path}.{key}".lstrip(".")
+            yield from ((at, here, ref) for ref in field.metadata if isinstance(ref, Ref))
+            yield from _names(here, field.annotation, at)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _names(key, of[0], path)
+            yield from _names(item, of[1], f"{path}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _names(item, of[0], path)
+
+
+def parse(form: str, values: Any, where: str) -> Spec:
+    """What a page says, checked by itself; a UserError has a line per mistake after `where`."""
+    given = str(values.get("kind")) if isinstance(values, dict) else "None"
+    if wrong := unknown(f"{where}kind", [given], kinds(form), f"kind of {form}"):
+        raise UserError(wrong[0])
+    model = module(form, given).Spec
+    try:
+        spec: Spec = model.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(explain(error, model, where))) from None
+    if mistakes := spec.mistakes():
+        raise UserError("\n".join(where + mistake for mistake in mistakes))
     return spec
 
 
-def parse(model: Any, where: str, value: Any) -> Any:
-    """`value` as `model`, or a UserError with the path to each key that is wrong."""
-    try:
-        return TypeAdapter(model).validate_python(value)
-    except ValidationError as error:
-        raise UserError(
-            "; ".join(explain(error, model, f"{where}.")) + " (see params.yaml)"
-        ) from None
+@cache
+def kinds(form: str) -> list[str]:
+    """The kinds of tables or figures: the modules in their folder."""
+    files = Path(__file__).with_name(form).glob("[a-z]*.py")
+    return sorted(file.stem for file in files)
+
+
+def module(form: str, kind: str) -> ModuleType:
+    """The module of a kind: its `Spec`, and what the writer of its form calls."""
+    return importlib.import_module(f"multistep.pages.{form}.{kind}")
+
+
+class Literature(Model):
+    """A row of numbers that the paper quotes."""
+
+    title: str
+    source: Reference
+    values: dict[Column, Number]
+
+
+class FewShotTable(Spec):
+    """What the few-shot tables share: a column per experiment, a row per method."""
+
+    dataset: Dataset
+    columns: dict[Experiment, str]  # experiment: heading
+    methods: list[Method] = Field(min_length=1)
+    references: dict[str, str] = {}
+
+    def wants(self) -> Wants:
+        return Wants([(c, self.dataset, m) for c in self.columns for m in self.methods])
+
+
+class FewShotFigure(Spec):
+    """What the few-shot figures share: a row of panels per experiment, a line per method."""
+
+    dataset: Dataset
+    panels: dict[Experiment, str]  # experiment: heading
+    methods: list[Method]
+
+
+class OneExperiment(Spec):
+    """What the figures of one transfer experiment on one dataset share."""
+
+    dataset: Dataset
+    experiment: Experiment
+    methods: list[Method] = Field(min_length=1)
+
+    def wants(self) -> Wants:
+        return Wants([(self.experiment, self.dataset, method) for method in self.methods])
+
+
+class Panels(Spec):
+    """What the figures of several target datasets share."""
+
+    panels: dict[
+        Annotated[Dataset, Ref("entry of experiments", "experiments")], str
+    ]  # dataset: heading
+    experiments: dict[Annotated[str, Ref("panel", "panels")], Experiment]  # dataset: experiment
+    methods: list[Method] = Field(min_length=1)

@@ -1,4 +1,7 @@
-"""How figures look: one type size ladder, one palette, and saving with reproducible bytes."""
+"""How figures look: one type size ladder, one palette, and saving with reproducible bytes.
+
+matplotlib is imported where something is drawn: Snakemake reads what pages say, and draws nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from multistep.files import atomic_write
-from multistep.pages.kinds import Entry
-from multistep.pages.spec import Context
+from multistep.pages.spec import Spec
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+from multistep.pages.context import Context
 
 INK, QUIET, HAIR = "#1b1f24", "#57606a", "#d8dee4"
 
@@ -55,6 +61,20 @@ RC: dict[Any, Any] = {
 }
 
 
+def theme() -> AbstractContextManager[None]:
+    """What is drawn inside looks like all figures."""
+    import matplotlib
+
+    return matplotlib.rc_context(RC)
+
+
+def round_ticks(axis: Axis, count: int | None = None, *, whole: bool = False) -> None:
+    """At most `count` ticks at round numbers, or at whole ones."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(count or "auto", integer=whole))
+
+
 @dataclass(frozen=True)
 class Look:
     """The colour, marker, dashes and short name of a method, the same in every figure."""
@@ -86,7 +106,7 @@ def look(context: Context, method: str) -> Look:
 
 
 def header(
-    spec: Entry,
+    spec: Spec,
     context: Context,
     devices: Sequence[str],
     *,
@@ -140,6 +160,8 @@ def panels(
     wrapped = [(part, role) for text, role in lines for part in textwrap.wrap(text, fits[role])]
     head = 0.15 + line * len(wrapped) + 0.4
     height = head + rows * panel + (rows - 1) * gap + 0.6
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height))
     axes = figure.subplots(rows, columns, squeeze=False, width_ratios=widths)
     figure.subplots_adjust(
@@ -237,7 +259,7 @@ def save(figure: Figure, prefix: Path) -> list[Path]:
     paths = []
     for kind, fields in metadata.items():
         buffer = BytesIO()
-        with matplotlib.rc_context(RC):
+        with theme():
             figure.savefig(buffer, format=kind, dpi=160, metadata=fields)
         path = prefix.with_name(f"{prefix.name}.{kind}")
         with atomic_write(path) as file:

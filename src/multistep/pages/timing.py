@@ -20,8 +20,8 @@ class EpochTime:
 
     method: str
     seconds: float  # mean seconds of a mini-batch × mini-batches of an epoch
-    sd: float | None  # of an epoch, taking its mini-batches as independent
-    half_width: float | None  # 95% interval of `seconds`
+    seconds_sd: float | None  # of an epoch, taking its mini-batches as independent
+    seconds_half_width: float | None  # 95% interval of `seconds`
     batches: int  # timed
     iterations: int  # mini-batches of an epoch
     bytes: int
@@ -33,12 +33,13 @@ class EpochTime:
     memory: str
     device: str
 
-    def ratio(self, to: EpochTime) -> tuple[float, float | None]:
+    def relative(self, to: EpochTime) -> tuple[float, float | None]:
         """Seconds relative to another's, and the half-width of the 95% interval (first order)."""
         ratio = self.seconds / to.seconds
-        if self is to or self.half_width is None or to.half_width is None:
+        if self is to or self.seconds_half_width is None or to.seconds_half_width is None:
             return ratio, None
-        return ratio, ratio * math.hypot(self.half_width / self.seconds, to.half_width / to.seconds)
+        ours, theirs = self.seconds_half_width / self.seconds, to.seconds_half_width / to.seconds
+        return ratio, ratio * math.hypot(ours, theirs)
 
 
 def epoch_times(measurement: dict[str, Any], methods: Collection[str]) -> dict[str, EpochTime]:
@@ -82,8 +83,8 @@ def _epoch_time(measurement: dict[str, Any], row: dict[str, Any]) -> EpochTime:
     return EpochTime(
         method=row["method"],
         seconds=iterations * mean,
-        sd=None if sd is None else math.sqrt(iterations) * sd,
-        half_width=None if sd is None else iterations * stats.Z95 * sd / math.sqrt(n),
+        seconds_sd=None if sd is None else math.sqrt(iterations) * sd,
+        seconds_half_width=None if sd is None else iterations * stats.Z95 * sd / math.sqrt(n),
         batches=n,
         iterations=iterations,
         bytes=int(row["bytes"]),

@@ -18,7 +18,6 @@ from pydantic import BaseModel, ValidationError
 from multistep.data.settings import Archive
 from multistep.fewshot.settings import FewShot
 from multistep.files import UserError
-from multistep.pages.kinds import Entry
 from multistep.plan.checks import impossible, impossible_candidate
 from multistep.plan.families import FAMILIES
 from multistep.plan.mistakes import explain, unknown
@@ -59,6 +58,11 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def validate(config: dict[str, Any]) -> Params:
     """The typed parameters, or one `UserError` with a line per mistake."""
+    for form in ("tables", "figures"):
+        if form in config:
+            raise UserError(
+                f"{form}: no part of params.yaml; a page is workflow/report/{form}/*.yaml"
+            )
     try:
         params = Params.model_validate(config)
     except ValidationError as error:
@@ -139,28 +143,6 @@ def _references(params: Params) -> list[str]:
         found += unknown(f"{path}.overrides", experiment.overrides, params.methods, "method")
         if (choose := experiment.choose) is not None:
             found += unknown(f"{path}.choose.methods", choose.methods, params.methods, "method")
-    for name, table in params.tables.items():
-        found += page_mistakes(f"tables.{name}", table, params)
-    for name, figure in params.figures.items():
-        found += page_mistakes(f"figures.{name}", figure, params)
-    return found
-
-
-def page_mistakes(path: str, page: Entry, params: Params | None = None) -> list[str]:
-    """Names of a table or figure that point nowhere; without `params`, only within the page."""
-    parts: dict[str, Collection[str]] = {}
-    if params is not None:
-        parts = {
-            "dataset": params.datasets,
-            "source network": params.source_networks,
-            "method": params.methods,
-            "experiment": params.experiments,
-        }
-    found: list[str] = []
-    for key, names, what, known in page.names():
-        among = parts.get(what) if known is None else known
-        if among is not None:
-            found += unknown(f"{path}.{key}", names, among, what)
     return found
 
 

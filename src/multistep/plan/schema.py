@@ -1,4 +1,4 @@
-"""The shape of `params.yaml`: what is run and shown, around the settings of `multistep.settings`.
+"""The shape of `params.yaml`: what is run, around the settings of `multistep.settings`.
 
 Jobs that train don't import this module, so that adding to it makes no cell stale. Nothing here
 imports torch: it is read inside Snakemake.
@@ -13,7 +13,6 @@ from pydantic import Field
 
 from multistep.data.settings import Dataset
 from multistep.job.settings import Measure
-from multistep.pages.kinds import Figure, Table
 from multistep.plan.families import package
 from multistep.plan.options import options
 from multistep.settings import Model
@@ -101,8 +100,6 @@ class Params(Model):
     methods: dict[str, Method]
     experiments: dict[str, Experiment]
     measure: Measure
-    tables: dict[str, Table]
-    figures: dict[str, Figure]
 
     def dataset(self, name: str) -> str:
         """The dataset that this scale uses where params.yaml says `name`."""

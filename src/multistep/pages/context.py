@@ -1,0 +1,58 @@
+"""The names around a page, as params.yaml has them: titles, stand-ins, the order of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Context(BaseModel):
+    """The names of one scale; it may have a stand-in where a spec says `name`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scale: str
+    datasets: dict[str, str]  # name -> title
+    methods: dict[str, str]  # name -> title; the order in a family gives the colours
+    families: dict[str, str] = {}  # method -> the half of the paper that it belongs to
+    source_networks: dict[str, str] = {}  # name -> title
+    stand_ins: dict[str, str] = {}  # dataset or source network -> what this scale has in its place
+
+    def dataset(self, name: str) -> str:
+        """The dataset that this scale uses where a spec says `name`."""
+        return self.stand_ins.get(name, name)
+
+    def dataset_title(self, dataset: str) -> str:
+        """The name of a dataset for readers."""
+        return self.datasets.get(dataset, dataset)
+
+    def source(self, name: str) -> str:
+        """The source network that this scale uses where a spec says `name`."""
+        return self.stand_ins.get(name, name)
+
+    def source_title(self, network: str) -> str:
+        """The name of a source network for readers."""
+        return self.source_networks.get(network, network)
+
+    def titles(self, datasets: Iterable[str]) -> str:
+        """The names of what this scale has in the place of `datasets`, each once."""
+        return ", ".join(dict.fromkeys(self.dataset_title(self.dataset(d)) for d in datasets))
+
+    def is_stand_in(self, name: str) -> bool:
+        """Whether a dataset or source network of this scale only stands in for another."""
+        return name in self.stand_ins.values()
+
+    def provenance(self, *datasets: str, sources: Iterable[str] = ()) -> str:
+        """The line that every table and figure carries: scale and data, and what they are not.
+
+        Datasets and source networks are those that this scale really uses.
+        """
+        titles = dict.fromkeys(self.dataset_title(dataset) for dataset in datasets)
+        line = f"scale: {self.scale}; data: {', '.join(titles)}"
+        networks = list(dict.fromkeys(sources))
+        if networks:
+            line += f"; source: {', '.join(self.source_title(name) for name in networks)}"
+        used = [*datasets, *networks]
+        faithful = self.scale == "paper" and not any(self.is_stand_in(name) for name in used)
+        return line if faithful else f"{line}; this is not a reproduction of the paper"

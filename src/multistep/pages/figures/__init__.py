@@ -1,0 +1,33 @@
+"""Figures: one module a kind.
+
+It has `Spec` (what such a figure says in its YAML file), `Point` (a row of the csv that it is drawn
+from), `points` (from records to points) and `draw`; they are written as svg, png and csv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multistep.files import write_text
+from multistep.pages import style
+from multistep.pages.context import Context
+from multistep.pages.query import tidy
+from multistep.pages.spec import Spec, module
+
+
+def write_figure(
+    prefix: Path, spec: Spec, context: Context, records: Sequence[dict[str, Any]]
+) -> list[Path]:
+    """Write `<prefix>.svg`, `.png` and the `.csv` they were drawn from.
+
+    `records` are results of cells, measurements, or both, as the kind needs; what is missing is
+    left out, what is of another scale is refused.
+    """
+    kind = module("figures", spec.kind)
+    points = kind.points(spec, context, records)
+    figure = kind.draw(spec, context, points)
+    path = prefix.with_name(prefix.name + ".csv")
+    write_text(path, tidy(kind.Point, points))
+    return [*style.save(figure, prefix), path]

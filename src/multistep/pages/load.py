@@ -1,0 +1,53 @@
+"""The pages of a scale: one YAML file each under workflow/report/, found by listing the folder.
+
+`tables/<name>.yaml` and `figures/<name>.yaml` are pages of every scale that computes anything for
+them. `<scale>/tables/` and `<scale>/figures/` hold what one scale has alone: a page of its own, or
+under the name of a common page the keys that are merged over that one. Which module reads and draws
+a page follows from its `kind`: multistep.pages.tables.<kind> or multistep.pages.figures.<kind>.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from multistep.files import UserError
+from multistep.pages.spec import Spec, parse
+from multistep.plan.params import merge, read
+from multistep.plan.schema import Params
+
+FORMS = ("tables", "figures")
+
+
+def pages(folder: Path, params: Params) -> dict[str, dict[str, Spec]]:
+    """The scale's tables and figures by name, or one `UserError` with a line per mistake.
+
+    Args:
+        folder: workflow/report of the project.
+        params: what the names in pages have to exist in.
+
+    """
+    found: dict[str, dict[str, Spec]] = {form: {} for form in FORMS}
+    mistakes = []
+    for form in FORMS:
+        layers: dict[str, list[Path]] = {}
+        for place in (folder / form, folder / params.scale / form):
+            for file in sorted(place.glob("*.yaml")):
+                layers.setdefault(file.stem, []).append(file)
+        for name, files in layers.items():
+            values: dict[str, Any] = {}
+            for file in files:
+                values = merge(values, read(file))
+            where = f"{files[-1].relative_to(folder.parents[1])}: "
+            if name in found["tables"]:
+                mistakes.append(f"{where}a table has this name too; choose another")
+            try:
+                spec = parse(form, values, where)
+            except UserError as error:
+                mistakes += str(error).splitlines()
+                continue
+            mistakes += [where + mistake for mistake in spec.mistakes(params)]
+            found[form][name] = spec
+    if mistakes:
+        raise UserError("pages can't be made:\n" + "\n".join(f"  {m}" for m in mistakes))
+    return found

@@ -1,0 +1,41 @@
+"""Tables: one module a kind.
+
+It has `Spec` (what such a table says in its YAML file), `Row` (of the csv), `rows` (from records to
+rows) and `page` (from rows to the page's lines); they are written as csv, md, tex and html.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multistep.files import write_text
+from multistep.pages import formats, html
+from multistep.pages.context import Context
+from multistep.pages.query import tidy
+from multistep.pages.spec import Spec, module
+
+
+def write_table(
+    prefix: Path, spec: Spec, context: Context, records: Sequence[dict[str, Any]]
+) -> list[Path]:
+    """Write `<prefix>.csv`, `.md`, `.tex` and `.html`, each whole or not at all.
+
+    `records` are results, measurements or descriptions of prepared datasets, as the kind needs.
+    """
+    kind = module("tables", spec.kind)
+    rows = kind.rows(spec, context, records)
+    page = kind.page(spec, context, rows)
+    page = dataclasses.replace(page, caption=page.caption + spec.remark)
+    texts = {
+        ".csv": tidy(kind.Row, rows),
+        ".md": formats.markdown(page),
+        ".tex": formats.latex(page),
+        ".html": html.document(page),
+    }
+    paths = [prefix.with_name(prefix.name + suffix) for suffix in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_text(path, text)
+    return paths

@@ -1,0 +1,380 @@
+"""Tables of test accuracies (Tables 4, 5): results and printed numbers as tidy rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from multistep import stats
+from multistep.pages.context import Context
+from multistep.pages.layout import DASH, Line, Page, Section, citation_mark, line, printed, signed
+from multistep.pages.query import Result, TidyRow, group_results, over_seeds
+from multistep.pages.spec import (
+    Column,
+    Experiment,
+    FewShotTable,
+    Literature,
+    Number,
+    Ref,
+    Reference,
+    ShownMethod,
+)
+from multistep.settings import Model
+
+
+class AccuracyPaper(Model):
+    """The paper's own rows; its meta-batch and inner learning rate are what ours are set beside.
+
+    `interval_n`: what n is in its half-widths 1.96 s/√n: its test episodes, or those divided by the
+    meta-batch, which makes them √(meta-batch) times too wide for the mean over all episodes.
+    """
+
+    source: Reference
+    iterations: int
+    episodes: int
+    meta_batch: dict[Column, int]
+    interval_n: Literal["episodes", "episodes/meta_batch"] = "episodes"
+    float16_means: bool
+    inner_lr: dict[ShownMethod, dict[Column, float]] = {}  # what it chose by validation
+    values: dict[ShownMethod, dict[Column, Number]]
+
+
+class Spec(FewShotTable):
+    """Few-shot accuracies beside the paper's.
+
+    The numbers that the paper quotes from the literature come first, then ours with the 95%
+    interval over test episodes, the spread over seeds, the paper's number as printed, in brackets
+    its half-width where that has to be rescaled, and the gap where there is one.
+    """
+
+    columns: dict[Annotated[Experiment, Ref("paper.meta_batch entry", "paper.meta_batch")], str]
+    literature: dict[str, Literature] = {}
+    paper: AccuracyPaper | None = None
+    cell_notes: dict[ShownMethod, dict[Column, str]] = {}
+
+
+@dataclass(frozen=True)
+class Row(TidyRow):
+    """One cell of a table: a method, or a row of the literature, in the column of an experiment.
+
+    Accuracies and spreads in percent. `ours` is the mean over seeds and test episodes, `ours_low`
+    and `ours_high` the 95% interval of it over test episodes.
+    """
+
+    seed_sd: float | None = None  # sample standard deviation over seeds
+    episodes: int | None = None  # test episodes of each seed
+    note: str = ""
+    seed_t95: float | None = None  # half-width of the Student t interval over seeds
+    paper_half_width: float | None = None  # of the paper's mean over all its test episodes
+    within: str = ""  # "yes" or "no": gap inside the joint interval; empty where not like for like
+    exact: float | None = None  # mean over seeds of the exactly adapted accuracy
+    exact_half_width: float | None = None  # 95% over test episodes, mean of the seeds' half-widths
+    iterations: int | None = None  # meta-iterations run
+    meta_batch: int | None = None  # tasks in each
+    tested: str = ""  # iterations of the tested iterates by seed, where validation selects them
+    last: float | None = None  # mean over seeds of the last iterates' accuracy, where so
+    last_half_width: float | None = None  # as `exact_half_width`
+    inner_lr: float | None = None
+    candidates: str = ""  # inner learning rates it was chosen from, with validation accuracies
+    paper_inner_lr: float | None = None  # the paper's choice
+
+
+def rows(spec: Spec, context: Context, results: Sequence[Result]) -> list[Row]:
+    """All cells of a table: the literature's, then one per method and experiment.
+
+    `results` may be incomplete: a cell without one has n = 0 and no number of ours.
+    """
+    groups = group_results(spec, context, results)
+    literature = [
+        _literature(spec, name, column) for name in spec.literature for column in spec.columns
+    ]
+    ours = [
+        _cell(spec, context, method, column, groups.get((column, spec.dataset, method), []))
+        for method in spec.methods
+        for column in spec.columns
+    ]
+    return literature + ours
+
+
+def _literature(spec: Spec, name: str, column: str) -> Row:
+    """A cell that the paper quotes from the literature."""
+    quoted = spec.literature[name]
+    accuracy, spread = quoted.values.get(column, (None, None))
+    title = f"{quoted.title} {citation_mark(spec.references[quoted.source])}".strip()
+    return Row(
+        name,
+        column,
+        paper=accuracy,
+        paper_spread=spread,
+        section="literature",
+        row_title=title,
+        column_title=spec.columns[column],
+    )
+
+
+def _cell(spec: Spec, context: Context, method: str, column: str, results: list[Result]) -> Row:
+    """Our cell: what the seeds say together, and the paper's number beside it."""
+    paper = spec.paper
+    theirs = paper.values.get(method, {}).get(column) if paper else None
+    remark = spec.cell_notes.get(method, {}).get(column, "")
+    row = Row(
+        method,
+        column,
+        note=remark,
+        row_title=context.methods.get(method, method),
+        column_title=spec.columns[column],
+        scale=context.scale,
+        data=context.dataset_title(context.dataset(spec.dataset)),
+    )
+    if paper and theirs:
+        row = dataclasses.replace(
+            row,
+            paper=theirs[0],
+            paper_spread=theirs[1],
+            paper_half_width=theirs[1]
+            if paper.interval_n == "episodes"
+            else stats.rescaled_half_width(theirs[1], paper.meta_batch[column]),
+            paper_inner_lr=paper.inner_lr.get(method, {}).get(column),
+        )
+    if not results:
+        return row
+
+    metrics = [result["metrics"] for result in results]
+    ours = over_seeds(results)
+    exact, exact_half_width = _another(metrics, "exact_adaptation")
+    last, last_half_width = _another(metrics, "last")
+    row = dataclasses.replace(
+        row,
+        **ours.fields,
+        exact=exact,
+        exact_half_width=exact_half_width,
+        tested=" ".join(str(m["best"]["iteration"]) for m in metrics if m.get("best")),
+        last=last,
+        last_half_width=last_half_width,
+        inner_lr=results[0]["cell"]["settings"].get("inner_lr"),
+        candidates=_candidates(results[0]["cell"].get("chosen")),
+    )
+    if not (paper and theirs):
+        return row
+    if context.is_stand_in(context.dataset(spec.dataset)):
+        note = " ".join(part for part in (remark, "Not compared: stand-in data.") if part)
+        return dataclasses.replace(row, note=note)
+    comparison = stats.compare(
+        ours.accuracy, theirs[0], row.paper_half_width or 0.0, float16=paper.float16_means
+    )
+    reason = _not_like_for_like(paper, row)
+    within = "" if reason else ("yes" if comparison.within else "no")
+    note = " ".join(part for part in (remark, reason) if part)
+    return dataclasses.replace(row, gap=comparison.gap, within=within, note=note)
+
+
+def _another(metrics: list[dict[str, Any]], key: str) -> tuple[float, float] | tuple[None, None]:
+    """Another test accuracy of the cell and its half-width, if every seed has them.
+
+    The seeds' half-widths are averaged, which is an upper bound for the half-width of their mean.
+    """
+    found = [m[key] for m in metrics if m.get(key)]
+    if len(found) < len(metrics):
+        return None, None
+    accuracy, _ = stats.over_seeds([other["test_accuracy"] for other in found])
+    half_width, _ = stats.over_seeds([other["test_ci95"] for other in found])
+    return accuracy, half_width
+
+
+def _candidates(choice: dict[str, Any] | None) -> str:
+    """The inner learning rates that were compared, e.g. "0.01: 45.20; 0.1: diverged"."""
+    if choice is None or choice["setting"] != "inner_lr":
+        return ""
+    scores = {c["value"]: c["validation_accuracy"] for c in choice["candidates"]}
+    return "; ".join(
+        f"{value:g}: " + ("diverged" if score is None else f"{score:.2f}")
+        for value, score in sorted(scores.items())
+    )
+
+
+def _not_like_for_like(paper: AccuracyPaper, row: Row) -> str:
+    """Why a gap says nothing about the method, or nothing if the cell is the paper's own."""
+    theirs = (paper.iterations, paper.meta_batch[row.column])
+    if (row.iterations, row.meta_batch) != theirs:
+        return (
+            f"Not compared: {row.iterations:,} meta-iterations of {row.meta_batch} tasks; "
+            f"the paper has {theirs[0]:,} of {theirs[1]}."
+        )
+    if row.paper_inner_lr not in (None, row.inner_lr) and not row.candidates:
+        return (
+            f"Not compared: inner learning rate {row.inner_lr:g}; "
+            f"the paper's is {row.paper_inner_lr:g}."
+        )
+    return ""
+
+
+def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
+    """Arrange the rows of `accuracy.rows` as the paper does."""
+    lines: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        lines.setdefault((row.section, row.row), []).append(row)
+    literature = [cells for cells in lines.values() if cells[0].section == "literature"]
+    ours = [cells for cells in lines.values() if cells[0].section == "ours"]
+    dataset = context.dataset(spec.dataset)
+    data = context.dataset_title(dataset)
+    original = context.dataset_title(spec.dataset)
+    sections = []
+    if literature:
+        groups = tuple((line(cells[0].row_title, cells, _printed),) for cells in literature)
+        sections.append(Section(f"Literature on {original}, as the paper quotes it", groups))
+    heading = f"Ours on {data}, the paper's on {original}"
+    gaps = _has_gaps(rows)
+    sections.append(Section(heading, tuple(_group(spec, cells, gaps) for cells in ours)))
+    if _shows_rates(rows):
+        rates = tuple((line(cells[0].row_title, cells, _rate, "detail"),) for cells in ours)
+        sections.append(Section("Inner learning rate: ours / the paper's", rates))
+    return Page(
+        title=spec.title,
+        caption=spec.caption.format(data=data),
+        provenance=context.provenance(dataset),
+        training=_training(spec, rows),
+        headings=tuple(spec.columns.values()),
+        sections=tuple(sections),
+        notes=(*_legend(spec, rows), *_remarks(spec, context), *spec.notes),
+        references=tuple(spec.references.values()),
+    )
+
+
+def _group(spec: Spec, cells: list[Row], gaps: bool) -> tuple[Line, ...]:
+    """One of our methods: its accuracies, and below them the seeds, the paper and any gap."""
+
+    def shown(label: str, text: Callable[[Row], str]) -> Line:
+        return line(label, cells, text, "detail")
+
+    lines = [
+        line(cells[0].row_title, cells, lambda c: _mean(c.ours, c.ours_high, c.ours)),
+        shown("seeds", _seeds),
+    ]
+    if any(cell.exact is not None for cell in cells):
+        lines.append(shown("exact adaptation", lambda c: _mean(c.exact, c.exact_half_width)))
+    if any(cell.last is not None for cell in cells):
+        lines.append(shown("last iterate", lambda c: _mean(c.last, c.last_half_width)))
+    if any(cell.paper is not None for cell in cells):
+        rescaled = spec.paper is not None and spec.paper.interval_n != "episodes"
+        lines.append(shown("paper", lambda c: _paper(c, rescaled=rescaled)))
+        if gaps:
+            lines.append(shown("gap", _gap))
+    return tuple(lines)
+
+
+def _mean(value: float | None, end: float | None, start: float | None = 0.0) -> str:
+    """A mean ± its half-width, `end` - `start`."""
+    if value is None or end is None or start is None:
+        return DASH
+    return f"{value:.2f} ± {end - start:.2f}"
+
+
+def _seeds(cell: Row) -> str:
+    spread = "" if cell.seed_sd is None else f"sd {cell.seed_sd:.2f}, "
+    return f"{spread}n = {cell.n}"
+
+
+def _rate(cell: Row) -> str:
+    rates = (cell.inner_lr, cell.paper_inner_lr)
+    return " / ".join(DASH if rate is None else f"{rate:g}" for rate in rates)
+
+
+def _printed(cell: Row) -> str:
+    return DASH if cell.paper is None else printed(cell.paper, cell.paper_spread)
+
+
+def _paper(cell: Row, *, rescaled: bool) -> str:
+    half_width = f" [{cell.paper_half_width:.2f}]" if cell.paper is not None and rescaled else ""
+    return _mean(cell.paper, cell.paper_spread) + half_width
+
+
+def _gap(cell: Row) -> str:
+    if cell.gap is None:
+        return DASH
+    verdict = {"yes": ", inside", "no": ", outside", "": ""}[cell.within]
+    return signed(cell.gap, 2) + verdict
+
+
+def _training(spec: Spec, rows: Sequence[Row]) -> str:
+    """How long each column was trained, against the paper's meta-iterations and meta-batch."""
+    columns: dict[str, list[str]] = {}
+    for column, heading in spec.columns.items():
+        runs = {
+            (row.iterations, row.meta_batch)
+            for row in rows
+            if row.column == column and row.iterations is not None
+        }
+        text = " or ".join(f"{n:,} meta-iterations of {tasks} tasks" for n, tasks in sorted(runs))
+        if runs and spec.paper is not None:
+            theirs = (spec.paper.iterations, spec.paper.meta_batch[column])
+            same = runs == {theirs}
+            text += " (as the paper)" if same else f" (the paper: {theirs[0]:,} of {theirs[1]})"
+        columns.setdefault(text or "not run", []).append(heading)
+    return "Training. " + "; ".join(f"{' and '.join(c)}: {run}" for run, c in columns.items()) + "."
+
+
+def _legend(spec: Spec, rows: Sequence[Row]) -> list[str]:
+    """How to read the lines of the second section."""
+    counts = sorted({row.episodes for row in rows if row.episodes is not None})
+    episodes = f"{' or '.join(str(count) for count in counts)} " if counts else ""
+    legend = [
+        f"Accuracy ± 95% interval over {episodes}test episodes of the mean of the seeds. "
+        "Seeds: sample standard deviation of their means (sd), number of seeds (n)."
+    ]
+    if (paper := spec.paper) is not None:
+        printed = f"with its 95% interval over {paper.episodes} episodes"
+        if paper.interval_n != "episodes":
+            printed = f"± as printed [half-width over {paper.episodes} episodes]"
+        text = f"Paper: as printed, {printed}."
+        if _has_gaps(rows):
+            text += (
+                " Gap: ours − paper, in points; inside or outside the joint 95% interval over test "
+                "episodes (the spread over seeds comes on top), where the cell was run as the "
+                "paper's."
+            )
+        elif any(row.ours is not None and row.paper is not None for row in rows):
+            text += " No gap is given: ours is not the paper's run."
+        legend.append(text)
+    if exact := [row for row in rows if row.exact is not None]:
+        legend.append(
+            "Exact adaptation: the same networks, adapted at test time with a gradient per inner "
+            f"step instead of one per window{_bound(exact)}."
+        )
+    if last := [row for row in rows if row.last is not None]:
+        legend.append(
+            "The tested network is the iterate with the highest accuracy on validation classes; "
+            f"last iterate: the one after all meta-iterations{_bound(last)}."
+        )
+    trained = [row for row in rows if row.inner_lr is not None]
+    if any(row.candidates for row in trained):
+        which = "is chosen for each cell by accuracy on validation classes"
+        if not all(row.candidates for row in trained):
+            which = "is chosen by accuracy on validation classes where the csv has candidates"
+        legend.append(f"Our inner learning rate {which}; the csv has that of every candidate.")
+    return legend
+
+
+def _bound(rows: Sequence[Row]) -> str:
+    """What the ± of exact adaptation or of the last iterate is, where rows have several seeds."""
+    several = any(row.n > 1 for row in rows)
+    return "; its ± is the mean of the seeds' half-widths, an upper bound" if several else ""
+
+
+def _has_gaps(rows: Sequence[Row]) -> bool:
+    return any(row.gap is not None for row in rows)
+
+
+def _shows_rates(rows: Sequence[Row]) -> bool:
+    """Whether inner learning rates differ from cell to cell by somebody's choice."""
+    return any(row.candidates or row.paper_inner_lr is not None for row in rows)
+
+
+def _remarks(spec: Spec, context: Context) -> list[str]:
+    """The remarks on single cells, each under the name of its cell."""
+    return [
+        f"{context.methods.get(method, method)}, {spec.columns[column]}: {remark}"
+        for method, remarks in spec.cell_notes.items()
+        for column, remark in remarks.items()
+    ]

@@ -1,0 +1,341 @@
+"""Tables of few-shot methods side by side: accuracy, time and memory as tidy rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from multistep.pages import measured
+from multistep.pages.context import Context
+from multistep.pages.layout import DASH, Line, Page, Section, citation_mark, line, printed
+from multistep.pages.query import (
+    Result,
+    TidyRow,
+    group_measurements,
+    group_results,
+    over_seeds,
+)
+from multistep.pages.spec import Column, FewShotTable, Reference, Wants
+from multistep.settings import Model
+
+QUANTITIES = ("accuracy", "time", "memory")
+
+
+class Printed(Model):
+    """A row of accuracies that a paper or a library prints: [mean] or [mean, its ±]."""
+
+    title: str
+    source: Reference
+    spread: str = ""  # what its ± is
+    values: dict[Column, Annotated[list[float], Field(min_length=1, max_length=2)]]
+
+
+class Spec(FewShotTable):
+    """Accuracy of every few-shot method that was run, with the time and memory of a meta-iteration.
+
+    Ratios are to the first method; printed numbers of the literature come last.
+    """
+
+    literature: dict[str, Printed] = {}
+
+    def wants(self) -> Wants:
+        measured = [(column, self.dataset) for column in self.columns]
+        return super().wants()._replace(measured=measured)
+
+
+@dataclass(frozen=True)
+class Row(TidyRow):
+    """One number: a quantity of a method, or an accuracy of the literature, in a column.
+
+    Accuracy in percent, `n` seeds and the 95% interval over test episodes; time in seconds of a
+    meta-iteration, the median and quartiles of `n` rounds; memory in bytes. `ratio`: to the first
+    method, if both were measured with equally many tasks.
+    """
+
+    quantity: str = "accuracy"
+    ratio: float | None = None
+    steps: int | None = None  # inner steps of the measurement
+    trained_steps: int | None = None  # inner steps of training
+    tasks: int | None = None  # in the measured meta-batch
+    what: str = ""  # was measured, e.g. process seconds
+    device: str = ""  # of the measurement
+    seed_sd: float | None = None  # sample standard deviation over seeds
+    seed_t95: float | None = None  # half-width of the Student t interval over seeds
+    episodes: int | None = None  # test episodes of each seed
+    iterations: int | None = None  # meta-iterations run
+    meta_batch: int | None = None  # tasks in each
+    spread: str = ""  # what `paper_spread` is
+
+
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[Row]:
+    """Three rows per method and column, then the literature's; what is missing has n = 0."""
+    results = group_results(spec, context, records)
+    measurements = group_measurements(spec, context, records)
+    found = []
+    for method in spec.methods:
+        for column in spec.columns:
+            group = results.get((column, spec.dataset, method), [])
+            found.append(_accuracy(spec, context, method, column, group))
+            measurement = measurements.get((column, spec.dataset))
+            found += _costs(spec, context, method, column, measurement)
+    for name in spec.literature:
+        found += [_literature(spec, name, column) for column in spec.columns]
+    return found
+
+
+def _row(spec: Spec, context: Context, method: str, column: str, quantity: str) -> Row:
+    """A row of ours without its number."""
+    return Row(
+        method,
+        column,
+        quantity=quantity,
+        row_title=context.methods.get(method, method),
+        column_title=spec.columns[column],
+        scale=context.scale,
+        data=context.dataset_title(context.dataset(spec.dataset)),
+    )
+
+
+def _accuracy(spec: Spec, context: Context, method: str, column: str, results: list[Result]) -> Row:
+    row = _row(spec, context, method, column, "accuracy")
+    if not results:
+        return row
+    return dataclasses.replace(row, **over_seeds(results).fields)
+
+
+def _costs(
+    spec: Spec,
+    context: Context,
+    method: str,
+    column: str,
+    measurement: dict[str, Any] | None,
+) -> list[Row]:
+    """Time and memory with as many inner steps as the method trains with, if they were measured."""
+    empty = [_row(spec, context, method, column, quantity) for quantity in QUANTITIES[1:]]
+    found = measured.at_training(measurement, method) if measurement else None
+    if measurement is None or found is None:
+        return empty
+    cost, trained = found
+    first = measured.at_training(measurement, spec.methods[0])
+    reference = first[0] if first and first[0].tasks == cost.tasks else None
+    common: dict[str, Any] = {
+        "steps": cost.steps,
+        "trained_steps": trained,
+        "tasks": cost.tasks,
+        "device": cost.device,
+    }
+    time, memory = empty
+    return [
+        dataclasses.replace(
+            time,
+            ours=cost.seconds,
+            ours_low=cost.seconds_low,
+            ours_high=cost.seconds_high,
+            n=cost.rounds,
+            ratio=cost.seconds / reference.seconds if reference else None,
+            what=cost.clock,
+            **common,
+        ),
+        dataclasses.replace(
+            memory,
+            ours=cost.bytes,
+            n=1,
+            ratio=cost.bytes / reference.bytes if reference else None,
+            what=cost.memory,
+            **common,
+        ),
+    ]
+
+
+def _literature(spec: Spec, name: str, column: str) -> Row:
+    """An accuracy of the literature."""
+    quoted = spec.literature[name]
+    mean, spread = [*quoted.values.get(column, []), None, None][:2]
+    title = f"{quoted.title} {citation_mark(spec.references[quoted.source])}".strip()
+    return Row(
+        name,
+        column,
+        paper=mean,
+        paper_spread=spread,
+        spread=quoted.spread if spread is not None else "",
+        section="literature",
+        row_title=title,
+        column_title=spec.columns[column],
+    )
+
+
+def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
+    """Three columns per experiment, and two lines per method of ours: relative, then absolute.
+
+    Methods and experiments without any number of ours are only named, see `_shown`.
+    """
+    rows = _shown(rows)
+    columns = {c: spec.columns[c] for c in spec.columns if any(row.column == c for row in rows)}
+    data = context.titles([spec.dataset])
+    lines: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        lines.setdefault((row.section, row.row), []).append(row)
+    ours = tuple(_group(cells) for (section, _), cells in lines.items() if section == "ours")
+    sections = [Section(f"Ours on {data}", ours)]
+    quoted = tuple((_quoted(cells),) for (s, _), cells in lines.items() if s == "literature")
+    if quoted:
+        original = context.dataset_title(spec.dataset)
+        sections.append(Section(f"Literature on {original}, as printed", quoted))
+    return Page(
+        title=spec.title,
+        caption=spec.caption.format(data=data),
+        provenance=context.provenance(context.dataset(spec.dataset)),
+        training=_training(columns, rows),
+        headings=tuple(
+            heading for column in columns.values() for heading in (column, *QUANTITIES[1:])
+        ),
+        sections=tuple(sections),
+        notes=(*_legend(spec, context, rows), *_absent(spec, context, rows), *spec.notes),
+        references=_references(spec, rows),
+    )
+
+
+def _shown(rows: Sequence[Row]) -> list[Row]:
+    """The rows of methods and columns with a number of ours, and what is printed in these columns.
+
+    All rows if there is no such number.
+    """
+    run = [row for row in rows if row.ours is not None]
+    columns, methods = {row.column for row in run}, {row.row for row in run}
+    here = [row for row in rows if row.column in columns]
+    quoted = {row.row for row in here if row.paper is not None}
+    kept = {"ours": methods, "literature": quoted}
+    return [row for row in here if row.row in kept[row.section]] if run else list(rows)
+
+
+def _absent(spec: Spec, context: Context, rows: Sequence[Row]) -> list[str]:
+    """A note on the methods and columns that the rows shown don't have, if there are any."""
+    ours = [row for row in rows if row.section == "ours"]
+    methods, columns = {row.row for row in ours}, {row.column for row in ours}
+    names = [_name(context, method) for method in spec.methods if method not in methods]
+    headings = [heading for column, heading in spec.columns.items() if column not in columns]
+    left_out = "; ".join(", ".join(some) for some in (names, headings) if some)
+    return [f"Not run at this scale: {left_out}."] if left_out else []
+
+
+def _references(spec: Spec, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The references without those of rows of the literature that are left out."""
+    shown = {row.row for row in rows if row.section == "literature"}
+    cited = {spec.literature[name].source for name in shown}
+    uncited = {quoted.source for quoted in spec.literature.values()} - cited
+    return tuple(text for name, text in spec.references.items() if name not in uncited)
+
+
+def _group(cells: list[Row]) -> tuple[Line, ...]:
+    first = line(cells[0].row_title, cells, _value)
+    steps = dict.fromkeys(_steps(cell) for cell in cells if cell.steps is not None)
+    label = f"T = {' / '.join(steps)}" if steps else "seeds"
+    return (first, line(label, cells, _detail, "detail"))
+
+
+def _steps(cell: Row) -> str:
+    """Inner steps of a measurement, e.g. "8", or "8 of 16" where training has more."""
+    return f"{cell.steps}" + (
+        "" if cell.steps == cell.trained_steps else f" of {cell.trained_steps}"
+    )
+
+
+def _value(cell: Row) -> str:
+    if cell.quantity != "accuracy":
+        return DASH if cell.ratio is None else f"{cell.ratio:.2f}×"
+    if cell.ours is None or cell.ours_high is None:
+        return DASH
+    return f"{cell.ours:.2f} ± {cell.ours_high - cell.ours:.2f}"
+
+
+def _detail(cell: Row) -> str:
+    """Seeds, or seconds or bytes."""
+    if cell.quantity == "accuracy":
+        return ("" if cell.seed_sd is None else f"sd {cell.seed_sd:.2f}, ") + f"n = {cell.n}"
+    return "" if cell.ours is None else measured.text(cell.quantity, cell.ours)
+
+
+def _quoted(cells: list[Row]) -> Line:
+    """A line of the literature, which has neither times nor memory."""
+    texts = []
+    means = [repr(cell.paper) for cell in cells if cell.paper is not None]
+    decimals = max((len(mean.partition(".")[2]) for mean in means), default=0)
+    for cell in cells:
+        text = DASH if cell.paper is None else printed(cell.paper, cell.paper_spread, decimals)
+        texts += [text, *("" for _ in QUANTITIES[1:])]
+    return Line(cells[0].row_title, tuple(texts))
+
+
+def _training(headings: dict[str, str], rows: Sequence[Row]) -> str:
+    """Meta-iterations of each column, and of methods that were trained otherwise than the first."""
+    columns: dict[str, list[str]] = {}
+    for column, heading in headings.items():
+        runs: dict[str, list[str]] = {}
+        for row in rows:
+            if row.column == column and row.iterations is not None:
+                run = f"{row.iterations:,} meta-iterations of {row.meta_batch} tasks"
+                runs.setdefault(run, []).append(_short(row))
+        others = [f"{', '.join(names)}: {run}" for run, names in list(runs.items())[1:]]
+        text = next(iter(runs), "not run") + (f" ({'; '.join(others)})" if others else "")
+        columns.setdefault(text, []).append(heading)
+    return "Training. " + "; ".join(f"{' and '.join(c)}: {run}" for run, c in columns.items()) + "."
+
+
+def _legend(spec: Spec, context: Context, rows: Sequence[Row]) -> list[str]:
+    """How to read the lines, what was measured and where, and what the ± of the literature is."""
+    episodes = f"{_joined(rows, lambda row: row.episodes)} ".lstrip()
+    legend = [
+        f"Accuracy in percent ± 95% interval over {episodes}test episodes of the mean of the "
+        "seeds; in small print their standard deviation (sd) and number (n)."
+    ]
+    times = [row for row in rows if row.quantity == "time" and row.ours is not None]
+    sizes = [row for row in rows if row.quantity == "memory" and row.ours is not None]
+    if times:
+        fewer = _joined([row for row in times if row.steps != row.trained_steps], _steps)
+        exception = f"; where so many were not measured (T = {fewer}), the most that were"
+        legend += [
+            f"Time: {_joined(times, lambda row: row.what)} of a meta-iteration of "
+            f"{_joined(times, lambda row: row.tasks)} tasks, median of "
+            f"{_joined(times, lambda row: row.n)} rounds, methods interleaved. Memory: "
+            f"{_joined(sizes, lambda row: row.what)}. Device: "
+            f"{_joined(times, lambda row: row.device)}.",
+            f"×: relative to {_name(context, spec.methods[0])}, at T inner steps, as many as each "
+            f"method trains with{exception if fewer else ''}.",
+        ]
+        legend += _uneven(spec, times)
+    else:
+        legend.append("Time and memory: not measured.")
+    kinds: dict[str, list[str]] = {}
+    for row in rows:
+        if row.spread and row.row_title not in kinds.setdefault(row.spread, []):
+            kinds[row.spread].append(row.row_title)
+    legend += [f"± of {'; '.join(titles)}: {kind}." for kind, titles in kinds.items()]
+    return legend
+
+
+def _uneven(spec: Spec, times: Sequence[Row]) -> list[str]:
+    """Methods that can't be set beside the first, since other numbers of tasks were timed."""
+    first = {row.column: row.tasks for row in times if row.row == spec.methods[0]}
+    odd = [row for row in times if row.tasks != first.get(row.column, row.tasks)]
+    if not odd:
+        return []
+    named = "; ".join(f"{_short(row)}, {row.column_title}: {row.tasks} tasks" for row in odd)
+    return [f"No ratio where another number of tasks was measured ({named})."]
+
+
+def _name(context: Context, method: str) -> str:
+    return context.methods.get(method, method).removesuffix(" (ours)")
+
+
+def _short(row: Row) -> str:
+    return row.row_title.removesuffix(" (ours)")
+
+
+def _joined(rows: Sequence[Row], value: Callable[[Row], object]) -> str:
+    """The differing values of rows, joined by "or"; nothing where there is None."""
+    values = dict.fromkeys(value(row) for row in rows)
+    return " or ".join(str(found) for found in values if found is not None)

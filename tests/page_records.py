@@ -1,0 +1,221 @@
+"""Made-up results, far from any real number, in the form that jobs write, and readers of pages."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import transfer_records
+
+from multistep.pages.context import Context
+from multistep.pages.spec import Spec, module, parse
+from multistep.plan import cells
+from multistep.plan.schema import Params
+
+ENVIRONMENT = {k: v for k, v in transfer_records.ENVIRONMENT.items() if k != "network_digest"}
+
+
+def few_shot(
+    experiment: str = "5way_1shot",
+    method: str = "maml",
+    seed: int = 0,
+    *,
+    episodes: list[float] | None = None,
+    scale: str = "paper",
+    dataset: str = "omniglot",
+    iterations: int = 60000,
+    meta_batch: int = 32,
+    exact: tuple[float, float] | None = None,
+    last: tuple[int, float, float] | None = None,
+    inner_lr: float = 0.4,
+    chosen: dict[float, float | None] | None = None,
+    history: list[tuple[int, float, float | None]] | None = None,
+    seconds: list[float] | None = None,
+) -> dict[str, Any]:
+    """One result; `history` holds (iteration, training, validation accuracy).
+
+    `last`: the tested iteration, and accuracy and half-width of the last one; `chosen`:
+    candidates of the inner learning rate with their validation accuracies.
+    """
+    episodes = episodes or [40.0, 60.0]
+    history = history or [(10, 30.0, None), (20, 50.0, None)]
+    metrics: dict[str, Any] = {
+        "test_accuracy": sum(episodes) / len(episodes),
+        "test_ci95": 1.0,
+        "test_episodes": len(episodes),
+        "episode_accuracies": episodes,
+        "iterations": iterations,
+    }
+    if exact is not None:
+        metrics["exact_adaptation"] = {"test_accuracy": exact[0], "test_ci95": exact[1]}
+    if last is not None:
+        best = {"validation_accuracy": 50.0, "validation_ci95": 1.0}
+        metrics["best"] = {"iteration": last[0], **best}
+        metrics["last"] = {"test_accuracy": last[1], "test_ci95": last[2]}
+    candidates = [
+        {"value": value, "validation_accuracy": score, "seeds": 1}
+        for value, score in (chosen or {}).items()
+    ]
+    choice = {"setting": "inner_lr", "value": inner_lr, "rule": "", "candidates": candidates}
+    return {
+        "schema": 1,
+        "cell": {
+            "scale": scale,
+            "family": "few_shot",
+            "experiment": experiment,
+            "dataset": dataset,
+            "method": method,
+            "algorithm": "multistep",
+            "seed": seed,
+            "data": {"size": 28},
+            "settings": {
+                "ways": 5,
+                "iterations": iterations,
+                "meta_batch": meta_batch,
+                "inner_lr": inner_lr,
+            },
+            **({"chosen": choice} if chosen else {}),
+        },
+        "metrics": metrics,
+        "history": [
+            {
+                "iteration": iteration,
+                "tasks": iteration * meta_batch,
+                "train_loss": 1.0,
+                "train_accuracy": training,
+                "meta_gradient_norm": 1.0,
+                "validation_accuracy": validation,
+                "validation_ci95": None if validation is None else 1.0,
+            }
+            for iteration, training, validation in history
+        ],
+        "timing": {
+            "train_seconds": 1.0,
+            "process_seconds": 1.0,
+            "seconds_per_iteration": 0.1,
+            "history_seconds": seconds or [float(entry[0]) for entry in history],
+            "peak_bytes": 1,
+        },
+        "environment": dict(ENVIRONMENT),
+    }
+
+
+def few_shot_times(
+    experiment: str = "5way_1shot",
+    *,
+    rows: list[tuple[str, int, list[float], int]],
+    scale: str = "paper",
+    dataset: str = "omniglot",
+    tasks: int | None = None,
+    gpu: bool = False,
+    settings: dict[str, dict[str, Any]] | None = None,
+    alone: frozenset[int] = frozenset(),
+) -> dict[str, Any]:
+    """One measurement; `rows` holds (method, steps, seconds per round, bytes).
+
+    `settings`: of methods that have others than 32 tasks and 8 inner steps. `alone`: numbers
+    of steps that were measured only because a method is trained with them.
+    """
+    methods = {method for method, *_ in rows}
+    common = {"meta_batch": 32, "inner_steps": 8}
+    return {
+        "schema": 1,
+        "kind": "measure",
+        "cell": {
+            "scale": scale,
+            "experiment": experiment,
+            "dataset": dataset,
+            "methods": {
+                method: {"settings": common | (settings or {}).get(method, {})}
+                for method in methods
+            },
+            "measure": {"tasks": tasks, "steps": sorted({t for _, t, *_ in rows} - alone)},
+        },
+        "unit": {
+            "time": "CUDA-event seconds" if gpu else "process seconds",
+            "memory": "peak allocated bytes" if gpu else "bytes saved for backward per task",
+        },
+        "rows": [
+            {"method": method, "steps": steps, "seconds": seconds, "bytes": size}
+            for method, steps, seconds, size in rows
+        ],
+        "environment": ENVIRONMENT | ({"device": "Imaginary GPU"} if gpu else {}),
+    }
+
+
+def made_up(files: Sequence[str], p: Params) -> list[dict[str, Any]]:
+    """A record for each file of a plan that a page asks for, valid and with the plan's settings."""
+    plan = {cell.path: json.loads(cell.json) for cell in cells.plan(p)}
+    measurements = cells.measurements(p)
+    records = []
+    for i, file in enumerate(files):
+        if file in plan:
+            cell = plan[file]
+            settings = cell["settings"]
+            if cell["family"] == "few_shot":
+                record = few_shot(
+                    episodes=[30.0 + i % 7, 50.0],
+                    iterations=settings["iterations"],
+                    meta_batch=settings["meta_batch"],
+                    history=[(10, 30.0, 31.0), (20, 50.0, 51.0)],
+                )
+                if "inner_lr" not in settings:  # the plan leaves it to a choice
+                    chosen = few_shot(chosen={0.1: None, 0.4: 40.0})["cell"]["chosen"]
+                    cell = cell | {"settings": settings | {"inner_lr": 0.4}, "chosen": chosen}
+            else:
+                pairs = len(settings.get("source_taps") or []) * len(settings["target_taps"])
+                record = transfer_records.cell_result(
+                    method=cell["method"],
+                    test=40.0 + i % 7,
+                    lambdas=[[1.0] * pairs] * 3,
+                    dead=[0.0] * pairs,
+                    drift=None if cell["method"] == "scratch" else [[(10, 1.0, 0.5)], [], []],
+                )
+            record["cell"] = cell
+        elif file in measurements:
+            cell = measurements[file]
+            if cell["family"] == "few_shot":
+                steps = cell["measure"]["steps"]
+                rows = [(m, n, [0.1 * n, 0.2], 10**8) for m in cell["methods"] for n in steps]
+                record = few_shot_times(rows=rows)
+            else:
+                seconds = {method: [1.0, 1.1 + i % 3] for method in cell["methods"]}
+                record = transfer_records.measurement(seconds=seconds)
+            record["cell"] = cell
+        else:
+            record = transfer_records.prepared(Path(file).parent.name, 5, 2, 3)
+        records.append(record)
+    return records
+
+
+def table_spec(values: dict[str, Any]) -> Spec:
+    """What a table says, without any file or plan around it."""
+    return parse("tables", values, "")
+
+
+def figure_spec(values: dict[str, Any]) -> Spec:
+    """The same for a figure."""
+    return parse("figures", values, "")
+
+
+def table(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[Any]:
+    """The rows of a table."""
+    return list(module("tables", spec.kind).rows(spec, context, records))
+
+
+def read_csv(text: str) -> list[dict[str, str]]:
+    """The rows of a page's csv."""
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def texts(figure: Any) -> str:
+    """Every text of a figure: header, titles, labels of axes, ticks and lines, legends."""
+    found = [text.get_text() for text in figure.texts]
+    for axes in figure.axes:
+        found += [axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()]
+        found += [text.get_text() for text in (*axes.texts, *axes.get_xticklabels())]
+        legend = axes.get_legend()
+        found += [text.get_text() for text in legend.get_texts()] if legend else []
+    return "\n".join(found)
