@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from bench.problem import paper, stand_in_images
+from multistep.data import prepared
 from multistep.fewshot import measure as fewshot_measure
-from multistep.files import sha256, write_json
 from multistep.plan import cells
 
 STEPS = 8  # the paper's, for all
@@ -49,20 +49,17 @@ def measure(place: torch.device, rounds: int, tasks: int | None) -> dict[str, An
 
 def prepare(folder: Path, images: Tensor) -> None:
     """Write stand-in images as a prepared dataset, all of its classes for training."""
-    folder.mkdir()
     classes, per_class = images.shape[:2]
-    grey = images.ndim == 4
-    np.save(folder / "images.npy", (images if grey else images.flatten(0, 1)).numpy())
-    about: dict[str, Any] = {
-        "name": "stand-in",
-        "title": "Stand-in images",
-        "classes": [str(c) for c in range(classes)],
-        "splits": {"train": list(range(classes)), "validation": [], "test": []},
-        "digest": sha256(folder / "images.npy"),
-    }
-    if not grey:
-        about["counts"] = [per_class] * classes
-    write_json(folder / "dataset.json", about)
+    rows = images.flatten(0, 1).numpy()
+    prepared.save(
+        folder,
+        name="stand-in",
+        classes=[str(c) for c in range(classes)],
+        labels=np.arange(len(rows)) // per_class,
+        splits={"train": range(len(rows)), "validation": [], "test": []},
+        shape=rows.shape[1:],
+        images=enumerate(rows),
+    )
 
 
 def definition(experiment: str, dataset: str, rounds: int, tasks: int | None) -> dict[str, Any]:

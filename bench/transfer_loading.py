@@ -16,8 +16,7 @@ import torch
 
 from bench.timing import interleave
 from bench.transfer_problem import CLASSES, Contender, learner, settings, source_network
-from multistep.data import image_sets
-from multistep.files import sha256, write_json
+from multistep.data import prepared
 from multistep.transfer.batches import Batch, Batches
 from multistep.transfer.learner import Learner
 
@@ -66,31 +65,19 @@ def resident(each: Learner, held: Batch, count: int) -> Callable[[int], object]:
     return job
 
 
-def photographs(folder: Path, count: int) -> image_sets.ImageSet:
+def photographs(folder: Path, count: int) -> prepared.Prepared:
     """A prepared set of noise: long sides 500 pixels, short ones 333 to 417, a third upright."""
     rng = np.random.default_rng(0)
     short = rng.integers(333, 418, count)
     shapes = np.stack([short, np.full(count, 500)], 1)
     shapes[::3] = shapes[::3, ::-1]
-    total = int(image_sets.starts(shapes)[-1])
-    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (total,))
-    for begin in range(0, total, 1 << 24):
-        part = images[begin : begin + (1 << 24)]
-        part[:] = rng.integers(0, 256, len(part), np.uint8)
-    images.flush()
-    write_json(
-        folder / "dataset.json",
-        {
-            "schema": 1,
-            "kind": "images",
-            "name": "photographs",
-            "title": "Noise",
-            "stand_in": True,
-            "classes": [f"class{i}" for i in range(CLASSES)],
-            "labels": (np.arange(count) % CLASSES).tolist(),
-            "shapes": shapes.tolist(),
-            "splits": {"train": list(range(count)), "validation": [], "test": []},
-            "digest": sha256(folder / "images.npy"),
-        },
+    prepared.save(
+        folder,
+        name="photographs",
+        classes=[f"class{i}" for i in range(CLASSES)],
+        labels=np.arange(count) % CLASSES,
+        splits={"train": range(count), "validation": [], "test": []},
+        shape=shapes,
+        images=((i, rng.integers(0, 256, (*shape, 3), np.uint8)) for i, shape in enumerate(shapes)),
     )
-    return image_sets.load(folder)
+    return prepared.read(folder)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from multistep.files import sha256, write_json
+from multistep.data import prepared
 from multistep.plan import cells, params
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,29 +16,19 @@ PARAMS = ROOT / "params.yaml"
 
 def prepared_dataset(folder: Path) -> Path:
     """A prepared dataset of 60 learnable classes: noisy copies of one random pattern each."""
-    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     patterns = rng.random((60, 1, 7, 7)).repeat(4, 2).repeat(4, 3) < 0.3
     noise = rng.random((60, 20, 28, 28))
-    images = (255 * (0.7 * patterns + 0.3 * noise)).astype(np.uint8)
-    np.save(folder / "images.npy", images)
-    about = {
-        "schema": 1,
-        "name": "patterns",
-        "title": "Random patterns",
-        "stand_in": True,
-        "classes": [f"pattern{i:02}" for i in range(60)],
-        "splits": {
-            "train": list(range(30)),
-            "validation": list(range(30, 40)),
-            "test": list(range(40, 60)),
-        },
-        "prepare": {},
-        "contents": "",
-        "digest": sha256(folder / "images.npy"),
-    }
-    write_json(folder / "dataset.json", about)
-    return folder
+    images = (255 * (0.7 * patterns + 0.3 * noise)).astype(np.uint8).reshape(-1, 28, 28)
+    return prepared.save(
+        folder,
+        name="patterns",
+        classes=[f"pattern{i:02}" for i in range(60)],
+        labels=np.arange(1200) // 20,
+        splits={"train": range(600), "validation": range(600, 800), "test": range(800, 1200)},
+        shape=(28, 28),
+        images=enumerate(images),
+    )
 
 
 SMALL: dict[str, Any] = {

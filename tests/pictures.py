@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from multistep.data.image_sets import ImageSet
-from multistep.files import sha256, write_json
+from multistep.data import prepared
+from multistep.data.prepared import Prepared
 from multistep.transfer.settings import Pretrain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ def settings(**changes: Any) -> Pretrain:
     return Pretrain.model_validate({**values, **changes})
 
 
-def equal_size(count: int, size: int = 16, test: int = 0) -> ImageSet:
+def equal_size(count: int, size: int = 16, test: int = 0) -> Prepared:
     """Learnable images: noisy copies of one pattern and colour per class, in the order of parts:
     training, then `test` images each for validation and test.
     """
@@ -57,7 +57,7 @@ def equal_size(count: int, size: int = 16, test: int = 0) -> ImageSet:
     return _set(pixels, labels, None, test)
 
 
-def ragged(count: int, test: int = 0) -> ImageSet:
+def ragged(count: int, test: int = 0) -> Prepared:
     """Smooth pictures of different sizes, around 60 × 50."""
     rng = np.random.default_rng(0)
     shapes = np.stack([rng.integers(30, 70, count), rng.integers(30, 90, count)], 1)
@@ -75,33 +75,22 @@ def picture(height: int, width: int, seed: int) -> np.ndarray:
     return noisy.clip(0, 255).astype(np.uint8)
 
 
-def written(folder: Path, images: ImageSet) -> Path:
+def written(folder: Path, images: Prepared) -> Path:
     """The set as a prepared folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "images.npy", images.images)
-    write_json(
-        folder / "dataset.json",
-        {
-            "schema": 1,
-            "kind": "images",
-            "name": images.name,
-            "title": images.title,
-            "stand_in": True,
-            "classes": images.classes,
-            "labels": images.labels.tolist(),
-            "shapes": None if images.shapes is None else images.shapes.tolist(),
-            "splits": {part: indices.tolist() for part, indices in images.splits.items()},
-            "prepare": {},
-            "contents": "",
-            "digest": sha256(folder / "images.npy"),
-        },
+    return prepared.save(
+        folder,
+        name=images.name,
+        classes=images.classes,
+        labels=images.labels,
+        splits=images.splits,
+        shape=images.images.shape[1:] if images.shapes is None else images.shapes,
+        images=((i, images.pixels(i)) for i in range(len(images))),
     )
-    return folder
 
 
-def _set(pixels: np.ndarray, labels: np.ndarray, shapes: np.ndarray | None, test: int) -> ImageSet:
+def _set(pixels: np.ndarray, labels: np.ndarray, shapes: np.ndarray | None, test: int) -> Prepared:
     numbers = np.arange(len(labels))
     train, rest = numbers[: len(labels) - 2 * test], numbers[len(labels) - 2 * test :]
     splits = {"train": train, "validation": rest[:test], "test": rest[test:]}
     classes = [f"class{i}" for i in range(CLASSES)]
-    return ImageSet("pictures", "Pictures", pixels, labels, shapes, classes, splits, "digest")
+    return Prepared("pictures", pixels, labels, shapes, classes, splits, "digest")

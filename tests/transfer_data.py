@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from multistep.files import sha256, write_json
+from multistep.data import prepared
 from multistep.networks.build import build
 from multistep.transfer import sources
 from multistep.transfer.settings import SourceNetwork, Transfer
@@ -27,32 +27,23 @@ SPEC: dict[str, Any] = {
 
 def prepared_images(folder: Path, classes: int = 4, each: int = 12, size: int = 32) -> Path:
     """`classes` noisy patterns: of each, 7/12 train, 2/12 validate and the rest test."""
-    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     patterns = rng.random((classes, 1, size // 4, size // 4, 3)).repeat(4, 2).repeat(4, 3)
     noise = rng.random((classes, each, size, size, 3))
     images = (255 * (0.6 * patterns + 0.4 * noise)).astype(np.uint8).reshape(-1, size, size, 3)
-    np.save(folder / "images.npy", images)
     place = np.arange(classes * each) % each
     low, high = 7 * each // 12, 9 * each // 12
     parts = {"train": place < low, "validation": (place >= low) & (place < high)}
     parts["test"] = place >= high
-    about = {
-        "schema": 1,
-        "kind": "images",
-        "name": "patterns",
-        "title": "Random patterns",
-        "stand_in": True,
-        "classes": [f"pattern{i}" for i in range(classes)],
-        "labels": [i // each for i in range(classes * each)],
-        "shapes": None,
-        "splits": {part: np.flatnonzero(mask).tolist() for part, mask in parts.items()},
-        "prepare": {"size": size},
-        "contents": "",
-        "digest": sha256(folder / "images.npy"),
-    }
-    write_json(folder / "dataset.json", about)
-    return folder
+    return prepared.save(
+        folder,
+        name="patterns",
+        classes=[f"pattern{i}" for i in range(classes)],
+        labels=np.arange(classes * each) // each,
+        splits={part: np.flatnonzero(mask) for part, mask in parts.items()},
+        shape=(size, size, 3),
+        images=enumerate(images),
+    )
 
 
 def source_folder(folder: Path) -> Path:

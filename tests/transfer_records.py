@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from multistep import seal
 from multistep.job import results
 
 ENVIRONMENT: dict[str, Any] = {
@@ -151,13 +152,12 @@ def measurement(
 
 def prepared(name: str, train: int, validation: int, test: int) -> dict[str, Any]:
     """The dataset.json of a prepared image set, as far as pages read it."""
-    sizes = {"train": train, "validation": validation, "test": test}
-    return {
-        "schema": 1,
-        "kind": "images",
+    ends = {"train": (0, train), "validation": (train, train + validation)}
+    ends["test"] = (train + validation, train + validation + test)
+    record = {
+        "schema": 2,
         "name": name,
-        "title": name,
         "stand_in": False,
-        "splits": {part: list(range(n)) for part, n in sizes.items()},
-        "contents": "2" * 64,
+        "splits": {part: [[first, end]] for part, (first, end) in ends.items()},
     }
+    return seal.seal(record, {"contents": "2" * 64})

@@ -28,12 +28,12 @@ def test_images_differ_in_every_channel_and_become_a_dataset(tmp_path: Path) -> 
     assert images.shape == (3, 4, 21, 21, 3)
     assert not torch.equal(images[..., 0], images[..., 1])
     methods.prepare(tmp_path / "colour", images)
-    colour = prepared.load(tmp_path / "colour")
+    colour = prepared.read(tmp_path / "colour")
     assert (colour.size, colour.channels) == (21, 3)
     start, count = (int(row[2]) for row in colour.rows(["train"]))
     assert torch.equal(torch.from_numpy(colour.images)[start : start + count], images[2])
     methods.prepare(tmp_path / "grey", stand_in_images(classes=3, per_class=4))
-    grey = prepared.load(tmp_path / "grey")
+    grey = prepared.read(tmp_path / "grey")
     assert (grey.images.shape, grey.channels) == ((12, 28, 28), 1)
 
 

@@ -40,6 +40,8 @@ class Misbehaving(BaseHTTPRequestHandler):
         body, start, status, headers = BODY, 0, 200, {"ETag": ETAG}
         if kind == "wrong" or (kind == "wrong-once" and nth == 1):
             body = BODY[:-1] + bytes([BODY[-1] ^ 1])
+        if kind == "page":
+            body = b"<!DOCTYPE html><html><body>This site has moved.</body></html>"
         if kind == "changed" and nth > 1:  # the file is another one now: no range of the old one
             headers["ETag"] = '"other"'
         matches = self.headers.get("If-Range") in (None, headers["ETag"])

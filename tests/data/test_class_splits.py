@@ -1,12 +1,24 @@
 """Splits of classes: committed lists fit their rules, and rules fit any number of classes."""
 
+import csv
 import json
 from itertools import chain
 
 import pytest
+import yaml
+from pictures import ROOT, real_data
 
 from multistep.data import class_splits
 from multistep.files import UserError
+
+PUBLISHED = {
+    "omniglot_finn": [1100, 100, 423],
+    "omniglot_vinyals": [1028, 172, 423],
+    "miniimagenet_ravi": [64, 16, 20],
+    "cifar_fs_bertinetto": [64, 16, 20],
+    "fc100_oreshkin": [60, 20, 20],
+    "tieredimagenet_ren": [351, 97, 160],
+}
 
 
 @pytest.mark.parametrize(
@@ -26,22 +38,18 @@ def test_too_few_classes_to_split():
         class_splits.proportional(["A/character01", "A/character02"])
 
 
-def test_committed_splits_are_disjoint_and_complete():
-    finn, vinyals = (class_splits.load_committed(name) for name in class_splits.COMMITTED)
-    assert [len(finn[part]) for part in class_splits.PARTS] == [1100, 100, 423]
-    assert [len(vinyals[part]) for part in class_splits.PARTS] == [1028, 172, 423]
-    one, other = (sorted(chain(*parts.values())) for parts in (finn, vinyals))
-    assert one == other
-    assert len(set(one)) == 1623
+def test_the_lists_of_omniglot_have_the_same_classes():
+    one, other = (class_splits.committed("omniglot", rule) for rule in ("finn", "vinyals"))
+    assert sorted(chain(*one.values())) == sorted(chain(*other.values()))
 
 
 def test_the_committed_finn_list_is_what_its_rule_gives():
-    committed = class_splits.load_committed("finn")
+    committed = class_splits.committed("omniglot", "finn")
     assert class_splits.finn([*chain(*committed.values())]) == committed
 
 
 def test_vinyals_test_alphabets_are_unseen_in_training_but_for_gurmukhi():
-    parts = class_splits.load_committed("vinyals")
+    parts = class_splits.committed("omniglot", "vinyals")
     alphabets = {part: {name.split("/")[0] for name in names} for part, names in parts.items()}
     assert alphabets["train"] & alphabets["test"] == {"Gurmukhi"}
     assert len(alphabets["validation"]) == 5
@@ -55,3 +63,57 @@ def test_an_edited_list_no_longer_fits_its_digest(tmp_path):
     (tmp_path / original.name).write_text(json.dumps(edited))
     with pytest.raises(UserError, match=r"omniglot_finn\.json: the list doesn't fit its digest"):
         class_splits.read_list(tmp_path / original.name)
+
+
+def test_shares_of_the_parts():
+    groups = [[f"{i}a", f"{i}b"] for i in range(10)]
+    parts = class_splits.divided(groups, (12, 4, 4))
+    assert [len(parts[part]) for part in class_splits.PARTS] == [12, 4, 4]
+    parts = class_splits.divided([[str(i)] for i in range(100)], (64, 16, 20))
+    assert [len(parts[part]) for part in class_splits.PARTS] == [64, 16, 20]
+    with pytest.raises(UserError, match="2 groups of classes can't be split"):
+        class_splits.divided(groups[:2], (12, 4, 4))
+
+
+@pytest.mark.parametrize(("name", "sizes"), PUBLISHED.items())
+def test_committed_lists_are_disjoint_and_of_the_published_sizes(name, sizes):
+    loader, _, rule = name.rpartition("_")
+    parts = class_splits.committed(loader, rule)
+    assert [len(parts[part]) for part in class_splits.PARTS] == sizes
+    assert len(set(chain(*parts.values()))) == sum(sizes)
+    assert all(parts[part] == sorted(parts[part]) for part in class_splits.PARTS)
+
+
+def test_cifar_lists_are_the_published_ones():
+    files = dict(zip(class_splits.PARTS, ("train", "val", "test"), strict=True))
+    pairs = {p: json.loads(real_data(f"cifar_fs/{f}.json").read_text()) for p, f in files.items()}
+    committed = class_splits.committed("cifar_fs", "bertinetto")
+    assert committed == {p: sorted(label for _, label in pairs[p]) for p in class_splits.PARTS}
+    superclass = {label: coarse for coarse, label in chain(*pairs.values())}
+    parts = class_splits.committed("fc100", "oreshkin")
+    assert sorted(chain(*parts.values())) == sorted(superclass)
+    for part, file in files.items():
+        listed = json.loads(real_data(f"fc100/{file}.json").read_text())
+        assert {superclass[label] for label in parts[part]} == set(listed)
+        assert len(parts[part]) == 5 * len(listed)
+
+
+def test_the_list_of_tieredimagenet_is_the_published_one():
+    parts = class_splits.committed("tieredimagenet", "ren")
+    categories = []
+    for part, file in zip(class_splits.PARTS, ("train", "val", "test"), strict=True):
+        with open(real_data(f"tieredimagenet/{file}.csv"), newline="") as rows:
+            found = [row for row in csv.reader(rows) if row]
+        assert parts[part] == sorted(number for number, _ in found)
+        categories.append({category for _, category in found})
+    assert [len(found) for found in categories] == [20, 6, 8]
+    assert len(set.union(*categories)) == 34
+
+
+def test_the_sets_of_params_yaml_fit_their_loaders_and_lists():
+    config = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for name, sizes in PUBLISHED.items():
+        loader, _, rule = name.rpartition("_")
+        entry = config["datasets"][loader]
+        if entry["prepare"]["split"] == rule:
+            assert sum(sizes) == entry["classes"]

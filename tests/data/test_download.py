@@ -147,14 +147,19 @@ def test_nobody_listens(server, tmp_path):
         )
 
 
-def test_another_file_in_the_way_is_reported_and_kept(server, tmp_path):
+def test_another_file_in_the_way_is_kept_beside_once_the_right_one_is_here(
+    server, tmp_path, capsys
+):
     destination = tmp_path / "shapes.zip"
     destination.write_bytes(b"mine")
-    with pytest.raises(UserError, match="move it away") as raised:
-        get(server, destination, "ok")
-    assert sha256(destination) in str(raised.value)
+    with pytest.raises(UserError, match="no mirror"):
+        get(server, destination, "missing")
     assert destination.read_bytes() == b"mine"
-    assert server.requests == []
+    get(server, destination, "ok")
+    assert destination.read_bytes() == server.body
+    (aside,) = tmp_path.glob("shapes.zip.*")
+    assert aside.read_bytes() == b"mine"
+    assert f"it is kept as {aside.name}" in capsys.readouterr().err
 
 
 def test_a_killed_download_goes_on_where_it_was(server, tmp_path):
@@ -235,7 +240,7 @@ def test_a_users_own_archive_is_taken_instead_of_the_network(tmp_path, rebuilt):
     own = make_zip(tmp_path / "own" / "shapes.zip", members)
     destination = tmp_path / "raw" / "shapes.zip"
     for _ in range(2):  # the second time the file is there already, and is right
-        fetch(described, destination, dataset="shapes", source=own.parent)
+        fetch(described, destination, dataset="shapes", folder=own.parent)
     assert destination.read_bytes() == own.read_bytes()
     assert [path.name for path in destination.parent.iterdir()] == ["shapes.zip"]
 
@@ -249,7 +254,7 @@ def test_a_users_archive_with_other_contents_is_refused_with_both_digests(tmp_pa
         contents=contents_digest(official),
     )
     with pytest.raises(UserError) as raised:
-        fetch(described, tmp_path / "shapes.zip", dataset="shapes", source=own.parent)
+        fetch(described, tmp_path / "shapes.zip", dataset="shapes", folder=own.parent)
     for digest in (sha256(own), described.sha256, contents_digest(own), described.contents):
         assert digest in str(raised.value)
     assert not (tmp_path / "shapes.zip").exists()
@@ -259,7 +264,7 @@ def test_a_users_archive_with_other_contents_is_refused_with_both_digests(tmp_pa
 def test_a_source_folder_without_the_archive_is_named(tmp_path):
     described = Archive(urls=["http://127.0.0.1:9/file"], sha256="0" * 64)
     with pytest.raises(UserError, match=r"nowhere/shapes\.zip: no such file, though `sources:"):
-        fetch(described, tmp_path / "shapes.zip", dataset="shapes", source=tmp_path / "nowhere")
+        fetch(described, tmp_path / "shapes.zip", dataset="shapes", folder=tmp_path / "nowhere")
 
 
 def test_a_sha1_is_enough_where_nothing_else_was_published(server, tmp_path):
@@ -273,7 +278,15 @@ def test_a_sha1_is_enough_where_nothing_else_was_published(server, tmp_path):
 
 def test_an_archive_without_any_digest_is_taken_and_its_digest_is_said(server, tmp_path, capsys):
     entry = Archive(urls=[server.url("ok")], unverified=True)
-    destination = tmp_path / "shapes.zip"
+    destination = tmp_path / "shapes"
     fetch(entry, destination, dataset="shapes", patience=QUICK)
     assert_arrived(server, destination)
     assert f"has sha256 {server.sha256}. Pin it in params.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["shapes.zip", "shapes.tar.gz", "shapes.tar", "TrainImages.txt"])
+def test_a_page_that_comes_instead_of_an_archive_without_digest_is_refused(server, tmp_path, name):
+    entry = Archive(urls=[server.url("page")], unverified=True)
+    with pytest.raises(UserError, match="delivers other bytes"):
+        fetch(entry, tmp_path / name, dataset="shapes", patience=QUICK)
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from pictures import real_data
 
-from multistep.data import image_sets
+from multistep.data import prepared
 from multistep.data.loaders import image_folder
 from multistep.data.settings import Dataset
 from multistep.data.standins import photographs
@@ -36,7 +36,7 @@ def folder(raw, out, **changes):
         "prepare": SETTINGS,
     }
     image_folder.prepare("pets", Dataset.model_validate(entry | changes), raw, out)
-    return image_sets.load(out)
+    return prepared.read(out)
 
 
 NAMES = [f"pets/{c}/{i}.jpg" for i in range(5) for c in ("dog", "cat")]
@@ -86,8 +86,9 @@ def test_faults_of_folders_are_named(tmp_path):
     corrupt = tmp_path / "bad"
     corrupt.mkdir()
     with zipfile.ZipFile(corrupt / "a.zip", "w") as file:
-        file.writestr("pets/cat/1.jpg", b"text")
-    with pytest.raises(UserError, match=r"a.zip: pets/cat/1.jpg is no image"):
+        for name in NAMES:
+            file.writestr(name, b"text")
+    with pytest.raises(UserError, match=r"a.zip: pets/dog/0.jpg is no image"):
         folder(corrupt, tmp_path / "out")
 
 

@@ -8,11 +8,12 @@ import zipfile
 
 import numpy as np
 import pytest
-from few_shot_sets import SETS, draw, fault, prepare, real, tampered
+from data_sets import SETS, classes_of, draw, fault, prepare, tampered
+from pictures import real_data
 from PIL import Image
 
 from multistep.cli import main
-from multistep.data import class_arrays, prepared
+from multistep.data import class_splits, prepared
 from multistep.data.archives import members
 from multistep.data.class_splits import PARTS
 from multistep.data.loaders import miniimagenet
@@ -33,7 +34,7 @@ def drawn(tmp_path_factory):
 
 def test_files_keep_their_classes_and_order(drawn, tmp_path):
     found = prepare("miniimagenet", drawn, tmp_path, **AS_DRAWN)
-    assert found.splits == {"train": [0, 1, 2], "validation": [3], "test": [4, 5]}
+    assert [classes_of(found, part) for part in PARTS] == [[0, 1, 2], [3], [4, 5]]
     assert found.classes == [f"n98{i:06}" for i in range(6)]
     for c in range(6):
         for n in range(5):
@@ -43,7 +44,7 @@ def test_files_keep_their_classes_and_order(drawn, tmp_path):
 
 def test_pickles_hold_the_same_images_without_loss(drawn, tmp_path):
     found = prepare("miniimagenet", drawn, tmp_path, **AS_DRAWN, **PICKLES)
-    assert found.splits == {"train": [0, 1, 2], "validation": [3], "test": [4, 5]}
+    assert [classes_of(found, part) for part in PARTS] == [[0, 1, 2], [3], [4, 5]]
     assert found.classes == [f"n98{i:06}" for i in range(6)]
     for c in range(6):
         mine = {found.images[5 * c + n].tobytes() for n in range(5)}
@@ -96,8 +97,11 @@ FIRST = "images/n9800000000000001.jpg"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.pop("val.csv"), "no val.csv in mini-imagenet.zip"),
-        (lambda f: f.pop(FIRST), r"no image n9800000000000001\.jpg, which the lists name \(1 are"),
+        (lambda f: f.pop("val.csv"), "no val.csv in its archives"),
+        (
+            lambda f: f.pop(FIRST),
+            r"no image n9800000000000001\.jpg, .* \(1 of 30 are",
+        ),
         (lambda f: f.update({FIRST: f[FIRST][:-200]}), f"{FIRST} is not a readable image"),
         (lambda f: f.update({FIRST: b"text"}), f"{FIRST} is no image"),
         (lambda f: f.update({"again/" + FIRST: f[FIRST]}), "two images are called n98000000"),
@@ -165,8 +169,8 @@ def test_without_a_source_the_user_is_told_what_to_bring(tmp_path, capsys, monke
 
 
 def test_the_committed_list_is_that_of_the_published_csv_files():
-    archive = real("miniimagenet", "splits_ravi.zip")
-    parts = class_arrays.committed("miniimagenet", "ravi")
+    archive = real_data("miniimagenet/splits_ravi.zip")
+    parts = class_splits.committed("miniimagenet", "ravi")
     with zipfile.ZipFile(archive) as file:
         for part, name in zip(PARTS, ("train", "val", "test"), strict=True):
             listed = csv.DictReader(io.TextIOWrapper(file.open(f"{name}.csv")))
@@ -174,7 +178,7 @@ def test_the_committed_list_is_that_of_the_published_csv_files():
 
 
 def test_a_part_of_the_real_images(tmp_path):
-    archive = real("miniimagenet", "mini-imagenet_100cls_x10.zip")
+    archive = real_data("miniimagenet/mini-imagenet_100cls_x10.zip")
     entry = Dataset.model_validate(
         {
             "loader": "miniimagenet",
@@ -186,10 +190,10 @@ def test_a_part_of_the_real_images(tmp_path):
         }
     )
     miniimagenet.prepare("part", entry, archive.parent, tmp_path)
-    found = prepared.load(tmp_path)
+    found = prepared.read(tmp_path)
     assert found.images.shape == (1000, 84, 84, 3)
-    assert [len(found.splits[part]) for part in PARTS] == [64, 16, 20]
-    assert found.classes[found.splits["train"][0]] == "n01532829"  # house finch
+    assert [len(classes_of(found, part)) for part in PARTS] == [64, 16, 20]
+    assert found.classes[found.labels[found.splits["train"][0]]] == "n01532829"  # house finch
     assert 100 < found.images.mean() < 130
     with zipfile.ZipFile(archive) as file:
         image = Image.open(io.BytesIO(file.read("images/n0153282900000005.jpg"))).convert("RGB")

@@ -16,8 +16,8 @@ import yaml
 from pictures import real_data
 from PIL import Image
 
-from multistep.data import image_sets, listed, own_split
-from multistep.data.listed import Listed, Lists
+from multistep.data import prepared, validation
+from multistep.data.lists import Listed, Lists
 from multistep.data.loaders import cub200, indoor67, stanford40, stanford_dogs
 from multistep.data.settings import Dataset
 
@@ -44,27 +44,27 @@ def _tar(file, held):
             packed.addfile(member, io.BytesIO(data))
 
 
-def paper(name, loader, classes, sizes, archives, validation):
+def paper(name, loader, classes, sizes, archives, rule):
     """What params.yaml says of a dataset, without where its archives come from."""
     return Dataset.model_validate(
         {
             "loader": loader,
             "title": name,
             "classes": classes,
-            "images": dict(zip(image_sets.PARTS, sizes, strict=True)),
+            "images": dict(zip(prepared.PARTS, sizes, strict=True)),
             "archives": {archive: {} for archive in archives},
-            "prepare": {"size": None, "validation": validation},
+            "prepare": {"size": None, "validation": rule},
         }
     )
 
 
 def parts_of(folder):
     """Sizes of the parts, which are disjoint, and the validation images of each class."""
-    data = image_sets.load(folder)
-    every = np.concatenate([data.splits[part] for part in image_sets.PARTS])
+    data = prepared.read(folder)
+    every = np.concatenate([data.splits[part] for part in prepared.PARTS])
     assert len(np.unique(every)) == len(every) == len(data)
     held_out = np.bincount(data.labels[data.splits["validation"]], minlength=len(data.classes))
-    return [len(data.splits[part]) for part in image_sets.PARTS], held_out
+    return [len(data.splits[part]) for part in prepared.PARTS], held_out
 
 
 def test_bird(tmp_path):
@@ -93,15 +93,14 @@ def test_bird(tmp_path):
     assert sizes == [4994, 1000, 5794]
     assert (held_out == 5).all()
     own = np.array([both.classes.index(image.label) for image in both.train])
-    own = own[listed.drawn("bird", dataset, both)]
-    assert (np.bincount(own) == 5).all()
+    assert (np.bincount(own[validation.drawn("bird", dataset, own, balanced=True)]) == 5).all()
 
     # The published indices count the sorted training images.
     members = {image.member for image in both.train}
     trained = sorted(path for path in found if path in members)
-    published = own_split.published(tmp_path / "cub200-val", len(trained))
+    published = validation.read_published(tmp_path / "cub200-val", len(trained))
     place = {path: i for i, path in enumerate(sorted(found))}
-    chosen = image_sets.load(tmp_path / "out").splits["validation"].tolist()
+    chosen = prepared.read(tmp_path / "out").splits["validation"].tolist()
     assert chosen == [place[trained[i]] for i in published]
 
 
@@ -166,7 +165,7 @@ def matlab(names):
 
 def test_the_published_validation_images_of_dog():
     # 100 of each breed are trained on, so positions in the sorted list tell the breed.
-    held_out = own_split.published(real_data("l2t_ww/dog-val"), 12000)
+    held_out = validation.read_published(real_data("l2t_ww/dog-val"), 12000)
     assert len(held_out) == 1200
     assert (np.bincount(np.array(held_out) // 100, minlength=120) == 10).all()
 
@@ -193,7 +192,7 @@ def test_real_dogs_in_the_official_layout(tmp_path):
     found, held_out = parts_of(tmp_path / "out")
     assert found == list(sizes)
     assert (held_out == 2).all()
-    data = image_sets.load(tmp_path / "out")
+    data = prepared.read(tmp_path / "out")
     assert data.images.shape == (200, 224, 224, 3)
     image = Image.open(io.BytesIO(held[f"Images/{names[77]}"])).convert("RGB")
     assert np.array_equal(data.pixels(77), np.asarray(image))
@@ -214,5 +213,5 @@ def test_params_states_table_6(name):
     }
     dataset = Dataset.model_validate(datasets[name])
     assert dataset.images is not None
-    found = (dataset.classes, *(dataset.images[part] for part in image_sets.PARTS))
+    found = (dataset.classes, *(dataset.images[part] for part in prepared.PARTS))
     assert found == sizes[name]

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from multistep.data.archives import members
-from multistep.data.loaders.stanford_dogs import file_list
+from multistep.data.decoding import matlab_strings
 from multistep.data.standins import cub200, galleries, indoor67, stanford40, stanford_dogs
 from multistep.files import UserError, sha256
 
@@ -59,7 +59,7 @@ def test_layouts(tmp_path):
         assert set(own) <= set(names)
 
     for part, count in (("train", 9), ("test", 6)):
-        names = file_list(held["lists.tar"][f"{part}_list.mat"], part)
+        names = matlab_strings(held["lists.tar"][f"{part}_list.mat"], "file_list", part)
         assert len(names) == count
         assert all(f"Images/{name}" in held["images.tar"] for name in names)
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from multistep.cli import main
 from multistep.data import prepared
-from multistep.data.class_splits import load_committed
+from multistep.data.class_splits import committed
 from multistep.data.standins.alphabets import ALPHABETS
 from multistep.data.standins.omniglot import Settings, draw
 from multistep.data.standins.strokes import strokes
@@ -98,7 +98,7 @@ def test_the_demos_archives_are_quick_and_share_no_alphabet(tmp_path):
 
 
 def test_alphabets_are_not_called_as_omniglots_are():
-    omniglot = {name.split("/")[0] for name in chain(*load_committed("finn").values())}
+    omniglot = {name.split("/")[0] for name in chain(*committed("omniglot", "finn").values())}
     drawn = {alphabet for archive in ALPHABETS.values() for alphabet in archive}
     assert len(omniglot) == 50
     assert not drawn & omniglot
@@ -219,7 +219,7 @@ def test_the_command_line_draws_and_prepares_a_labelled_stand_in(tmp_path):
     command = ["data", "prepare", "--dataset", "letters", "--spec", json.dumps(spec)]
     out = tmp_path / "processed"
     assert main([*command, "--raw", str(tmp_path / "raw"), "--out", str(out)]) == 0
-    data = prepared.load(out)
+    data = prepared.read(out)
     assert data.images.shape == (288, 28, 28)
     assert 15 < data.images.mean() < 30  # Omniglot: 21.4
     about = json.loads((out / "dataset.json").read_text())

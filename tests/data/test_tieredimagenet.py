@@ -7,12 +7,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from few_shot_sets import SETS, draw, fault, prepare, tampered
+from data_sets import SETS, classes_of, draw, fault, prepare, tampered
 from PIL import Image
 
-from multistep.data import class_arrays
+from multistep.data import class_splits
 from multistep.data.archives import members
-from multistep.data.pickles import png_files
+from multistep.data.class_splits import PARTS
+from multistep.data.decoding import png_files
 from multistep.data.standins import photographs
 from multistep.data.standins.packing import pack
 from multistep.files import UserError
@@ -29,9 +30,10 @@ def drawn(tmp_path_factory):
 
 def test_pickled_files_keep_their_classes_and_order(drawn, tmp_path):
     found = prepare("tieredimagenet", drawn, tmp_path)
-    assert found.splits == {"train": [0, 1, 2], "validation": [3], "test": [4, 5]}
+    assert [classes_of(found, part) for part in PARTS] == [[0, 1, 2], [3], [4, 5]]
     assert found.classes == [f"n97{i:06}" for i in range(6)]
-    for c, (start, count) in enumerate(zip(found.starts, found.counts, strict=True)):
+    starts, counts = found.rows(PARTS)
+    for c, (start, count) in enumerate(zip(starts, counts, strict=True)):
         for n in range(count):
             pixels = photographs.image("imagenet", 100 + c, n, 24, 5)
             np.testing.assert_array_equal(found.images[start + n], pixels)
@@ -50,15 +52,14 @@ def test_folders_of_files_prepare_to_the_same_array(drawn, tmp_path):
     found = prepare("tieredimagenet", tmp_path, tmp_path / "folders")
     pickled = prepare("tieredimagenet", drawn, tmp_path / "pickled")
     assert found.digest == pickled.digest
-    assert (found.classes, found.splits) == (pickled.classes, pickled.splits)
     pack(tmp_path / TAR, Model(), files[:16])
     message = fault("tieredimagenet", tmp_path, tmp_path / "folders2")
-    assert "no val/n<8 digits>/<file> in tiered-imagenet.tar" in message
+    assert "no val/n<8 digits>/<file> in its archives" in message
 
 
 def test_classes_get_the_numbers_of_the_published_part(drawn, tmp_path):
     """Two classes of ImageNet are called crane, and one of them is in tieredImageNet."""
-    published = class_arrays.committed("tieredimagenet", "ren")
+    published = class_splits.committed("tieredimagenet", "ren")
     outside = "n03126707"  # the machine
     assert "n02012849" in published["train"]  # the bird
     names = {part: [f"{part} {i}" for i in range(len(published[part]))] for part in published}
@@ -86,7 +87,7 @@ def test_classes_get_the_numbers_of_the_published_part(drawn, tmp_path):
     settings = SETS["tieredimagenet"]["prepare"] | {"split": "ren"}
     stated = {"classes": 608, "images_per_class": 1, "images": None, "prepare": settings}
     found = prepare("tieredimagenet", raw, tmp_path / "out", **stated)
-    named = {part: [found.classes[c] for c in found.splits[part]] for part in found.splits}
+    named = {part: [found.classes[c] for c in classes_of(found, part)] for part in PARTS}
     assert named == published
 
 
@@ -111,7 +112,7 @@ def images(change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.pop("tiered-imagenet/val_labels.pkl"), "no val_labels.pkl in tiered-imagenet"),
+        (lambda f: f.pop("tiered-imagenet/val_labels.pkl"), "no val_labels.pkl in its archives"),
         (lambda f: f.pop("tiered-imagenet/synsets.txt"), "has no synsets.txt"),
         (
             lambda f: f.update({"tiered-imagenet/synsets.txt": b"n97000000\n"}),
@@ -119,7 +120,7 @@ def images(change):
         ),
         (
             lambda f: f.pop("tiered-imagenet/test_images_png.pkl"),
-            r"no image test/000000, which the lists name \(10 are missing\)",
+            r"no image test/000000, which the lists name \(10 of 34 are missing\)",
         ),
         (images(lambda found: found[:-1]), "9 images, but 10 labels"),
         (images(lambda found: [*found[:3], found[3][:60], *found[4:]]), "image 3 is not a read"),
@@ -136,7 +137,7 @@ def test_faults_are_named(drawn, tmp_path, change, message):
     raw = tampered("tieredimagenet", drawn, tmp_path / "raw", change)
     found = fault("tieredimagenet", raw, tmp_path / "out")
     assert re.search(message, found), found
-    assert TAR in found or "the lists name" in found
+    assert TAR in found or "the lists name" in found or "its archives" in found
 
 
 def test_png_files_of_python_2_are_found_and_nothing_is_built():
@@ -180,4 +181,4 @@ def test_both_members_of_an_archive_may_lie_in_any_folder(drawn, tmp_path):
     files = [(path.split("/")[-1], data) for path, data in members(drawn / TAR)]
     pack(tmp_path / TAR, Model(), files)
     found = prepare("tieredimagenet", tmp_path, tmp_path / "out")
-    assert found.counts.tolist() == COUNTS
+    assert np.bincount(found.labels).tolist() == COUNTS

@@ -25,7 +25,7 @@ def trainer(tmp_path: Path) -> Trainer:
 def make(folder: Path, method: str = "maml", **changes: object) -> Trainer:
     s = cell_settings(small_params(), "5way_1shot", method)
     s = s.model_copy(update={"meta_batch": 4, **changes})
-    data = prepared.load(prepared_dataset(folder))
+    data = prepared.read(prepared_dataset(folder))
     images = torch.from_numpy(data.images)
     sampler = Sampler(images, *data.rows(["train"]), s.ways, s.shots, s.queries, True, 0, "train")
     algorithm = meta.load("first_order" if method == "fomaml" else "multistep")
@@ -108,7 +108,7 @@ def test_training_learns(tmp_path: Path) -> None:
     trainer = make(tmp_path, method="fomaml")
     for i in range(40):
         trainer.step(i)
-    data = prepared.load(tmp_path)
+    data = prepared.read(tmp_path)
     images = torch.from_numpy(data.images)
     sampler = Sampler(images, *data.rows(["test"]), 5, 1, 5, True, 0, "test")
     accuracies = evaluate.episode_accuracies(

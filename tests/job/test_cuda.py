@@ -18,7 +18,7 @@ from multistep.plan.params import cell_settings
 
 def trainer(folder: Path, method: str, where: torch.device) -> Trainer:
     s = cell_settings(small_params(), "5way_1shot", method).model_copy(update={"meta_batch": 4})
-    data = prepared.load(prepared_dataset(folder))
+    data = prepared.read(prepared_dataset(folder))
     images = torch.from_numpy(data.images).to(where)
     sampler = Sampler(images, *data.rows(["train"]), s.ways, s.shots, s.queries, True, 0, "train")
     algorithm = meta.load("first_order" if method == "fomaml" else "multistep")

@@ -277,7 +277,5 @@ def test_sizes_of_stand_ins_are_not_compared(tmp_path: Path, stand_in: Context) 
     assert by_cell(texts["csv"])["bird", "total"]["gap"] == ""
     assert "Sizes. STL-10: not prepared; Bird: not compared." in texts["md"]
     assert "| Drawn birds (stand-in) | 4 | 1 | 2 | 7 |" in texts["md"]
-    with pytest.raises(UserError, match="drawn is no set of images with fixed parts"):
-        write(tmp_path, SPLITS, stand_in, [prepared("drawn", 4, 1, 2) | {"kind": "classes"}])
     with pytest.raises(UserError, match="none of the 1 datasets belongs to Table 7"):
         write(tmp_path, SPLITS, stand_in, [prepared("other", 4, 1, 2)])

@@ -11,8 +11,8 @@ import torch
 from pictures import equal_size, ragged, settings, written
 from torch import Tensor
 
-from multistep.data import image_sets
-from multistep.data.image_sets import ImageSet
+from multistep.data import prepared
+from multistep.data.prepared import Prepared
 from multistep.files import UserError
 from multistep.transfer import augment, batches
 from multistep.transfer.batches import Batches, count_correct
@@ -122,7 +122,7 @@ def test_images_of_one_size_can_be_cropped_and_resized_too() -> None:
 
 def test_the_memory_map_of_a_prepared_folder_serves(tmp_path: Path) -> None:
     for images, kind in ((equal_size(40), "pad_crop"), (ragged(40), "random_resized_crop")):
-        mapped = image_sets.load(written(tmp_path / kind, images))
+        mapped = prepared.read(written(tmp_path / kind, images))
         pair = [Batches(i, "train", settings(augmentation=kind), CPU, 0) for i in (images, mapped)]
         assert same(*(list(b.epoch(0)) for b in pair))
 
@@ -168,7 +168,7 @@ def test_correct_images_are_counted() -> None:
         (ragged(8), "pad_crop", "set prepare.size of the dataset to 16"),
     ],
 )
-def test_images_that_don_t_fit_are_one_line(images: ImageSet, kind: str, message: str) -> None:
+def test_images_that_don_t_fit_are_one_line(images: Prepared, kind: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Batches(images, "train", settings(augmentation=kind), CPU, 0)
     with pytest.raises(UserError, match="has no validation images; its parts are train"):

@@ -10,6 +10,7 @@ import torch
 from pictures import equal_size, settings, written
 
 from multistep import cli
+from multistep.data import prepared
 from multistep.files import UserError, read_json
 from multistep.networks.build import build
 from multistep.networks.settings import Architecture
@@ -49,10 +50,7 @@ def test_it_learns_and_records_it(tmp_path: Path) -> None:
     assert metrics["test_images"] == 40
     assert metrics["train_images"] == 160
     assert metrics["test_interval95"][0] < metrics["test_accuracy"] <= metrics["test_interval95"][1]
-    assert (
-        about["environment"]["dataset_digest"]
-        == read_json(tmp_path / "data/dataset.json")["digest"]
-    )
+    assert about["environment"]["dataset_digest"] == prepared.read(tmp_path / "data").digest
     network, _, _ = sources.open_network(tmp_path / "out")
     assert network.tap_channels == {0: 4, 1: 8, 2: 16}
     assert not list((tmp_path / "scratch").iterdir())  # forgotten on success

@@ -15,7 +15,7 @@ import torchvision
 from pictures import real_data
 from PIL import Image
 
-from multistep.data.image_sets import ImageSet
+from multistep.data.prepared import Prepared
 from multistep.files import UserError, read_json, sha256, write_json
 from multistep.networks.build import build
 from multistep.networks.settings import Architecture
@@ -31,7 +31,7 @@ def spec(architecture: Architecture = TINY, classes: int = 4, **more: Any) -> So
     return SourceNetwork(title="Tiny", architecture=architecture, classes=classes, **more)
 
 
-def tiny_imagenet(path: Path, count: int) -> ImageSet:
+def tiny_imagenet(path: Path, count: int) -> Prepared:
     """Official validation images, evenly chosen; classes sorted by name."""
     root = "tiny-imagenet-200/"
     with zipfile.ZipFile(path) as archive:
@@ -46,9 +46,7 @@ def tiny_imagenet(path: Path, count: int) -> ImageSet:
     labels = np.array([classes.index(c) for _, c in rows])
     none, all_ = np.arange(0), np.arange(len(rows))
     splits = {"train": none, "validation": none, "test": all_}
-    return ImageSet(
-        "tinyimagenet", "TinyImageNet", np.stack(pixels), labels, None, classes, splits, ""
-    )
+    return Prepared("tinyimagenet", np.stack(pixels), labels, None, classes, splits, "")
 
 
 def test_the_published_checkpoint_classifies_as_its_authors_noted() -> None:

@@ -17,6 +17,7 @@ os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]),
 )
 
+from multistep.data import archives  # noqa: E402
 from multistep.plan import cells, params, provenance  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.pages import inputs, load  # noqa: E402
@@ -84,13 +85,19 @@ def archive(wildcards):
     return archived(wildcards).archives[wildcards.archive]
 
 
+def archive_path(wildcards):
+    return ROOT / PARAMS.directory / "data" / "raw" / wildcards.archived / wildcards.archive
+
+
 def archive_code(wildcards):
-    drawn = archive(wildcards).drawn is not None
-    entry = f"standins.{archived(wildcards).loader}" if drawn else "download"
-    return code(f"multistep.data.{entry}", alone=("multistep.data.cli",))
+    """What draws a stand-in; no code makes a downloaded archive stale."""
+    if archive(wildcards).drawn is None:
+        return []
+    entry = f"multistep.data.standins.{archived(wildcards).loader}"
+    return code(entry, alone=("multistep.data.cli",))
 
 
-def archive_loader(wildcards):
+def archive_loader(wildcards, output):
     """`--loader NAME` where a stand-in is drawn."""
     if archive(wildcards).drawn is None:
         return []
@@ -98,18 +105,15 @@ def archive_loader(wildcards):
 
 
 def archive_source(wildcards, output):
-    """`--source FOLDER` if the user has the archive.
-
-    Asking for `output` keeps this out of the recorded parameters: where a copy lay is no part of
-    what it is, and must not make anything stale.
-    """
+    """`--source FOLDER` if the user has the archive."""
     folder = PARAMS.sources.get(wildcards.archived)
     return ["--source", str(ROOT / Path(folder).expanduser())] if folder else []
 
 
 def raw_archives(wildcards):
-    archives = PARAMS.datasets[wildcards.dataset].archives
-    return [f"data/raw/{wildcards.dataset}/{name}" for name in archives]
+    """The records of a dataset's archives."""
+    names = PARAMS.datasets[wildcards.dataset].archives
+    return [f"data/raw/{wildcards.dataset}/{name}.json" for name in names]
 
 
 def loader_code(wildcards):
@@ -205,7 +209,8 @@ def network(wildcards):
 
 
 def checkpoint_file(wildcards):
-    return [f"data/raw/{wildcards.network}/{name}" for name in network(wildcards).archives]
+    """The record of a published network's archive."""
+    return [f"data/raw/{wildcards.network}/{name}.json" for name in network(wildcards).archives]
 
 
 def network_data(wildcards):
@@ -213,7 +218,7 @@ def network_data(wildcards):
     if network(wildcards).dataset is None:
         return []
     folder = f"data/processed/{PARAMS.dataset(network(wildcards).dataset)}"
-    return [f"{folder}/images.npy", f"{folder}/dataset.json"]
+    return [ancient(f"{folder}/images.npy"), f"{folder}/dataset.json"]
 
 
 # --- tables and figures -----------------------------------------------------------------------

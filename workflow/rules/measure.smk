@@ -1,6 +1,7 @@
 rule measure_methods:
     input:
-        images="data/processed/{dataset}/images.npy",
+        # The description has the digest of the images, and its own content decides what is stale.
+        images=ancient("data/processed/{dataset}/images.npy"),
         description="data/processed/{dataset}/dataset.json",
         network=measurement_network,
         code=measurement_code,

@@ -14,7 +14,9 @@ rule source_network:
     params:
         spec=lambda wildcards: as_json(network(wildcards)),
         checkpoint=lambda wildcards, input: [
-            option for file in input.checkpoint for option in ("--checkpoint-file", file)
+            option
+            for record in input.checkpoint
+            for option in ("--checkpoint-file", record.removesuffix(".json"))
         ],
         data=lambda wildcards, input: [
             option for file in input.data[:1] for option in ("--data", str(Path(file).parent))

@@ -1,6 +1,7 @@
 rule train_cell:
     input:
-        images="data/processed/{dataset}/images.npy",
+        # The description has the digest of the images, and its own content decides what is stale.
+        images=ancient("data/processed/{dataset}/images.npy"),
         description="data/processed/{dataset}/dataset.json",
         network=cell_network,
         choice=choice_file,

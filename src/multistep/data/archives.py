@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
+import re
 import tarfile
 import zipfile
 import zlib
@@ -20,11 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from multistep import seal
 from multistep.data.settings import Archive, Dataset
-from multistep.files import UserError, digest, sha256
+from multistep.files import UserError, canonical_json, digest, sha256, write_json
 
 _AGAIN = "delete it and run the download again"
 _BLOCK = 1 << 20
+_DIGESTS = ("sha256", "sha1", "contents")
 # What damaged members raise, by way of zipfile, tarfile and gzip.
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError)
 
@@ -46,8 +50,15 @@ def members(
 def streams(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield (path in the archive, open file) of every file; each only valid until the next.
 
-    Folders and links are left out, and a leading "./" of names.
+    Folders and links are left out, a leading "./" of names, and what macOS leaves in archives.
     """
+    for name, stream in _every(path):
+        parts = name.split("/")
+        if parts[0] != "__MACOSX" and parts[-1] != ".DS_Store" and not parts[-1].startswith("._"):
+            yield name, stream
+
+
+def _every(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; download it first")
     if path.name.endswith(".zip"):
@@ -116,13 +127,19 @@ def naming(path: Path, member: str) -> Iterator[None]:
         raise UserError(f"{path}: {member} is damaged ({error}); {_AGAIN}") from error
 
 
+def blocks(stream: IO[bytes], size: int = _BLOCK) -> Iterator[bytes]:
+    """What is left in a file, `size` bytes at a time."""
+    while block := stream.read(size):
+        yield block
+
+
 def contents_digest(path: Path) -> str:
     r"""SHA-256 over the sorted lines "<member>\0<sha256 of its bytes>\n", folders left out."""
     lines = []
-    for name, stream in streams(path):
+    for name, stream in _every(path):
         found = hashlib.sha256()
         with naming(path, name):
-            while block := stream.read(_BLOCK):
+            for block in blocks(stream):
                 found.update(block)
         lines.append(f"{name}\0{found.hexdigest()}\n")
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
@@ -157,25 +174,82 @@ def single(name: str, dataset: Dataset, besides: str = "") -> str:
 def mismatch(path: Path, archive: Archive) -> str | None:
     """None if the file at `path` is `archive` by one of its digests, else a line with them.
 
-    An archive that was never published with a digest is taken as it comes (`unverified`).
+    An archive that was never published with a digest (`unverified`) is taken as it comes, if it is
+    one: a page that a server sends instead isn't.
     """
-    found = sha256(path)
-    pinned = archive.sha256 or archive.sha1 or archive.contents
-    if found == archive.sha256 or (archive.unverified and not pinned):
-        return None
-    difference = f"sha256 {found}, expected {archive.sha256}"
-    if archive.sha256 is None and archive.sha1 is not None:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha1").hexdigest()
-        if found == archive.sha1:
+    if not (archive.sha256 or archive.sha1 or archive.contents) and archive.unverified:
+        try:
+            contents_digest(path)
+            with open(path, "rb") as file:
+                page = re.match(rb"\s*<(!doctype html|html)", file.read(512), re.IGNORECASE)
+        except UserError as error:
+            return str(error)
+        return "a page of HTML" if page else None
+    differences = []
+    for kind in ("sha256", "sha1"):
+        if pinned := getattr(archive, kind):
+            if (found := _file_digest(path, kind)) == pinned:
+                return None
+            differences.append(f"{kind} {found}, expected {pinned}")
+            break
+    if archive.contents is not None:
+        try:
+            found = contents_digest(path)
+        except UserError as error:
+            return "; ".join([*differences, str(error)])
+        if found == archive.contents:
             return None
-        difference = f"sha1 {found}, expected {archive.sha1}"
-    if archive.contents is None:
-        return difference
+        differences.append(f"contents digest {found}, expected {archive.contents}")
+    return "; ".join(differences) or "no digest of it is known"
+
+
+def _file_digest(path: Path, kind: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
+# --- the record beside a file in data/raw that was found to be its archive --------------------
+
+
+def wanted(archive: Archive) -> str:
+    """What tells an archive from others, as text: its digests, or how it is drawn."""
+    return canonical_json(archive.model_dump(include={*_DIGESTS, "drawn"}, exclude_none=True))
+
+
+def asked(archive: Archive, path: Path) -> str:
+    """What a download is asked for, which is all that makes it stale.
+
+    While the file at `path` is there and fits, it is what was asked for when it came, whatever was
+    added to params.yaml since (its digest, say). Read inside Snakemake.
+    """
     try:
-        inside = contents_digest(path)
-    except UserError as error:
-        return f"{difference}; {error}"
-    if inside == archive.contents:
-        return None
-    return f"{difference}; contents digest {inside}, expected {archive.contents}"
+        record = json.loads(record_path(path).read_text(encoding="utf-8"))
+        fits = record["drawn"] == archive.drawn
+        if archive.drawn is None and (
+            pins := {k: v for k in _DIGESTS if (v := getattr(archive, k))}
+        ):
+            fits &= any(record[kind] == pin for kind, pin in pins.items())
+        if not path.exists() or path.stat().st_size != record["bytes"]:
+            return f"again: {digest(record)}"
+        return str(record["asked"]) if fits else wanted(archive)
+    except (OSError, ValueError, KeyError, TypeError):
+        return wanted(archive)
+
+
+def write_record(archive: Archive, path: Path, asked_for: str | None) -> None:
+    """Say beside the file at `path` that it is `archive`, and how to know it again."""
+    record = {
+        "archive": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": sha256(path),
+        "sha1": _file_digest(path, "sha1") if archive.sha1 else None,
+        "contents": contents_digest(path) if archive.contents else None,
+        "drawn": archive.drawn,
+        "asked": wanted(archive) if asked_for is None else asked_for,
+    }
+    write_json(record_path(path), seal.seal(record, None))
+
+
+def record_path(path: Path) -> Path:
+    """Where the record of an archive lies."""
+    return path.with_name(f"{path.name}.json")

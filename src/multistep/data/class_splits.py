@@ -1,21 +1,24 @@
-"""Which classes of Omniglot train, validate and test: committed lists, and rules for other data.
+"""Which classes train, validate and test: committed lists, and rules for other data.
 
-Section 5.2 follows the protocol of its reference [11], whose split is a shuffle of all characters
-in whatever order the file system lists them. `finn` pins one such shuffle as a committed list;
-`vinyals` is the published list whose test alphabets are unseen in training, which is harder.
+Of Omniglot, section 5.2 follows the protocol of its reference [11], whose split is a shuffle of all
+characters in whatever order the file system lists them. `finn` pins one such shuffle as a committed
+list; `vinyals` is the published list whose test alphabets are unseen in training, which is harder.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from multistep.files import UserError, digest, read_json
 
 Split = dict[str, list[str]]
 PARTS = ("train", "validation", "test")
-COMMITTED = ("finn", "vinyals")
+# What distributions of ImageNet's subsets call the parts.
+FILES = {"train": "train", "val": "validation", "test": "test"}
 SPLITS = Path(__file__).parent / "splits"
 
 # Omniglot's sizes in [11]: 1200 characters to train on, of which 100 may validate; 423 to test.
@@ -25,20 +28,18 @@ _WAYS = 20
 
 
 def split(rule: str, classes: Sequence[str], dataset: str) -> Split:
-    """Class names of each part by one of the rules, checked disjoint and complete.
+    """Omniglot's class names of each part by one of the rules, checked disjoint and complete.
 
     `classes`: all names "Alphabet/characterNN", the background archive's first, sorted within each
     archive. Raises UserError where the rule doesn't fit the classes that are present.
     """
-    if rule in COMMITTED:
-        return _matching(load_committed(rule), rule, classes, dataset)
-    if rule == "sorted":
-        if len(classes) != sum(SIZES):
-            raise UserError(_unfit(rule, dataset, f"has {len(classes)} classes"))
-        return _cut(classes, *SIZES[:2])
     if rule == "proportional":
         return proportional(classes)
-    raise UserError(f"datasets.{dataset}.prepare.split: {rule!r} is no split of Omniglot")
+    if rule != "sorted":
+        return committed_for("omniglot", rule, classes, dataset)
+    if len(classes) != sum(SIZES):
+        raise UserError(_unfit(rule, sum(SIZES), dataset, f"has {len(classes)}"))
+    return _cut([[name] for name in classes], *SIZES[:2])
 
 
 def finn(classes: Sequence[str]) -> Split:
@@ -60,9 +61,29 @@ def proportional(classes: Sequence[str]) -> Split:
     return _cut(_shuffled(classes), n - validation - test, validation)
 
 
-def load_committed(name: str) -> Split:
-    """The committed list `finn` or `vinyals`."""
-    return read_list(list_file("omniglot", name))
+def divided(groups: Sequence[Sequence[str]], shares: tuple[float, float, float]) -> Split:
+    """Groups of classes in the order given, none of them cut, by the `shares` of the parts."""
+    count = len(groups)
+    if count < len(PARTS):
+        raise UserError(f"{count} groups of classes can't be split into three parts; draw more")
+    test, validation = (max(1, round(share / sum(shares) * count)) for share in shares[:0:-1])
+    return _cut(groups, count - validation - test, validation)
+
+
+def _shuffled(classes: Sequence[str]) -> list[list[str]]:
+    names = sorted(classes)
+    random.Random(1).shuffle(names)
+    return [[name] for name in names]
+
+
+def _cut(groups: Sequence[Sequence[str]], train: int, validation: int) -> Split:
+    """Consecutive parts of `groups`, each sorted so that lists are easy to compare."""
+    ends = (0, train, train + validation, len(groups))
+    runs = zip(PARTS, ends[:-1], ends[1:], strict=True)
+    return {part: sorted(chain(*groups[a:b])) for part, a, b in runs}
+
+
+# --- committed lists --------------------------------------------------------------------------
 
 
 def list_file(loader: str, rule: str) -> Path:
@@ -79,31 +100,85 @@ def read_list(file: Path) -> Split:
     return parts
 
 
-def _matching(parts: Split, rule: str, classes: Sequence[str], dataset: str) -> Split:
-    listed = [name for part in PARTS for name in parts[part]]
-    if len(set(listed)) != len(listed):
-        raise UserError(f"split {rule}: a class stands in two parts")
-    if missing := sorted(set(listed) - set(classes)):
-        raise UserError(_unfit(rule, dataset, f"lacks {len(missing)}, such as {missing[0]}"))
-    if extra := sorted(set(classes) - set(listed)):
-        raise UserError(_unfit(rule, dataset, f"has {len(extra)} more, such as {extra[0]}"))
+def committed(loader: str, rule: str) -> Split:
+    """The committed list of classes `splits/<loader>_<rule>.json`."""
+    return read_list(list_file(loader, rule))
+
+
+def committed_for(loader: str, rule: str, classes: Iterable[str], dataset: str) -> Split:
+    """The committed list; a UserError unless it is of just these classes."""
+    parts = committed(loader, rule)
+    listed, found = set(chain(*parts.values())), set(classes)
+    if missing := sorted(listed - found):
+        difference = f"lacks {len(missing)}, such as {missing[0]}"
+        raise UserError(_unfit(rule, len(listed), dataset, difference))
+    if extra := sorted(found - listed):
+        difference = f"has {len(extra)} more, such as {extra[0]}"
+        raise UserError(_unfit(rule, len(listed), dataset, difference))
     return parts
 
 
-def _unfit(rule: str, dataset: str, difference: str) -> str:
+def _unfit(rule: str, count: int, dataset: str, difference: str) -> str:
     return (
-        f"datasets.{dataset}.prepare.split: {rule} is a list of Omniglot's 1623 classes and the "
-        f"data {difference}; for other data set it to proportional"
+        f"datasets.{dataset}.prepare.split: {rule} is a list of {count} classes and the data "
+        f"{difference}; for other data set it to proportional"
     )
 
 
-def _shuffled(classes: Sequence[str]) -> list[str]:
-    names = sorted(classes)
-    random.Random(1).shuffle(names)
-    return names
+# --- from classes to images -------------------------------------------------------------------
 
 
-def _cut(names: Sequence[str], train: int, validation: int) -> Split:
-    """Consecutive parts of `names`, each sorted so that lists are easy to compare."""
-    ends = (0, train, train + validation, len(names))
-    return {part: sorted(names[a:b]) for part, a, b in zip(PARTS, ends[:-1], ends[1:], strict=True)}
+def class_by_class(parts: Split, class_of: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Classes, labels and parts of images as `prepared.write` takes them, from the class of each
+    image by its key: class after class, sorted by name, and in each by key.
+
+    Raises UserError if a class stands in two parts.
+    """
+    part_of: dict[str, str] = {}
+    for part in PARTS:
+        for label in parts[part]:
+            if part_of.setdefault(label, part) != part:
+                raise UserError(
+                    f"{where}: class {label} stands in {part_of[label]} and in {part}; mend the "
+                    "lists"
+                )
+    classes = sorted(part_of)
+    index = {label: i for i, label in enumerate(classes)}
+    order = sorted(class_of, key=lambda key: (class_of[key], key))
+    return {
+        "classes": classes,
+        "labels": {key: index[class_of[key]] for key in order},
+        "parts": {part: [k for k in order if part_of[class_of[k]] == part] for part in PARTS},
+    }
+
+
+def of_archive(
+    loader: str,
+    rule: str,
+    labels: Mapping[str, Mapping[str, str]],
+    wanted: str,
+    name: str,
+    raw: Path,
+) -> dict[str, Any]:
+    """The same from what an archive itself says: the class of each image by part and key.
+
+    Raises UserError if a part is absent, `wanted` being the file that would have it, or if classes
+    aren't those of the committed list (with the rule `listed`, for other data, there is none).
+    """
+    for file, part in FILES.items():
+        if part not in labels:
+            raise UserError(
+                f"{raw}: no {wanted.format(file)} in its archives; add it to one, or put it there "
+                f"as another one (datasets.{name}.archives)"
+            )
+    parts = {part: sorted(set(labels[part].values())) for part in PARTS}
+    for part, expected in committed(loader, rule).items() if rule != "listed" else ():
+        if different := sorted(set(expected) ^ set(parts[part])):
+            has = "lacks" if different[0] in expected else "has"
+            raise UserError(
+                f"{raw}: {has} {different[0]} among its {part} classes ({len(different)} differ), "
+                f"unlike the published list; get the published one, or set "
+                f"datasets.{name}.prepare.split to listed for other data"
+            )
+    class_of = {key: label for part in PARTS for key, label in labels[part].items()}
+    return class_by_class(parts, class_of, str(raw))

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
+from multistep.data.archives import write_record
 from multistep.data.download import fetch
 from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError
@@ -27,6 +28,7 @@ def add_parser(subparsers: Any) -> None:
     download.add_argument("--archive", required=True, help="its name under `archives:`")
     download.add_argument("--out", type=Path, help="default: data/raw/DATASET/ARCHIVE")
     download.add_argument("--source", type=Path, help="a folder of yours that holds the archive")
+    download.add_argument("--asked", help="what the record beside the archive keeps of the request")
     download.add_argument("--loader", help="the loader whose stand-in `drawn:` describes")
     download.set_defaults(run=run_download)
 
@@ -46,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run_download(args: argparse.Namespace) -> None:
     """Fetch `--archive`; an entry with `drawn:` is drawn instead."""
-    source, loader = args.source, args.loader
+    folder, loader = args.source, args.loader
     if args.spec is not None:
         entry = _spec(Archive, args.spec)
     else:
@@ -54,7 +56,7 @@ def run_download(args: argparse.Namespace) -> None:
         owners = {**merged.source_networks, **merged.datasets}
         owner = _known(owners, args.dataset, "dataset or source network")
         entry = _known(owner.archives, args.archive, f"archive of {args.dataset}")
-        source = source or merged.sources.get(args.dataset)
+        folder = folder or merged.sources.get(args.dataset)
         loader = loader or getattr(owner, "loader", None)
     out = args.out or Path("data/raw") / args.dataset / args.archive
     if out.name != args.archive:
@@ -66,7 +68,8 @@ def run_download(args: argparse.Namespace) -> None:
     elif not entry.verifiable:
         raise UserError(f"{args.archive}: needs `urls` and `sha256`, or `drawn` for a stand-in")
     else:
-        fetch(entry, out, dataset=args.dataset, source=Path(source) if source else None)
+        fetch(entry, out, dataset=args.dataset, folder=Path(folder) if folder else None)
+    write_record(entry, out, args.asked)
 
 
 def _draw(out: Path, loader: str, drawn: dict[str, Any]) -> None:

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pooch
-
 from multistep.data.archives import mismatch
 from multistep.data.resume import MirrorError, Patience, Resume
 from multistep.data.settings import Archive
@@ -31,29 +29,40 @@ def fetch(
     destination: Path,
     *,
     dataset: str,
-    source: Path | None = None,
+    folder: Path | None = None,
     patience: Patience = Patience(),  # noqa: B008 (frozen)
 ) -> Path:
     """Put `archive` at `destination` and return it; a right file that is there already stays.
 
-    The destination's name is the archive's; `dataset` names its entry in messages. `source` is a
-    folder that holds a file of that name: it is taken if its SHA-256 or its contents digest fits.
-    Raises UserError when nothing delivers, or when another file is in the way.
+    The destination's name is the archive's; `dataset` names its entry in messages. `folder` holds
+    the user's own file of that name: it is taken if its SHA-256 or its contents digest fits. A
+    wrong file at `destination` is kept beside, once the right one is here. Raises UserError when
+    nothing delivers.
     """
     destination = Path(destination)
-    if _present(archive, destination):
-        return destination
+    arrived = False
     try:
-        with _locked(_work(destination), destination.name) as work:
+        if _present(archive, destination):
+            return destination
+        work = destination.with_name(f"{destination.name}.part")
+        with _locked(work, destination.name):
             try:
                 if _present(archive, destination):  # another process brought it meanwhile
                     return destination
-                if source is not None:
-                    _copy(archive, destination, dataset, Path(source))
+                if folder is not None:
+                    file = _copy(archive, destination.name, dataset, Path(folder), work)
                 else:
-                    _download(archive, destination, dataset, work, patience)
+                    file = _download(archive, destination, dataset, work, patience)
+                if not (archive.sha256 or archive.sha1 or archive.contents):
+                    say(
+                        f"{file.name}: no digest of it was ever published; this one has sha256 "
+                        f"{sha256(file)}. Pin it in params.yaml: "
+                        f"datasets.{dataset}.archives.{file.name}.sha256"
+                    )
+                _place(file, destination)
+                arrived = True
             finally:
-                if destination.exists() or not (work / "body").exists():
+                if arrived or not (work / "body").exists():
                     shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise UserError(
@@ -63,26 +72,24 @@ def fetch(
     return destination
 
 
-def _work(destination: Path) -> Path:
-    return destination.with_name(destination.name + ".part")
-
-
 def _present(archive: Archive, destination: Path) -> bool:
-    """Whether the archive is there; another file under its name is an error, never overwritten."""
-    if not destination.exists():
-        return False
-    if difference := mismatch(destination, archive):
-        raise UserError(
-            f"{destination}: this file is not the archive that params.yaml describes "
-            f"({difference}); move it away and run again"
-        )
-    return True
+    return destination.exists() and mismatch(destination, archive) is None
 
 
-def _copy(archive: Archive, destination: Path, dataset: str, source: Path) -> None:
-    """Take the user's own copy, if it is the same data."""
-    entry = f"`sources: {{{dataset}: {source}}}`"
-    own = source / destination.name
+def _place(file: Path, destination: Path) -> None:
+    """Move the verified `file` to its name; another file there is kept beside, never lost."""
+    if destination.exists():
+        aside = destination.with_name(f"{destination.name}.{sha256(destination)[:12]}")
+        os.replace(destination, aside)
+        say(f"{destination}: another file was there; it is kept as {aside.name}")
+    os.replace(file, destination)
+    sync_directory(destination.parent)
+
+
+def _copy(archive: Archive, name: str, dataset: str, folder: Path, work: Path) -> Path:
+    """The user's own copy in the work folder, if it is the same data."""
+    entry = f"`sources: {{{dataset}: {folder}}}`"
+    own = folder / name
     if not own.is_file():
         raise UserError(f"{own}: no such file, though {entry}; put it there or drop the entry")
     if difference := mismatch(own, archive):
@@ -90,38 +97,34 @@ def _copy(archive: Archive, destination: Path, dataset: str, source: Path) -> No
             f"{own}: not the archive that params.yaml describes ({difference}); "
             f"replace the file, or drop {entry} to download it"
         )
-    say(f"{destination.name}: copying {own}")
-    _tell_digest(archive, own, f"datasets.{dataset}.archives.{destination.name}")
-    with open(own, "rb") as reader, atomic_write(destination) as writer:
+    say(f"{name}: copying {own}")
+    with open(own, "rb") as reader, atomic_write(work / name) as writer:
         shutil.copyfileobj(reader, writer, 1 << 20)
-
-
-def _tell_digest(archive: Archive, file: Path, entry: str) -> None:
-    """Of an archive that was never published with one, so that the next can be told from it."""
-    if archive.unverified and not archive.sha256:
-        say(
-            f"{file.name}: no digest of it was ever published; this one has sha256 "
-            f"{sha256(file)}. Pin it in params.yaml: {entry}.sha256"
-        )
+    return work / name
 
 
 def _download(
     archive: Archive, destination: Path, dataset: str, work: Path, patience: Patience
-) -> None:
-    """Try the mirrors in order; the error lists each with its reason."""
+) -> Path:
+    """The verified file in the work folder, from the first mirror that delivers it; else an error
+    that lists each with its reason.
+    """
     name, reasons = destination.name, []
+    receive = Resume(work / "body", name, archive.bytes, patience)
     for url in archive.urls:
         say(f"{name}: from {url}")
         try:
-            arrived = _from_mirror(url, archive, work / name, patience)
+            for _ in range(_WRONG_BODIES):
+                receive(url, work / name)
+                difference = mismatch(work / name, archive)
+                if difference is None:
+                    return work / name
+                (work / name).unlink()
+                say(f"{name}: wrong bytes from {url}")
+            raise MirrorError(f"delivers other bytes ({difference})")
         except MirrorError as error:
             say(f"{name}: {url} failed: {error}")
             reasons.append(f"  {url}: {error}")
-            continue
-        _tell_digest(archive, arrived, f"datasets.{dataset}.archives.{name}")
-        os.replace(arrived, destination)
-        sync_directory(destination.parent)
-        return
     by_hand = (
         f"put it into a folder under the name {name} and name the folder in params.yaml or an "
         f"overlay: `sources: {{{dataset}: FOLDER}}`. Expected digest: "
@@ -137,28 +140,6 @@ def _download(
         + "\nRun again to try once more (what was received is kept), or get the file by other "
         f"means, {by_hand}"
     )
-
-
-def _from_mirror(url: str, archive: Archive, file: Path, patience: Patience) -> Path:
-    """The verified file in the work folder, or MirrorError."""
-    pooch.get_logger().setLevel("WARNING")  # `say` tells the same in our words
-    expected = f"sha256:{archive.sha256}" if archive.sha256 else None
-    if expected is None and archive.sha1 is not None:
-        expected = f"sha1:{archive.sha1}"
-    downloader = Resume(file.with_name("body"), file.name, archive.bytes, patience)
-    for _ in range(_WRONG_BODIES):
-        try:
-            pooch.retrieve(
-                url,
-                known_hash=expected,
-                fname=file.name,
-                path=file.parent,
-                downloader=downloader,
-            )
-            return file
-        except ValueError:  # pooch: the digest differs, and the bytes are gone
-            say(f"{file.name}: wrong bytes from {url}")
-    raise MirrorError(f"delivers other bytes (its digest is not {expected})")
 
 
 @contextmanager

@@ -1,44 +1,81 @@
-"""Prepared few-shot datasets: one uint8 array and its description, memory-mapped by training.
+"""Prepared datasets, of whatever kind: images, a label for each, and fixed parts.
 
-`images.npy` is `[classes, images per class, size, size]` where all classes have as many images, or
-RGB `[images, size, size, 3]`, class after class, with `counts` in the `dataset.json` beside it.
-Both are read as one row of images.
+A folder holds `images.npy`, bytes `[N, H, W]` (grey) or `[N, H, W, 3]` where all images have one
+size, else one row of bytes: every image's H·W·3 bytes, row by row, one image after another.
+`dataset.json` beside it has the classes, labels, shapes and parts, and a seal over all of that.
+
+Loaders end in `write`; training opens the folder with `read`, episodes ask for the `rows` of whole
+classes. The order of the images is the loader's, never that of the archive, so that a repacked
+archive prepares to the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from multistep.files import UserError, read_json, sha256
+from multistep import seal
+from multistep.data.archives import verified_contents
+from multistep.data.settings import Dataset
+from multistep.files import UserError, atomic_write, digest, read_json, sha256, write_json
+from multistep.progress import progress
+from multistep.settings import Model, parse
 
-_AGAIN = "delete the folder and run `snakemake data`"
+PARTS = ("train", "validation", "test")
+AGAIN = "delete the folder and run `snakemake data`"
+
+Pair = Annotated[list[int], Field(min_length=2, max_length=2)]
+
+
+class Description(Model):
+    """dataset.json. Labels and parts are runs, so that it stays small beside millions of images.
+
+    `labels`: (class, number of images with it in a row); `shapes`: (height, width) of each image,
+    None if all are equal; `splits`: of each part, (first image, one beyond the last) of each run;
+    `images`: SHA-256 of images.npy; `stand_in`: whether the archives were drawn.
+    """
+
+    version: Literal[2] = Field(alias="schema")
+    name: str
+    stand_in: bool
+    classes: list[str]
+    labels: list[Pair]
+    shapes: list[Pair] | None
+    splits: dict[Literal["train", "validation", "test"], list[Pair]]
+    images: str
+    made_from: dict[str, Any] | None
+    seal: str
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """`images`: uint8 `[N, size, size]` or RGB `[N, size, size, 3]`, a memory map.
-
-    Class c (of `classes`, their names) has the `counts[c]` images from `starts[c]` on, both int64
-    `[classes]`; `splits`: class indices of train, validation and test.
+    """`images` as in images.npy, a memory map; `labels` int64 `[N]`, indices of `classes`; `shapes`
+    int64 `[N, 2]` (heights, widths), None if all are equal; `splits`: sorted indices int64 of the
+    images of each part. `digest` is of all that, whatever it was made from.
     """
 
     name: str
-    title: str
     images: np.ndarray
-    starts: np.ndarray
-    counts: np.ndarray
+    labels: np.ndarray
+    shapes: np.ndarray | None
     classes: list[str]
-    splits: dict[str, list[int]]
+    splits: dict[str, np.ndarray]
     digest: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     @property
     def size(self) -> int:
-        """Pixels of a side."""
+        """Pixels of a side, of images of one size."""
         return int(self.images.shape[1])
 
     @property
@@ -46,53 +83,301 @@ class Prepared:
         """1 of grey images, 3 of RGB."""
         return 1 if self.images.ndim == 3 else 3
 
-    def rows(self, splits: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """`starts` and `counts` of the classes of these splits, in their order."""
-        classes = [c for split in splits for c in self.splits[split]]
-        return self.starts[classes], self.counts[classes]
+    def pixels(self, i: int) -> np.ndarray:
+        """Image `i` as uint8 `[h, w, 3]` (or `[h, w]`), a view into the memory map."""
+        if self.shapes is None:
+            return self.images[i]
+        height, width = self.shapes[i]
+        return self.images[self._starts[i] : self._starts[i + 1]].reshape(height, width, 3)
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        assert self.shapes is not None
+        return starts(self.shapes)
+
+    def rows(self, parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """First row and number of images, int64 `[classes]` each, of the classes of these parts, in
+        their order.
+
+        Raises UserError if the images aren't stored class by class, or if a class stands in two
+        parts: such data has no classes that training never saw.
+        """
+        found = [np.unique(self.labels[self.splits[part]], return_counts=True) for part in parts]
+        classes, counts = (np.concatenate(columns) for columns in zip(*found, strict=True))
+        whole = np.bincount(self.labels, minlength=len(self.classes))[classes]
+        if (np.diff(self.labels) < 0).any() or (whole != counts).any():
+            raise UserError(
+                f"{self.name}: a class stands in two parts, so there are none to draw episodes "
+                "from; choose a dataset that splits classes"
+            )
+        return np.searchsorted(self.labels, classes), counts
 
 
-def load(folder: Path) -> Prepared:
-    """Open a prepared dataset and verify its digest: a damaged array never trains silently.
+def starts(shapes: np.ndarray) -> np.ndarray:
+    """Where each image's bytes begin, and where the last one's end: int64 `[N + 1]`."""
+    return np.concatenate([[0], np.cumsum(3 * shapes[:, 0] * shapes[:, 1], dtype=np.int64)])
 
-    The whole file is read for it, of whatever size: a size and a time of change don't tell that a
-    bit is still the same, and what was read lies in the page cache when training asks for it.
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def write(
+    name: str,
+    dataset: Dataset,
+    raw: Path,
+    out: Path,
+    *,
+    classes: Sequence[str],
+    labels: Mapping[str, int],
+    parts: Mapping[str, Sequence[str]],
+    shape: tuple[int, ...] | Mapping[str, tuple[int, int]],
+    images: Iterable[tuple[str, np.ndarray]],
+) -> None:
+    """Write the prepared dataset `out` from the archives in `raw`; one image is held at a time.
+
+    `labels`: the class index by key of each image, in the order in which they are stored; `parts`:
+    keys of train, validation and test, those of no part are left out; `shape`: of all images, or
+    (height, width) by key; `images`: (key, uint8 pixels) in any order. Raises UserError, before
+    anything is decoded, where sizes or archives differ from what params.yaml states; and where an
+    image is missing or comes twice. What was in `out` stays until all images are there.
     """
-    about = read_json(folder / "dataset.json")
+    check(name, dataset, classes, labels, parts)
+    contents = verified_contents(name, dataset, raw)
+    part_of = {key: part for part in PARTS for key in parts[part]}
+    place = {key: i for i, key in enumerate(key for key in labels if key in part_of)}
+    each = np.array([part_of[key] for key in place])
+
+    def placed() -> Iterator[tuple[int, np.ndarray]]:
+        filled = np.zeros(len(place), dtype=bool)
+        with progress(name, len(place), "images") as advance:
+            for key, pixels in images:
+                if (row := place.get(key)) is None:
+                    continue
+                if filled[row]:
+                    raise UserError(
+                        f"{raw}: two images are called {key}; is an archive there under two names?"
+                    )
+                yield row, pixels
+                filled[row] = True
+                advance(1)
+        if not filled.all():
+            missing = [key for key, row in place.items() if not filled[row]]
+            raise UserError(
+                f"{raw}: no image {missing[0]}, which the lists name ({len(missing)} of "
+                f"{len(place)} are missing); get the archive again"
+            )
+
+    save(
+        out,
+        name=name,
+        classes=classes,
+        labels=[labels[key] for key in place],
+        splits={part: np.flatnonzero(each == part) for part in PARTS},
+        shape=[shape[key] for key in place] if isinstance(shape, Mapping) else shape,
+        images=placed(),
+        stand_in=any(archive.drawn is not None for archive in dataset.archives.values()),
+        made_from={"prepare": dataset.prepare, "contents": contents},
+    )
+
+
+def save(
+    out: Path,
+    *,
+    name: str,
+    classes: Sequence[str],
+    labels: Iterable[int],
+    splits: Mapping[str, Iterable[int]],
+    shape: tuple[int, ...] | Sequence[tuple[int, int]] | np.ndarray,
+    images: Iterable[tuple[int, np.ndarray]],
+    stand_in: bool = True,
+    made_from: dict[str, Any] | None = None,
+) -> Path:
+    """Write images.npy and dataset.json: `images` are (row, pixels) in any order, each row once.
+
+    `shape`: of every image, or the (height, width) of each. Raises UserError for other pixels.
+    """
+    numbers = [int(label) for label in labels]
+    shapes = None if isinstance(shape, tuple) else np.array(shape, dtype=np.int64).reshape(-1, 2)
+    if shapes is not None and len(np.unique(shapes, axis=0)) == 1:
+        shape, shapes = (*map(int, shapes[0]), 3), None
+    if shapes is None:
+        whole: tuple[int, ...] = (len(numbers), *shape)
+        begins = int(np.prod(shape)) * np.arange(len(numbers) + 1)
+    else:
+        begins = starts(shapes)
+        whole = (int(begins[-1]),)
+    with atomic_write(out / "images.npy") as file:
+        about = {"descr": "|u1", "fortran_order": False, "shape": whole}
+        np.lib.format.write_array_header_1_0(file, about)
+        header = file.tell()
+        for row, pixels in images:
+            expected = (*shapes[row], 3) if shapes is not None else whole[1:]
+            if pixels.shape != expected or pixels.dtype != np.uint8:
+                raise UserError(
+                    f"{name}: image {row} is {pixels.dtype}{list(pixels.shape)}, not bytes "
+                    f"{list(expected)}; get the archive again"
+                )
+            file.seek(header + int(begins[row]))
+            file.write(np.ascontiguousarray(pixels).data)
+        # The description goes first and comes last: a pair with only one half new is never read.
+        (out / "dataset.json").unlink(missing_ok=True)
+    record = {
+        "schema": 2,
+        "name": name,
+        "stand_in": stand_in,
+        "classes": list(classes),
+        "labels": [[label, len(list(run))] for label, run in groupby(numbers)],
+        "shapes": None if shapes is None else shapes.tolist(),
+        "splits": {part: _runs(splits[part]) for part in PARTS},
+        "images": sha256(out / "images.npy"),
+    }
+    write_json(out / "dataset.json", seal.seal(record, made_from))
+    return out
+
+
+def _runs(indices: Iterable[int]) -> list[list[int]]:
+    """Sorted indices as [first, one beyond the last] of each run."""
+    found = np.sort(np.fromiter(indices, dtype=np.int64))
+    runs = np.split(found, np.flatnonzero(np.diff(found) != 1) + 1)
+    return [[int(run[0]), int(run[-1]) + 1] for run in runs if len(run)]
+
+
+def check(
+    name: str,
+    dataset: Dataset,
+    classes: Sequence[str],
+    labels: Mapping[str, int],
+    parts: Mapping[str, Sequence[str]],
+) -> None:
+    """Raise UserError unless classes, parts and images per class are what params.yaml states.
+
+    Also if an image stands in two parts, or twice in one: a test on training images says nothing.
+    """
+    where, again = f"datasets.{name}", "get the archives again or correct it"
+    if len(classes) != dataset.classes:
+        raise UserError(
+            f"{where}: {len(classes)} classes in the archives, but params.yaml states "
+            f"{dataset.classes}; {again}"
+        )
+    seen: dict[str, str] = {}
+    for part in PARTS:
+        for key in parts[part]:
+            if key in seen:
+                raise UserError(
+                    f"{where}: {key} stands in {seen[key]} and in {part}; mend the list"
+                )
+            seen[key] = part
+    least = dataset.images_per_class
+    if (dataset.images is None and least is None) or (dataset.images and len(dataset.images) < 3):
+        raise UserError(f"{where}.images: state the number of train, validation and test images")
+    if least is not None:
+        counts = Counter(labels[key] for key in seen)
+        for i, label in enumerate(classes):
+            if counts[i] < least or (dataset.images is None and counts[i] > least):
+                bound = "" if dataset.images is None else " or more"
+                raise UserError(
+                    f"{where}: class {label} has {counts[i]} images, not {least}{bound} as "
+                    f"params.yaml states (images_per_class); {again}"
+                )
+    found = {part: len(parts[part]) for part in PARTS}
+    if dataset.images is not None and found != dataset.images:
+        here, stated = (
+            ", ".join(f"{count[part]} {part}" for part in PARTS)
+            for count in (found, dict[str, int](dataset.images))  # type: ignore[arg-type]
+        )
+        raise UserError(
+            f"{where}: found {here} images, expected {stated} as params.yaml states; {again}"
+        )
+    if dataset.images is None and not all(found.values()):
+        empty = next(part for part in PARTS if not found[part])
+        raise UserError(f"{where}: no {empty} images in the archives; {again}")
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read(folder: Path) -> Prepared:
+    """Open a prepared dataset, checked in all it says: nothing damaged trains silently.
+
+    The whole of images.npy is read for its digest, of whatever size: a size and a time of change
+    don't tell that a bit is still the same, and what was read lies in the page cache when training
+    asks for it.
+    """
+    path = folder / "dataset.json"
+    record = read_json(path)
+    seal.check(path, record, AGAIN)
+    try:
+        about = parse(Description, record, "")
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {AGAIN}") from None
     try:
         # Copy on write: torch takes no array that it can't write to.
         images = np.load(folder / "images.npy", mmap_mode="c")
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'images.npy'}: can't be read ({error}); {_AGAIN}") from None
+        raise UserError(f"{folder / 'images.npy'}: can't be read ({error}); {AGAIN}") from None
     try:
-        row, counts = _row(images, about)
+        found = _unfolded(about, images)
+        _fit(found)
     except ValueError as error:
         raise UserError(
-            f"{folder}: images.npy {images.dtype}{list(images.shape)} doesn't fit the "
-            f"{len(about['classes'])} classes of dataset.json ({error}); {_AGAIN}"
+            f"{folder}: images.npy {images.dtype}{list(images.shape)} doesn't fit dataset.json "
+            f"({error}); {AGAIN}"
         ) from None
-    if sha256(folder / "images.npy") != about["digest"]:
+    if sha256(folder / "images.npy") != about.images:
         raise UserError(
-            f"{folder / 'images.npy'}: its bytes differ from the digest in dataset.json; {_AGAIN}"
+            f"{folder / 'images.npy'}: its bytes differ from the digest in dataset.json; {AGAIN}"
         )
+    return found
+
+
+def _unfolded(about: Description, images: np.ndarray) -> Prepared:
+    """The description's runs as arrays; ValueError if they are longer than the images can be."""
+    n = sum(count for _, count in about.labels)
+    if any(count < 1 for _, count in about.labels) or n > images.size:
+        raise ValueError(f"labels of {n} images")
+    shapes = None if about.shapes is None else np.array(about.shapes, np.int64).reshape(-1, 2)
+    splits: dict[str, np.ndarray] = {}
+    for part in PARTS:
+        if part not in about.splits:
+            raise ValueError(f"no part {part}")
+        runs = about.splits[part]
+        if any(not 0 <= first < end <= n for first, end in runs):
+            raise ValueError(f"part {part} has an index outside of the {n} images")
+        if any(run[1] > after[0] for run, after in pairwise(runs)):
+            raise ValueError(f"part {part} isn't sorted, or has an image twice")
+        ranges = [np.arange(first, end, dtype=np.int64) for first, end in runs]
+        splits[part] = np.concatenate([np.zeros(0, np.int64), *ranges])
+    content = about.model_dump(include={"name", "classes", "labels", "shapes", "splits", "images"})
     return Prepared(
-        about["name"], about["title"], row, np.cumsum(counts) - counts, counts, about["classes"],
-        about["splits"], about["digest"],
-    )  # fmt: skip
+        about.name,
+        images,
+        np.repeat(*np.array(about.labels, np.int64).reshape(-1, 2).T),
+        shapes,
+        about.classes,
+        splits,
+        digest(content),
+    )
 
 
-def _row(images: np.ndarray, about: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """The images in a row, not copied, and how many of each class; ValueError where they differ."""
+def _fit(found: Prepared) -> None:
+    """Raise ValueError where the parts of a description contradict each other or the array."""
+    n, images = len(found), found.images
     if images.dtype != np.uint8:
         raise ValueError("not bytes")
-    if images.ndim != 4:
-        raise ValueError("not images in classes")
-    if "counts" not in about:
-        if len(images) != len(about["classes"]):
-            raise ValueError("one row of images for each")
-        counts = np.full(len(images), images.shape[1], dtype=np.int64)
-        return images.reshape(-1, *images.shape[2:]), counts
-    counts = np.array(about["counts"], dtype=np.int64)
-    if len(counts) != len(about["classes"]) or counts.sum() != len(images):
-        raise ValueError(f"{len(counts)} counts, {counts.sum()} images")
-    return images, counts
+    if found.shapes is None:
+        channels = images.shape[3:] in ((), (3,)) and images.ndim in (3, 4)
+        if not channels or len(images) != n:
+            raise ValueError(f"labels of {n} images of one size")
+    elif len(found.shapes) != n or (found.shapes < 1).any():
+        raise ValueError(f"{len(found.shapes)} shapes and {n} labels")
+    elif images.shape != (found._starts[-1],):
+        raise ValueError(f"the shapes add up to {found._starts[-1]} bytes")
+    if n and not 0 <= found.labels.min() <= found.labels.max() < len(found.classes):
+        raise ValueError(f"labels outside of the {len(found.classes)} classes")
+    every = np.concatenate(list(found.splits.values()))
+    if len(np.unique(every)) != len(every):
+        raise ValueError("two parts share an image")
+    if len(every) != n:
+        raise ValueError(f"{n - len(every)} images are in no part")
+    if len(set(found.classes)) != len(found.classes):
+        raise ValueError("two classes have one name")

@@ -1,10 +1,8 @@
-"""A pooch downloader that picks up where a broken transfer stopped.
+"""A download over HTTP that goes on where a broken transfer stopped.
 
-pooch verifies and places a file, but starts every attempt from the first byte and retries errors
-that can't heal. Here the bytes received so far stay in one file; the next attempt, in this process
-or a later one, asks for the rest with `Range`, and with `If-Range` where the server gave a
-validator, so that a file that changed meanwhile comes whole. Whether the pieces fit is settled by
-the digest.
+The bytes received so far stay in one file; the next attempt, in this process or a later one, asks
+for the rest with `Range`, and with `If-Range` where the server gave a validator, so that a file
+that changed meanwhile comes whole. Whether the pieces fit is settled by the digest.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
 
 import requests
 
@@ -57,7 +54,7 @@ class _TransientError(Exception):
 
 @dataclass(frozen=True)
 class Resume:
-    """Called by pooch as `(url, output_file, pooch)`; leaves the whole body in `output_file`.
+    """Called with an address and a path, where it leaves the whole body.
 
     `body` is where the bytes gather; its validator stands beside it in `<body>.json`.
     """
@@ -67,13 +64,13 @@ class Resume:
     size: int | None = None
     patience: Patience = Patience()
 
-    def __call__(self, url: str, output_file: Any, _pooch: Any) -> None:
+    def __call__(self, url: str, file: Path) -> None:
         """Try until the body is whole, or raise MirrorError."""
         farthest, fruitless = self._have(), 0
         while True:
             try:
                 self._receive(url)
-                os.replace(self.body, output_file)
+                os.replace(self.body, file)
                 self._validator.unlink(missing_ok=True)
                 return
             except (_TransientError, requests.RequestException) as error:

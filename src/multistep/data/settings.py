@@ -41,3 +41,7 @@ class Dataset(Model):
     images: dict[Literal["train", "validation", "test"], int] | None = None
     archives: dict[str, Archive]
     prepare: dict[str, Any]
+
+    def decisive(self) -> dict[str, Any]:
+        """What decides the prepared bytes, besides the archives: not its title, nor addresses."""
+        return self.model_dump(exclude={"title", "archives"}) | {"archives": sorted(self.archives)}

@@ -26,7 +26,7 @@ def measure(
     definition: dict[str, Any], data: Path, network: Path | None, place: torch.device
 ) -> dict[str, Any]:
     """Rows of one experiment on one dataset, their units, and the digests of what was read."""
-    dataset = prepared.load(data)
+    dataset = prepared.read(data)
     images = torch.from_numpy(dataset.images).to(place)
     trainers = {
         (method, steps): _trainer(entry, steps, definition["measure"]["tasks"], dataset, images)

@@ -37,7 +37,7 @@ class Run(loop.Run):
     ) -> None:
         self.settings = s = FewShot.model_validate(cell["settings"])
         self.candidate = is_candidate(cell)
-        self.dataset = prepared.load(data)
+        self.dataset = prepared.read(data)
         self.digests = {"dataset_digest": self.dataset.digest}
         self.images = torch.from_numpy(self.dataset.images).to(where)
         self.network = meta.build_network(s, self.dataset.size, self.dataset.channels)

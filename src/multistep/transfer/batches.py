@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multistep.data.image_sets import ImageSet
+from multistep.data.prepared import Prepared
 from multistep.files import UserError
 from multistep.transfer import augment
 from multistep.transfer.settings import Pretrain, Transfer
@@ -66,7 +66,7 @@ class Batches:
 
     def __init__(
         self,
-        images: ImageSet,
+        images: Prepared,
         part: str,
         s: Transfer | Pretrain,
         device: torch.device,
@@ -266,7 +266,7 @@ def _loaders(device: torch.device) -> int:
     return min(4, os.cpu_count() or 1) if device.type == "cuda" else 0
 
 
-def _shapes(images: ImageSet) -> np.ndarray:
+def _shapes(images: Prepared) -> np.ndarray:
     """Height and width of every image, int64 `[N, 2]`."""
     if images.shapes is not None:
         return np.asarray(images.shapes, np.int64)

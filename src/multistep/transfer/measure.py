@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from multistep.data import image_sets
+from multistep.data import prepared
 from multistep.job import device
 from multistep.job.loop import located
 from multistep.job.measure import interleaved
@@ -32,7 +32,7 @@ def measure(
     definition: dict[str, Any], data: Path, network: Path | None, place: torch.device
 ) -> dict[str, Any]:
     """Rows of one experiment on one dataset, their units, and the digests of what was read."""
-    images = image_sets.load(data)
+    images = prepared.read(data)
     first, *_ = definition["methods"].values()
     shared = Transfer.model_validate(first["settings"])
     batches = Batches(images, "train", shared, place, seed=0)

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from multistep.data import image_sets
-from multistep.data.image_sets import ImageSet
+from multistep.data import prepared
+from multistep.data.prepared import Prepared
 from multistep.files import UserError, sha256
 from multistep.inner.dynamics import SGD, Tensors
 from multistep.inner.in_place import step_
@@ -38,7 +38,7 @@ class Training(EpochRun):
     """
 
     def __init__(
-        self, name: str, spec: SourceNetwork, images: ImageSet, where: torch.device
+        self, name: str, spec: SourceNetwork, images: Prepared, where: torch.device
     ) -> None:
         assert spec.train is not None
         self.s = s = spec.train
@@ -137,7 +137,7 @@ def make(
             "dataset and train"
         )
     place = device.prepare(where, threads)
-    images = None if data is None else image_sets.load(data)
+    images = None if data is None else prepared.read(data)
     if images is not None and len(images.classes) != spec.classes:
         raise UserError(
             f"{data}: {len(images.classes)} classes, but the source network {name} has "
@@ -172,7 +172,7 @@ def make(
 
 
 def tested(
-    spec: SourceNetwork, state: sources.State, images: ImageSet, place: torch.device
+    spec: SourceNetwork, state: sources.State, images: Prepared, place: torch.device
 ) -> dict[str, Any]:
     """Accuracy on the test part in percent, its 95% interval, and the number of images."""
     network = build(spec.architecture, spec.classes, None)
@@ -187,7 +187,7 @@ def tested(
     }
 
 
-def _evaluated(images: ImageSet) -> Pretrain:
+def _evaluated(images: Prepared) -> Pretrain:
     """Settings for a checkpoint that comes without: small squares as they are, else 224 crops."""
     height, width = images.images.shape[1:3] if images.shapes is None else (0, 0)
     small = height == width and 0 < height < 224

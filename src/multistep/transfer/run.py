@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from multistep.data import image_sets
+from multistep.data import prepared
 from multistep.files import UserError
 from multistep.job import loop
 from multistep.networks.build import build
@@ -32,7 +32,7 @@ class Run(EpochRun):
         self, cell: dict[str, Any], data: Path, network: Path | None, where: torch.device
     ) -> None:
         self.settings = s = Transfer.model_validate(cell["settings"])
-        images = image_sets.load(data)
+        images = prepared.read(data)
         self.learner, network_digest = learner(
             s, cell["algorithm"], len(images.classes), network, cell["seed"], where
         )

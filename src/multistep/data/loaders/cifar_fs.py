@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from multistep.data import cifar_classes, class_arrays
+from multistep.data import cifar, class_splits
 from multistep.data.settings import Dataset
 from multistep.settings import Model
 
@@ -22,9 +22,9 @@ class Settings(Model):
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
     s = Settings.model_validate(dataset.prepare)
-    found = cifar_classes.read(name, dataset, raw)
+    found = cifar.read(name, dataset, raw)
     if s.split == "proportional":
-        parts = cifar_classes.divided([[label] for label in sorted(found.names)], (64, 16, 20))
+        parts = class_splits.divided([[label] for label in sorted(found.names)], (64, 16, 20))
     else:
-        parts = class_arrays.committed("cifar_fs", s.split)
-    cifar_classes.write(name, dataset, raw, out, found=found, parts=parts, size=s.size)
+        parts = class_splits.committed_for("cifar_fs", s.split, found.names, name)
+    cifar.write_classes(name, dataset, raw, out, found, parts)

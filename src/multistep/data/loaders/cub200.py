@@ -8,40 +8,28 @@ CNS-TR-2011-001).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field
-
-from multistep.data import listed
-from multistep.data.listed import Lists, in_folder, lines, lists
+from multistep.data import lists
+from multistep.data.decoding import AGAIN, lines
+from multistep.data.lists import Lists, Settings, in_folders
 from multistep.data.settings import Dataset
 from multistep.files import UserError
-from multistep.settings import Model
+
+__all__ = ["Settings"]
 
 ARCHIVE, FOLDER = "CUB_200_2011.tgz", "CUB_200_2011"
 PUBLISHED = "cub200-val"
 
 
-class Settings(Model):
-    """The switches under `prepare:`; data/README.md says what each does."""
-
-    size: Annotated[int, Field(ge=8)] | None  # of squares to resize to; null: their own sizes
-    validation: Literal["l2t_ww", "own"]
-
-
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
-    """Decode the listed images of the archives in `raw` into `out`: images.npy and dataset.json."""
-    settings = Settings.model_validate(dataset.prepare)
+    """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
     path = raw / ARCHIVE
     images, split = f"{FOLDER}/images.txt", f"{FOLDER}/train_test_split.txt"
-    found = listed.extract(path, images, split)
+    found = lists.extract(path, images, split)
     both = parse(found[images], found[split], str(path))
-    if settings.validation == "l2t_ww":
-        validation = listed.published(name, dataset, raw, both, PUBLISHED)
-    else:
-        validation = listed.drawn(name, dataset, both)
-    folder = f"{FOLDER}/images"
-    listed.write(name, dataset, raw, out, both, validation, ARCHIVE, folder, settings.size)
+    lists.write(
+        name, dataset, raw, out, both, ARCHIVE, f"{FOLDER}/images", published=PUBLISHED
+    )  # fmt: skip
 
 
 def parse(images: bytes, split: bytes, where: str) -> Lists:
@@ -55,26 +43,21 @@ def parse(images: bytes, split: bytes, where: str) -> Lists:
     if differing := sorted(paths.keys() ^ parts.keys()):
         raise UserError(
             f"{where}: image {differing[0]} is not in both images.txt and train_test_split.txt; "
-            "get the archive again"
+            f"{AGAIN}"
         )
     if odd := [number for number, part in parts.items() if part not in ("0", "1")]:
         raise UserError(
             f"{where}: train_test_split.txt: image {odd[0]} is marked {parts[odd[0]]!r}, "
-            "not 0 or 1; get the archive again"
+            f"not 0 or 1; {AGAIN}"
         )
-    named = {number: in_folder(path, f"{where}: images.txt") for number, path in paths.items()}
-    return lists(
-        (image for number, image in named.items() if parts[number] == "1"),
-        (image for number, image in named.items() if parts[number] == "0"),
-        where,
-    )
+    train, test = ([path for n, path in paths.items() if parts[n] == part] for part in "10")
+    place = f"{where}: images.txt"
+    return lists.lists(in_folders(train, place), in_folders(test, place), where)
 
 
 def _numbered(data: bytes, where: str) -> dict[str, str]:
     """Image number -> the rest of its line."""
     rows = [line.split(maxsplit=1) for line in lines(data, where)]
     if bad := [row for row in rows if len(row) != 2 or not row[0].isdigit()]:
-        raise UserError(
-            f"{where}: line {' '.join(bad[0])!r} is not a number and a value; get the archive again"
-        )
+        raise UserError(f"{where}: line {' '.join(bad[0])!r} is not a number and a value; {AGAIN}")
     return dict(rows)

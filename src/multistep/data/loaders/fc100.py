@@ -7,8 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from multistep.data import cifar_classes, class_arrays
-from multistep.data.class_splits import Split
+from multistep.data import cifar, class_splits
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
@@ -26,26 +25,22 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     super-class of the archive that stands in two parts.
     """
     s = Settings.model_validate(dataset.prepare)
-    found = cifar_classes.read(name, dataset, raw)
+    found = cifar.read(name, dataset, raw)
     superclasses = found.superclasses()
     if s.split == "proportional":
         groups: dict[int, list[str]] = {}
         for label, superclass in sorted(superclasses.items()):
             groups.setdefault(superclass, []).append(label)
-        parts = cifar_classes.divided([groups[i] for i in sorted(groups)], (12, 4, 4))
+        parts = class_splits.divided([groups[i] for i in sorted(groups)], (12, 4, 4))
     else:
-        parts = class_arrays.committed("fc100", s.split)
-    _apart(parts, superclasses, name)
-    cifar_classes.write(name, dataset, raw, out, found=found, parts=parts, size=s.size)
-
-
-def _apart(parts: Split, superclasses: dict[str, int], name: str) -> None:
+        parts = class_splits.committed_for("fc100", s.split, found.names, name)
     part_of: dict[int, str] = {}
     for part, classes in parts.items():
         for label in classes:
-            superclass = superclasses.get(label)
-            if superclass is not None and part_of.setdefault(superclass, part) != part:
+            other = part_of.setdefault(superclasses[label], part)
+            if other != part:
                 raise UserError(
-                    f"datasets.{name}: {label} of {part} has super-class {superclass} of the "
-                    f"archive, which stands in {part_of[superclass]} too; get the archive again"
+                    f"datasets.{name}: {label} of {part} has super-class {superclasses[label]} of "
+                    f"the archive, which stands in {other} too; get the archive again"
                 )
+    cifar.write_classes(name, dataset, raw, out, found, parts)

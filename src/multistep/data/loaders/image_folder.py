@@ -7,13 +7,13 @@ for the whole archive. Parts are drawn class by class with a fixed seed.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pydantic import Field
 
-from multistep.data import own_split
+from multistep.data import decoding, prepared, validation
 from multistep.data.archives import members
-from multistep.data.preparing import Writer, decode
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
@@ -38,31 +38,44 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
 
     Raises UserError naming the archive or member at fault.
     """
-    settings = Settings.model_validate(dataset.prepare)
+    s = Settings.model_validate(dataset.prepare)
     roots: dict[str, str] = {}  # of each archive, with one of its members
     of_class: dict[str, list[str]] = {}
-    with Writer(name, dataset, raw, out) as writer:
-        for archive in dataset.archives:
-            for member, data in members(raw / archive, _is_image):
-                folder = PurePosixPath(member).parent
-                root, label = str(folder.parent), folder.name
-                if not label:
-                    raise UserError(f"{raw / archive}: {member} is in no folder of a class")
-                if roots.setdefault(archive, root) != root:
-                    raise UserError(
-                        f"{raw / archive}: folders of classes lie in {roots[archive]} and in "
-                        f"{root}; pack it as <root>/<class>/<file>"
-                    )
-                key = f"{label}/{PurePosixPath(member).name}"
-                writer.add(key, decode(data, f"{raw / archive}: {member}", settings.size))
-                of_class.setdefault(label, []).append(key)
-        classes = sorted(of_class)
-        parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-        for label in classes:
-            for part, keys in _divided(name, label, of_class[label], settings).items():
-                parts[part] += keys
-        labels = {key: i for i, label in enumerate(classes) for key in of_class[label]}
-        writer.finish(classes, labels, parts)
+    shapes: dict[str, tuple[int, int]] = {}
+    for key, member, archive, data in _images(dataset, raw):
+        folder = PurePosixPath(member).parent
+        root, label = str(folder.parent), folder.name
+        if not label:
+            raise UserError(f"{archive}: {member} is in no folder of a class")
+        if roots.setdefault(str(archive), root) != root:
+            raise UserError(
+                f"{archive}: folders of classes lie in {roots[str(archive)]} and in {root}; pack "
+                "it as <root>/<class>/<file>"
+            )
+        if s.size is None:
+            shapes[key] = decoding.shape(data, f"{archive}: {member}")
+        of_class.setdefault(label, []).append(key)
+    classes = sorted(of_class)
+    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for label in classes:
+        for part, keys in _divided(name, label, of_class[label], s).items():
+            parts[part] += keys
+    labels = {key: i for i, label in enumerate(classes) for key in of_class[label]}
+    images = (
+        (key, decoding.decode(data, f"{archive}: {member}", s.size))
+        for key, member, archive, data in _images(dataset, raw)
+    )
+    prepared.write(
+        name, dataset, raw, out, classes=classes, labels=dict(sorted(labels.items())), parts=parts,
+        shape=shapes if s.size is None else (s.size, s.size, 3), images=images,
+    )  # fmt: skip
+
+
+def _images(dataset: Dataset, raw: Path) -> Iterator[tuple[str, str, Path, bytes]]:
+    """Key (class and file), member, archive and bytes of each image."""
+    for archive in dataset.archives:
+        for member, data in members(raw / archive, _is_image):
+            yield "/".join(PurePosixPath(member).parts[-2:]), member, raw / archive, data
 
 
 def _is_image(member: str) -> bool:
@@ -79,7 +92,7 @@ def _divided(name: str, label: str, keys: list[str], s: Settings) -> dict[str, l
             f"datasets.{name}.prepare: {label} has {len(keys)} images, too few for "
             f"{s.validation} validation and {s.test} test images besides training"
         )
-    shuffled = own_split.in_order(keys)
+    shuffled = validation.in_order(keys)
     random.Random(f"{s.seed} {label}").shuffle(shuffled)
     ends = s.test, s.test + s.validation
     return {

@@ -7,43 +7,31 @@ them (Quattoni & Torralba, CVPR 2009); the others are never used. Some names hol
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field
-
-from multistep.data import listed, own_split
-from multistep.data.listed import Lists, in_folder, lines, lists
+from multistep.data import lists
+from multistep.data.decoding import lines
+from multistep.data.lists import Lists, in_folders
+from multistep.data.lists import OwnSettings as Settings
 from multistep.data.settings import Dataset
-from multistep.settings import Model
+
+__all__ = ["Settings"]
 
 ARCHIVE, FOLDER = "indoorCVPR_09.tar", "Images"
 TRAIN, TEST = "TrainImages.txt", "TestImages.txt"
 
 
-class Settings(Model):
-    """The switches under `prepare:`; data/README.md says what each does."""
-
-    size: Annotated[int, Field(ge=8)] | None  # of squares to resize to; null: their own sizes
-    validation: Literal["own"]
-
-
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
-    """Decode the listed images of the archives in `raw` into `out`: images.npy and dataset.json."""
-    settings = Settings.model_validate(dataset.prepare)
-    train, test = (listed.extract(raw / file, file)[file] for file in (TRAIN, TEST))
+    """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
+    train, test = (lists.extract(raw / file, file)[file] for file in (TRAIN, TEST))
     both = parse(train, test, str(raw))
-    validation = own_split.committed(
-        "indoor67",
-        [image.member for image in both.train],
-        lambda: listed.drawn(name, dataset, both, balanced=False),
-    )
-    listed.write(name, dataset, raw, out, both, validation, ARCHIVE, FOLDER, settings.size)
+    lists.write(
+        name, dataset, raw, out, both, ARCHIVE, FOLDER, committed="indoor67", balanced=False
+    )  # fmt: skip
 
 
 def parse(train: bytes, test: bytes, where: str) -> Lists:
     """The lists, from the bytes of the two files: one `ROOM/NAME` a line."""
-    return lists(
-        (in_folder(path, f"{where}/{TRAIN}") for path in lines(train, f"{where}/{TRAIN}")),
-        (in_folder(path, f"{where}/{TEST}") for path in lines(test, f"{where}/{TEST}")),
-        where,
+    first, second = f"{where}/{TRAIN}", f"{where}/{TEST}"
+    return lists.lists(
+        in_folders(lines(train, first), first), in_folders(lines(test, second), second), where
     )

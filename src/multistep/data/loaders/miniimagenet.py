@@ -18,18 +18,15 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from multistep.data import class_arrays
+from multistep.data import prepared
 from multistep.data.archives import members, streams
-from multistep.data.class_arrays import FILES, Resample, listed_once, resized
-from multistep.data.class_splits import PARTS
-from multistep.data.pickles import text, unpickled
-from multistep.data.preparing import decode
+from multistep.data.class_splits import FILES, of_archive
+from multistep.data.decoding import AGAIN, Resample, decode, resized, text, unpickled
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
 
 _PICKLE = re.compile(r"mini-imagenet-cache-(train|val|test)(idation)?\.pkl")
-_AGAIN = "get the archive again"
 
 # The class of each image, by part and key.
 Labels = dict[str, dict[str, str]]
@@ -52,19 +49,17 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     # Only names are looked at: whatever the archive holds, one kind of it is there.
     pickled = any(_PICKLE.search(member) for path in archives for member, _ in streams(path))
     labels = _pickled_labels(archives) if pickled else _listed(archives)
-    for part, file in zip(PARTS, FILES, strict=True):
-        if part not in labels:
-            wanted = f"mini-imagenet-cache-{file}.pkl" if pickled else f"{file}.csv"
-            raise UserError(
-                f"{raw}: no {wanted} in {', '.join(dataset.archives)}; add it to the archive, or "
-                f"put it there as another one (datasets.{name}.archives)"
-            )
-    keys = listed_once(labels, str(raw))
-    parts = {part: sorted(set(labels[part].values())) for part in PARTS}
-    if s.split != "listed":
-        class_arrays.require(s.split, "miniimagenet", parts, name, str(raw))
-    images = _pickled_images(archives, s) if pickled else _files(archives, s, labels)
-    class_arrays.write(name, dataset, raw, out, parts=parts, keys=keys, images=images, size=s.size)
+    wanted = "mini-imagenet-cache-{}.pkl" if pickled else "{}.csv"
+    described = of_archive("miniimagenet", s.split, labels, wanted, name, raw)
+    images = _files(archives, s, labels)
+    if pickled:
+        images = (
+            (f"{part}/{i:06}", resized(pixels, s.size, s.resample))
+            for part, _, arrays, _ in _pickles(archives)
+            for i, pixels in enumerate(arrays)
+        )
+    shape = (s.size, s.size, 3)
+    prepared.write(name, dataset, raw, out, **described, shape=shape, images=images)
 
 
 def _listed(archives: list[Path]) -> Labels:
@@ -82,7 +77,7 @@ def _listed(archives: list[Path]) -> Labels:
             for row in rows:
                 file, label = row.get("filename"), row.get("label")
                 if not file or not label:
-                    raise UserError(f"{where}: no columns filename and label; {_AGAIN}")
+                    raise UserError(f"{where}: no columns filename and label; {AGAIN}")
                 if file in seen:
                     raise UserError(f"{where}: {file} is listed twice; mend the lists")
                 seen.add(file)
@@ -94,8 +89,8 @@ def _files(archives: list[Path], s: Settings, labels: Labels) -> Iterator[tuple[
     wanted = set().union(*labels.values())
     for archive in archives:
         for member, data in members(archive, lambda m: PurePosixPath(m).name in wanted):
-            pixels = decode(data, f"{archive}: {member}")
-            yield PurePosixPath(member).name, resized(pixels, s.size, s.resample)
+            pixels = decode(data, f"{archive}: {member}", s.size, s.resample)
+            yield PurePosixPath(member).name, pixels
 
 
 def _pickled_labels(archives: list[Path]) -> Labels:
@@ -104,16 +99,10 @@ def _pickled_labels(archives: list[Path]) -> Labels:
         found = labels.setdefault(part, {})
         for label, places in indices.items():
             for i in map(int, places):
-                if not 0 <= i < len(images) or _key(part, i) in found:
-                    raise UserError(f"{where}: class_dict doesn't fit image_data; {_AGAIN}")
-                found[_key(part, i)] = text(label)
+                if not 0 <= i < len(images) or f"{part}/{i:06}" in found:
+                    raise UserError(f"{where}: class_dict doesn't fit image_data; {AGAIN}")
+                found[f"{part}/{i:06}"] = text(label)
     return labels
-
-
-def _pickled_images(archives: list[Path], s: Settings) -> Iterator[tuple[str, np.ndarray]]:
-    for part, _, images, _ in _pickles(archives):
-        for i, pixels in enumerate(images):
-            yield _key(part, i), resized(pixels, s.size, s.resample)
 
 
 def _pickles(archives: list[Path]) -> Iterator[tuple[str, str, np.ndarray, dict[Any, Any]]]:
@@ -127,9 +116,5 @@ def _pickles(archives: list[Path]) -> Iterator[tuple[str, str, np.ndarray, dict[
             images, indices = found.get("image_data"), found.get("class_dict")
             shaped = isinstance(images, np.ndarray) and images.ndim == 4 and images.shape[3] == 3
             if not shaped or images.dtype != np.uint8 or not isinstance(indices, dict):  # type: ignore[union-attr]
-                raise UserError(f"{where}: no image_data [n, 84, 84, 3] and class_dict; {_AGAIN}")
+                raise UserError(f"{where}: no image_data [n, 84, 84, 3] and class_dict; {AGAIN}")
             yield FILES[match[1]], where, images, indices  # type: ignore[misc]
-
-
-def _key(part: str, i: int) -> str:
-    return f"{part}/{i:06}"

@@ -9,41 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field
-
-from multistep.data import listed, own_split
-from multistep.data.listed import Listed, Lists, lines, lists
+from multistep.data import lists
+from multistep.data.decoding import AGAIN, lines
+from multistep.data.lists import Listed, Lists
+from multistep.data.lists import OwnSettings as Settings
 from multistep.data.settings import Dataset
 from multistep.files import UserError
-from multistep.settings import Model
+
+__all__ = ["Settings"]
 
 IMAGES, SPLITS = "Stanford40_JPEGImages.zip", "Stanford40_ImageSplits.zip"
 
 _NAME = re.compile(r"(?P<action>[^/]+)_\d+\.jpg")
 
 
-class Settings(Model):
-    """The switches under `prepare:`; data/README.md says what each does."""
-
-    size: Annotated[int, Field(ge=8)] | None  # of squares to resize to; null: their own sizes
-    validation: Literal["own"]
-
-
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
-    """Decode the listed images of the archives in `raw` into `out`: images.npy and dataset.json."""
-    settings = Settings.model_validate(dataset.prepare)
+    """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
     path = raw / SPLITS
     train, test, actions = (f"ImageSplits/{part}.txt" for part in ("train", "test", "actions"))
-    found = listed.extract(path, train, test, optional=actions)
+    found = lists.extract(path, train, test, optional=actions)
     both = parse(found[train], found[test], found.get(actions), str(path))
-    validation = own_split.committed(
-        "stanford40",
-        [image.member for image in both.train],
-        lambda: listed.drawn(name, dataset, both),
-    )
-    listed.write(name, dataset, raw, out, both, validation, IMAGES, "JPEGImages", settings.size)
+    lists.write(name, dataset, raw, out, both, IMAGES, "JPEGImages", committed="stanford40")
 
 
 def parse(train: bytes, test: bytes, actions: bytes | None, where: str) -> Lists:
@@ -51,14 +38,16 @@ def parse(train: bytes, test: bytes, actions: bytes | None, where: str) -> Lists
 
     Raises UserError for a name of another form, or if the actions aren't those of actions.txt.
     """
-    both = lists(_images(train, f"{where}: train.txt"), _images(test, f"{where}: test.txt"), where)
+    both = lists.lists(
+        _images(train, f"{where}: train.txt"), _images(test, f"{where}: test.txt"), where
+    )
     if actions is not None:
         # A line is the action and the number of its images, so what stands before the first blank.
         named = {line.split()[0] for line in lines(actions, f"{where}: actions.txt")[1:]}
         if differing := sorted(named ^ set(both.classes)):
             raise UserError(
                 f"{where}: {differing[0]} is not in both actions.txt and the lists of images; "
-                "get the archive again"
+                f"{AGAIN}"
             )
     return both
 
@@ -67,5 +56,5 @@ def _images(data: bytes, where: str) -> Iterator[Listed]:
     for name in lines(data, where):
         match = _NAME.fullmatch(name)
         if not match:
-            raise UserError(f"{where}: {name!r} is not ACTION_NUMBER.jpg; get the archive again")
+            raise UserError(f"{where}: {name!r} is not ACTION_NUMBER.jpg; {AGAIN}")
         yield Listed(match["action"], name)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from multistep.data import own_split
-from multistep.data.archives import naming, single, streams
-from multistep.data.preparing import Writer, resized
+from multistep.data import prepared, validation
+from multistep.data.archives import blocks, naming, single, streams
+from multistep.data.decoding import AGAIN, lines, resized
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
@@ -23,9 +23,9 @@ from multistep.settings import Model
 FOLDER = "stl10_binary"
 SIDE = 96
 PUBLISHED = "stl10-val"  # the archive with the list of L2T-ww
-_IMAGE = 3 * SIDE * SIDE  # bytes
-_AGAIN = "get the archive again"
-_WANTED = ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt")
+_BYTES = 3 * SIDE * SIDE  # of an image
+_IMAGES = {"train_X.bin": "train", "test_X.bin": "test"}
+_TEXTS = ("train_y.bin", "test_y.bin", "class_names.txt")
 
 
 class Settings(Model):
@@ -40,55 +40,56 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
 
     Raises UserError naming the archive or member at fault.
     """
-    settings = Settings.model_validate(dataset.prepare)
+    s = Settings.model_validate(dataset.prepare)
     archive = raw / single(name, dataset, besides=PUBLISHED)
-    keys: dict[str, list[str]] = {}
     texts: dict[str, bytes] = {}
-    with Writer(name, dataset, raw, out) as writer:
-        for member, stream in streams(archive):
-            file = member.removeprefix(f"{FOLDER}/")
-            if file not in _WANTED:
-                continue
-            with naming(archive, member):
-                if not file.endswith("_X.bin"):
-                    texts[file] = stream.read()
-                    continue
-                part = file.removesuffix("_X.bin")
-                keys[part] = []
-                for i, pixels in enumerate(_images(stream, f"{archive}: {member}")):
-                    keys[part].append(f"{part}/{i:06}")
-                    writer.add(keys[part][-1], resized(pixels, settings.size))
-        if missing := sorted(set(_WANTED) - {f"{part}_X.bin" for part in keys} - set(texts)):
-            raise UserError(f"{archive}: has no {FOLDER}/{missing[0]}; {_AGAIN}")
-        classes = texts["class_names.txt"].decode().split()
-        labels = {
-            part: _labels(texts[f"{part}_y.bin"], len(keys[part]), len(classes), archive, part)
-            for part in keys
-        }
-        chosen = own_split.choose(
-            name, dataset, settings.validation, raw, PUBLISHED, labels["train"]
-        )
-        train, validation = own_split.divide(keys["train"], chosen)
-        parts = {"train": train, "validation": validation, "test": keys["test"]}
-        of_key = {
-            key: label for part in keys for key, label in zip(keys[part], labels[part], strict=True)
-        }
-        writer.finish(classes, of_key, parts)
+    counts: dict[str, int] = {}  # of images, by part
+    for member, stream in streams(archive):
+        file = member.removeprefix(f"{FOLDER}/")
+        with naming(archive, member):
+            if file in _TEXTS:
+                texts[file] = stream.read()
+            elif file in _IMAGES:
+                size = sum(len(block) for block in blocks(stream))
+                if size % _BYTES:
+                    raise UserError(f"{archive}: {member} ends within an image; {AGAIN}")
+                counts[_IMAGES[file]] = size // _BYTES
+        if len(texts) == len(_TEXTS) and len(counts) == len(_IMAGES):
+            break
+    absent = [f for f, part in _IMAGES.items() if part not in counts]
+    if missing := sorted([*absent, *(set(_TEXTS) - set(texts))]):
+        raise UserError(f"{archive}: has no {FOLDER}/{missing[0]}; {AGAIN}")
+    classes = lines(texts["class_names.txt"], f"{archive}: {FOLDER}/class_names.txt")
+    labels: dict[str, dict[str, int]] = {}
+    for part, count in sorted(counts.items()):
+        found = [byte - 1 for byte in texts[f"{part}_y.bin"]]
+        if len(found) != count or not all(0 <= label < len(classes) for label in found):
+            raise UserError(
+                f"{archive}: {FOLDER}/{part}_y.bin doesn't have a label from 1 to {len(classes)} "
+                f"for each of {count} images; {AGAIN}"
+            )
+        labels[part] = {f"{part}/{i:06}": label for i, label in enumerate(found)}
+    files, own = list(labels["train"]), list(labels["train"].values())
+    parts = validation.divide(
+        name, dataset, raw, files, own, rule=s.validation, published=PUBLISHED
+    )  # fmt: skip
+    prepared.write(
+        name, dataset, raw, out, classes=classes, labels=labels["test"] | labels["train"],
+        parts=parts | {"test": list(labels["test"])}, shape=(s.size, s.size, 3),
+        images=((key, resized(pixels, s.size)) for key, pixels in _images(archive)),
+    )  # fmt: skip
 
 
-def _images(stream: IO[bytes], where: str) -> Iterator[np.ndarray]:
-    """Each image as uint8 `[96, 96, 3]`, one at a time."""
-    while data := stream.read(_IMAGE):
-        if len(data) != _IMAGE:
-            raise UserError(f"{where} ends within an image; {_AGAIN}")
-        yield np.frombuffer(data, dtype=np.uint8).reshape(3, SIDE, SIDE).transpose(2, 1, 0)
-
-
-def _labels(data: bytes, images: int, classes: int, archive: Path, part: str) -> list[int]:
-    labels = [byte - 1 for byte in data]
-    if len(labels) != images or not all(0 <= label < classes for label in labels):
-        raise UserError(
-            f"{archive}: {FOLDER}/{part}_y.bin doesn't have a label from 1 to {classes} for each "
-            f"of {images} images; {_AGAIN}"
-        )
-    return labels
+def _images(archive: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Key and uint8 `[96, 96, 3]` of each image, one at a time."""
+    left = set(_IMAGES)
+    for member, stream in streams(archive):
+        if (file := member.removeprefix(f"{FOLDER}/")) not in left:
+            continue
+        with naming(archive, member):
+            for i, data in enumerate(blocks(stream, _BYTES)):
+                pixels = np.frombuffer(data, dtype=np.uint8).reshape(3, SIDE, SIDE)
+                yield f"{_IMAGES[file]}/{i:06}", pixels.transpose(2, 1, 0)
+        left.remove(file)
+        if not left:
+            return

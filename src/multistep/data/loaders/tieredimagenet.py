@@ -17,12 +17,18 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from multistep.data import class_arrays
+from multistep.data import class_splits, prepared
 from multistep.data.archives import members, naming, streams
-from multistep.data.class_arrays import FILES, Resample, listed_once, resized
-from multistep.data.class_splits import PARTS
-from multistep.data.pickles import png_files, text, unpickled
-from multistep.data.preparing import decode
+from multistep.data.class_splits import FILES, of_archive
+from multistep.data.decoding import (
+    AGAIN,
+    Resample,
+    decode,
+    lines,
+    png_files,
+    text,
+    unpickled,
+)
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
@@ -31,7 +37,6 @@ _IMAGES = re.compile(r"(?:^|/)(train|val|test)_images_png\.pkl$")
 _LABELS = re.compile(r"(?:^|/)(train|val|test)_labels\.pkl$")
 _FILE = re.compile(r"(?:^|/)(train|val|test)/(n\d{8})/([^/]+\.(?:jpe?g|png))$", re.IGNORECASE)
 _NAMES = ("synsets.txt", "class_names.txt")
-_AGAIN = "get the archive again"
 
 # The class of each image, by part and key.
 Labels = dict[str, dict[str, str]]
@@ -53,18 +58,11 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     archives = [raw / archive for archive in dataset.archives]
     pickled = any(_IMAGES.search(member) for path in archives for member, _ in streams(path))
     labels = _pickled_labels(archives, s.split) if pickled else _filed_labels(archives)
-    for part, file in zip(PARTS, FILES, strict=True):
-        if part not in labels:
-            wanted = f"{file}_labels.pkl" if pickled else f"{file}/n<8 digits>/<file>"
-            raise UserError(
-                f"{raw}: no {wanted} in {', '.join(dataset.archives)}; get the archive again"
-            )
-    keys = listed_once(labels, str(raw))
-    parts = {part: sorted(set(labels[part].values())) for part in PARTS}
-    if s.split != "listed":
-        class_arrays.require(s.split, "tieredimagenet", parts, name, str(raw))
+    wanted = "{}_labels.pkl" if pickled else "{}/n<8 digits>/<file>"
+    described = of_archive("tieredimagenet", s.split, labels, wanted, name, raw)
     images = _pickled_images(archives, s, labels) if pickled else _files(archives, s)
-    class_arrays.write(name, dataset, raw, out, parts=parts, keys=keys, images=images, size=s.size)
+    shape = (s.size, s.size, 3)
+    prepared.write(name, dataset, raw, out, **described, shape=shape, images=images)
 
 
 def _filed_labels(archives: list[Path]) -> Labels:
@@ -82,8 +80,7 @@ def _files(archives: list[Path], s: Settings) -> Iterator[tuple[str, np.ndarray]
     for archive in archives:
         for member, data in members(archive, lambda m: _FILE.search(m) is not None):
             key = "/".join(PurePosixPath(member).parts[-2:])
-            pixels = decode(data, f"{archive}: {member}")
-            yield key, resized(pixels, s.size, s.resample)
+            yield key, decode(data, f"{archive}: {member}", s.size, s.resample)
 
 
 def _pickled_labels(archives: list[Path], split: str) -> Labels:
@@ -96,20 +93,19 @@ def _pickled_labels(archives: list[Path], split: str) -> Labels:
             if match := _LABELS.search(member):
                 found[FILES[match[1]]] = where, unpickled(data, where)
             else:
-                lines = data.decode("utf-8", errors="replace").splitlines()
-                lists[PurePosixPath(member).name] = [line.strip() for line in lines if line.strip()]
+                lists[PurePosixPath(member).name] = lines(data, where)
     if missing := [file for file in _NAMES if file not in lists]:
-        raise UserError(f"{archives[0]}: has no {missing[0]}; {_AGAIN}")
+        raise UserError(f"{archives[0]}: has no {missing[0]}; {AGAIN}")
     synsets, names = (lists[file] for file in _NAMES)
     if len(synsets) != len(names):
         raise UserError(
             f"{archives[0]}: {len(synsets)} lines of synsets.txt and {len(names)} of "
-            f"class_names.txt; {_AGAIN}"
+            f"class_names.txt; {AGAIN}"
         )
     known = list(zip(names, synsets, strict=True))
     if split == "listed":
         return {part: _numbered(part, *entry, known) for part, entry in found.items()}
-    published = class_arrays.committed("tieredimagenet", split)
+    published = class_splits.committed("tieredimagenet", split)
     return {
         part: _numbered(part, *entry, [pair for pair in known if pair[1] in set(published[part])])
         for part, entry in found.items()
@@ -129,7 +125,7 @@ def _numbered(
     """
     labels, names = found.get("label_specific"), found.get("label_specific_str")
     if labels is None or not isinstance(names, list):
-        raise UserError(f"{where}: no label_specific and label_specific_str; {_AGAIN}")
+        raise UserError(f"{where}: no label_specific and label_specific_str; {AGAIN}")
     left: dict[str, list[str]] = {}
     for label, number in known:
         left.setdefault(label, []).append(number)
@@ -138,12 +134,12 @@ def _numbered(
         if not left.get(label):
             raise UserError(
                 f"{where}: class {label!r} has no number of the {part} classes in synsets.txt and "
-                f"class_names.txt; {_AGAIN}"
+                f"class_names.txt; {AGAIN}"
             )
         numbers.append(left[label].pop(0))
     indices = np.asarray(labels)
     if not len(indices) or not 0 <= indices.min() <= indices.max() < len(numbers):
-        raise UserError(f"{where}: labels of classes without a name; {_AGAIN}")
+        raise UserError(f"{where}: labels of classes without a name; {AGAIN}")
     return {_key(part, i): numbers[label] for i, label in enumerate(indices)}
 
 
@@ -157,13 +153,11 @@ def _pickled_images(
             part, where, count = FILES[match[1]], f"{archive}: {member}", 0
             with naming(archive, member):
                 for data in png_files(stream, where):
-                    pixels = decode(data, f"{where}: image {count}")
-                    yield _key(part, count), resized(pixels, s.size, s.resample)
+                    pixels = decode(data, f"{where}: image {count}", s.size, s.resample)
+                    yield _key(part, count), pixels
                     count += 1
             if count != len(labels[part]):
-                raise UserError(
-                    f"{where}: {count} images, but {len(labels[part])} labels; {_AGAIN}"
-                )
+                raise UserError(f"{where}: {count} images, but {len(labels[part])} labels; {AGAIN}")
 
 
 def _key(part: str, i: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from multistep.data.loaders.cifar100 import FOLDER, SIDE
+from multistep.data.cifar import FOLDER, SIDE
 from multistep.data.standins import photographs
 from multistep.data.standins.packing import pack
 from multistep.progress import progress

@@ -55,8 +55,6 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> lis
     for dataset in spec.rows:
         name = context.dataset(dataset)
         about = prepared.get(name)
-        if about is not None and about.get("kind") != "images":
-            raise UserError(f"{spec.title}: {name} is no set of images with fixed parts")
         found += [_row(spec, context, dataset, part, about) for part in PARTS]
     if prepared and not any(row.n for row in found):
         raise UserError(f"none of the {len(prepared)} datasets belongs to {spec.title}")
@@ -107,9 +105,9 @@ def _row(
     )
     if about is None:
         return row
-    sizes = {key: len(indices) for key, indices in about["splits"].items()}
+    sizes = {key: sum(end - first for first, end in runs) for key, runs in about["splits"].items()}
     ours = sum(sizes.values()) if part == "total" else sizes[part]
-    row = dataclasses.replace(row, ours=ours, n=1, contents=about["contents"])
+    row = dataclasses.replace(row, ours=ours, n=1, contents=about["made_from"]["contents"])
     if paper is None:
         return row
     if stand_in:

@@ -13,11 +13,10 @@ from __future__ import annotations
 import hashlib
 import pickle
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from multistep.data.preparing import stated
+from multistep.data.decoding import Inert
 from multistep.data.settings import Dataset
 from multistep.files import UserError, digest, read_json
 
@@ -37,11 +36,68 @@ def in_order(files: Sequence[str]) -> list[str]:
     return sorted(files, key=lambda file: file.split("/"))
 
 
-def per_class(labels: Sequence[int], count: int, seed: int = _SEED) -> list[int]:
-    """Sorted indices of `count` images of every class, drawn with a fixed seed.
+def divide(
+    name: str,
+    dataset: Dataset,
+    raw: Path,
+    files: Sequence[str],
+    labels: Sequence[int],
+    *,
+    rule: str = "own",
+    published: str = "",
+    committed: str = "",
+    balanced: bool = True,
+) -> dict[str, list[str]]:
+    """The parts train and validation of official training images, `files` with these `labels`.
 
-    Raises ValueError if a class has fewer.
+    `rule`: `l2t_ww`, which reads the list that is the dataset's archive `published`; or `own`: the
+    list `splits/<committed>_own.json` if `files` are the official ones, else a draw of as many as
+    params.yaml states, of every class alike if `balanced`.
     """
+    if rule == "l2t_ww":
+        if published not in dataset.archives:
+            raise UserError(
+                f"datasets.{name}.prepare.validation: l2t_ww needs {published} among "
+                f"datasets.{name}.archives; add it, or set validation to own"
+            )
+        chosen = read_published(raw / published, len(files))
+    else:
+        found = read_committed(SPLITS / f"{committed}_own.json", files) if committed else None
+        chosen = drawn(name, dataset, labels, balanced=balanced) if found is None else found
+    held_out = set(chosen)
+    train = [file for i, file in enumerate(files) if i not in held_out]
+    return {"train": train, "validation": [files[i] for i in chosen]}
+
+
+def drawn(name: str, dataset: Dataset, labels: Sequence[int], *, balanced: bool) -> list[int]:
+    """Sorted indices of our own draw among training images with these `labels`.
+
+    Raises UserError, with the key in params.yaml, if the stated number can't be drawn.
+    """
+    where, images = f"datasets.{name}.images", dataset.images or {}
+    wanted, of_class = images.get("validation", 0), {int(label): 0 for label in labels}
+    if not 0 < wanted < len(labels):
+        raise UserError(
+            f"{where}: {wanted} validation images can't be taken from {len(labels)} training images"
+        )
+    if not balanced:
+        return uniform(len(labels), wanted)
+    each, rest = divmod(wanted, dataset.classes)
+    if rest:
+        raise UserError(
+            f"{where}: {wanted} validation images are no multiple of {dataset.classes} classes"
+        )
+    for label in labels:
+        of_class[int(label)] += 1
+    if min(of_class.values()) < each:
+        raise UserError(
+            f"{where}: a class has fewer than the {each} training images that validation takes"
+        )
+    return per_class(labels, each)
+
+
+def per_class(labels: Sequence[int], count: int, seed: int = _SEED) -> list[int]:
+    """Sorted indices of `count` images of every class, drawn with a fixed seed."""
     of_class: dict[int, list[int]] = {}
     for i, label in enumerate(labels):
         of_class.setdefault(int(label), []).append(i)
@@ -54,74 +110,18 @@ def uniform(images: int, count: int, seed: int = _SEED) -> list[int]:
     return sorted(random.Random(seed).sample(range(images), count))
 
 
-def choose(
-    name: str, dataset: Dataset, rule: str, raw: Path, archive: str, labels: Sequence[int]
-) -> list[int]:
-    """Indices of the validation images among training images with these `labels`.
+def read_committed(path: Path, files: Sequence[str]) -> list[int] | None:
+    """The committed list at `path`, or None if `files` aren't the training images that it counts.
 
-    `rule`: `own`, or `l2t_ww`, which reads the published list that is the dataset's `archive`.
-    """
-    if rule == "own":
-        wanted = stated(name, dataset)["validation"]
-        return validation(name, labels, wanted, dataset.classes)
-    if archive not in dataset.archives:
-        raise UserError(
-            f"datasets.{name}.prepare.validation: l2t_ww needs {archive} among datasets.{name}."
-            "archives; add it, or set validation to own"
-        )
-    return published(raw / archive, len(labels))
-
-
-def validation(
-    name: str, labels: Sequence[int], wanted: int, classes: int, *, balanced: bool = True
-) -> list[int]:
-    """The `own` draw: `wanted` of the training images with these `labels`.
-
-    Balanced: equally many of each class, or a UserError that names `datasets.<name>.images`.
-    """
-    where = f"datasets.{name}.images"
-    if not 0 < wanted < len(labels):
-        raise UserError(
-            f"{where}: {wanted} validation images can't be taken from {len(labels)} training images"
-        )
-    if not balanced:
-        return uniform(len(labels), wanted)
-    each, rest = divmod(wanted, classes)
-    if rest:
-        raise UserError(f"{where}: {wanted} validation images are no multiple of {classes} classes")
-    try:
-        return per_class(labels, each)
-    except ValueError:
-        raise UserError(
-            f"{where}: a class has fewer than the {each} training images that validation takes"
-        ) from None
-
-
-def committed(name: str, files: Sequence[str], draw: Callable[[], list[int]]) -> list[int]:
-    """The list `splits/<name>_own.json` if `files` are the official training images, else `draw()`.
-
-    `files` as from `in_order`; the draw is what made the list, and serves stand-ins and parts.
     Raises UserError where the list was edited.
     """
-    path = SPLITS / f"{name}_own.json"
     stored = read_json(path)
     if digest(stored["validation"]) != stored["digest"]:
         raise UserError(f"{path}: the list doesn't fit its digest; take the file of the release")
-    return stored["validation"] if digest(list(files)) == stored["files"] else draw()
+    return stored["validation"] if digest(list(files)) == stored["files"] else None
 
 
-def described(files: Sequence[str], chosen: list[int], rule: str) -> dict[str, Any]:
-    """The content of a committed list."""
-    return {
-        "rule": rule,
-        "images": len(files),
-        "files": digest(list(files)),
-        "digest": digest(chosen),
-        "validation": chosen,
-    }
-
-
-def published(path: Path, images: int) -> list[int]:
+def read_published(path: Path, images: int) -> list[int]:
     """The published list at `path`, which must be one of the four that are known.
 
     A list is a pair (class ids, sorted indices) in the container of early torch versions, a row of
@@ -133,7 +133,6 @@ def published(path: Path, images: int) -> list[int]:
         raise UserError(f"{path}: no published list; known: {', '.join(_PUBLISHED)}")
     if not path.is_file():
         raise UserError(f"{path}: no such file; download it first")
-    found = None
     try:
         with open(path, "rb") as file:
             for _ in range(3):  # magic number, version, and what machine wrote it
@@ -150,17 +149,3 @@ def published(path: Path, images: int) -> list[int]:
             f"{images} training images; set prepare.validation to own"
         )
     return [int(index) for index in found]
-
-
-class Inert(pickle.Unpickler):
-    """Reads numbers, strings, lists and dictionaries; whatever would call a function is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
-def divide(files: Sequence[str], chosen: Sequence[int]) -> tuple[list[str], list[str]]:
-    """(train, validation): `files` without and with the `chosen` indices."""
-    held_out = set(chosen)
-    train = [file for i, file in enumerate(files) if i not in held_out]
-    return train, [files[i] for i in chosen]

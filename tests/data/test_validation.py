@@ -4,15 +4,25 @@ import io
 import pickle
 import zipfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from pictures import real_data
 
-from multistep.data import own_split
+from multistep.data import validation
+from multistep.data.decoding import Inert
 from multistep.data.settings import Archive, Dataset
-from multistep.files import UserError, read_json, write_json
+from multistep.files import UserError, digest, read_json, write_json
 
 MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def entry(wanted, classes):
+    """A dataset of which `wanted` training images validate."""
+    return Dataset(
+        loader="stl10", title="T", classes=classes, archives={"a": Archive()}, prepare={},
+        images={"train": 6, "validation": wanted, "test": 1},
+    )  # fmt: skip
 
 
 def container(value, out):
@@ -25,22 +35,22 @@ def container(value, out):
 
 def test_a_balanced_draw_takes_as_many_of_every_class():
     labels = [i * 7 % 5 for i in range(100)]
-    chosen = own_split.per_class(labels, 4)
+    chosen = validation.per_class(labels, 4)
     assert chosen == sorted(set(chosen))
     assert Counter(labels[i] for i in chosen) == dict.fromkeys(range(5), 4)
-    assert chosen == own_split.per_class(labels, 4)
-    assert chosen != own_split.per_class(labels, 4, seed=2)
+    assert chosen == validation.per_class(labels, 4)
+    assert chosen != validation.per_class(labels, 4, seed=2)
 
 
 def test_draws_stay_what_they_are():
     # Results hang on these numbers: another version of Python must draw the same.
-    assert own_split.per_class([0, 1] * 10, 2) == [2, 3, 4, 9]
-    assert own_split.uniform(1000, 5) == [137, 582, 782, 821, 867]
+    assert validation.per_class([0, 1] * 10, 2) == [2, 3, 4, 9]
+    assert validation.uniform(1000, 5) == [137, 582, 782, 821, 867]
 
 
 def test_folders_are_walked_one_by_one():
     files = ["a-b/1", "a/2", "a/10", "B/1"]
-    assert own_split.in_order(files) == ["B/1", "a/10", "a/2", "a-b/1"]
+    assert validation.in_order(files) == ["B/1", "a/10", "a/2", "a-b/1"]
 
 
 @pytest.mark.parametrize(
@@ -54,61 +64,73 @@ def test_folders_are_walked_one_by_one():
 )
 def test_draws_that_do_not_fit_are_refused(wanted, classes, message):
     with pytest.raises(UserError) as error:
-        own_split.validation("set", [0, 0, 1, 1, 1, 1, 1, 1], wanted, classes)
+        validation.drawn("set", entry(wanted, classes), [0, 0, 1, 1, 1, 1, 1, 1], balanced=True)
     assert message in str(error.value)
 
 
 def test_dividing_loses_nothing():
     files = [str(i) for i in range(10)]
-    train, validation = own_split.divide(files, [0, 4, 9])
-    assert validation == ["0", "4", "9"]
-    assert sorted(train + validation) == files
+    parts = validation.divide("set", entry(4, 2), Path(), files, [0, 1] * 5)
+    assert len(parts["validation"]) == 4
+    assert parts["validation"] == sorted(parts["validation"])
+    assert sorted(parts["train"] + parts["validation"]) == files
 
 
 @pytest.mark.parametrize(
     ("name", "images", "count"), [("indoor67", 5360, 1000), ("stanford40", 4000, 400)]
 )
 def test_the_committed_lists_are_whole(name, images, count):
-    stored = read_json(own_split.SPLITS / f"{name}_own.json")
+    stored = read_json(validation.SPLITS / f"{name}_own.json")
     chosen = stored["validation"]
     assert stored["images"] == images
     assert len(set(chosen)) == len(chosen) == count
     assert chosen == sorted(chosen)
     assert 0 <= chosen[0] <= chosen[-1] < images
-    drawn = own_split.committed(name, ["another.jpg"], lambda: [0])
-    assert drawn == [0]  # for other files than the official ones
+    other = validation.read_committed(validation.SPLITS / f"{name}_own.json", ["another.jpg"])
+    assert other is None
 
 
 def test_indoors_list_is_the_rule_on_the_official_list():
     lines = real_data("mit_indoor67/TrainImages.txt").read_text().splitlines()
-    files = own_split.in_order(lines)
-    chosen = own_split.committed("indoor67", files, list)
-    assert chosen == own_split.uniform(5360, 1000)
-    stored = read_json(own_split.SPLITS / "indoor67_own.json")
-    assert own_split.described(files, chosen, stored["rule"]) == stored
+    files = validation.in_order(lines)
+    chosen = validation.read_committed(validation.SPLITS / "indoor67_own.json", files)
+    assert chosen == validation.uniform(5360, 1000)
+    stored = read_json(validation.SPLITS / "indoor67_own.json")
+    assert described(files, chosen, stored["rule"]) == stored
 
 
 def test_actions_list_is_the_rule_on_the_official_list():
     with zipfile.ZipFile(real_data("stanford40/ImageSplits.zip")) as file:
         lines = file.read("ImageSplits/train.txt").decode().split()
-    files = own_split.in_order(lines)
+    files = validation.in_order(lines)
     actions = [file.rsplit("_", 1)[0] for file in files]
     classes = sorted(set(actions))
-    chosen = own_split.committed("stanford40", files, list)
-    assert chosen == own_split.per_class([classes.index(a) for a in actions], 10)
+    chosen = validation.read_committed(validation.SPLITS / "stanford40_own.json", files)
+    assert chosen == validation.per_class([classes.index(a) for a in actions], 10)
     assert Counter(actions[i] for i in chosen) == dict.fromkeys(classes, 10)
-    stored = read_json(own_split.SPLITS / "stanford40_own.json")
-    assert own_split.described(files, chosen, stored["rule"]) == stored
+    stored = read_json(validation.SPLITS / "stanford40_own.json")
+    assert described(files, chosen, stored["rule"]) == stored
 
 
-def test_an_edited_list_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(own_split, "SPLITS", tmp_path)
-    content = own_split.described(["a", "b", "c"], [1], "by hand")
-    write_json(tmp_path / "set_own.json", content)
-    assert own_split.committed("set", ["a", "b", "c"], list) == [1]
-    write_json(tmp_path / "set_own.json", content | {"validation": [2]})
+def described(files, chosen, rule):
+    """The content of a committed list."""
+    return {
+        "rule": rule,
+        "images": len(files),
+        "files": digest(files),
+        "digest": digest(chosen),
+        "validation": chosen,
+    }
+
+
+def test_an_edited_list_is_refused(tmp_path):
+    path, files = tmp_path / "set_own.json", ["a", "b", "c"]
+    content = described(files, [1], "by hand")
+    write_json(path, content)
+    assert validation.read_committed(path, files) == [1]
+    write_json(path, content | {"validation": [2]})
     with pytest.raises(UserError, match="doesn't fit its digest"):
-        own_split.committed("set", ["a", "b", "c"], list)
+        validation.read_committed(path, files)
 
 
 @pytest.mark.parametrize(
@@ -117,11 +139,11 @@ def test_an_edited_list_is_refused(tmp_path, monkeypatch):
 )
 def test_the_published_lists_are_read(name, images, count):
     path = real_data(f"l2t_ww/{name}-val")
-    chosen = own_split.published(path, images)
+    chosen = validation.read_published(path, images)
     assert len(set(chosen)) == count
     assert chosen == sorted(chosen)
     with pytest.raises(UserError, match="the list of another set"):
-        own_split.published(path, images // 2)
+        validation.read_published(path, images // 2)
     train = read(real_data(f"l2t_ww/{name}-train"))
     assert sorted([*train, *chosen]) == list(range(images))
     if name == "dog":
@@ -131,8 +153,8 @@ def test_the_published_lists_are_read(name, images, count):
 def read(path):
     with open(path, "rb") as file:
         for _ in range(3):
-            own_split.Inert(file).load()
-        return own_split.Inert(file).load()[1]
+            Inert(file).load()
+        return Inert(file).load()[1]
 
 
 @pytest.mark.parametrize(
@@ -141,14 +163,14 @@ def read(path):
 def test_another_list_is_refused(tmp_path, value):
     path = container(value, tmp_path / "stl10-val")
     with pytest.raises(UserError, match=r"stl10-val: not (the published|a list of) indices"):
-        own_split.published(path, 5000)
+        validation.read_published(path, 5000)
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"\x80\x02K\x01.", bytes(100)])
 def test_other_bytes_are_refused(tmp_path, data):
     (tmp_path / "stl10-val").write_bytes(data)
     with pytest.raises(UserError, match="stl10-val: not a list of indices"):
-        own_split.published(tmp_path / "stl10-val", 5000)
+        validation.read_published(tmp_path / "stl10-val", 5000)
 
 
 def test_nothing_that_a_pickle_asks_for_is_called(tmp_path):
@@ -158,27 +180,17 @@ def test_nothing_that_a_pickle_asks_for_is_called(tmp_path):
 
     path = container(([0], Call()), tmp_path / "stl10-val")
     with pytest.raises(UserError, match=r"it asks for (io|builtins|__builtin__|_io).open"):
-        own_split.published(path, 5000)
+        validation.read_published(path, 5000)
     assert not (tmp_path / "made").exists()
 
 
 def test_unknown_and_absent_lists_are_named(tmp_path):
     with pytest.raises(UserError, match="indoor-val: no published list; known: cifar100-val"):
-        own_split.published(tmp_path / "indoor-val", 10)
+        validation.read_published(tmp_path / "indoor-val", 10)
     with pytest.raises(UserError, match="dog-val: no such file; download it first"):
-        own_split.published(tmp_path / "dog-val", 12000)
-
-
-def test_the_published_list_must_be_among_the_archives(tmp_path):
-    entry = Dataset(
-        loader="stl10", title="T", classes=2, archives={"a": Archive()}, prepare={},
-        images={"train": 6, "validation": 2, "test": 1},
-    )  # fmt: skip
-    with pytest.raises(UserError, match=r"l2t_ww needs stl10-val among datasets\.set\.archives"):
-        own_split.choose("set", entry, "l2t_ww", tmp_path, "stl10-val", [0, 1] * 4)
-    assert len(own_split.choose("set", entry, "own", tmp_path, "stl10-val", [0, 1] * 4)) == 2
+        validation.read_published(tmp_path / "dog-val", 12000)
 
 
 def test_an_inert_pickle_holds_plain_values():
     value = {"a": [1, 2.5, "x", None, True, (1,)]}
-    assert own_split.Inert(io.BytesIO(pickle.dumps(value))).load() == value
+    assert Inert(io.BytesIO(pickle.dumps(value))).load() == value

@@ -1,0 +1,147 @@
+"""Sets of photographs whose publishers name the training and the test images one by one, in lists.
+
+Lists are sorted by class and then by name, as L2T-ww (Jang et al. 2019) walks its folders
+`train/CLASS/`, so that its published lists of indices fit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from multistep.data import decoding, prepared, validation
+from multistep.data.archives import members
+from multistep.data.decoding import AGAIN
+from multistep.data.settings import Dataset
+from multistep.files import UserError
+from multistep.settings import Model
+
+
+class OwnSettings(Model):
+    """`size`: of squares to resize to, or null for the images' own; `validation`: our draw."""
+
+    size: Annotated[int, Field(ge=8)] | None
+    validation: Literal["own"]
+
+
+class Settings(OwnSettings):
+    """The same, for sets with a published list of validation images."""
+
+    validation: Literal["l2t_ww", "own"]  # type: ignore[assignment]
+
+
+class Listed(NamedTuple):
+    """One image: its class, and its path below the archive's folder of images."""
+
+    label: str
+    member: str
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What is trained on (validation included) and tested on, each sorted by class and name."""
+
+    train: list[Listed]
+    test: list[Listed]
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The names of the classes, sorted: labels are positions in this list."""
+        return sorted({image.label for image in [*self.train, *self.test]})
+
+    @cached_property
+    def labels(self) -> dict[str, int]:
+        """The class index of each image, by its path, sorted by path."""
+        index = {label: i for i, label in enumerate(self.classes)}
+        every = sorted([*self.train, *self.test], key=lambda image: image.member)
+        return {image.member: index[image.label] for image in every}
+
+
+def lists(train: Iterable[Listed], test: Iterable[Listed], where: str) -> Lists:
+    """Sort both lists; `where` says in messages which lists they are.
+
+    Raises UserError if an image is listed twice, or if a class lacks training or test images.
+    """
+    both = Lists(sorted(train), sorted(test))
+    times = Counter(image.member for image in [*both.train, *both.test])
+    if twice := [member for member, n in times.items() if n > 1]:
+        raise UserError(
+            f"{where}: {len(twice)} images are listed twice, such as {twice[0]}; {AGAIN}"
+        )
+    trained, tested = ({image.label for image in part} for part in (both.train, both.test))
+    if lopsided := sorted(trained ^ tested):
+        lacks = "test" if lopsided[0] in trained else "training"
+        raise UserError(f"{where}: class {lopsided[0]} has no {lacks} image; {AGAIN}")
+    return both
+
+
+def in_folders(paths: Iterable[str], where: str) -> Iterator[Listed]:
+    """Images listed as `CLASS/NAME`."""
+    for path in paths:
+        label, slash, name = path.partition("/")
+        if not (label and slash and name) or "/" in name:
+            raise UserError(f"{where}: {path!r} is not CLASS/NAME; {AGAIN}")
+        yield Listed(label, path)
+
+
+def extract(archive: Path, *required: str, optional: str | None = None) -> dict[str, bytes]:
+    """The bytes of some members of an archive, such as its lists; reads until all are found."""
+    wanted = {*required, optional} - {None}
+    found: dict[str, bytes] = {}
+    for member, data in members(archive, wanted.__contains__):
+        found[member] = data
+        if len(found) == len(wanted):
+            break
+    if missing := [member for member in required if member not in found]:
+        raise UserError(f"{archive}: has no {missing[0]}; {AGAIN}")
+    return found
+
+
+def write(
+    name: str, dataset: Dataset, raw: Path, out: Path, listed: Lists, archive: str, folder: str,
+    *, published: str = "", committed: str = "", balanced: bool = True,
+) -> None:  # fmt: skip
+    """Write the prepared set of the listed images in `folder` of `archive`.
+
+    `published`, `committed`, `balanced`: which training images validate, as in `validation.divide`.
+    """
+    settings = Settings.model_validate(dataset.prepare)
+    size, labels = settings.size, listed.labels
+    files = [image.member for image in listed.train]
+    parts = validation.divide(
+        name, dataset, raw, files, [labels[file] for file in files],
+        rule=settings.validation, published=published, committed=committed, balanced=balanced,
+    )  # fmt: skip
+    parts["test"] = [image.member for image in listed.test]
+    prepared.check(name, dataset, listed.classes, labels, parts)
+    path, prefix = raw / archive, f"{folder}/"
+    wanted = {prefix + key for key in labels}
+
+    def found() -> Iterator[tuple[str, bytes, str]]:
+        for member, data in members(path, wanted.__contains__):
+            yield member.removeprefix(prefix), data, f"{path}: {member}"
+
+    shapes: dict[str, tuple[int, int]] = {}
+    if size is None:
+        shapes = {key: decoding.shape(data, where) for key, data, where in found()}
+        if missing := [key for key in labels if key not in shapes]:
+            raise UserError(
+                f"{path}: lacks {len(missing)} of {len(labels)} listed images, such as "
+                f"{prefix}{missing[0]}; {AGAIN}"
+            )
+
+    def images() -> Iterator[tuple[str, np.ndarray]]:
+        for key, data, where in found():
+            yield key, decoding.decode(data, where, size)
+
+    prepared.write(
+        name, dataset, raw, out, classes=listed.classes, labels=labels, parts=parts,
+        shape=shapes if size is None else (size, size, 3), images=images(),
+    )  # fmt: skip

@@ -1,0 +1,254 @@
+"""What all loaders share, each on its stand-in: parts, bytes and faults."""
+
+import importlib
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from data_sets import (
+    EPISODES,
+    SETS,
+    archive,
+    classes_of,
+    described,
+    draw,
+    fault,
+    prepare,
+    tampered,
+)
+
+from multistep.cli import main
+from multistep.data import prepared
+from multistep.data.settings import Archive
+from multistep.data.standins import photographs
+from multistep.files import UserError
+from multistep.plan.schema import loaders
+
+LOADERS = pytest.mark.parametrize("loader", SETS)
+PARTS = prepared.PARTS
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder for each loader with its drawn archives."""
+    root = tmp_path_factory.mktemp("drawn")
+    for loader in SETS:
+        draw(loader, root / loader)
+    return root
+
+
+def test_every_loader_is_here():
+    assert sorted([*SETS, "image_folder"]) == sorted(loaders())
+
+
+@LOADERS
+def test_stand_ins_prepare_to_the_stated_parts(drawn, tmp_path, loader):
+    entry = described(loader)
+    found = prepare(loader, drawn / loader, tmp_path)
+    assert sorted(np.concatenate(list(found.splits.values()))) == list(range(len(found)))
+    assert len(found.classes) == entry.classes
+    counts = np.bincount(found.labels)
+    assert len({found.pixels(i).tobytes() for i in range(len(found))}) == len(found)
+    if size := entry.prepare["size"]:
+        assert found.images.shape[:3] == (len(found), size, size)
+        assert (found.size, found.channels) == (size, 1 if loader == "omniglot" else 3)
+    if entry.images:
+        assert {part: len(indices) for part, indices in found.splits.items()} == entry.images
+    if loader not in EPISODES:
+        for part, each in (("train", 4), ("validation", 2), ("test", 2)):
+            if loader != "indoor67" or part == "test":  # Indoor's draw is of whatever class
+                assert np.bincount(found.labels[found.splits[part]]).tolist() == [each] * 4
+        return
+    assert found.classes == sorted(found.classes)
+    assert (np.diff(found.labels) >= 0).all()
+    if loader == "tieredimagenet":
+        assert counts.tolist() == [4, 7, 5, 8, 6, 4]
+    else:
+        assert set(counts) == {entry.images_per_class}
+    order = [c for part in ("validation", "test") for c in classes_of(found, part)]
+    starts, sizes = found.rows(["validation", "test"])
+    assert starts.tolist() == [int(counts[:c].sum()) for c in order]
+    assert sizes.tolist() == counts[order].tolist()
+
+
+@pytest.mark.parametrize(
+    ("loader", "side"), [("cifar100", 32), ("stl10", 96), ("tinyimagenet", 64)]
+)
+def test_every_image_has_its_own_label(drawn, tmp_path, loader, side):
+    settings = SETS[loader]["prepare"] | {"size": side}
+    found = prepare(loader, drawn / loader, tmp_path, prepare=settings)
+    for part, indices in found.splits.items():
+        for i in indices:
+            same = [
+                photographs.image(loader, int(found.labels[i]), n, side, 5).astype(float)
+                for n in (range(6, 8) if part == "test" else range(6))
+            ]
+            nearest = min(np.abs(found.pixels(i) - image).mean() for image in same)
+            assert nearest < (12 if loader == "tinyimagenet" else 1e-9)  # JPEG loses the grain
+
+
+@LOADERS
+def test_a_foreign_archive_is_not_drawn_over(tmp_path, loader):
+    path = tmp_path / archive(loader)
+    path.write_bytes(b"precious")
+    with pytest.raises(UserError, match="in the way, and not a drawn archive"):
+        draw(loader, tmp_path)
+    assert path.read_bytes() == b"precious"
+
+
+@LOADERS
+def test_drawing_and_preparing_twice_give_the_same_bytes(drawn, tmp_path, loader):
+    for _ in range(2):  # the second over the first
+        draw(loader, tmp_path / "raw")
+    for name in SETS[loader]["archives"]:
+        assert (tmp_path / "raw" / name).read_bytes() == (drawn / loader / name).read_bytes()
+    for out, raw in (("one", drawn / loader), ("two", tmp_path / "raw")):
+        prepare(loader, raw, tmp_path / out)
+    for file in ("images.npy", "dataset.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    assert json.loads((tmp_path / "one" / "dataset.json").read_text())["stand_in"] is True
+
+
+@LOADERS
+def test_wrong_counts_are_named(drawn, tmp_path, loader):
+    raw, out, entry = drawn / loader, tmp_path / "out", described(loader)
+    message = fault(loader, raw, out, classes=2 * entry.classes)
+    assert f"datasets.drawn: {entry.classes} classes in the archives, but params.yaml" in message
+    assert f"states {2 * entry.classes}" in message
+    if least := entry.images_per_class:
+        message = fault(loader, raw, out, images_per_class=least + 1)
+        assert f"has {least} images, not {least + 1}" in message
+    if entry.images:
+        more = entry.images | {"test": entry.images["test"] + 1}
+        message = fault(loader, raw, out, images=more)
+        for sizes in (entry.images, more):
+            assert ", ".join(f"{sizes[part]} {part}" for part in PARTS) in message
+    if not least:
+        assert "datasets.drawn.images" in fault(loader, raw, out, images=None)
+
+
+@LOADERS
+def test_a_truncated_archive_is_named(drawn, tmp_path, loader):
+    shutil.copytree(drawn / loader, tmp_path / "raw")
+    path = tmp_path / "raw" / archive(loader)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    message = fault(loader, tmp_path / "raw", tmp_path / "out")
+    assert str(path) in message
+    # A tar that ends with a member lacks nothing but the images that should follow.
+    assert "truncated" in message or "damaged" in message or "lacks" in message
+
+
+@LOADERS
+def test_an_archive_that_was_not_downloaded_is_named(drawn, tmp_path, loader):
+    for name in SETS[loader]["archives"]:
+        raw = shutil.copytree(drawn / loader, tmp_path / f"without {name}")
+        (raw / name).unlink()
+        message = fault(loader, raw, tmp_path / "out")
+        assert message.startswith(f"{raw / name}: no such file; download it first")
+
+
+@LOADERS
+def test_other_contents_than_stated_are_refused(drawn, tmp_path, loader):
+    archives = SETS[loader]["archives"] | {archive(loader): Archive(contents="0" * 64)}
+    message = fault(loader, drawn / loader, tmp_path / "out", archives=archives)
+    assert f"{archive(loader)}: contents digest" in message
+    assert f"datasets.drawn expects {'0' * 64}" in message
+
+
+@LOADERS
+def test_a_prepared_set_stays_when_preparing_anew_fails(drawn, tmp_path, loader):
+    found = prepare(loader, drawn / loader, tmp_path)
+
+    def break_an_image(files):
+        images = (".jpg", ".JPEG", ".png", "train", "train_X.bin", "images_png.pkl")
+        files |= {name: data[:100] for name, data in files.items() if name.endswith(images)}
+
+    raw = tampered(loader, drawn / loader, tmp_path / "raw", break_an_image)
+    with pytest.raises(UserError, match=archive(loader)):
+        prepare(loader, raw, tmp_path)
+    assert prepared.read(tmp_path).digest == found.digest
+    assert sorted(p.name for p in tmp_path.glob("*.*")) == ["dataset.json", "images.npy"]
+
+
+@LOADERS
+def test_what_machines_and_packers_leave_behind_changes_nothing(drawn, tmp_path, loader):
+    def leave(files):
+        for name in list(files):
+            folder, _, file = name.rpartition("/")
+            files[f"{folder}/._{file}".lstrip("/")] = b"\0\5\x16\7\0\2\0\0Mac OS X        "
+            files[f"__MACOSX/{folder}/._{file}"] = b"\0\5\x16\7"
+        files[f"{folder}/.DS_Store".lstrip("/")] = b"\0\0\0\1Bud1"
+        files[f"{folder}/file.txt~".lstrip("/")] = b""
+
+    raw = tampered(loader, drawn / loader, tmp_path / "raw", leave)
+    found = prepare(loader, raw, tmp_path / "out")
+    assert found.digest == prepare(loader, drawn / loader, tmp_path / "clean").digest
+
+
+@pytest.mark.parametrize("loader", ["cifar_fs", "fc100", "cifar100", "stl10", "tinyimagenet"])
+def test_two_archives_are_one_too_many(drawn, tmp_path, loader):
+    archives = {archive(loader): {}, "more.zip": {}}
+    message = fault(loader, drawn / loader, tmp_path / "out", archives=archives)
+    assert "reads one archive" in message
+
+
+@pytest.mark.parametrize("loader", ["cifar100", "stl10", "cub200", "stanford_dogs"])
+def test_published_validation_needs_its_list(drawn, tmp_path, loader):
+    module = importlib.import_module(f"multistep.data.loaders.{loader}")
+    changed = SETS[loader]["prepare"] | {"validation": "l2t_ww"}
+    message = fault(loader, drawn / loader, tmp_path / "out", prepare=changed)
+    assert f"l2t_ww needs {module.PUBLISHED} among datasets.drawn.archives" in message
+
+
+@pytest.mark.parametrize(
+    ("loader", "published", "message"),
+    [
+        ("miniimagenet", "ravi", r"among its train classes \(67 differ\), unlike the published"),
+        ("tieredimagenet", "ren", "has no number of the train classes in synsets.txt"),
+        (
+            "cifar_fs",
+            "bertinetto",
+            "bertinetto is a list of 100 classes and the data lacks 100,",
+        ),
+        ("fc100", "oreshkin", "oreshkin is a list of 100 classes and the data lacks 100, such"),
+    ],
+)
+def test_other_data_do_not_pass_for_the_published_classes(
+    drawn, tmp_path, loader, published, message
+):
+    changed = SETS[loader]["prepare"] | {"split": published}
+    found = fault(loader, drawn / loader, tmp_path / "out", prepare=changed)
+    assert re.search(message, found), found
+
+
+@LOADERS
+def test_settings_refuse_what_makes_no_sense(loader):
+    module = importlib.import_module(f"multistep.data.loaders.{loader}")
+    sound = SETS[loader]["prepare"]
+    wrong = [{"size": 4}, {"ways": 5}]
+    wrong += [{key: "none"} for key in ("validation", "split", "resample") if key in sound]
+    if loader in ("indoor67", "stanford40"):  # no list of theirs was ever published
+        wrong.append({"validation": "l2t_ww"})
+    for change in wrong:
+        with pytest.raises(ValueError, match=next(iter(change))):
+            module.Settings.model_validate(sound | change)
+
+
+@LOADERS
+def test_the_command_line_draws_prepares_and_names_mistakes(tmp_path, monkeypatch, capsys, loader):
+    monkeypatch.chdir(tmp_path)
+    entry = described(loader)
+    for name, settings in entry.archives.items():
+        command = ["data", "download", "--dataset", "drawn", "--archive", name]
+        assert main([*command, "--loader", loader, "--spec", settings.model_dump_json()]) == 0
+    command = ["data", "prepare", "--dataset", "drawn", "--spec"]
+    assert main([*command, entry.model_dump_json()]) == 0
+    assert len(prepared.read(tmp_path / "data" / "processed" / "drawn").classes) == entry.classes
+    capsys.readouterr()
+    mistaken = described(loader, prepare=entry.prepare | {"size": "large"})
+    assert main([*command, mistaken.model_dump_json()]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: --spec: prepare.size: ")
+    assert message.count("\n") == 1
