@@ -11,11 +11,11 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from bench.problem import Contender, Problem, settings
-from multistep.fewshot import meta
+from multistep.fewshot import algorithms, meta
 from multistep.fewshot.batched import EpisodeLoss
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.settings import FewShot
-from multistep.inner.dynamics import Tensors
+from multistep.inner.dynamics import SGD, Tensors
 from multistep.inner.unroll import Pullback, unroll, unroll_vjp
 from multistep.networks.conv4 import Conv4
 
@@ -39,8 +39,8 @@ def engine(method: str) -> Contender:
 def engine_gradient(problem: Problem, method: str, batch: Batch) -> meta.MetaGradient:
     """The meta-gradient of one batch, with its accounting of kept bytes."""
     s = method_settings(problem, method)
-    algorithm = meta.load("first_order" if method == "fomaml" else "multistep")
-    return meta.meta_gradient(algorithm, problem.network, problem.theta, batch, s)
+    algorithm = algorithms.get("first_order" if method == "fomaml" else "multistep")(s)
+    return meta.meta_gradient(algorithm, problem.network, problem.theta, batch)
 
 
 def chunk(problem: Problem) -> int:
@@ -73,7 +73,7 @@ def recompute_chunk(
     phi, pullback = unroll_vjp(
         inner,
         network.expand(theta.adapted, batch.tasks),
-        meta.dynamics(s),
+        SGD(s.inner_lr, s.momentum, s.weight_decay),
         steps=steps,
         window=window,
         recompute=True,
@@ -113,7 +113,8 @@ def _task_loss(problem: Problem, leaves: Tensors) -> Callable[..., Tensor]:
         def support(phi: Tensors) -> Tensor:
             return loss(phi, support_images, support_labels)
 
-        phi, _ = unroll(support, adapted, meta.dynamics(s), steps=s.inner_steps, window=s.window)
+        dynamics = SGD(s.inner_lr, s.momentum, s.weight_decay)
+        phi, _ = unroll(support, adapted, dynamics, steps=s.inner_steps, window=s.window)
         return loss(phi, query_images, query_labels)
 
     return task_loss

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.ours import method_settings
 from bench.problem import Contender, Problem
-from multistep.fewshot import meta
+from multistep.fewshot import algorithms
 from multistep.fewshot.trainer import Trainer
 from multistep.progress import progress
 
@@ -87,8 +87,8 @@ def loading(images: Tensor) -> float:
 def trainer(problem: Problem, method: str) -> Trainer:
     """A fresh trainer of a method on the problem's images."""
     s = method_settings(problem, method)
-    algorithm = meta.load("first_order" if method == "fomaml" else "multistep")
-    return Trainer(problem.network, algorithm, problem.sampler, s, seed=0)
+    algorithm = algorithms.get("first_order" if method == "fomaml" else "multistep")(s)
+    return Trainer(problem.network, algorithm, problem.sampler, seed=0)
 
 
 def ratio(times: Times, one: str, other: str, clock: str = "process") -> float:

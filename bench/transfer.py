@@ -84,7 +84,7 @@ def meta_gradient(each: Learner, x: Tensor, y: Tensor) -> Tensor:
         return update(grads)
 
     each._meta_update = noted  # type: ignore[method-assign]
-    each.step(x, y, each.s.lr)
+    each.step(x, y, each.settings.lr)
     return torch.cat([g.flatten() for g in handed])
 
 
@@ -96,7 +96,7 @@ def compare(experiment: str, batch: int | None, place: torch.device, rounds: int
     learners = {c.name: learner(experiment, c, source, place, batch) for c in CONTENDERS}
 
     def job(each: Learner) -> Callable[[int], object]:
-        return lambda _: each.step(x, y, each.s.lr)
+        return lambda _: each.step(x, y, each.settings.lr)
 
     times = interleave({n: job(each) for n, each in learners.items()}, rounds, experiment)
     return {

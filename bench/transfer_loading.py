@@ -50,7 +50,7 @@ def loading(each: Learner, batches: Batches, count: int) -> Callable[[int], obje
 
     def job(number: int) -> None:
         for x, y in batches.epoch(number, len(batches) - count):
-            each.step(x, y, each.s.lr)
+            each.step(x, y, each.settings.lr)
 
     return job
 
@@ -60,7 +60,7 @@ def resident(each: Learner, held: Batch, count: int) -> Callable[[int], object]:
 
     def job(number: int) -> None:
         for _ in range(count):
-            each.step(*held, each.s.lr)
+            each.step(*held, each.settings.lr)
 
     return job
 

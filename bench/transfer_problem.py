@@ -8,7 +8,6 @@ what is computed.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from bench.problem import paper
 from multistep.networks.backbone import Backbone
 from multistep.networks.build import build
 from multistep.plan import params
+from multistep.transfer import algorithms
 from multistep.transfer.learner import Learner
 from multistep.transfer.settings import Transfer
 
@@ -80,7 +80,6 @@ def learner(
 ) -> Learner:
     """A learner at its first step; `source` is of the same `dtype`."""
     s = settings(experiment, c, batch)
-    algorithm = paper().methods[c.method].algorithm
-    method = importlib.import_module(f"multistep.transfer.algorithms.{algorithm}")
+    algorithm = algorithms.get(paper().methods[c.method].algorithm)(s)
     target = build(s.target, CLASSES, torch.Generator().manual_seed(0)).to(dtype)
-    return Learner(source, target, method, s, 0, place)
+    return Learner(source, target, algorithm, 0, place)

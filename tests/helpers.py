@@ -48,7 +48,12 @@ SMALL: dict[str, Any] = {
     },
     "methods": {
         "multistep8": {"settings": {"window": 1}},
-        "reptile": {"settings": {"options": {"train_shots": 4}, "iterations": 12}},
+        "reptile": {"settings": {"options": {"train_shots": 3}, "iterations": 12}},
+    },
+    "experiments": {  # where more of a class are trained on than these episodes have
+        name: {"overrides": {"reptile": {"options": {"train_shots": 3}}}}
+        for name, experiment in params.read(PARAMS)["experiments"].items()
+        if "reptile" in experiment.get("overrides", {})
     },
 }
 

@@ -10,8 +10,8 @@ import torch
 
 from multistep.data import prepared
 from multistep.networks.build import build
-from multistep.transfer import sources
-from multistep.transfer.settings import SourceNetwork, Transfer
+from multistep.transfer import algorithms, sources
+from multistep.transfer.settings import SourceNetwork
 
 SPEC: dict[str, Any] = {
     "title": "Random",
@@ -92,6 +92,8 @@ def small_transfer(algorithm: str = "bilevel", **settings: Any) -> dict[str, Any
     merged = {**SETTINGS, **settings}
     if merged["optimizer"] == "adam":
         merged.setdefault("lr", 0.001)
+    fields = algorithms.get(algorithm).Settings.model_fields
+    known = {key: value for key, value in merged.items() if key in fields}
     return {
         "scale": "test",
         "family": "transfer",
@@ -101,5 +103,5 @@ def small_transfer(algorithm: str = "bilevel", **settings: Any) -> dict[str, Any
         "algorithm": algorithm,
         "seed": 0,
         "data": {"size": 32},
-        "settings": Transfer.model_validate(merged).model_dump(),
+        "settings": algorithms.get(algorithm).Settings.model_validate(known).model_dump(),
     }

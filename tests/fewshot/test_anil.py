@@ -6,17 +6,24 @@ from typing import Any
 
 import pytest
 import torch
-from fewshot_episodes import directions, episodes, relative, slope, valueless
+from fewshot_episodes import (
+    adapt,
+    directions,
+    episodes,
+    meta_gradient,
+    relative,
+    slope,
+    valueless,
+)
 from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from multistep.fewshot import meta
-from multistep.fewshot.algorithms import anil
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.settings import FewShot
-from multistep.inner.dynamics import Tensors
+from multistep.inner.dynamics import SGD, Tensors
 from multistep.inner.unroll import unroll
 from multistep.networks.conv4 import Conv4
 
@@ -36,7 +43,13 @@ def reference(
         def support(p: Tensors) -> Tensor:
             return F.cross_entropy(functional_call(module, {**leaves, **p}, (xs,)), ys)
 
-        y, _ = unroll(support, head, meta.dynamics(s), steps=s.inner_steps, window=s.window)
+        y, _ = unroll(
+            support,
+            head,
+            SGD(s.inner_lr, s.momentum, s.weight_decay),
+            steps=s.inner_steps,
+            window=s.window,
+        )
         return F.cross_entropy(functional_call(module, {**leaves, **y}, (xq,)), yq)
 
     losses = vmap(task)(*vars(batch).values())
@@ -61,7 +74,7 @@ def reference(
 def test_equals_maml_that_moves_only_the_head(changes: dict[str, Any]) -> None:
     s, network, theta, batch = episodes({**CACHED, **changes})
     *expected, losses = reference(s, network, theta, batch)
-    found = meta.meta_gradient(anil, network, theta, batch, s)
+    found = meta_gradient("anil", network, theta, batch, s)
     torch.testing.assert_close(found.loss, losses, rtol=1e-11, atol=0)
     for f, e in zip((found.adapted, found.shared), expected, strict=True):
         assert relative(f, e) < 1e-11
@@ -70,8 +83,8 @@ def test_equals_maml_that_moves_only_the_head(changes: dict[str, Any]) -> None:
 def test_second_order_and_the_support_features_count() -> None:
     """The query gradient at the adapted head is far from the meta-gradient, of body and head."""
     s, network, theta, batch = episodes(CACHED)
-    found = meta.meta_gradient(anil, network, theta, batch, s).adapted
-    phi = anil.adapt(network, theta, batch, s, window=1)
+    found = meta_gradient("anil", network, theta, batch, s).adapted
+    phi = adapt("anil", network, theta, batch, s, window=1)
     outer = EpisodeLoss(network, theta.shared, batch.query_images, batch.query_labels)
     query = outer.evaluate(phi)
     first_order = network.sum_tasks(query.by_phi) / batch.tasks
@@ -82,23 +95,23 @@ def test_second_order_and_the_support_features_count() -> None:
 
 def test_against_finite_differences() -> None:
     s, network, theta, batch = episodes(CACHED)
-    found = meta.meta_gradient(anil, network, theta, batch, s)
+    found = meta_gradient("anil", network, theta, batch, s)
     along = directions(theta)
     expected = found.adapted @ along[0] + found.shared @ along[1]
-    found_slope = slope(anil, (s, network, theta, batch), along, 1e-6)
+    found_slope = slope("anil", (s, network, theta, batch), along, 1e-6)
     assert found_slope == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_chunks_and_the_order_of_tasks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     s, network, theta, batch = episodes(CACHED, tasks=5)
-    whole = meta.meta_gradient(anil, network, theta, batch, s)
+    whole = meta_gradient("anil", network, theta, batch, s)
     order = torch.tensor([3, 0, 4, 1, 2])
-    permuted = meta.meta_gradient(
-        anil, network, theta, Batch(*(t[order] for t in vars(batch).values())), s
+    permuted = meta_gradient(
+        "anil", network, theta, Batch(*(t[order] for t in vars(batch).values())), s
     )
     torch.testing.assert_close(permuted.loss, whole.loss[order], rtol=1e-11, atol=0)
     monkeypatch.setattr(meta, "chunk_size", lambda *_: 2)
-    for other in (permuted, meta.meta_gradient(anil, network, theta, batch, s)):
+    for other in (permuted, meta_gradient("anil", network, theta, batch, s)):
         assert relative(other.adapted, whole.adapted) < 1e-11
         assert relative(other.shared, whole.shared) < 1e-11
 
@@ -106,19 +119,19 @@ def test_chunks_and_the_order_of_tasks_do_not_matter(monkeypatch: pytest.MonkeyP
 def test_adaptation_moves_the_head_alone_for_the_test_steps() -> None:
     s, network, theta, batch = episodes(CACHED)
     start = network.expand(theta.adapted, batch.tasks)
-    phi = anil.adapt(network, theta, batch, s, window=1)
+    phi = adapt("anil", network, theta, batch, s, window=1)
     body = batch.tasks * network.slots["head.weight"].start
     assert torch.equal(phi[:body], start[:body])
     longer = s.model_copy(update={"test_steps": 2 * s.test_steps})
     inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
     losses = [
         inner.value(inner.logits(p)).mean().item()
-        for p in (start, phi, anil.adapt(network, theta, batch, longer, window=1))
+        for p in (start, phi, adapt("anil", network, theta, batch, longer, window=1))
     ]
     assert losses[0] > losses[1] > losses[2]
     # The head that training ends with is the one that evaluation uses.
     outer = EpisodeLoss(network, theta.shared, batch.query_images, batch.query_labels)
-    found = meta.meta_gradient(anil, network, theta, batch, s)
+    found = meta_gradient("anil", network, theta, batch, s)
     torch.testing.assert_close(found.loss, outer.value(outer.logits(phi)), rtol=1e-11, atol=0)
 
 
@@ -129,7 +142,7 @@ def test_memory_grows_with_the_steps_only_without_the_cache() -> None:
             s, network, theta, batch = episodes(
                 {"inner_steps": steps, "options": {"cache_features": cache}}
             )
-            kept[cache, steps] = meta.meta_gradient(anil, network, theta, batch, s).nbytes
+            kept[cache, steps] = meta_gradient("anil", network, theta, batch, s).nbytes
     assert kept[True, 4] - kept[True, 1] < 0.02 * kept[True, 1]
     assert kept[False, 1] == pytest.approx(kept[True, 1], rel=0.02)
     step = kept[False, 2] - kept[False, 1]
@@ -142,4 +155,4 @@ def test_a_cuda_graph_can_hold_it(cache: bool) -> None:
     setting = episodes({"options": {"cache_features": cache}})
     _, network, theta, batch = setting
     phi = torch.Size([batch.tasks * network.adapted_size])
-    assert valueless(anil, setting) == (theta.adapted.shape, phi)
+    assert valueless("anil", setting) == (theta.adapted.shape, phi)

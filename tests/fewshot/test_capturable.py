@@ -9,7 +9,7 @@ import torch
 from helpers import small_params
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from multistep.fewshot import meta
+from multistep.fewshot import algorithms, meta
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.settings import FewShot
 from multistep.plan.params import cell_settings
@@ -63,15 +63,15 @@ def test_the_watch_sees_what_is_forbidden() -> None:
 
 @pytest.mark.parametrize("algorithm", OPTIONS)
 def test_a_meta_gradient_leaves_its_values_on_the_device(algorithm: str) -> None:
-    s = cell_settings(small_params(queries=3), "5way_1shot", "maml")
+    s = cell_settings(small_params(), "5way_1shot", "maml").model_copy(update={"queries": 3})
     assert isinstance(s, FewShot)
     s = s.model_copy(update={"options": OPTIONS[algorithm], "inner_steps": 2})
-    method, network = meta.load(algorithm), meta.build_network(s, 28)
+    network = meta.build_network(s, 28)
     theta = meta.initial_theta(network, 0, torch.device("cpu"))
     labels = torch.arange(5).expand(2, 5).contiguous()
     images = torch.rand(2, 5, 1, 28, 28), torch.rand(2, 15, 1, 28, 28)
     batch = Batch(images[0], labels, images[1], labels.repeat_interleave(3, 1))
     with Watch() as watch:
-        meta.meta_gradient(method, network, theta, batch, s)
+        meta.meta_gradient(algorithms.get(algorithm)(s), network, theta, batch)
     assert not watch.seen & FORBIDDEN
     assert "convolution" in watch.seen

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from fewshot_episodes import adapt, summed
 from helpers import small_params
 from torch import Tensor
 from torch.func import functional_call, grad, jacrev
@@ -27,7 +28,7 @@ TASKS = 2
 
 def settings(adapt_bn: bool = False, **changes: Any) -> FewShot:
     """Three filters: few enough parameters for a dense Hessian."""
-    s = cell_settings(small_params(queries=2), "5way_1shot", "maml")
+    s = cell_settings(small_params(), "5way_1shot", "maml").model_copy(update={"queries": 2})
     assert isinstance(s, FewShot)
     network = s.network.model_copy(update={"adapt_bn": adapt_bn, "filters": 3})
     options = OPTIONS | {k: changes.pop(k) for k in list(changes) if k in OPTIONS}
@@ -163,8 +164,8 @@ def test_on_a_quadratic_the_solution_and_its_derivative_are_exact(prox: float) -
     h = matrices(2, 8, 3)
     generator = torch.Generator().manual_seed(4)
     c, theta, g = (torch.randn(2, 8, generator=generator, dtype=torch.float64) for _ in range(3))
-    o = imaml.Options.model_validate(OPTIONS | {"prox": prox})
-    phi = imaml.descend(Quadratic(h, c), theta, o, steps=400, lr=0.15, prox=prox)
+    solver = imaml.IMAML(settings(prox=prox, inner_lr=0.15))
+    phi = solver.descend(Quadratic(h, c), theta, 400, prox)
     eye = torch.eye(8, dtype=torch.float64)
     assert error(phi, torch.linalg.solve(h + prox * eye, c + prox * theta)) < 1e-10
     x = cg(eye + h / prox, g, 8)
@@ -199,7 +200,7 @@ def test_meta_gradient_equals_a_dense_solve(
             mixed = jacrev(grad(plain.support), argnums=1)(phi, theta.shared)
             by_shared += grad(plain.query, argnums=1)(phi, theta.shared) - mixed.T @ x / prox
         losses.append(plain.query(phi, theta.shared))
-    found = imaml.meta_gradient(network, theta, batch, s)
+    found = summed("imaml", network, theta, batch, s)
     torch.testing.assert_close(found.loss, torch.stack(losses), rtol=1e-11, atol=0)
     assert error(found.adapted, by_theta) < 1e-9
     assert found.shared.numel() == theta.shared.numel()
@@ -214,7 +215,7 @@ def test_meta_gradient_is_the_slope_of_the_solution_s_query_loss(adapt_bn: bool)
     """
     s = settings(adapt_bn, prox=8.0, cg_steps=60, inner_steps=300, inner_lr=0.02)
     network, theta, batch = setting(s, beta=4.0)
-    found = imaml.meta_gradient(network, theta, batch, s)
+    found = summed("imaml", network, theta, batch, s)
     generator = torch.Generator().manual_seed(1)
     u = meta.Theta(
         *(
@@ -225,13 +226,13 @@ def test_meta_gradient_is_the_slope_of_the_solution_s_query_loss(adapt_bn: bool)
 
     def loss(step: float) -> float:
         moved = meta.Theta(theta.adapted + step * u.adapted, theta.shared + step * u.shared)
-        return imaml.meta_gradient(network, moved, batch, s).loss.sum().item()
+        return summed("imaml", network, moved, batch, s).loss.sum().item()
 
     h = 1e-6
     slope = (loss(h) - loss(-h)) / (2 * h)
     expected = found.adapted @ u.adapted + found.shared @ u.shared
     assert slope == pytest.approx(expected.item(), rel=1e-6)
-    phi = imaml.adapt(network, theta, batch, s.model_copy(update={"test_steps": 300}), window=1)
+    phi = adapt("imaml", network, theta, batch, s.model_copy(update={"test_steps": 300}), window=1)
     inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
     pull = phi - network.expand(theta.adapted, TASKS)
     assert (inner.gradient(phi, keep=False)[0] + 8.0 * pull).norm() < 1e-12
@@ -246,13 +247,13 @@ def test_tasks_do_not_mix() -> None:
     """Chunks and the order of tasks do not matter, also where conjugate gradients stop early."""
     s = settings(prox=0.01, inner_steps=4)
     network, theta, batch = setting(s)
-    together = imaml.meta_gradient(network, theta, batch, s)
-    alone = [imaml.meta_gradient(network, theta, part, s) for part in batch.split(1)]
+    together = summed("imaml", network, theta, batch, s)
+    alone = [summed("imaml", network, theta, part, s) for part in batch.split(1)]
     for name in ("adapted", "shared"):
         whole, parts = getattr(together, name), [getattr(part, name) for part in alone]
         torch.testing.assert_close(whole, sum(parts), rtol=1e-9, atol=1e-12)
     turned = Batch(*(t.flip(0) for t in vars(batch).values()))
-    again = imaml.meta_gradient(network, theta, turned, s)
+    again = summed("imaml", network, theta, turned, s)
     torch.testing.assert_close(again.adapted, together.adapted, rtol=1e-9, atol=1e-12)
 
 
@@ -263,7 +264,7 @@ def test_adaptation_solves_the_inner_problem_of_the_support_set(
 ) -> None:
     s = settings(prox_steps=prox_steps, test_prox=test_prox, test_steps=7)
     network, theta, batch = setting(s)
-    phi = imaml.adapt(network, theta, batch, s, window=1)
+    phi = adapt("imaml", network, theta, batch, s, window=1)
     expected = [
         Plain(network, batch, task).solution(theta, s, steps=7, prox=2.0 if test_prox else 0.0)
         for task in range(TASKS)
@@ -279,7 +280,7 @@ def test_adaptation_solves_the_inner_problem_of_the_support_set(
 def test_memory_does_not_depend_on_the_steps() -> None:
     few, more = settings(inner_steps=2), settings(inner_steps=9, cg_steps=9)
     network, theta, batch = setting(few)
-    kept = [imaml.meta_gradient(network, theta, batch, s).nbytes for s in (few, more)]
+    kept = [summed("imaml", network, theta, batch, s).nbytes for s in (few, more)]
     assert kept[0] == kept[1] > 0
 
 
@@ -287,4 +288,4 @@ def test_wrong_options_are_told() -> None:
     s = settings(prox_steps="never")
     network, theta, batch = setting(s)
     with pytest.raises(UserError, match=r"options\.prox_steps: .*'every' or 'last'"):
-        imaml.meta_gradient(network, theta, batch, s)
+        summed("imaml", network, theta, batch, s)

@@ -6,19 +6,28 @@ from typing import Any
 
 import pytest
 import torch
-from fewshot_episodes import Setting, directions, episodes, relative, slope, valueless
+from fewshot_episodes import (
+    Setting,
+    adapt,
+    directions,
+    episodes,
+    meta_gradient,
+    relative,
+    slope,
+    valueless,
+)
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from multistep.fewshot import meta
-from multistep.fewshot.algorithms import memory_reduced
-from multistep.fewshot.algorithms.memory_reduced import response, solve_lower
+from multistep.fewshot.algorithms.memory_reduced import response
 from multistep.fewshot.batched import EpisodeLoss
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.head import HeadLoss, read_head
 from multistep.files import UserError
 from multistep.inner.dynamics import SGD
+from multistep.inner.unroll import unroll_vjp
 from multistep.networks.conv4 import Conv4
 
 OPTIONS: dict[str, Any] = {
@@ -70,7 +79,8 @@ def test_outer_iterations_reach_the_exact_solution_of_a_bilevel_quadratic() -> N
     x = torch.zeros(p, dtype=torch.float64)
     for iteration in range(150):
         g = Quadratic(a, b, x)
-        y = solve_lower(g, torch.zeros(tasks, q, dtype=torch.float64), SGD(0.4), steps=130)
+        start = torch.zeros(tasks, q, dtype=torch.float64)
+        y, _ = unroll_vjp(g, start, SGD(0.4), steps=130, keep=False)
         hypergradient = x - d + response(g, y, y - c, q, 1e-14).mean(0)
         if iteration == 0:  # from x = 0: the gradient of the reduced problem in closed form
             assert relative(hypergradient, square @ (x - solution)) < 1e-11
@@ -123,7 +133,7 @@ def test_solved_inner_problem_gives_the_implicit_gradient(network: dict[str, Any
     setting = episodes(SOLVED | {"network": network | {"filters": 4}}, tasks=2)
     s, net, theta, batch = setting
     *expected, losses = implicit_gradient(setting, ridge=0.1)
-    found = meta.meta_gradient(memory_reduced, net, theta, batch, s)
+    found = meta_gradient("memory_reduced", net, theta, batch, s)
     torch.testing.assert_close(found.loss, losses, rtol=1e-10, atol=0)
     for f, e in zip((found.adapted, found.shared), expected, strict=True):
         assert relative(f, e) < 1e-9
@@ -132,18 +142,18 @@ def test_solved_inner_problem_gives_the_implicit_gradient(network: dict[str, Any
     early = s.model_copy(update={"inner_steps": 5})
     cheap = s.model_copy(update={"options": s.options | {"cg_steps": 2}})
     for other in (early, cheap):
-        less = meta.meta_gradient(memory_reduced, net, theta, batch, other).adapted
+        less = meta_gradient("memory_reduced", net, theta, batch, other).adapted
         assert relative(less, expected[0]) > 1e-3
 
 
 def test_solved_inner_problem_against_finite_differences() -> None:
     setting = episodes(SOLVED | {"network": {"filters": 4}}, tasks=2)
     s, network, theta, batch = setting
-    found = meta.meta_gradient(memory_reduced, network, theta, batch, s)
+    found = meta_gradient("memory_reduced", network, theta, batch, s)
     along = directions(theta)
     along[0][network.slots["head.weight"].start :] = 0.0  # where it starts is no meta-parameter
     expected = found.adapted @ along[0] + found.shared @ along[1]
-    assert slope(memory_reduced, setting, along, 1e-6) == pytest.approx(expected.item(), rel=1e-5)
+    assert slope("memory_reduced", setting, along, 1e-6) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_ridge_makes_the_hessian_of_the_head_positive_definite() -> None:
@@ -171,7 +181,7 @@ def test_repeating_the_body_changes_no_number_and_no_memory() -> None:
         s, network, theta, batch = episodes(
             PLAIN | {"options": OPTIONS | {"cache_features": cache}}
         )
-        found[cache] = meta.meta_gradient(memory_reduced, network, theta, batch, s)
+        found[cache] = meta_gradient("memory_reduced", network, theta, batch, s)
     assert relative(found[False].adapted, found[True].adapted) < 1e-12
     assert found[False].nbytes == found[True].nbytes
 
@@ -182,26 +192,26 @@ def test_memory_depends_neither_on_steps_nor_on_conjugate_gradients() -> None:
         s, network, theta, batch = episodes(
             PLAIN | {"inner_steps": steps, "options": OPTIONS | {"cg_steps": cg_steps}}
         )
-        kept.add(meta.meta_gradient(memory_reduced, network, theta, batch, s).nbytes)
+        kept.add(meta_gradient("memory_reduced", network, theta, batch, s).nbytes)
     assert len(kept) == 1
 
 
 def test_order_of_tasks_and_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     s, network, theta, batch = episodes(PLAIN, tasks=5)
-    whole = meta.meta_gradient(memory_reduced, network, theta, batch, s)
+    whole = meta_gradient("memory_reduced", network, theta, batch, s)
     order = torch.tensor([3, 0, 4, 1, 2])
     shuffled = Batch(*(t[order] for t in vars(batch).values()))
-    permuted = meta.meta_gradient(memory_reduced, network, theta, shuffled, s)
+    permuted = meta_gradient("memory_reduced", network, theta, shuffled, s)
     torch.testing.assert_close(permuted.loss, whole.loss[order], rtol=1e-11, atol=0)
     monkeypatch.setattr(meta, "chunk_size", lambda *_: 2)
-    for other in (permuted, meta.meta_gradient(memory_reduced, network, theta, batch, s)):
+    for other in (permuted, meta_gradient("memory_reduced", network, theta, batch, s)):
         assert relative(other.adapted, whole.adapted) < 1e-8
         assert relative(other.shared, whole.shared) < 1e-8
 
 
 def test_adaptation_descends_the_regularised_loss_from_the_initial_head() -> None:
     s, network, theta, batch = episodes(PLAIN | {"test_steps": 1})
-    phi = memory_reduced.adapt(network, theta, batch, s, window=1)
+    phi = adapt("memory_reduced", network, theta, batch, s, window=1)
     start = network.expand(theta.adapted, batch.tasks)
     inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
     first = read_head(network, start, batch.tasks)
@@ -215,11 +225,11 @@ def test_adaptation_descends_the_regularised_loss_from_the_initial_head() -> Non
 def test_weight_decay_is_refused() -> None:
     s, network, theta, batch = episodes(PLAIN | {"weight_decay": 1e-4})
     with pytest.raises(UserError, match="set options"):
-        meta.meta_gradient(memory_reduced, network, theta, batch, s)
+        meta_gradient("memory_reduced", network, theta, batch, s)
 
 
 def test_a_cuda_graph_can_hold_it() -> None:
     setting = episodes(PLAIN)
     _, network, theta, batch = setting
     phi = torch.Size([batch.tasks * network.adapted_size])
-    assert valueless(memory_reduced, setting) == (theta.adapted.shape, phi)
+    assert valueless("memory_reduced", setting) == (theta.adapted.shape, phi)

@@ -6,17 +6,17 @@ import dataclasses
 
 import pytest
 import torch
-from fewshot_episodes import episodes
+from fewshot_episodes import adapt, episodes, meta_gradient
 from helpers import small_params
 from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from multistep.fewshot import meta
+from multistep.fewshot import algorithms, meta
 from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.settings import FewShot
-from multistep.inner.dynamics import Tensors
+from multistep.inner.dynamics import SGD, Tensors
 from multistep.inner.unroll import unroll
 from multistep.networks.conv4 import Conv4
 from multistep.plan.params import cell_settings
@@ -26,7 +26,7 @@ ALGORITHMS = {"maml": "multistep", "fomaml": "first_order"}
 
 
 def setting(method: str, tasks: int = 3) -> tuple[FewShot, BatchedConv4, meta.Theta, Batch]:
-    s = cell_settings(small_params(queries=2), "5way_1shot", method)
+    s = cell_settings(small_params(), "5way_1shot", method).model_copy(update={"queries": 2})
     s = s.model_copy(update={"inner_lr": 0.1})
     network = meta.build_network(s, 28)
     theta = meta.initial_theta(network, 0, torch.device("cpu"))
@@ -44,8 +44,8 @@ def setting(method: str, tasks: int = 3) -> tuple[FewShot, BatchedConv4, meta.Th
 def gradient(
     method: str, s: FewShot, network: BatchedConv4, theta: meta.Theta, batch: Batch
 ) -> meta.MetaGradient:
-    algorithm = meta.load(ALGORITHMS.get(method, "multistep"))
-    return meta.meta_gradient(algorithm, network, theta, batch, s)
+    algorithm = algorithms.get(ALGORITHMS.get(method, "multistep"))(s)
+    return meta.meta_gradient(algorithm, network, theta, batch)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -64,7 +64,7 @@ def test_meta_gradient_equals_the_torch_func_reference(method: str) -> None:
         phi, _ = unroll(
             support,
             adapted,
-            meta.dynamics(s),
+            SGD(s.inner_lr, s.momentum, s.weight_decay),
             steps=s.inner_steps,
             window=s.window,
             first_order=first_order,
@@ -140,10 +140,10 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_adaptation_takes_the_test_steps() -> None:
     s, network, theta, batch = setting("multistep2")
     longer = s.model_copy(update={"test_steps": 8})
-    phi4 = meta.adapt_windows(network, theta, batch, s, window=2)
-    phi8 = meta.adapt_windows(network, theta, batch, longer, window=2)
+    phi4 = adapt("multistep", network, theta, batch, s, window=2)
+    phi8 = adapt("multistep", network, theta, batch, longer, window=2)
     assert not torch.allclose(phi4, phi8)
-    assert not torch.allclose(phi4, meta.adapt_windows(network, theta, batch, s, window=1))
+    assert not torch.allclose(phi4, adapt("multistep", network, theta, batch, s, window=1))
 
 
 def test_shuffled_support_labels_give_chance() -> None:
@@ -152,8 +152,8 @@ def test_shuffled_support_labels_give_chance() -> None:
     generator = torch.Generator().manual_seed(2)
     labels = torch.stack([torch.randperm(5, generator=generator) for _ in range(400)])
     shuffled = dataclasses.replace(batch, support_labels=labels)
-    method = meta.load("first_order")
-    accuracy = meta.query_accuracy(method, network, theta, shuffled, s, window=1)
+    algorithm = algorithms.get("first_order")(s)
+    accuracy = meta.query_accuracy(algorithm, network, theta, shuffled, window=1)
     assert accuracy.mean().item() == pytest.approx(0.2, abs=4 * (0.16 / 4000) ** 0.5)
 
 
@@ -165,7 +165,7 @@ def test_replay_is_exact_and_its_memory_does_not_grow_with_the_windows(geometry:
         for scheme in ("keep", "replay"):
             changes = {"network": network, "inner_steps": steps, "scheme": scheme}
             s, net, theta, batch = episodes(changes)
-            found[steps, scheme] = meta.meta_gradient(meta.load("multistep"), net, theta, batch, s)
+            found[steps, scheme] = meta_gradient("multistep", net, theta, batch, s)
         kept, replayed = found[steps, "keep"], found[steps, "replay"]
         torch.testing.assert_close(replayed.adapted, kept.adapted, rtol=1e-12, atol=1e-15)
         torch.testing.assert_close(replayed.shared, kept.shared, rtol=1e-12, atol=1e-15)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fewshot_episodes import adapt, meta_gradient, summed
 from helpers import small_params
 from torch import Tensor
 from torch.func import functional_call
@@ -26,7 +27,7 @@ TASKS, WAYS = 3, 5
 
 
 def settings(shots: int = 2, adapt_bn: bool = True, **changes: Any) -> FewShot:
-    s = cell_settings(small_params(queries=3), "5way_1shot", "maml")
+    s = cell_settings(small_params(), "5way_1shot", "maml").model_copy(update={"queries": 3})
     assert isinstance(s, FewShot)
     network = s.network.model_copy(update={"adapt_bn": adapt_bn})
     base = {"shots": shots, "network": network, "options": OPTIONS, "inner_lr": 1e-2}
@@ -115,7 +116,7 @@ def test_one_step_is_the_normalised_gradient_of_the_mini_batch() -> None:
         grads = torch.autograd.grad(loss, list(leaves.values()))
         g, _ = network.pack(dict(zip(leaves, grads, strict=True)))
         total += g / (g.abs() + 1e-8)
-    found = reptile.meta_gradient(network, theta, batch, s)
+    found = summed("reptile", network, theta, batch, s)
     assert close(found.adapted, s.inner_lr * total, 1e-6)  # |g| down to the size of ε
 
 
@@ -135,7 +136,7 @@ def test_meta_gradient_is_the_way_that_torch_optim_adam_takes(adapt_bn: bool) ->
         logits = functional_call(module, network.unpack(*vars(phi).values()), (x[:, 4],))
         losses.append(F.cross_entropy(logits, y[:, 4]))
         accuracies.append((logits.argmax(1) == y[:, 4]).double().mean())
-    found = reptile.meta_gradient(network, theta, batch, s)
+    found = summed("reptile", network, theta, batch, s)
     assert close(found.adapted, expected)
     torch.testing.assert_close(found.loss, torch.stack(losses), rtol=1e-7, atol=0)
     assert torch.equal(found.accuracy, torch.stack(accuracies))
@@ -146,11 +147,11 @@ def test_meta_gradient_is_the_way_that_torch_optim_adam_takes(adapt_bn: bool) ->
 
 @pytest.mark.parametrize("shots", [1, 2])
 def test_adaptation_is_adam_on_the_support_set(shots: int) -> None:
-    s = settings(shots=shots, test_steps=5)
+    s = settings(shots=shots, test_steps=5, options=OPTIONS | {"train_shots": 3})
     network, theta, batch = setting(s)
     x = batch.support_images.view(TASKS, WAYS, shots, 1, 28, 28)
     y = batch.support_labels.view(TASKS, WAYS, shots)
-    phi = reptile.adapt(network, theta, batch, s, window=1)
+    phi = adapt("reptile", network, theta, batch, s, window=1)
     for k in range(TASKS):
         expected = train_one(network, theta, x[k], y[k], s.inner_lr, 5, 5).adapted
         found = torch.zeros(TASKS, dtype=torch.float64)
@@ -163,12 +164,12 @@ def test_a_task_starts_afresh() -> None:
     """No moment of Adam goes from one task to another: their order and company do not matter."""
     s = settings()
     network, theta, batch = setting(s)
-    together = reptile.meta_gradient(network, theta, batch, s)
+    together = summed("reptile", network, theta, batch, s)
     turned = Batch(*(t.flip(0) for t in vars(batch).values()))
-    again = reptile.meta_gradient(network, theta, turned, s)
+    again = summed("reptile", network, theta, turned, s)
     torch.testing.assert_close(again.adapted, together.adapted, rtol=1e-12, atol=1e-16)
     torch.testing.assert_close(again.loss, together.loss.flip(0), rtol=1e-12, atol=0)
-    alone = [reptile.meta_gradient(network, theta, part, s) for part in batch.split(1)]
+    alone = [summed("reptile", network, theta, part, s) for part in batch.split(1)]
     torch.testing.assert_close(
         sum(part.adapted for part in alone), together.adapted, rtol=1e-12, atol=1e-16
     )
@@ -179,7 +180,7 @@ def test_the_update_averages_where_the_tasks_end() -> None:
     s = settings()
     network, theta, batch = setting(s)
     images, labels = training_images(batch, s)
-    gradient = meta.meta_gradient(reptile, network, theta, batch, s)
+    gradient = meta_gradient("reptile", network, theta, batch, s)
     ends = [
         train_one(network, theta, x[:, :4], y[:, :4], s.inner_lr, s.inner_steps, 10).adapted
         for x, y in zip(images, labels, strict=True)
@@ -210,7 +211,7 @@ def test_memory_depends_on_the_mini_batch_alone() -> None:
     network, theta, batch = setting(few)
     more = settings(inner_steps=8)
     larger = settings(options={**OPTIONS, "inner_batch": 20})
-    kept = [reptile.meta_gradient(network, theta, batch, s).nbytes for s in (few, more, larger)]
+    kept = [summed("reptile", network, theta, batch, s).nbytes for s in (few, more, larger)]
     assert kept[0] == kept[1] < kept[2]
 
 
@@ -218,7 +219,7 @@ def test_labels_are_those_of_the_episode() -> None:
     s = settings()
     network, theta, batch = setting(s)
     other = dataclasses.replace(batch, support_labels=batch.support_labels.roll(2, 1))
-    found = [reptile.meta_gradient(network, theta, b, s).adapted for b in (batch, other)]
+    found = [summed("reptile", network, theta, b, s).adapted for b in (batch, other)]
     assert not torch.allclose(found[0], found[1], rtol=1e-3)
 
 
@@ -226,6 +227,6 @@ def test_too_many_training_images_and_wrong_options_are_told() -> None:
     s = settings(options={**OPTIONS, "train_shots": 5})
     network, theta, batch = setting(s)
     with pytest.raises(UserError, match=r"options.train_shots: 5 leave none of the 2 shots"):
-        reptile.meta_gradient(network, theta, batch, s)
+        summed("reptile", network, theta, batch, s)
     with pytest.raises(UserError, match=r"options\.train_shots: Field required"):
-        reptile.meta_gradient(network, theta, batch, settings(options={}))
+        summed("reptile", network, theta, batch, settings(options={}))

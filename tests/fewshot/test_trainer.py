@@ -9,7 +9,7 @@ import torch
 from helpers import prepared_dataset, small_params
 
 from multistep.data import prepared
-from multistep.fewshot import evaluate, meta
+from multistep.fewshot import algorithms, evaluate, meta
 from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.trainer import Trainer
 from multistep.files import UserError
@@ -28,14 +28,14 @@ def make(folder: Path, method: str = "maml", **changes: object) -> Trainer:
     data = prepared.read(prepared_dataset(folder))
     images = torch.from_numpy(data.images)
     sampler = Sampler(images, *data.rows(["train"]), s.ways, s.shots, s.queries, True, 0, "train")
-    algorithm = meta.load("first_order" if method == "fomaml" else "multistep")
-    return Trainer(meta.build_network(s, 28), algorithm, sampler, s, seed=0)
+    algorithm = algorithms.get("first_order" if method == "fomaml" else "multistep")(s)
+    return Trainer(meta.build_network(s, 28), algorithm, sampler, seed=0)
 
 
 def test_a_step_is_adam_on_the_mean_meta_gradient(trainer: Trainer) -> None:
     batch = trainer.sampler.batch(0, 4)
     before = trainer.theta.adapted.clone()
-    g = meta.meta_gradient(trainer.method, trainer.network, trainer.theta, batch, trainer.s)
+    g = meta.meta_gradient(trainer.algorithm, trainer.network, trainer.theta, batch)
     trainer.step(0)
     expected = before - 1e-3 * g.adapted / (g.adapted.abs() + 1e-8)  # Adam's first step
     torch.testing.assert_close(trainer.theta.adapted, expected, rtol=1e-5, atol=1e-7)
@@ -112,7 +112,7 @@ def test_training_learns(tmp_path: Path) -> None:
     images = torch.from_numpy(data.images)
     sampler = Sampler(images, *data.rows(["test"]), 5, 1, 5, True, 0, "test")
     accuracies = evaluate.episode_accuracies(
-        trainer.method, trainer.network, trainer.theta, sampler, trainer.s, episodes=50
+        trainer.algorithm, trainer.network, trainer.theta, sampler, episodes=50
     )
     assert sum(accuracies) / 50 > 60
 
@@ -120,11 +120,10 @@ def test_training_learns(tmp_path: Path) -> None:
 def test_evaluation_is_deterministic_and_episodes_are_numbered(trainer: Trainer) -> None:
     def run(episodes: int) -> list[float]:
         return evaluate.episode_accuracies(
-            trainer.method,
+            trainer.algorithm,
             trainer.network,
             trainer.theta,
             trainer.sampler,
-            trainer.s,
             episodes=episodes,
         )
 

@@ -9,7 +9,7 @@ import torch
 from helpers import prepared_dataset, small_params
 
 from multistep.data import prepared
-from multistep.fewshot import meta
+from multistep.fewshot import algorithms, meta
 from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.trainer import Trainer
 from multistep.job import checkpoint, device
@@ -21,8 +21,8 @@ def trainer(folder: Path, method: str, where: torch.device) -> Trainer:
     data = prepared.read(prepared_dataset(folder))
     images = torch.from_numpy(data.images).to(where)
     sampler = Sampler(images, *data.rows(["train"]), s.ways, s.shots, s.queries, True, 0, "train")
-    algorithm = meta.load("first_order" if method == "fomaml" else "multistep")
-    return Trainer(meta.build_network(s, 28), algorithm, sampler, s, seed=0)
+    algorithm = algorithms.get("first_order" if method == "fomaml" else "multistep")(s)
+    return Trainer(meta.build_network(s, 28), algorithm, sampler, seed=0)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_gpu_and_cpu_meta_gradients_agree(tmp_path: Path, cuda: torch.device, me
     here, there = trainer(tmp_path, method, torch.device("cpu")), trainer(tmp_path, method, cuda)
     assert torch.equal(here.theta.adapted, there.theta.adapted.cpu())
     grads = [
-        meta.meta_gradient(t.method, t.network, t.theta, t.sampler.batch(0, 4), t.s)
+        meta.meta_gradient(t.algorithm, t.network, t.theta, t.sampler.batch(0, 4))
         for t in (here, there)
     ]
     for key in ("adapted", "shared"):

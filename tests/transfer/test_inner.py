@@ -11,7 +11,8 @@ import transfer_reference as reference
 from torch import Tensor
 
 from multistep.inner.dynamics import State, Tensors
-from multistep.transfer.algorithms import bilevel, first_order
+from multistep.transfer.algorithms.bilevel import Bilevel
+from multistep.transfer.algorithms.first_order import FirstOrder
 from multistep.transfer.inner import Drift, inner_loop, split_state
 from multistep.transfer.learner import Learner, MiniBatch
 from multistep.transfer.settings import Transfer
@@ -76,8 +77,8 @@ def test_toy_vectors(line: str, scheme: str) -> None:
     theta = {"theta": torch.tensor(0.7, dtype=F64, requires_grad=True)}
     losses = Toy(theta["theta"])
     phi, _ = inner_loop(losses, START, state, s.lr, s)
-    found = bilevel.meta_gradient(losses, theta, START, state, s.lr, s)
-    first = first_order.meta_gradient(losses, theta, START, state, s.lr, s)
+    found = Bilevel(s).meta_gradient(losses, theta, START, state, s.lr)
+    first = FirstOrder(s).meta_gradient(losses, theta, START, state, s.lr)
     assert [
         *phi["phi"].tolist(),
         found.loss.item(),
@@ -89,7 +90,7 @@ def test_toy_vectors(line: str, scheme: str) -> None:
 def learner_at_work(s: Transfer) -> tuple[Learner, MiniBatch, Tensor, Tensor]:
     """A learner after three mini-batches and the ordinary update of a fourth."""
     source, target = reference.networks()
-    learner = Learner(source, copy.deepcopy(target), bilevel, s, 0, torch.device("cpu"))
+    learner = Learner(source, copy.deepcopy(target), Bilevel(s), 0, torch.device("cpu"))
     x, y = reference.images()
     for _ in range(3):
         learner.step(x, y, s.lr)
@@ -122,14 +123,15 @@ def test_meta_gradient_is_that_of_plain_autograd(optimizer: str, steps: int, win
         {"scheme": "replay", "source_features": "step"},
     ]
     for change in variants:
-        learner.s = s.model_copy(update=change)
+        learner.algorithm = Bilevel(s.model_copy(update=change))
+        learner.transfer = learner.algorithm.settings
         again = MiniBatch(learner, x, y)
         taps, _ = again.forward(phi)
         again.pair_weights, again.maps = again._source_features(taps)
         again.closure = list(again.pair_weights.weights.values())
         if "source_features" in change:
             again.maps, again.closure = {}, list(learner.theta.values())
-        found = bilevel.meta_gradient(again, learner.theta, phi, state, lr, learner.s)
+        found = learner.algorithm.meta_gradient(again, learner.theta, phi, state, lr)
         assert found.loss.item() == pytest.approx(loss.item(), rel=1e-12)
         for name, g in expected.items():
             assert (found.grads[name] - g).norm() < 1e-10 * size, (change, name)
@@ -140,7 +142,7 @@ def test_meta_gradient_by_finite_differences() -> None:
     s = reference.settings(window=2)
     learner, batch, _, _ = learner_at_work(s)
     phi, state = learner.phi, learner.state["optimizer"]
-    found = bilevel.meta_gradient(batch, learner.theta, phi, state, s.lr, s)
+    found = learner.algorithm.meta_gradient(batch, learner.theta, phi, state, s.lr)
     h, values = 1e-5, []
     for sign in (1, -1):
         moved = copy.deepcopy(learner.theta)
@@ -148,7 +150,7 @@ def test_meta_gradient_by_finite_differences() -> None:
         taps, _ = batch.forward(phi)
         learner.theta = moved
         batch.pair_weights, batch.maps = batch._source_features(taps)
-        values.append(bilevel.meta_gradient(batch, moved, phi, state, s.lr, s).loss.item())
+        values.append(learner.algorithm.meta_gradient(batch, moved, phi, state, s.lr).loss.item())
     slope = (values[0] - values[1]) / (2 * h)
     assert found.grads["where.2.bias"][1].item() == pytest.approx(slope, rel=1e-5)
 

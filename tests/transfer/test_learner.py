@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,22 +17,27 @@ from multistep.files import UserError
 from multistep.inner.in_place import step_
 from multistep.job import checkpoint
 from multistep.plan import params
-from multistep.transfer.algorithms import bilevel, first_order, scratch
-from multistep.transfer.inner import dynamics
+from multistep.transfer.algorithms import Algorithm
+from multistep.transfer.algorithms.bilevel import Bilevel
+from multistep.transfer.algorithms.first_order import FirstOrder
+from multistep.transfer.algorithms.scratch import Scratch
+from multistep.transfer.inner import MetaGradient, dynamics
 from multistep.transfer.learner import Learner
 
 CPU = torch.device("cpu")
 Report = dict[str, torch.Tensor]
 
 
-def learner(method: ModuleType = bilevel, dtype: Any = torch.float32, **changes: Any) -> Learner:
+def learner(kind: type[Algorithm] = Bilevel, dtype: Any = torch.float32, **changes: Any) -> Learner:
     source, target = reference.networks(dtype)
-    return Learner(source, target, method, reference.settings(**changes), 0, CPU)
+    settings = reference.settings(**changes)
+    read = settings.model_dump(include=set(kind.Settings.model_fields))
+    return Learner(source, target, kind(kind.Settings.model_validate(read)), 0, CPU)
 
 
 def run(each: Learner, steps: int = 2, dtype: Any = torch.float32) -> list[Report]:
     x, y = reference.images(dtype)
-    return [each.step(x, y, each.s.lr) for _ in range(steps)]
+    return [each.step(x, y, each.settings.lr) for _ in range(steps)]
 
 
 def flat(value: Any) -> list[torch.Tensor]:
@@ -58,20 +62,17 @@ def test_the_inner_loop_leaves_phi_and_the_optimiser_as_they_were(optimizer: str
     )
     assert report["train_loss"] == F.cross_entropy(logits, y)
     b = learner(optimizer=optimizer, lr=1e-3)
-    b.method = Nothing()  # type: ignore[assignment]
+    b.algorithm = Nothing(b.settings)
     run(b, 1)
     assert all(same(a.state[part], b.state[part]) for part in ("phi", "optimizer"))
     assert not same(a.theta, learner().theta)
 
 
-class Nothing:
-    """A method whose inner loop does nothing."""
+class Nothing(Bilevel):
+    """Its inner loop does nothing."""
 
-    SOURCE = True
-
-    @staticmethod
-    def meta_gradient(*args: Any) -> Any:
-        return bilevel.MetaGradient({}, torch.zeros(()), None, None)
+    def meta_gradient(self, *args: Any) -> MetaGradient:
+        return MetaGradient({}, torch.zeros(()), None, None)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -89,7 +90,7 @@ def test_the_ordinary_update_is_a_step_of_the_dynamics(
 
     monkeypatch.setattr("multistep.transfer.learner.step_", spy)
     run(a, 1, torch.float64)
-    expected, after = dynamics(a.s, a.s.lr).step(before, state, grads)
+    expected, after = dynamics(a.settings, a.settings.lr).step(before, state, grads)
     for name, p in expected.items():
         torch.testing.assert_close(a.phi[name].detach(), p, rtol=1e-12, atol=1e-14)
     for found, wanted in zip(flat(a.state["optimizer"]), flat(after), strict=True):
@@ -162,10 +163,10 @@ def test_no_inner_step_no_meta_gradient() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("method", [bilevel, first_order, scratch])
-def test_a_restored_learner_goes_on_to_the_same_bits(method: ModuleType, optimizer: str) -> None:
+@pytest.mark.parametrize("kind", [Bilevel, FirstOrder, Scratch])
+def test_a_restored_learner_goes_on_to_the_same_bits(kind: type[Algorithm], optimizer: str) -> None:
     changes = {"optimizer": optimizer, "lr": 1e-3}
-    a, b = learner(method, **changes), learner(method, **changes)
+    a, b = learner(kind, **changes), learner(kind, **changes)
     run(a, 2)
     file = io.BytesIO()
     torch.save(checkpoint.copies(a.state), file)
@@ -179,7 +180,7 @@ def test_a_restored_learner_goes_on_to_the_same_bits(method: ModuleType, optimiz
 
 
 def test_scratch_is_plain_training() -> None:
-    a = learner(scratch)
+    a = learner(Scratch)
     model = copy.deepcopy(a.target).train()
     optimizer = torch.optim.SGD(model.parameters(), 0.05, 0.9, weight_decay=1e-4)
     x, y = reference.images(torch.float32)
@@ -259,7 +260,7 @@ def test_a_gpu_takes_the_same_steps(optimizer: str) -> None:
     place, source_target = torch.device("cuda"), reference.networks()
     s = reference.settings(optimizer=optimizer, lr=1e-3)
     a = learner(dtype=torch.float64, optimizer=optimizer, lr=1e-3)
-    b = Learner(*source_target, bilevel, s, 0, place)
+    b = Learner(*source_target, Bilevel(s), 0, place)
     x, y = reference.images()
     for _ in range(2):
         found, expected = b.step(x.to(place), y.to(place), s.lr), a.step(x, y, s.lr)

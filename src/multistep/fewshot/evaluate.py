@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from multistep import stats
 from multistep.fewshot import meta
+from multistep.fewshot.algorithms import Algorithm
 from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Sampler, join
-from multistep.fewshot.settings import FewShot
 
 
 def episode_accuracies(
-    method: meta.Method,
+    algorithm: Algorithm,
     network: BatchedConv4,
     theta: meta.Theta,
     sampler: Sampler,
-    s: FewShot,
     *,
     episodes: int,
     window: int | None = None,
@@ -24,6 +23,7 @@ def episode_accuracies(
     Adaptation takes `test_steps` steps with the dynamics of training (`window` of the settings
     unless given). Each episode is drawn by its own number, so more episodes begin with the same.
     """
+    s = algorithm.settings
     window = window or s.window
     # On a GPU, where training takes all tasks, as many as it holds with ease.
     many = min(100, max(1, 2**30 // meta.task_bytes(network, s)))
@@ -32,7 +32,7 @@ def episode_accuracies(
     for start in range(0, episodes, size):
         draws = [sampler.draw(number, 1) for number in range(start, min(start + size, episodes))]
         batch = sampler.gather(join(draws).to(sampler.images.device))
-        accuracy = meta.query_accuracy(method, network, theta, batch, s, window=window)
+        accuracy = meta.query_accuracy(algorithm, network, theta, batch, window=window)
         accuracies += (100 * accuracy.double()).tolist()
     return accuracies
 

@@ -21,11 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multistep.fewshot.algorithms import Algorithm
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
-from multistep.fewshot.episodes import Batch
-from multistep.fewshot.meta import Theta, dynamics
-from multistep.fewshot.settings import FewShot
-from multistep.inner.unroll import unroll_vjp
+from multistep.fewshot.meta import Tasks
 
 
 @dataclass
@@ -132,26 +130,12 @@ def write_head(network: BatchedConv4, phi: Tensor, head: Tensor) -> Tensor:
     return phi
 
 
-@torch.no_grad()
-def adapt_head(
-    network: BatchedConv4,
-    theta: Theta,
-    batch: Batch,
-    s: FewShot,
-    *,
-    window: int,
-    ridge: float = 0.0,
-) -> Tensor:
+def adapt_head(algorithm: Algorithm, tasks: Tasks, window: int, ridge: float = 0.0) -> Tensor:
     """φ `[tasks·P]` with θ's body, and its head after `test_steps` steps on the support sets."""
-    inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
-    phi = network.expand(theta.adapted, batch.tasks)
-    features, _ = inner.body(phi)
-    head, _ = unroll_vjp(
-        HeadLoss(features, inner.targets, ridge=ridge),
-        read_head(network, phi, batch.tasks),
-        dynamics(s),
-        steps=s.test_steps,
-        window=window,
-        keep=False,
-    )
-    return write_head(network, phi, head)
+    phi = tasks.start()
+    features, _ = tasks.support.body(phi)
+    loss = HeadLoss(features, tasks.support.targets, ridge=ridge)
+    start = read_head(tasks.network, phi, tasks.count)
+    steps = algorithm.settings.test_steps
+    head, _ = algorithm.inner_loop(loss, start, steps, window, keep=False)
+    return write_head(tasks.network, phi, head)

@@ -14,9 +14,8 @@ import torch
 
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
-from multistep.fewshot import meta
+from multistep.fewshot import algorithms, meta
 from multistep.fewshot.episodes import Batch, Sampler
-from multistep.fewshot.settings import FewShot
 from multistep.fewshot.trainer import Trainer
 from multistep.job import device
 from multistep.job.measure import interleaved
@@ -63,12 +62,13 @@ def _trainer(
     entry: dict[str, Any], steps: int, tasks: int | None, dataset: Prepared, images: torch.Tensor
 ) -> Trainer:
     """A fresh trainer of one method with `steps` inner steps."""
-    s = FewShot.model_validate(entry["settings"])
-    s = s.model_copy(update={"inner_steps": steps, "meta_batch": tasks or s.meta_batch})
+    changes = {"inner_steps": steps, "meta_batch": tasks or entry["settings"]["meta_batch"]}
+    algorithm = algorithms.create(entry["algorithm"], entry["settings"] | changes)
+    s = algorithm.settings
     network = meta.build_network(s, dataset.size, dataset.channels)
     rows = dataset.rows(["train"])
     sampler = Sampler(images, *rows, s.ways, s.shots, s.queries, s.rotate_train, 0, "train")
-    return Trainer(network, meta.load(entry["algorithm"]), sampler, s, seed=0)
+    return Trainer(network, algorithm, sampler, seed=0)
 
 
 def _time(trainer: Trainer, number: int) -> float:
@@ -82,7 +82,7 @@ def _memory(trainer: Trainer, place: torch.device) -> int:
     batch = trainer.sampler.batch(0, trainer.s.meta_batch)
 
     def run(batch: Batch) -> meta.MetaGradient:
-        return meta.meta_gradient(trainer.method, trainer.network, trainer.theta, batch, trainer.s)
+        return meta.meta_gradient(trainer.algorithm, trainer.network, trainer.theta, batch)
 
     if place.type == "cuda":
         return device.allocated(place, lambda: run(batch))

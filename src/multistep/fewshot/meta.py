@@ -1,19 +1,17 @@
-"""What every few-shot method has in common: θ, a meta-gradient, adaptation, and their chunks."""
+"""θ, the tasks that an algorithm is given, its meta-gradient over a meta-batch, and adaptation."""
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from multistep.fewshot.algorithms import Algorithm
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.settings import FewShot
-from multistep.inner.dynamics import SGD
-from multistep.inner.unroll import unroll_vjp
 from multistep.networks.conv4 import Conv4Config, initial_parameters
 
 
@@ -39,27 +37,55 @@ class MetaGradient:
     nbytes: int
 
 
-class Method(Protocol):
-    """A few-shot algorithm: a module of `multistep.fewshot.algorithms` with these functions.
+@dataclass(frozen=True)
+class Tasks:
+    """Tasks of a meta-batch as inner and outer problems: what an algorithm is given."""
 
-    What it needs beyond the common settings is a class `Options` in it, and `s.options` in a cell.
-    """
+    network: BatchedConv4
+    theta: Theta
+    batch: Batch
 
-    def meta_gradient(
-        self, network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot
+    @property
+    def count(self) -> int:
+        return self.batch.tasks
+
+    @cached_property
+    def support(self) -> EpisodeLoss:
+        """L_S, the inner objective."""
+        batch = self.batch
+        return self.loss(batch.support_images, batch.support_labels)
+
+    @cached_property
+    def query(self) -> EpisodeLoss:
+        """L_Q, the outer (meta-) objective."""
+        return self.loss(self.batch.query_images, self.batch.query_labels)
+
+    def loss(self, images: Tensor, labels: Tensor) -> EpisodeLoss:
+        """The cross-entropy of other images, `[tasks, images, ...]`, at θ's shared parameters."""
+        return EpisodeLoss(self.network, self.theta.shared, images, labels)
+
+    def start(self) -> Tensor:
+        """φ₁ = θ of every task, `[tasks·P]`; a new tensor."""
+        return self.network.expand(self.theta.adapted, self.count)
+
+    def total(
+        self,
+        by_theta: Tensor,
+        by_shared: Tensor | None,
+        logits: Tensor,
+        nbytes: int,
+        outer: EpisodeLoss | None = None,
     ) -> MetaGradient:
-        """Summed over the tasks of `batch`."""
-
-    def adapt(
-        self, network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int
-    ) -> Tensor:
-        """φ `[tasks·P]` after `test_steps` steps on the support sets: what evaluation uses."""
-
-
-def load(algorithm: str) -> Method:
-    """The module of an algorithm, imported only when named: a cell depends on its own alone."""
-    module: Method = importlib.import_module(f"multistep.fewshot.algorithms.{algorithm}")
-    return module
+        """The sum over the tasks of what each has by θ `[tasks·P]` and by shared `[tasks·S]` (None
+        is zero), with loss and accuracy of `logits` on the query set or another `outer` loss.
+        """
+        outer = outer or self.query
+        shared = torch.zeros_like(self.theta.shared)
+        if by_shared is not None:
+            shared = self.network.sum_tasks(by_shared, adapted=False)
+        adapted = self.network.sum_tasks(by_theta)
+        loss, accuracy = outer.value(logits), outer.accuracy(logits)
+        return MetaGradient(adapted, shared, loss, accuracy, nbytes)
 
 
 def build_network(s: FewShot, size: int, channels: int = 1) -> BatchedConv4:
@@ -77,11 +103,6 @@ def initial_theta(network: BatchedConv4, seed: int, device: torch.device) -> The
     """θ before training: the same values on every device."""
     flat = network.pack(initial_parameters(network.config, seed))
     return Theta(*(part.to(device) for part in flat))
-
-
-def dynamics(s: FewShot) -> SGD:
-    """The inner optimiser of appendix F."""
-    return SGD(s.inner_lr, s.momentum, s.weight_decay)
 
 
 def chunk_size(network: BatchedConv4, s: FewShot, device: torch.device) -> int | None:
@@ -105,11 +126,11 @@ def task_bytes(network: BatchedConv4, s: FewShot) -> int:
 
 @torch.no_grad()
 def meta_gradient(
-    method: Method, network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot
+    algorithm: Algorithm, network: BatchedConv4, theta: Theta, batch: Batch
 ) -> MetaGradient:
-    """The average meta-gradient of a meta-batch, computed chunk by chunk."""
-    size = chunk_size(network, s, theta.adapted.device) or batch.tasks
-    parts = [method.meta_gradient(network, theta, part, s) for part in batch.split(size)]
+    """The average meta-gradient of a meta-batch (eq. 9), computed chunk by chunk."""
+    size = chunk_size(network, algorithm.settings, theta.adapted.device) or batch.tasks
+    parts = [algorithm.meta_gradient(Tasks(network, theta, part)) for part in batch.split(size)]
     return MetaGradient(
         adapted=_total([p.adapted for p in parts]) / batch.tasks,
         shared=_total([p.shared for p in parts]) / batch.tasks,
@@ -120,24 +141,20 @@ def meta_gradient(
 
 
 @torch.no_grad()
-def adapt_windows(
-    network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int
+def adapt(
+    algorithm: Algorithm, network: BatchedConv4, theta: Theta, batch: Batch, *, window: int
 ) -> Tensor:
-    """`adapt` of the methods whose inner loop is SGD on all of φ."""
-    inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
-    phi = network.expand(theta.adapted, batch.tasks)
-    phi, _ = unroll_vjp(inner, phi, dynamics(s), steps=s.test_steps, window=window, keep=False)
-    return phi
+    """φ `[tasks·P]` after `test_steps` steps on the support sets."""
+    return algorithm.adapt(Tasks(network, theta, batch), window)
 
 
 @torch.no_grad()
 def query_accuracy(
-    method: Method, network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int
+    algorithm: Algorithm, network: BatchedConv4, theta: Theta, batch: Batch, *, window: int
 ) -> Tensor:
     """Accuracy of each episode after adaptation, `[tasks]`; the queries are one batch."""
-    phi = method.adapt(network, theta, batch, s, window=window)
-    outer = EpisodeLoss(network, theta.shared, batch.query_images, batch.query_labels)
-    return outer.accuracy(outer.logits(phi))
+    tasks = Tasks(network, theta, batch)
+    return tasks.query.accuracy(tasks.query.logits(algorithm.adapt(tasks, window)))
 
 
 def _total(parts: list[Tensor]) -> Tensor:

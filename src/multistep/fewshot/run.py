@@ -13,10 +13,9 @@ import torch
 
 from multistep import stats
 from multistep.data import prepared
-from multistep.fewshot import evaluate, meta
+from multistep.fewshot import algorithms, evaluate, meta
 from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.record import is_candidate
-from multistep.fewshot.settings import FewShot
 from multistep.fewshot.trainer import DivergedError, Trainer
 from multistep.job import loop
 from multistep.progress import say
@@ -35,13 +34,13 @@ class Run(loop.Run):
     def __init__(
         self, cell: dict[str, Any], data: Path, network: Path | None, where: torch.device
     ) -> None:
-        self.settings = s = FewShot.model_validate(cell["settings"])
+        self.algorithm = algorithms.create(cell["algorithm"], cell["settings"])
+        self.settings = s = self.algorithm.settings
         self.candidate = is_candidate(cell)
         self.dataset = prepared.read(data)
         self.digests = {"dataset_digest": self.dataset.digest}
         self.images = torch.from_numpy(self.dataset.images).to(where)
         self.network = meta.build_network(s, self.dataset.size, self.dataset.channels)
-        self.method = meta.load(cell["algorithm"])
         train = ["train"] if s.hold_out_validation else ["train", "validation"]
         sampler = self.sampler(train, "train", cell["seed"], s.rotate_train)
         # All splits now: one that is too small should not be found after hours of training.
@@ -50,7 +49,7 @@ class Run(loop.Run):
             self.validation_sampler = self.sampler(
                 ["validation"], "validation", EVALUATION_SEED, s.rotate_test
             )
-        self.trainer = Trainer(self.network, self.method, sampler, s, cell["seed"])
+        self.trainer = Trainer(self.network, self.algorithm, sampler, cell["seed"])
         title = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
         super().__init__(title, "iterations", s.iterations, best=None, trainer=self.trainer.state)
 
@@ -107,11 +106,10 @@ class Run(loop.Run):
 
     def _accuracies(self, sampler: Sampler, episodes: int, window: int) -> list[float]:
         return evaluate.episode_accuracies(
-            self.method,
+            self.algorithm,
             self.network,
             self.trainer.theta,
             sampler,
-            self.settings,
             episodes=episodes,
             window=window,
         )

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from multistep.fewshot import meta
+from multistep.fewshot.algorithms import Algorithm
 from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Draw, Sampler
-from multistep.fewshot.settings import FewShot
 from multistep.files import UserError
 from multistep.inner.dynamics import SGD, Adam
 from multistep.inner.in_place import step_
@@ -35,9 +35,10 @@ class Trainer:
     """
 
     def __init__(
-        self, network: BatchedConv4, method: meta.Method, sampler: Sampler, s: FewShot, seed: int
+        self, network: BatchedConv4, algorithm: Algorithm, sampler: Sampler, seed: int
     ) -> None:
-        self.network, self.method, self.sampler, self.s = network, method, sampler, s
+        self.network, self.algorithm, self.sampler = network, algorithm, sampler
+        self.s = s = algorithm.settings
         self.device = sampler.images.device
         self.theta = meta.initial_theta(network, seed, self.device)
         self.params = {name: p for name, p in vars(self.theta).items() if p.numel()}
@@ -99,7 +100,7 @@ class Trainer:
     @torch.no_grad()
     def _iterate(self, draw: Draw) -> None:
         batch = self.sampler.gather(draw)
-        gradient = meta.meta_gradient(self.method, self.network, self.theta, batch, self.s)
+        gradient = meta.meta_gradient(self.algorithm, self.network, self.theta, batch)
         norm = torch.cat([gradient.adapted, gradient.shared]).norm()
         for name, kept in self.grads.items():
             kept.copy_(getattr(gradient, name))

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from multistep.files import UserError
 from multistep.job import arguments, device, results
 from multistep.job.settings import Measure
-from multistep.plan.families import FAMILIES, package
+from multistep.plan.families import algorithms, package
 from multistep.progress import progress
 
 Key = TypeVar("Key")
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         definition = json.loads(args.definition)
         for entry in definition["methods"].values():
-            FAMILIES[definition["family"]].model_validate(entry["settings"])
+            algorithms(definition["family"]).create(entry["algorithm"], entry["settings"])
         Measure.model_validate(definition["measure"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"--definition is not the JSON of a measurement ({error!r})") from None

@@ -20,10 +20,10 @@ from multistep.files import UserError, read_json
 from multistep.job import arguments, checkpoint, device, loop, results
 from multistep.job.record import CellRecord
 from multistep.plan import provenance
-from multistep.plan.families import FAMILIES, package
+from multistep.plan.families import FAMILIES, algorithms, package
 from multistep.progress import say
 from multistep.settings import parse
-from multistep.transfer.settings import Transfer
+from multistep.transfer.settings import Training
 
 
 def run_cell(
@@ -125,9 +125,13 @@ def _choice(file: Path, family: str) -> dict[str, Any]:
     return choice
 
 
-def _settings(cell: dict[str, Any], choice: Path | None) -> FewShot | Transfer:
+def _settings(cell: dict[str, Any], choice: Path | None) -> FewShot | Training:
     """The typed settings. Raises UserError, one line, that says which are missing or wrong."""
-    model, settings = FAMILIES[cell["family"]], cell["settings"]
+    try:
+        model = algorithms(cell["family"]).get(cell["algorithm"]).Settings
+    except UserError as error:
+        raise UserError(f"--cell: {error}") from None
+    settings = cell["settings"]
     missing = [key for key in model.model_fields if key not in settings]
     unknown = [key for key in settings if key not in model.model_fields]
     if choice is None and len(missing) == 1 and not unknown:

@@ -16,7 +16,6 @@ from typing import Any
 from multistep.files import canonical_json
 from multistep.plan.params import candidate_settings, cell_settings, merge
 from multistep.plan.schema import Choose, Experiment, Params
-from multistep.transfer.settings import UNREAD, WITHOUT_SOURCE
 
 
 @dataclass(frozen=True)
@@ -174,9 +173,8 @@ def source_networks(params: Params) -> list[str]:
     for name, experiment in _experiments(params):
         if experiment.family == "transfer" and experiment.datasets:
             for method in experiment.methods:
-                if params.methods[method].algorithm not in WITHOUT_SOURCE:
-                    found.append(_cell_settings(params, name, method)["source"])
-    return sorted(set(found))
+                found.append(_cell_settings(params, name, method).get("source"))
+    return sorted(set(filter(None, found)))
 
 
 def _experiments(params: Params) -> Iterator[tuple[str, Experiment]]:
@@ -198,8 +196,6 @@ def _measured_settings(params: Params, name: str, method: str) -> dict[str, Any]
 def _cell_settings(params: Params, experiment: str, method: str) -> dict[str, Any]:
     """Settings of a cell, with the source network that this scale really uses."""
     settings = cell_settings(params, experiment, method).model_dump()
-    if params.experiments[experiment].family == "transfer":
-        if params.methods[method].algorithm in WITHOUT_SOURCE:
-            return settings | UNREAD
+    if "source" in settings:
         settings["source"] = params.source_network(settings["source"])
     return settings

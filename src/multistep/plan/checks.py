@@ -14,9 +14,11 @@ from pydantic import ValidationError
 from multistep.data import class_splits
 from multistep.data.settings import Dataset
 from multistep.fewshot.settings import FewShot
+from multistep.files import UserError
+from multistep.plan.families import algorithms
 from multistep.plan.mistakes import explain, unknown
-from multistep.plan.schema import Choose, Params, options_of
-from multistep.transfer.settings import Transfer
+from multistep.plan.schema import Choose, Params
+from multistep.transfer.settings import Training, Transfer
 
 
 class Keys:
@@ -46,11 +48,11 @@ class Keys:
         return f"{self.experiment.family}.{key}"
 
 
-def impossible(params: Params, experiment: str, method: str, s: FewShot | Transfer) -> list[str]:
+def impossible(params: Params, experiment: str, method: str, s: FewShot | Training) -> list[str]:
     """A line for each thing that can't be run."""
     keys = Keys(params, experiment, method)
     found = list(_steps(keys, s))
-    if isinstance(s, Transfer):
+    if isinstance(s, Training):
         return [*found, *_transfer(keys, s)]
     if s.test_episodes == 0:
         found.append(f"{keys.path('test_episodes')}: 0 is for candidates; choose at least 2")
@@ -65,7 +67,9 @@ def impossible_candidate(
     return [*_steps(keys, s), *_few_shot(keys, s), *_choice(keys, s, choose)]
 
 
-def _steps(keys: Keys, s: FewShot | Transfer) -> Iterator[str]:
+def _steps(keys: Keys, s: FewShot | Training) -> Iterator[str]:
+    if not isinstance(s, FewShot | Transfer):
+        return
     for key in ("inner_steps", "test_steps"):
         steps = getattr(s, key, 0)
         if steps % s.window:
@@ -75,14 +79,14 @@ def _steps(keys: Keys, s: FewShot | Transfer) -> Iterator[str]:
             )
 
 
-def _transfer(keys: Keys, s: Transfer) -> Iterator[str]:
+def _transfer(keys: Keys, s: Training) -> Iterator[str]:
     params = keys.params
-    if params.source_network(s.source) not in params.source_networks:
+    if isinstance(s, Transfer) and params.source_network(s.source) not in params.source_networks:
         known = params.source_networks
         yield from unknown(keys.path("source"), [s.source], known, "source network")
         return
     for key in ("source_taps", "target_taps"):
-        taps = getattr(s, key)
+        taps = getattr(s, key, [])
         if len(set(taps)) < len(taps):
             yield f"{keys.path(key)}: {taps} names a tap twice"
     for name in keys.datasets:
@@ -111,12 +115,16 @@ def _few_shot(keys: Keys, s: FewShot) -> Iterator[str]:
             f"{keys.path('selection')}: best needs validation classes; set "
             f"{keys.path('hold_out_validation')} to true, or choose last"
         )
-    algorithm = keys.params.methods[keys.method].algorithm
-    model = options_of(keys.experiment.family, algorithm)
+    algorithm = algorithms(keys.experiment.family).get(keys.params.methods[keys.method].algorithm)
     try:
-        model.model_validate(s.options)
+        algorithm.Options.model_validate(s.options)
+        algorithm(s)
     except ValidationError as error:
-        yield from explain(error, model, prefix=f"{keys.path('options')}.")
+        yield from explain(error, algorithm.Options, prefix=f"{keys.path('options')}.")
+    except UserError as error:  # names the setting that has to change
+        key, _, problem = str(error).partition(": ")
+        first, dot, rest = key.partition(".")
+        yield f"{keys.path(first)}{dot}{rest}: {problem}"
     for name in keys.datasets:
         dataset = keys.params.datasets[name]
         if s.ways > dataset.classes:

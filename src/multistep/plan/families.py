@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+
 from multistep.fewshot.settings import FewShot
 from multistep.transfer.settings import Transfer
 
@@ -9,6 +12,11 @@ from multistep.transfer.settings import Transfer
 FAMILIES: dict[str, type[FewShot] | type[Transfer]] = {"few_shot": FewShot, "transfer": Transfer}
 
 
+def algorithms(family: str) -> ModuleType:
+    """The folder of a family's algorithms: its `names()` and `get(name)`."""
+    return importlib.import_module(f"{package(family)}.algorithms")
+
+
 def package(family: str) -> str:
-    """The package of a family's code: its modules `run` and `measure`, its folder `methods`."""
+    """The package of a family's code: its modules `run` and `measure`, its folder `algorithms`."""
     return f"multistep.{family.replace('_', '')}"

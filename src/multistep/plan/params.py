@@ -19,10 +19,10 @@ from multistep.data.settings import Archive
 from multistep.fewshot.settings import FewShot
 from multistep.files import UserError
 from multistep.plan.checks import impossible, impossible_candidate
-from multistep.plan.families import FAMILIES
+from multistep.plan.families import FAMILIES, algorithms
 from multistep.plan.mistakes import explain, unknown
-from multistep.plan.schema import Choose, Params, algorithms, loaders
-from multistep.transfer.settings import Transfer
+from multistep.plan.schema import Choose, Params, loaders
+from multistep.transfer.settings import Training
 
 
 def load(*files: Path) -> Params:
@@ -73,15 +73,20 @@ def validate(config: dict[str, Any]) -> Params:
     return params
 
 
-def cell_settings(params: Params, experiment: str, method: str) -> FewShot | Transfer:
+def cell_settings(params: Params, experiment: str, method: str) -> FewShot | Training:
     """Settings of a cell: the family's, then the experiment's, the method's, and the method's in
-    this experiment.
+    this experiment; those that its algorithm doesn't read are left out.
     """
     of = params.experiments[experiment]
     merged: dict[str, Any] = getattr(params, of.family)
     for layer in (of.settings, params.methods[method].settings, of.overrides.get(method, {})):
         merged = merge(merged, layer)
-    return FAMILIES[of.family].model_validate(merged)
+    model = algorithms(of.family).get(params.methods[method].algorithm).Settings
+    unread = FAMILIES[of.family].model_fields.keys() - model.model_fields.keys()
+    settings: FewShot | Training = model.model_validate(
+        {key: value for key, value in merged.items() if key not in unread}
+    )
+    return settings
 
 
 def candidate_settings(params: Params, experiment: str, method: str, choose: Choose) -> FewShot:
@@ -112,7 +117,7 @@ def _references(params: Params) -> list[str]:
             found += unknown(path, [network.dataset], params.datasets, "dataset")
     for name, dataset in params.datasets.items():
         found += unknown(f"datasets.{name}.loader", [dataset.loader], loaders(), "loader")
-    known = {family: algorithms(family) for family in FAMILIES}
+    known = {family: algorithms(family).names() for family in FAMILIES}
     for name, method in params.methods.items():
         everywhere = [algorithm for each in known.values() for algorithm in each]
         path = f"methods.{name}.algorithm"

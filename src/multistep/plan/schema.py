@@ -13,35 +13,16 @@ from pydantic import Field
 
 from multistep.data.settings import Dataset
 from multistep.job.settings import Measure
-from multistep.plan.families import package
-from multistep.plan.options import options
 from multistep.settings import Model
 from multistep.transfer.settings import SourceNetwork
 
 PACKAGE = Path(__file__).parents[1]
 
 
-def algorithms(family: str) -> list[str]:
-    """What `algorithm:` of a method can be: the modules in the family's folder of methods."""
-    folder = package(family).removeprefix("multistep.")
-    return _modules(f"{folder}/algorithms", "def meta_gradient(")
-
-
 def loaders() -> list[str]:
     """What `loader:` of a dataset can be: the modules of multistep.data with a `prepare`."""
-    return _modules("data/loaders", "def prepare(")
-
-
-def options_of(family: str, algorithm: str) -> type[Model]:
-    """What `options:` of an algorithm can hold."""
-    folder = package(family).removeprefix("multistep.")
-    return options(PACKAGE / folder / "algorithms" / f"{algorithm}.py")
-
-
-def _modules(folder: str, definition: str) -> list[str]:
-    """Modules that define something at their top; read as text, since importing costs seconds."""
-    files = sorted((PACKAGE / folder).glob("*.py"))
-    return [f.stem for f in files if f"\n{definition}" in f.read_text(encoding="utf-8")]
+    files = sorted((PACKAGE / "data/loaders").glob("*.py"))
+    return [f.stem for f in files if "\ndef prepare(" in f.read_text(encoding="utf-8")]
 
 
 class Method(Model):

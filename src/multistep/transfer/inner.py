@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multistep.inner.dynamics import SGD, Adam, Dynamics, State, Tensors
 from multistep.inner.unroll import unroll
-from multistep.transfer.settings import Transfer
+from multistep.transfer.settings import Training, Transfer
 
 MATCHING = "match."  # how the names of the matching networks' parameters begin
 
@@ -48,16 +48,6 @@ class MetaGradient:
     loss: Tensor
     drift: Tensor | None
     masked: Tensor | None
-
-
-class Method(Protocol):
-    """A module of `multistep.transfer.algorithms`. `SOURCE`: whether it transfers at all."""
-
-    SOURCE: bool
-
-    def meta_gradient(
-        self, losses: Losses, theta: Tensors, phi: Tensors, state: State, lr: float, s: Transfer
-    ) -> MetaGradient | None: ...
 
 
 def inner_loop(
@@ -110,7 +100,7 @@ def gradients(loss: Tensor, theta: Tensors) -> Tensors:
     return {name: g for name, g in zip(theta, found, strict=True) if g is not None}
 
 
-def task_dynamics(s: Transfer, lr: float) -> SGD | Adam:
+def task_dynamics(s: Training, lr: float) -> SGD | Adam:
     """The task optimiser."""
     if s.optimizer == "sgd":
         return SGD(lr, s.momentum, s.weight_decay)

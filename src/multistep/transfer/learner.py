@@ -24,7 +24,8 @@ from multistep.files import UserError, digest
 from multistep.inner.dynamics import Adam, State, Tensors
 from multistep.inner.in_place import step_
 from multistep.networks.backbone import Backbone
-from multistep.transfer.inner import Method, split_state, task_dynamics
+from multistep.transfer.algorithms import Algorithm
+from multistep.transfer.inner import split_state, task_dynamics
 from multistep.transfer.matching import SATURATION, Matching, PairWeights, Taps
 from multistep.transfer.settings import Transfer
 
@@ -42,12 +43,12 @@ class Learner:
         self,
         source: Backbone | None,
         target: Backbone,
-        method: Method,
-        s: Transfer,
+        algorithm: Algorithm,
         seed: int,
         device: torch.device,
     ) -> None:
-        self.method, self.s, self.device = method, s, device
+        self.algorithm, self.device = algorithm, device
+        self.settings = settings = algorithm.settings
         self.target = target.to(device)
         self.backbone = [name for name, _ in target.named_parameters()]
         phi = {name: p.detach().clone() for name, p in target.named_parameters()}
@@ -56,9 +57,10 @@ class Learner:
         self.unread = {name: b.clone() for name, b in self.buffers.items()}
         self.theta: Tensors = {}
         self.matching: Matching | None = None
-        if method.SOURCE:
+        if isinstance(settings, Transfer):
             if source is None:
-                raise ValueError(f"{method} transfers: it needs a source network")
+                raise ValueError(f"{type(algorithm).__name__} needs a source network")
+            self.transfer = s = settings
             self.source = source.to(device).eval().requires_grad_(False)
             self.matching = Matching(
                 _channels(source, s.source_taps, "source"),
@@ -70,15 +72,15 @@ class Learner:
             like = next(iter(phi.values()))
             phi |= {name: p.to(like) for name, p in added.items()}
             self.theta = {name: p.to(like).requires_grad_() for name, p in theta.items()}
+            self.meta = Adam(s.meta_lr, weight_decay=s.meta_weight_decay)
         self.phi = {name: p.requires_grad_() for name, p in phi.items()}
-        self.meta = Adam(s.meta_lr, weight_decay=s.meta_weight_decay)
         with torch.no_grad():
             self.state: State = {
                 "phi": self.phi,
-                "optimizer": task_dynamics(s, s.lr).init(self.phi),
+                "optimizer": task_dynamics(settings, settings.lr).init(self.phi),
                 "buffers": self.buffers,
                 "theta": self.theta,
-                "meta": self.meta.init(self.theta),
+                "meta": self.meta.init(self.theta) if self.theta else {},
             }
         # What was not yet known to be finite: names, values on the host, and when they are there.
         self._unchecked: deque[tuple[list[str], Tensor, torch.cuda.Event | None]] = deque()
@@ -100,10 +102,9 @@ class Learner:
             assert batch.pair_weights is not None
             report["transfer_loss"] = transfer
             state = self.state["optimizer"]
-            if self.s.absent_gradients == "skip":
+            if self.transfer.absent_gradients == "skip":
                 state = split_state(state)
-            found = self.method.meta_gradient(batch, self.theta, self.phi, state, lr, self.s)
-            assert found is not None
+            found = self.algorithm.meta_gradient(batch, self.theta, self.phi, state, lr)
             report |= self._meta_update(found.grads)
             report |= _pairs(batch.pair_weights)
             report["meta_loss"] = found.loss
@@ -123,9 +124,9 @@ class Learner:
         zero = torch.zeros((), device=self.device)
         norms = {
             "meta_gradient_norm": _norm(grads.values()) if grads else zero,
-            "meta_decay_norm": self.s.meta_weight_decay * _norm(self.theta.values()),
+            "meta_decay_norm": self.transfer.meta_weight_decay * _norm(self.theta.values()),
         }
-        if grads or self.s.absent_gradients == "zero":
+        if grads or self.transfer.absent_gradients == "zero":
             given = {
                 n: grads[n] if n in grads else torch.zeros_like(p) for n, p in self.theta.items()
             }
@@ -170,7 +171,7 @@ class MiniBatch:
 
     def __init__(self, learner: Learner, x: Tensor, y: Tensor) -> None:
         self.learner, self.x, self.y = learner, x, y
-        self.statistics = learner.buffers if learner.s.bn_updates == 2 else learner.unread
+        self.statistics = learner.buffers if learner.transfer.bn_updates == 2 else learner.unread
         self.pair_weights: PairWeights | None = None
         self.maps: Taps = {}
         self.closure: list[Tensor] = []
@@ -197,14 +198,16 @@ class MiniBatch:
             self.pair_weights = weights
             constant = {n: w.detach() for n, w in weights.weights.items()}
             transfer = learner.matching.loss(phi, taps, self.maps, constant)
-            total = accuracy + learner.s.beta * transfer
+            total = accuracy + learner.transfer.beta * transfer
             transfer = transfer.detach()
-            if learner.s.source_features == "step":
+            if learner.transfer.source_features == "step":
                 self.maps, self.closure = {}, list(learner.theta.values())
             else:
                 self.closure = list(weights.weights.values())
         grads = dict(zip(phi, torch.autograd.grad(total, list(phi.values())), strict=True))
-        step_(task_dynamics(learner.s, lr), phi, learner.state["optimizer"], grads, fused=True)
+        step_(
+            task_dynamics(learner.settings, lr), phi, learner.state["optimizer"], grads, fused=True
+        )
         return logits.detach(), accuracy.detach(), transfer
 
     def accuracy(self, phi: Tensors, buffers: Tensors | None = None) -> Tensor:

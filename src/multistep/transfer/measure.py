@@ -18,11 +18,11 @@ from multistep.data import prepared
 from multistep.job import device
 from multistep.job.loop import located
 from multistep.job.measure import interleaved
+from multistep.transfer import algorithms
 from multistep.transfer.batches import Batches
 from multistep.transfer.learner import Learner
 from multistep.transfer.run import learner
 from multistep.transfer.saved import saved_bytes
-from multistep.transfer.settings import Transfer
 
 WARM_UP = 2  # rounds
 HELD = 4  # batches that lie ready and are taken in turn
@@ -33,19 +33,18 @@ def measure(
 ) -> dict[str, Any]:
     """Rows of one experiment on one dataset, their units, and the digests of what was read."""
     images = prepared.read(data)
-    first, *_ = definition["methods"].values()
-    shared = Transfer.model_validate(first["settings"])
-    batches = Batches(images, "train", shared, place, seed=0)
+    chosen = {
+        method: algorithms.create(entry["algorithm"], entry["settings"])
+        for method, entry in definition["methods"].items()
+    }
+    batches = Batches(images, "train", next(iter(chosen.values())).settings, place, seed=0)
     held = list(itertools.islice(batches.epoch(0), min(HELD, max(1, len(batches) - 1))))
     learners: dict[str, Learner] = {}
     rates: dict[str, float] = {}
     network_digest = None
-    for method, entry in definition["methods"].items():
-        s = Transfer.model_validate(entry["settings"])
-        rates[method] = s.lr
-        learners[method], digest = learner(
-            s, entry["algorithm"], len(images.classes), network, 0, place
-        )
+    for method, algorithm in chosen.items():
+        rates[method] = algorithm.settings.lr
+        learners[method], digest = learner(algorithm, len(images.classes), network, 0, place)
         network_digest = digest or network_digest
     cuda = place.type == "cuda"
     where = f"{definition['experiment']}/{definition['dataset']}"

@@ -7,7 +7,6 @@ accuracy is the one that is reported, and test labels choose nothing.
 
 from __future__ import annotations
 
-import importlib
 import math
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ from multistep.data import prepared
 from multistep.files import UserError
 from multistep.job import loop
 from multistep.networks.build import build
-from multistep.transfer import sources
+from multistep.transfer import algorithms, sources
 from multistep.transfer.batches import Batch, Batches, count_correct
 from multistep.transfer.epoch import EpochRun, Means
 from multistep.transfer.learner import Learner
-from multistep.transfer.settings import Transfer
+from multistep.transfer.settings import Training, Transfer
 
 
 class Run(EpochRun):
@@ -31,14 +30,15 @@ class Run(EpochRun):
     def __init__(
         self, cell: dict[str, Any], data: Path, network: Path | None, where: torch.device
     ) -> None:
-        self.settings = s = Transfer.model_validate(cell["settings"])
+        algorithm = algorithms.create(cell["algorithm"], cell["settings"])
+        self.settings = s = algorithm.settings
         images = prepared.read(data)
         self.learner, network_digest = learner(
-            s, cell["algorithm"], len(images.classes), network, cell["seed"], where
+            algorithm, len(images.classes), network, cell["seed"], where
         )
         self.digests = {"dataset_digest": images.digest, "network_digest": network_digest}
         self.test_images = len(images.splits["test"])
-        self.means = Means(s.log_every)
+        self.means = Means(s.log_every if isinstance(s, Transfer) else 1)
         title = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
         super().__init__(
             title,
@@ -85,25 +85,23 @@ class Run(EpochRun):
 
 
 def learner(
-    s: Transfer,
-    algorithm: str,
+    algorithm: algorithms.Algorithm,
     classes: int,
     network: Path | None,
     seed: int,
     where: torch.device,
 ) -> tuple[Learner, str | None]:
     """The learner of a cell and the digest of its source network (None for scratch)."""
-    method = importlib.import_module(f"multistep.transfer.algorithms.{algorithm}")
     source, digest = None, None
-    if algorithm != "scratch":
+    if isinstance(algorithm.settings, Transfer):
         if network is None:
             raise UserError("--network: the folder of the source network is missing")
         source, digest, _ = sources.open_network(network)
     generator = torch.Generator().manual_seed(seed)
-    target = build(s.target, classes, generator)
-    return Learner(source, target, method, s, seed, where), digest
+    target = build(algorithm.settings.target, classes, generator)
+    return Learner(source, target, algorithm, seed, where), digest
 
 
-def rate(s: Transfer, epoch: int) -> float:
+def rate(s: Training, epoch: int) -> float:
     """The learning rate of an epoch (from 0): cosine to zero, eq. 55 with its missing η₀."""
     return s.lr / 2 * (1 + math.cos(math.pi * (epoch + s.schedule_offset) / s.epochs))

@@ -5,7 +5,7 @@ Nothing here imports torch: it is read inside Snakemake.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -40,15 +40,10 @@ class SourceNetwork(Model):
     train: Pretrain | None = None
 
 
-class Transfer(Model):
-    """All settings of a meta-transfer cell; params.yaml says where each value comes from."""
+class Training(Model):
+    """How the target network alone is trained; params.yaml says where each value comes from."""
 
-    # networks and pairs
-    source: str
     target: Architecture
-    source_taps: list[int] = Field(min_length=1)
-    target_taps: list[int] = Field(min_length=1)
-    where_bias: float
     # data
     size: int = Field(ge=8)
     augmentation: Literal["pad_crop", "random_resized_crop", "resize_crop"]
@@ -62,6 +57,16 @@ class Transfer(Model):
     adam_eps: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     schedule_offset: Literal[0, 1]
+
+
+class Transfer(Training):
+    """All settings of a meta-transfer cell: that training, and what is transferred from where."""
+
+    # source network and pairs
+    source: str
+    source_taps: list[int] = Field(min_length=1)
+    target_taps: list[int] = Field(min_length=1)
+    where_bias: float
     # inner loop
     beta: float = Field(ge=0)
     beta_in_inner_steps: bool
@@ -77,26 +82,3 @@ class Transfer(Model):
     scheme: Literal["keep", "replay"]
     source_features: Literal["batch", "step"]
     log_every: int = Field(ge=1)
-
-
-# What a method without a source network doesn't read. Its cells have these values whatever the plan
-# says, so that a change of the transfer settings reruns no cell that knows nothing of transfer.
-UNREAD: dict[str, Any] = {
-    "source": "",
-    "source_taps": [0],
-    "target_taps": [0],
-    "where_bias": 0.0,
-    "beta": 0.0,
-    "beta_in_inner_steps": True,
-    "inner_steps": 0,
-    "window": 1,
-    "transfer_lr_factor": 1.0,
-    "absent_gradients": "zero",
-    "bn_updates": 1,
-    "meta_lr": 1.0,
-    "meta_weight_decay": 0.0,
-    "scheme": "keep",
-    "source_features": "batch",
-    "log_every": 1,
-}
-WITHOUT_SOURCE = {"scratch"}  # algorithms

@@ -1,6 +1,96 @@
-"""Few-shot algorithms, one module each: the module's name is the `algorithm` of a method.
+"""Few-shot algorithms, one file each; its name is the `algorithm` of a method in params.yaml.
 
-A module has two functions, `meta_gradient` and `adapt` (see `multistep.fewshot.meta.Method`), a
-docstring with its update in formulas and its cost, and a class `Options` if it needs settings that
-others don't. It is imported when named, so that a cell depends on its own algorithm alone.
+A file has one subclass of `Algorithm`, and a docstring with its update in formulas, where it comes
+from, and what differs from published code. Its name, options, cost and numbers are found from there
+by the plan, the jobs and the tests (see `multistep.algorithms` for what a file may import).
 """
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from multistep import algorithms
+from multistep.fewshot.settings import FewShot
+from multistep.settings import Model, parse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from multistep.fewshot.meta import MetaGradient, Tasks
+    from multistep.inner.dynamics import SGD
+    from multistep.inner.unroll import Objective, Pullback
+
+# In forward passes, as section 2.1 and appendix G count: a gradient, and a Hessian-vector product
+# at a point whose gradient has been kept.
+GRADIENT, PRODUCT = 3, 6
+
+
+class NoOptions(Model):
+    """What an algorithm has beyond the common settings, unless it says so: nothing."""
+
+
+class Algorithm(ABC):
+    """An algorithm with the settings of a cell. `Options`: what `settings.options` must hold.
+
+    Raises UserError for options that it can't run with; a subclass may refuse more.
+    """
+
+    Settings: ClassVar[type[FewShot]] = FewShot
+    Options: ClassVar[type[Model]] = NoOptions
+    options: Model
+
+    def __init__(self, settings: FewShot) -> None:
+        self.settings = settings
+        self.options = parse(self.Options, settings.options, "options.")
+        self.support_images = settings.ways * settings.shots
+        self.query_images = settings.ways * settings.queries
+
+    @abstractmethod
+    def cost(self) -> float:
+        """Of one task's meta-gradient, in forward passes of one image through the network."""
+
+    @abstractmethod
+    def meta_gradient(self, tasks: Tasks) -> MetaGradient:
+        """Summed over the tasks."""
+
+    def adapt(self, tasks: Tasks, window: int) -> Tensor:
+        """φ `[tasks·P]` after `test_steps` steps on the support sets: what evaluation uses."""
+        steps = self.settings.test_steps
+        return self.inner_loop(tasks.support, tasks.start(), steps, window, keep=False)[0]
+
+    @property
+    def dynamics(self) -> SGD:
+        """The inner optimiser of appendix F."""
+        from multistep.inner.dynamics import SGD
+
+        settings = self.settings
+        return SGD(settings.inner_lr, settings.momentum, settings.weight_decay)
+
+    def inner_loop(
+        self, loss: Objective, start: Tensor, steps: int, window: int, *, keep: bool = True
+    ) -> tuple[Tensor, Pullback]:
+        """`steps` steps of appendix F's SGD from `start`, in windows, and the way back."""
+        from multistep.inner.unroll import unroll_vjp
+
+        recompute = self.settings.scheme == "replay"
+        return unroll_vjp(
+            loss, start, self.dynamics, steps=steps, window=window, keep=keep, recompute=recompute
+        )
+
+
+def names() -> list[str]:
+    """What `algorithm:` of a few-shot method can be."""
+    return algorithms.names(sys.modules[__name__])
+
+
+def create(name: str, settings: dict[str, Any]) -> Algorithm:
+    """The algorithm of a cell with the cell's settings."""
+    algorithm = get(name)
+    return algorithm(parse(algorithm.Settings, settings, "settings."))
+
+
+def get(name: str) -> type[Algorithm]:
+    """The algorithm of that name."""
+    return algorithms.get(sys.modules[__name__], name, Algorithm)  # type: ignore[type-abstract]

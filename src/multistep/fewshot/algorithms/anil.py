@@ -22,68 +22,68 @@ K gradients on the support set and memory that grows with K as MAML's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
-from multistep.fewshot.episodes import Batch
-from multistep.fewshot.head import HeadLoss, RepeatedBody, adapt_head, read_head, write_head
-from multistep.fewshot.meta import MetaGradient, Theta, dynamics
-from multistep.fewshot.settings import FewShot
-from multistep.inner.unroll import Objective, unroll_vjp
+from multistep.fewshot.algorithms import GRADIENT, Algorithm
 from multistep.settings import Model
 
-Pull = Callable[[Tensor], tuple[Tensor, Tensor]]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from multistep.fewshot.batched import EpisodeLoss
+    from multistep.fewshot.meta import MetaGradient, Tasks
+    from multistep.inner.unroll import Objective
+
+    Pull = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-class Options(Model):
-    """`cache_features`: compute the support features once per task, not once per gradient."""
+class Anil(Algorithm):
+    class Options(Model):
+        """`cache_features`: compute the support features once per task, not once per gradient."""
 
-    cache_features: bool
+        cache_features: bool
 
+    options: Options
 
-def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot) -> MetaGradient:
-    """The meta-gradient summed over the tasks of `batch`."""
-    options = Options.model_validate(s.options)
-    inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
-    outer = EpisodeLoss(network, theta.shared, batch.query_images, batch.query_labels)
-    phi = network.expand(theta.adapted, batch.tasks)
-    loss, pull, nbytes = _support(inner, phi, options)
-    head, pullback = unroll_vjp(
-        loss,
-        read_head(network, phi, batch.tasks),
-        dynamics(s),
-        steps=s.inner_steps,
-        window=s.window,
-        recompute=s.scheme == "replay",
-    )
-    nbytes += pullback.nbytes
-    query = outer.evaluate(write_head(network, phi, head))
-    by_head, by_support = pullback(read_head(network, query.by_phi, batch.tasks))
-    by_phi, by_shared = pull(by_support)
-    by_theta = write_head(network, by_phi.add_(query.by_phi), by_head)
-    return MetaGradient(
-        adapted=network.sum_tasks(by_theta),
-        shared=network.sum_tasks(by_shared.add_(query.by_shared), adapted=False),
-        loss=outer.value(query.logits),
-        accuracy=outer.accuracy(query.logits),
-        nbytes=nbytes + max(query.nbytes, pullback.rebuilt),
-    )
+    def cost(self) -> float:
+        passes = GRADIENT
+        if not self.options.cache_features:
+            again = 1 if self.settings.scheme == "replay" else 0
+            passes = self.settings.inner_steps // self.settings.window * (GRADIENT + again)
+        return passes * self.support_images + GRADIENT * self.query_images
 
+    def meta_gradient(self, tasks: Tasks) -> MetaGradient:
+        from multistep.fewshot.head import read_head, write_head
 
-def adapt(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int) -> Tensor:
-    """θ with its head adapted, `[tasks·P]`."""
-    return adapt_head(network, theta, batch, s, window=window)
+        network, phi = tasks.network, tasks.start()
+        loss, pull, nbytes = self._support(tasks.support, phi)
+        start = read_head(network, phi, tasks.count)
+        steps, window = self.settings.inner_steps, self.settings.window
+        head, pullback = self.inner_loop(loss, start, steps, window)
+        nbytes += pullback.nbytes
+        query = tasks.query.evaluate(write_head(network, phi, head))
+        by_head, by_support = pullback(read_head(network, query.by_phi, tasks.count))
+        by_phi, by_shared = pull(by_support)
+        by_theta = write_head(network, by_phi.add_(query.by_phi), by_head)
+        nbytes += max(query.nbytes, pullback.rebuilt)
+        return tasks.total(by_theta, by_shared.add_(query.by_shared), query.logits, nbytes)
 
+    def adapt(self, tasks: Tasks, window: int) -> Tensor:
+        """θ with its head adapted."""
+        from multistep.fewshot.head import adapt_head
 
-def _support(inner: EpisodeLoss, phi: Tensor, options: Options) -> tuple[Objective, Pull, int]:
-    """The support loss of a head, the way from its mixed derivatives to those by φ and by shared,
-    and the bytes that are kept for it.
-    """
-    if not options.cache_features:
-        repeated = RepeatedBody(inner, phi)
-        return repeated, repeated.split, 0
-    features, saved = inner.body(phi)
-    loss = HeadLoss(features, inner.targets)
-    nbytes = inner.body_bytes(saved) + loss.nbytes
-    return loss, lambda by_features: inner.body_backward(phi, saved, by_features), nbytes
+        return adapt_head(self, tasks, window)
+
+    def _support(self, inner: EpisodeLoss, phi: Tensor) -> tuple[Objective, Pull, int]:
+        """The support loss of a head, the way from its mixed derivatives to those by φ and by
+        shared, and the bytes that are kept for it.
+        """
+        from multistep.fewshot.head import HeadLoss, RepeatedBody
+
+        if not self.options.cache_features:
+            repeated = RepeatedBody(inner, phi)
+            return repeated, repeated.split, 0
+        features, saved = inner.body(phi)
+        loss = HeadLoss(features, inner.targets)
+        nbytes = inner.body_bytes(saved) + loss.nbytes
+        return loss, lambda by_features: inner.body_backward(phi, saved, by_features), nbytes

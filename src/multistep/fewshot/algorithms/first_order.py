@@ -8,26 +8,21 @@ Cost per task: T gradients on the support set, one on the query set; memory does
 
 from __future__ import annotations
 
-from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
-from multistep.fewshot.episodes import Batch
-from multistep.fewshot.meta import MetaGradient, Theta, adapt_windows, dynamics
-from multistep.fewshot.settings import FewShot
-from multistep.inner.unroll import unroll_vjp
+from typing import TYPE_CHECKING
 
-adapt = adapt_windows
+from multistep.fewshot.algorithms import GRADIENT, Algorithm
+
+if TYPE_CHECKING:
+    from multistep.fewshot.meta import MetaGradient, Tasks
 
 
-def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot) -> MetaGradient:
-    """The first-order meta-gradient summed over the tasks of `batch`."""
-    inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
-    outer = EpisodeLoss(network, theta.shared, batch.query_images, batch.query_labels)
-    phi = network.expand(theta.adapted, batch.tasks)
-    phi, _ = unroll_vjp(inner, phi, dynamics(s), steps=s.inner_steps, window=s.window, keep=False)
-    query = outer.evaluate(phi)
-    return MetaGradient(
-        adapted=network.sum_tasks(query.by_phi),
-        shared=network.sum_tasks(query.by_shared, adapted=False),
-        loss=outer.value(query.logits),
-        accuracy=outer.accuracy(query.logits),
-        nbytes=query.nbytes,
-    )
+class FirstOrder(Algorithm):
+    def cost(self) -> float:
+        windows = self.settings.inner_steps // self.settings.window
+        return GRADIENT * (windows * self.support_images + self.query_images)
+
+    def meta_gradient(self, tasks: Tasks) -> MetaGradient:
+        steps, window = self.settings.inner_steps, self.settings.window
+        phi, _ = self.inner_loop(tasks.support, tasks.start(), steps, window, keep=False)
+        query = tasks.query.evaluate(phi)
+        return tasks.total(query.by_phi, query.by_shared, query.logits, query.nbytes)

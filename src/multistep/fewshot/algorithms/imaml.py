@@ -22,85 +22,76 @@ them; damping keeps away from them, at the price of a meta-gradient nearer to th
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
-from multistep.fewshot.conjugate_gradient import conjugate_gradient
-from multistep.fewshot.episodes import Batch
-from multistep.fewshot.meta import MetaGradient, Theta
-from multistep.fewshot.settings import FewShot
-from multistep.inner.unroll import Objective
-from multistep.settings import Model, parse
+from multistep.fewshot.algorithms import GRADIENT, PRODUCT, Algorithm
+from multistep.settings import Model
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class Options(Model):
-    """`prox`: λ. `prox_steps` last: T steps on L_S alone, then one on the proximal term alone, as
-    the published code has it. `damping` δ: the operator is (1 + δ) I + H/λ; the published code's
-    2 I + H/(λ + 10) is a multiple of it with 1 + δ = 2 (λ + 10)/λ. `test_prox`: whether the inner
-    problem has its proximal term at test time too.
-    """
-
-    prox: float = Field(gt=0)
-    prox_steps: Literal["every", "last"]
-    cg_steps: int = Field(ge=1)
-    damping: float = Field(ge=0)
-    test_prox: bool
+    from multistep.fewshot.meta import MetaGradient, Tasks
+    from multistep.inner.unroll import Objective
 
 
-def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot) -> MetaGradient:
-    """The implicit meta-gradient summed over the tasks of `batch`."""
-    o = parse(Options, s.options, "options.")
-    inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
-    outer = EpisodeLoss(network, theta.shared, batch.query_images, batch.query_labels)
-    start = network.expand(theta.adapted, batch.tasks)
-    phi = descend(inner, start, o, steps=s.inner_steps, lr=s.inner_lr, prox=o.prox)
-    query = outer.evaluate(phi)
-    _, tape = inner.gradient(phi, keep=True)
-    assert tape is not None
-    x, mixed = solve(network, inner, tape, query.by_phi, o)
-    return MetaGradient(
-        adapted=network.sum_tasks(x),
-        shared=network.sum_tasks(query.by_shared - mixed / o.prox, adapted=False),
-        loss=outer.value(query.logits),
-        accuracy=outer.accuracy(query.logits),
-        nbytes=max(query.nbytes, tape.nbytes),
-    )
+class IMAML(Algorithm):
+    class Options(Model):
+        """`prox`: λ. `prox_steps` last: T steps on L_S alone, then one on the proximal term alone,
+        as the published code has it. `damping` δ: the operator is (1 + δ) I + H/λ; the published
+        code's 2 I + H/(λ + 10) is a multiple of it with 1 + δ = 2 (λ + 10)/λ. `test_prox`: whether
+        the inner problem has its proximal term at test time too.
+        """
 
+        prox: float = Field(gt=0)
+        prox_steps: Literal["every", "last"]
+        cg_steps: int = Field(ge=1)
+        damping: float = Field(ge=0)
+        test_prox: bool
 
-@torch.no_grad()
-def adapt(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int) -> Tensor:
-    """φ `[tasks·P]` after `test_steps` steps on the support sets. `window` has no meaning here."""
-    o = parse(Options, s.options, "options.")
-    inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
-    start = network.expand(theta.adapted, batch.tasks)
-    prox = o.prox if o.test_prox else 0.0
-    return descend(inner, start, o, steps=s.test_steps, lr=s.inner_lr, prox=prox)
+    options: Options
 
+    def cost(self) -> float:
+        shared = 0 if self.settings.network.adapt_bn else 1
+        gradients = GRADIENT * (self.settings.inner_steps + 1)
+        support = gradients + PRODUCT * (self.options.cg_steps + shared)
+        return support * self.support_images + GRADIENT * self.query_images
 
-def descend(
-    loss: Objective, theta: Tensor, o: Options, *, steps: int, lr: float, prox: float
-) -> Tensor:
-    """φ `[tasks·P]` after gradient steps on loss(φ) + prox/2 ‖φ - θ‖² from θ."""
-    phi, every = theta, prox if o.prox_steps == "every" else 0.0
-    for _ in range(steps):
-        gradient, _ = loss.gradient(phi, keep=False)
-        phi = phi - lr * gradient.add_(phi - theta, alpha=every)
-    return phi if o.prox_steps == "every" else torch.lerp(phi, theta, lr * prox)
+    def meta_gradient(self, tasks: Tasks) -> MetaGradient:
+        prox = self.options.prox
+        phi = self.descend(tasks.support, tasks.start(), self.settings.inner_steps, prox)
+        query = tasks.query.evaluate(phi)
+        _, tape = tasks.support.gradient(phi, keep=True)
+        assert tape is not None
+        x, mixed = self.solve(tasks, tape, query.by_phi)
+        nbytes = max(query.nbytes, tape.nbytes)
+        return tasks.total(x, query.by_shared - mixed / prox, query.logits, nbytes)
 
+    def adapt(self, tasks: Tasks, window: int) -> Tensor:
+        """φ `[tasks·P]` after `test_steps` steps; `window` has no meaning here."""
+        prox = self.options.prox if self.options.test_prox else 0.0
+        return self.descend(tasks.support, tasks.start(), self.settings.test_steps, prox)
 
-def solve(
-    network: BatchedConv4, loss: Objective, tape: Any, b: Tensor, o: Options
-) -> tuple[Tensor, Tensor]:
-    """The x of ((1 + δ) I + H/λ) x = b for each task, and ∂²loss/∂shared∂φ x `[tasks·S]`."""
+    def descend(self, loss: Objective, theta: Tensor, steps: int, prox: float) -> Tensor:
+        """φ `[tasks·P]` after gradient steps on loss(φ) + prox/2 ‖φ - θ‖² from θ."""
+        phi, lr = theta, self.settings.inner_lr
+        last = self.options.prox_steps == "last"
+        for _ in range(steps):
+            gradient, _ = loss.gradient(phi, keep=False)
+            phi = phi - lr * gradient.add_(phi - theta, alpha=0.0 if last else prox)
+        return phi.lerp(theta, lr * prox) if last else phi
 
-    def product(v: Tensor) -> Tensor:
-        hessian, _ = loss.hessian_product(tape, v)
-        return hessian.div_(o.prox).add_(v, alpha=1 + o.damping)
+    def solve(self, tasks: Tasks, tape: Any, b: Tensor) -> tuple[Tensor, Tensor]:
+        """The x of ((1 + δ) I + H/λ) x = b for each task, and ∂²L_S/∂shared∂φ x `[tasks·S]`."""
+        from multistep.fewshot.conjugate_gradient import conjugate_gradient
 
-    x = conjugate_gradient(product, b, network.task_dot, network.task_scale, o.cg_steps)
-    mixed = loss.hessian_product(tape, x)[1] if network.shared_size else x.new_empty(0)
-    return x, mixed
+        network, loss, o = tasks.network, tasks.support, self.options
+
+        def product(v: Tensor) -> Tensor:
+            hessian, _ = loss.hessian_product(tape, v)
+            return hessian.div_(o.prox).add_(v, alpha=1 + o.damping)
+
+        x = conjugate_gradient(product, b, network.task_dot, network.task_scale, o.cg_steps)
+        mixed = loss.hessian_product(tape, x)[1] if network.shared_size else x.new_empty(0)
+        return x, mixed

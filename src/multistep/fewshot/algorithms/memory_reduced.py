@@ -24,71 +24,74 @@ here (the same numbers and the same memory, in more time).
 
 from __future__ import annotations
 
-import torch
-from pydantic import Field
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
-from multistep.fewshot.conjugate_gradient import conjugate_gradient
-from multistep.fewshot.episodes import Batch
-from multistep.fewshot.head import HeadLoss, RepeatedBody, adapt_head, read_head, write_head
-from multistep.fewshot.meta import MetaGradient, Theta, dynamics
-from multistep.fewshot.settings import FewShot
+from pydantic import Field
+
+from multistep.fewshot.algorithms import GRADIENT, Algorithm
 from multistep.files import UserError
-from multistep.inner.dynamics import SGD
-from multistep.inner.unroll import Objective, unroll_vjp
 from multistep.settings import Model
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class Options(Model):
-    """`cg_steps`: c; a task stops at a residual of `cg_tolerance` times the right-hand side.
-    `ridge`: ρ. `cache_features`: compute the support features once per inner loop, not per step.
-    """
-
-    cg_steps: int = Field(ge=1)
-    cg_tolerance: float = Field(gt=0)
-    ridge: float = Field(ge=0)
-    cache_features: bool
+    from multistep.fewshot.meta import MetaGradient, Tasks
+    from multistep.fewshot.settings import FewShot
+    from multistep.inner.unroll import Objective
 
 
-def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot) -> MetaGradient:
-    """The hypergradient summed over the tasks of `batch`; zero for the head."""
-    options = _options(s)
-    inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
-    outer = EpisodeLoss(network, theta.shared, batch.query_images, batch.query_labels)
-    phi = network.expand(theta.adapted, batch.tasks)
-    loss = HeadLoss(inner.body(phi)[0], inner.targets, ridge=options.ridge)
-    repeated = RepeatedBody(inner, phi, ridge=options.ridge)
-    head = solve_lower(
-        loss if options.cache_features else repeated,
-        read_head(network, phi, batch.tasks),
-        dynamics(s),
-        steps=s.inner_steps,
-        window=s.window,
-    )
-    query = outer.evaluate(write_head(network, phi, head))
-    by_head = read_head(network, query.by_phi, batch.tasks)
-    by_features = response(loss, head, by_head, options.cg_steps, options.cg_tolerance)
-    _, saved = inner.body(phi)
-    by_phi, by_shared = inner.body_backward(phi, saved, by_features)
-    by_theta = write_head(network, by_phi.add_(query.by_phi), torch.zeros_like(head))
-    return MetaGradient(
-        adapted=network.sum_tasks(by_theta),
-        shared=network.sum_tasks(by_shared.add_(query.by_shared), adapted=False),
-        loss=outer.value(query.logits),
-        accuracy=outer.accuracy(query.logits),
-        nbytes=loss.nbytes + max(query.nbytes, phi.nbytes + inner.body_bytes(saved)),
-    )
+class MemoryReduced(Algorithm):
+    class Options(Model):
+        """`cg_steps`: c; a task stops at a residual of `cg_tolerance` times the right-hand side.
+        `ridge`: ρ. `cache_features`: compute the support features once per inner loop, not per
+        step.
+        """
 
+        cg_steps: int = Field(ge=1)
+        cg_tolerance: float = Field(gt=0)
+        ridge: float = Field(ge=0)
+        cache_features: bool
 
-def adapt(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int) -> Tensor:
-    """θ's body and the head after `test_steps` steps from y₀ `[tasks·P]`."""
-    return adapt_head(network, theta, batch, s, window=window, ridge=_options(s).ridge)
+    options: Options
 
+    def __init__(self, settings: FewShot) -> None:
+        super().__init__(settings)
+        if settings.weight_decay:
+            raise UserError(
+                "weight_decay: must be 0 for memory_reduced, whose inner loop has to end where its "
+                "loss g is least; set options.ridge, which is part of g, instead"
+            )
 
-def solve_lower(g: Objective, start: Tensor, inner: SGD, *, steps: int, window: int = 1) -> Tensor:
-    """Take `steps` steps on g(x, ·) from y = `start` `[tasks, ...]` and keep nothing of them."""
-    return unroll_vjp(g, start, inner, steps=steps, window=window, keep=False)[0]
+    def cost(self) -> float:
+        repeated = 0 if self.options.cache_features else self.settings.inner_steps
+        return (1 + repeated + GRADIENT) * self.support_images + GRADIENT * self.query_images
+
+    def meta_gradient(self, tasks: Tasks) -> MetaGradient:
+        """The hypergradient; zero for the head."""
+        import torch
+
+        from multistep.fewshot.head import HeadLoss, RepeatedBody, read_head, write_head
+
+        o, inner, network, phi = self.options, tasks.support, tasks.network, tasks.start()
+        loss = HeadLoss(inner.body(phi)[0], inner.targets, ridge=o.ridge)
+        lower = loss if o.cache_features else RepeatedBody(inner, phi, ridge=o.ridge)
+        start = read_head(network, phi, tasks.count)
+        steps, window = self.settings.inner_steps, self.settings.window
+        head, _ = self.inner_loop(lower, start, steps, window, keep=False)
+        query = tasks.query.evaluate(write_head(network, phi, head))
+        by_head = read_head(network, query.by_phi, tasks.count)
+        by_features = response(loss, head, by_head, o.cg_steps, o.cg_tolerance)
+        _, saved = inner.body(phi)
+        by_phi, by_shared = inner.body_backward(phi, saved, by_features)
+        by_theta = write_head(network, by_phi.add_(query.by_phi), torch.zeros_like(head))
+        nbytes = loss.nbytes + max(query.nbytes, phi.nbytes + inner.body_bytes(saved))
+        return tasks.total(by_theta, by_shared.add_(query.by_shared), query.logits, nbytes)
+
+    def adapt(self, tasks: Tasks, window: int) -> Tensor:
+        """θ's body and the head after `test_steps` steps from y₀."""
+        from multistep.fewshot.head import adapt_head
+
+        return adapt_head(self, tasks, window, self.options.ridge)
 
 
 def response(g: Objective, y: Tensor, by_y: Tensor, cg_steps: int, cg_tolerance: float) -> Tensor:
@@ -97,6 +100,8 @@ def response(g: Objective, y: Tensor, by_y: Tensor, cg_steps: int, cg_tolerance:
     It follows from ∂g/∂y(x, y*(x)) = 0, and is exact where y = y*(x) and the system is solved.
     `y`, `by_y`: `[tasks, ...]`; g's shared parameters are x.
     """
+    from multistep.fewshot.conjugate_gradient import conjugate_gradient
+
     _, tape = g.gradient(y, keep=True)
     v = conjugate_gradient(
         lambda u: g.hessian_product(tape, u)[0],
@@ -107,12 +112,3 @@ def response(g: Objective, y: Tensor, by_y: Tensor, cg_steps: int, cg_tolerance:
         tolerance=cg_tolerance,
     )
     return -g.hessian_product(tape, v)[1]
-
-
-def _options(s: FewShot) -> Options:
-    if s.weight_decay:
-        raise UserError(
-            "memory_reduced: weight_decay must be 0: the inner loop has to end where its loss g is "
-            "least; set options.ridge, which is part of g, instead"
-        )
-    return Options.model_validate(s.options)

@@ -19,115 +19,101 @@ bias-corrected root, as in `torch.optim.Adam`.
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
 from pydantic import Field
-from torch import Tensor
 
-from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
-from multistep.fewshot.episodes import Batch
-from multistep.fewshot.meta import MetaGradient, Theta
-from multistep.fewshot.settings import FewShot
+from multistep.fewshot.algorithms import GRADIENT, Algorithm
 from multistep.files import UserError
-from multistep.inner.dynamics import Adam
-from multistep.settings import Model, parse
+from multistep.settings import Model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from multistep.fewshot.meta import MetaGradient, Tasks
+    from multistep.fewshot.settings import FewShot
 
 
-class Options(Model):
-    """Images per class of a training task, of a mini-batch in training and at test time, and β₂."""
+class Reptile(Algorithm):
+    class Options(Model):
+        """Images per class of a training task, of a mini-batch in training and in the test, and β₂.
 
-    train_shots: int = Field(ge=1)
-    inner_batch: int = Field(ge=1)
-    test_batch: int = Field(ge=1)
-    adam_beta2: float = Field(ge=0, lt=1)
+        A training task is the first `train_shots` of the `shots + queries` images of each class.
+        """
 
+        train_shots: int = Field(ge=1)
+        inner_batch: int = Field(ge=1)
+        test_batch: int = Field(ge=1)
+        adam_beta2: float = Field(ge=0, lt=1)
 
-def meta_gradient(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot) -> MetaGradient:
-    """θ - φ summed over the tasks of `batch`; of the shared parameters it is zero.
+    options: Options
 
-    A task is the first `train_shots` of the `shots + queries` images of each class. The loss and
-    accuracy are those of φ on the next image of each class, N in one batch.
-    """
-    o = parse(Options, s.options, "options.")
-    if o.train_shots >= s.shots + s.queries:
-        raise UserError(
-            f"options.train_shots: {o.train_shots} leave none of the {s.shots} shots + {s.queries} "
-            "queries of a class to report the accuracy on; lower it, or raise queries"
+    def __init__(self, settings: FewShot) -> None:
+        super().__init__(settings)
+        if self.options.train_shots >= settings.shots + settings.queries:
+            raise UserError(
+                f"options.train_shots: {self.options.train_shots} leave none of the "
+                f"{settings.shots} shots + {settings.queries} queries of a class to report the "
+                "accuracy on; lower it, or raise queries"
+            )
+
+    def cost(self) -> float:
+        trained = self.settings.inner_steps * self.options.inner_batch
+        return GRADIENT * trained + self.settings.ways
+
+    def meta_gradient(self, tasks: Tasks) -> MetaGradient:
+        """θ - φ (eq. 17); of the shared parameters it is zero.
+
+        Loss and accuracy are those of φ on the next image of each class, N in one batch.
+        """
+        import torch
+
+        o, batch, by_class = self.options, tasks.batch, (self.settings.ways, -1)
+        images, labels = (
+            torch.cat([support.unflatten(1, by_class), query.unflatten(1, by_class)], 2)
+            for support, query in (
+                (batch.support_images, batch.query_images),
+                (batch.support_labels, batch.query_labels),
+            )
         )
-    ways = network.config.ways
-    images, labels = (
-        torch.cat([support.unflatten(1, (ways, -1)), query.unflatten(1, (ways, -1))], 2)
-        for support, query in (
-            (batch.support_images, batch.query_images),
-            (batch.support_labels, batch.query_labels),
-        )
-    )
-    start = network.expand(theta.adapted, batch.tasks)
-    phi, nbytes = train(
-        network,
-        Theta(start, theta.shared),
-        images[:, :, : o.train_shots],
-        labels[:, :, : o.train_shots],
-        Adam(s.inner_lr, (0.0, o.adam_beta2)),
-        steps=s.inner_steps,
-        size=o.inner_batch,
-    )
-    held_out = EpisodeLoss(
-        network, theta.shared, images[:, :, o.train_shots], labels[:, :, o.train_shots]
-    )
-    logits = held_out.logits(phi)
-    return MetaGradient(
-        adapted=network.sum_tasks(start - phi),
-        shared=torch.zeros_like(theta.shared),
-        loss=held_out.value(logits),
-        accuracy=held_out.accuracy(logits),
-        nbytes=nbytes,
-    )
+        steps, start = self.settings.inner_steps, tasks.start()
+        shots = o.train_shots
+        task = images[:, :, :shots], labels[:, :, :shots]
+        phi, nbytes = self.train(tasks, *task, steps, o.inner_batch)
+        held_out = tasks.loss(images[:, :, shots], labels[:, :, shots])
+        return tasks.total(start - phi, None, held_out.logits(phi), nbytes, held_out)
 
+    def adapt(self, tasks: Tasks, window: int) -> Tensor:
+        """φ `[tasks·P]` after `test_steps` mini-batches of `test_batch` images of the support set.
 
-@torch.no_grad()
-def adapt(network: BatchedConv4, theta: Theta, batch: Batch, s: FewShot, *, window: int) -> Tensor:
-    """φ `[tasks·P]` after `test_steps` mini-batches of `test_batch` images of the support set.
+        `window` has no meaning here: each step has a mini-batch of its own.
+        """
+        batch, by_class = tasks.batch, (self.settings.ways, -1)
+        images = batch.support_images.unflatten(1, by_class)
+        labels = batch.support_labels.unflatten(1, by_class)
+        steps, size = self.settings.test_steps, self.options.test_batch
+        return self.train(tasks, images, labels, steps, size)[0]
 
-    `window` has no meaning here: each step has a mini-batch of its own.
-    """
-    o = parse(Options, s.options, "options.")
-    ways = network.config.ways
-    start = network.expand(theta.adapted, batch.tasks)
-    phi, _ = train(
-        network,
-        Theta(start, theta.shared),
-        batch.support_images.unflatten(1, (ways, -1)),
-        batch.support_labels.unflatten(1, (ways, -1)),
-        Adam(s.inner_lr, (0.0, o.adam_beta2)),
-        steps=s.test_steps,
-        size=o.test_batch,
-    )
-    return phi
+    def train(
+        self, tasks: Tasks, images: Tensor, labels: Tensor, steps: int, size: int
+    ) -> tuple[Tensor, int]:
+        """φ `[tasks·P]` after `steps` mini-batches of `size` images, and the bytes that one keeps.
 
+        `images`, `labels`: `[tasks, ways, shots, ...]`.
+        """
+        from multistep.inner.dynamics import Adam
 
-def train(
-    network: BatchedConv4,
-    start: Theta,
-    images: Tensor,
-    labels: Tensor,
-    adam: Adam,
-    *,
-    steps: int,
-    size: int,
-) -> tuple[Tensor, int]:
-    """φ `[tasks·P]` after `steps` mini-batches of `size` images, and the bytes that one keeps.
-
-    `start`: adapted `[tasks·P]`, shared `[S]`. `images`, `labels`: `[tasks, ways, shots, ...]`.
-    """
-    params, state, nbytes = {"phi": start.adapted}, adam.init({"phi": start.adapted}), 0
-    ways, shots = labels.shape[1:]
-    classes, places = taking_turns(ways, shots, steps * size, labels.device)
-    for c, i in zip(classes.split(size), places.split(size), strict=True):
-        loss = EpisodeLoss(network, start.shared, images[:, c, i], labels[:, c, i])
-        evaluation = loss.evaluate(params["phi"])
-        params, state = adam.step(params, state, {"phi": evaluation.by_phi})
-        nbytes = max(nbytes, evaluation.nbytes)
-    return params["phi"], nbytes
+        adam = Adam(self.settings.inner_lr, (0.0, self.options.adam_beta2))
+        params, nbytes = {"phi": tasks.start()}, 0
+        state = adam.init(params)
+        ways, shots = labels.shape[1:]
+        classes, places = taking_turns(ways, shots, steps * size, labels.device)
+        for c, i in zip(classes.split(size), places.split(size), strict=True):
+            evaluation = tasks.loss(images[:, c, i], labels[:, c, i]).evaluate(params["phi"])
+            params, state = adam.step(params, state, {"phi": evaluation.by_phi})
+            nbytes = max(nbytes, evaluation.nbytes)
+        return params["phi"], nbytes
 
 
 def taking_turns(ways: int, shots: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -138,6 +124,8 @@ def taking_turns(ways: int, shots: int, count: int, device: torch.device) -> tup
     image and which label comes where is random in each episode, so the order itself need not be: a
     fixed random one would let the same labels be the last in every task.
     """
+    import torch
+
     number = torch.arange(count, device=device)
     turn = number // ways
     classes = (number + turn) % ways

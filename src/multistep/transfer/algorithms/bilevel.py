@@ -11,19 +11,31 @@ derivative is needed, since φ₁ is a constant), 9 for every further one (secti
 
 from __future__ import annotations
 
-from multistep.inner.dynamics import State, Tensors
-from multistep.transfer.inner import Drift, Losses, MetaGradient, gradients, inner_loop, masked
+from typing import TYPE_CHECKING
+
+from multistep.transfer.algorithms import DIFFERENTIATED, GRADIENT, MIXED, Algorithm
 from multistep.transfer.settings import Transfer
 
-SOURCE = True
+if TYPE_CHECKING:
+    from multistep.inner.dynamics import State, Tensors
+    from multistep.transfer.inner import Losses, MetaGradient
 
 
-def meta_gradient(
-    losses: Losses, theta: Tensors, phi: Tensors, state: State, lr: float, s: Transfer
-) -> MetaGradient:
-    """The meta-gradient of one mini-batch; with T = 0 it reaches no parameter."""
-    drift = Drift()
-    end, last = inner_loop(losses, phi, state, lr, s, watch=drift)
-    loss = losses.accuracy(end)
-    grads = gradients(loss, theta)
-    return MetaGradient(grads, loss.detach(), drift.value, masked(last))
+class Bilevel(Algorithm):
+    settings: Transfer
+
+    def cost(self) -> float:
+        windows = self.settings.inner_steps // self.settings.window
+        inner = MIXED + DIFFERENTIATED * (windows - 1) if windows else 0
+        return GRADIENT + inner + DIFFERENTIATED + GRADIENT
+
+    def meta_gradient(
+        self, losses: Losses, theta: Tensors, phi: Tensors, state: State, lr: float
+    ) -> MetaGradient:
+        """With T = 0 it reaches no parameter."""
+        from multistep.transfer.inner import Drift, MetaGradient, gradients, inner_loop, masked
+
+        drift = Drift()
+        end, last = inner_loop(losses, phi, state, lr, self.settings, watch=drift)
+        loss = losses.accuracy(end)
+        return MetaGradient(gradients(loss, theta), loss.detach(), drift.value, masked(last))

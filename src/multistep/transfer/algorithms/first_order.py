@@ -10,23 +10,34 @@ passes.
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
-from multistep.inner.dynamics import State, Tensors
-from multistep.transfer.inner import Drift, Losses, MetaGradient, gradients, inner_loop, masked
+from multistep.transfer.algorithms import GRADIENT, Algorithm
 from multistep.transfer.settings import Transfer
 
-SOURCE = True
+if TYPE_CHECKING:
+    from multistep.inner.dynamics import State, Tensors
+    from multistep.transfer.inner import Losses, MetaGradient
 
 
-def meta_gradient(
-    losses: Losses, theta: Tensors, phi: Tensors, state: State, lr: float, s: Transfer
-) -> MetaGradient:
-    """The meta-gradient of one mini-batch."""
-    drift = Drift()
-    with torch.no_grad():
-        end, last = inner_loop(losses, phi, state, lr, s, watch=drift)
-        accuracy = losses.accuracy(end)
-    transfer = s.beta * losses.transfer(end)
-    grads = gradients(transfer, theta)
-    return MetaGradient(grads, (accuracy + transfer).detach(), drift.value, masked(last))
+class FirstOrder(Algorithm):
+    settings: Transfer
+
+    def cost(self) -> float:
+        windows = self.settings.inner_steps // self.settings.window
+        return GRADIENT * (1 + windows + 1) + 2
+
+    def meta_gradient(
+        self, losses: Losses, theta: Tensors, phi: Tensors, state: State, lr: float
+    ) -> MetaGradient:
+        import torch
+
+        from multistep.transfer.inner import Drift, MetaGradient, gradients, inner_loop, masked
+
+        drift = Drift()
+        with torch.no_grad():
+            end, last = inner_loop(losses, phi, state, lr, self.settings, watch=drift)
+            accuracy = losses.accuracy(end)
+        transfer = self.settings.beta * losses.transfer(end)
+        grads = gradients(transfer, theta)
+        return MetaGradient(grads, (accuracy + transfer).detach(), drift.value, masked(last))

@@ -5,14 +5,12 @@ Cost: one gradient of the target network (section 5.1's reference without transf
 
 from __future__ import annotations
 
-from multistep.inner.dynamics import State, Tensors
-from multistep.transfer.inner import Losses
-from multistep.transfer.settings import Transfer
-
-SOURCE = False
+from multistep.transfer.algorithms import GRADIENT, Algorithm
+from multistep.transfer.settings import Training
 
 
-def meta_gradient(
-    losses: Losses, theta: Tensors, phi: Tensors, state: State, lr: float, s: Transfer
-) -> None:
-    """There is nothing to learn above the task."""
+class Scratch(Algorithm):
+    Settings = Training
+
+    def cost(self) -> float:
+        return GRADIENT
