@@ -171,10 +171,15 @@ class MiniBatch:
 
     def __init__(self, learner: Learner, x: Tensor, y: Tensor) -> None:
         self.learner, self.x, self.y = learner, x, y
-        self.statistics = learner.buffers if learner.transfer.bn_updates == 2 else learner.unread
         self.pair_weights: PairWeights | None = None
         self.maps: Taps = {}
         self.closure: list[Tensor] = []
+
+    @property
+    def statistics(self) -> Tensors:
+        """What the inner loop's first pass updates, at φ₁."""
+        twice = self.learner.transfer.bn_updates == 2
+        return self.learner.buffers if twice else self.learner.unread
 
     def forward(self, phi: Tensors, buffers: Tensors | None = None) -> tuple[Taps, Tensor]:
         """The target network in train mode: (taps, logits). `buffers` are updated."""
