@@ -1,88 +1,83 @@
-"""Every loader's dataset as its stand-in: drawn, tampered with and prepared, for tests.
+"""Every loader's dataset as its stand-in, found by itself: drawn, tampered with and prepared.
 
-The stand-ins of image sets have 6 training and 2 test images of each of 4 classes.
+The names of its archives and how it is prepared are those of the demo. A stand-in whose settings
+have the usual names is drawn as `USUAL` says, and `SPECIAL` says it of the others.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import pkgutil
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from multistep.data import prepared
+from multistep.data import prepared, standins
 from multistep.data.archives import members
 from multistep.data.prepared import Prepared
 from multistep.data.settings import Dataset
 from multistep.data.standins.packing import pack
 from multistep.files import UserError
+from multistep.plan.schema import loaders
 from multistep.settings import Model
 
-SMALL = {"classes": 4, "train": 6, "test": 2, "seed": 5}
+ROOT = Path(__file__).resolve().parent.parent
+# Settings of a stand-in, and how many images of the four classes train, validate and test then.
+USUAL = {"classes": 4, "train": 6, "test": 2, "sides": [12, 20], "unlabeled": 3, "seed": 5}
 SIZES = {"train": 16, "validation": 8, "test": 8}
-GALLERY = {"classes": 4, "train": 6, "test": 2, "sides": [12, 20], "seed": 3}
-IMAGENET = {"train": 3, "validation": 1, "test": 2, "side": 24, "seed": 5}
-OWN = {"size": None, "validation": "own"}
-FILTERED = {"resample": "lanczos", "split": "listed"}
-
-
-def _entry(archives: dict[str, Any], prepare: dict[str, Any], **more: Any) -> dict[str, Any]:
-    drawn = {name: {"drawn": settings} for name, settings in archives.items()}
-    sizes = {"classes": 4, "images": SIZES} | more
-    return {"archives": drawn, "prepare": prepare} | sizes
-
-
-def _episodes(archives: dict[str, Any], prepare: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return _entry(archives, prepare, images=None) | more
-
-
-CIFAR = "cifar-100-python.tar.gz"
-# Entries of params.yaml by loader; the archive with the images comes first.
-SETS: dict[str, dict[str, Any]] = {
-    "omniglot": _episodes(
-        {
-            "images_background.zip": {"alphabets": 2, "characters": 4, "drawers": 3, "seed": 0},
-            "images_evaluation.zip": {"alphabets": 1, "characters": 4, "drawers": 3, "seed": 1},
-        },
-        {"size": 28, "resample": "lanczos", "invert": True, "split": "proportional"},
-        classes=12, images_per_class=3,
+_PARTS = {"train": 3, "validation": 1, "test": 2, "side": 24}
+# Other settings; what params.yaml states then; what else is prepared otherwise than in the demo.
+SPECIAL: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "omniglot": (
+        {"alphabets": 1, "characters": 6, "drawers": 3}, {"classes": 12, "images_per_class": 3}, {},
     ),
-    "miniimagenet": _episodes(
-        {"mini-imagenet.zip": IMAGENET | {"images": 5}}, FILTERED | {"size": 16},
-        classes=6, images_per_class=5,
+    "miniimagenet": (
+        _PARTS | {"images": 5}, {"classes": 6, "images_per_class": 5}, {"size": 16},
     ),
-    "cifar_fs": _episodes(
-        {CIFAR: {"classes": 10, "train": 4, "test": 2, "seed": 5}},
-        {"size": 32, "split": "proportional"}, classes=10, images_per_class=6,
-    ),
-    "fc100": _episodes(
-        {CIFAR: {"classes": 20, "train": 3, "test": 1, "seed": 5}},
-        {"size": 32, "split": "proportional"}, classes=20, images_per_class=4,
+    "cifar_fs": ({"classes": 10, "train": 4}, {"classes": 10, "images_per_class": 6}, {}),
+    "fc100": (
+        {"classes": 20, "train": 3, "test": 1}, {"classes": 20, "images_per_class": 4}, {},
     ),
     # Its stand-in's classes have 4, 7, 5, 8, 6 and 4 images.
-    "tieredimagenet": _episodes(
-        {"tiered-imagenet.tar": IMAGENET | {"images": [4, 8]}}, FILTERED | {"size": 24},
-        classes=6, images_per_class=4, images={"train": 16, "validation": 8, "test": 10},
+    "tieredimagenet": (
+        _PARTS | {"images": [4, 8]},
+        {"classes": 6, "images_per_class": 4, "images": {"train": 16, "validation": 8, "test": 10}},
+        {"size": 24},
     ),
-    "cifar100": _entry({CIFAR: SMALL}, {"size": 32, "validation": "own"}),
-    "stl10": _entry(
-        {"stl10_binary.tar.gz": SMALL | {"unlabeled": 3}}, {"size": 32, "validation": "own"}
-    ),
-    "tinyimagenet": _entry({"tiny-imagenet-200.zip": SMALL}, {"size": 32}),
-    "cub200": _entry({"CUB_200_2011.tgz": GALLERY}, OWN),
-    "indoor67": _entry(
-        dict.fromkeys(["indoorCVPR_09.tar", "TrainImages.txt", "TestImages.txt"], GALLERY), OWN
-    ),
-    "stanford40": _entry(
-        dict.fromkeys(["Stanford40_JPEGImages.zip", "Stanford40_ImageSplits.zip"], GALLERY), OWN
-    ),
-    "stanford_dogs": _entry(dict.fromkeys(["images.tar", "lists.tar"], GALLERY), OWN),
 }  # fmt: skip
+
+
+def _entries() -> dict[str, dict[str, Any]]:
+    demo = yaml.safe_load((ROOT / "workflow/scales/demo.yaml").read_text(encoding="utf-8"))
+    entries = {}
+    for like in demo["datasets"].values():
+        loader = like["loader"]
+        usual = {"classes": USUAL["classes"], "images": SIZES}
+        settings, stated, prepare = SPECIAL.get(loader, ({}, usual, {}))
+        fields = standin(loader).Settings.model_fields
+        drawn = {field: (USUAL | settings)[field] for field in fields}
+        entries[loader] = {
+            **stated,
+            "archives": {name: {"drawn": drawn} for name in like["archives"]},
+            "prepare": like["prepare"] | prepare,
+        }
+    return entries
+
+
+def standin(loader: str) -> Any:
+    return importlib.import_module(f"multistep.data.standins.{loader}")
+
+
+# Entries of params.yaml by loader; the archive with the images comes first.
+SETS = _entries()
 EPISODES = [loader for loader, entry in SETS.items() if "images_per_class" in entry]
-GALLERIES = [loader for loader, entry in SETS.items() if entry["prepare"] is OWN]
+GALLERIES = [loader for loader, entry in SETS.items() if entry["prepare"]["size"] is None]
+LOADERS = sorted({m.name for m in pkgutil.iter_modules(standins.__path__)} & set(loaders()))
 
 
 def archive(loader: str) -> str:
@@ -96,7 +91,7 @@ def described(loader: str, **changes: Any) -> Dataset:
 
 def draw(loader: str, folder: Path, name: str | None = None) -> Path:
     """Its stand-in's archives in `folder`, the first under another name if given."""
-    module = importlib.import_module(f"multistep.data.standins.{loader}")
+    module = standin(loader)
     for file, entry in SETS[loader]["archives"].items():
         target = name if name and file == archive(loader) else file
         module.draw(folder / target, module.Settings.model_validate(entry["drawn"]))
@@ -128,13 +123,20 @@ def tampered(
     files = dict(members(path))
     change(files)
     path.unlink()
-    if path.suffix == ".txt":
-        path.write_bytes(files[path.name])
-    else:
-        pack(path, Model(), files.items())
+    pack(path, Model(), files.items())
     return raw
 
 
 def classes_of(found: Prepared, part: str) -> list[int]:
     """The classes of a part's images."""
     return sorted(set(found.labels[found.splits[part]].tolist()))
+
+
+def real_data(file: str) -> Path:
+    """A file of the folder of real data $MULTISTEP_DATA, or a skip that says why."""
+    folder = os.environ.get("MULTISTEP_DATA")
+    if not folder:
+        pytest.skip("needs real data: set MULTISTEP_DATA to their folder")
+    if not Path(folder, file).exists():
+        pytest.skip(f"no {file} in {folder} (MULTISTEP_DATA)")
+    return Path(folder, file)

@@ -1,31 +1,20 @@
-"""Small made-up image sets, and where the real data lie, for the tests of meta-transfer."""
+"""Small made-up image sets for the tests of meta-transfer."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
 from multistep.transfer.settings import Pretrain
 
-ROOT = Path(__file__).resolve().parent.parent
 CLASSES = 4
 
 torch.set_num_threads(1)  # small batches gain nothing from more, and busy machines lose a lot
-
-
-def real_data(file: str) -> Path:
-    """A file of the folder $MULTISTEP_DATA (default: shared/data beside the checkout), or skip."""
-    folder = Path(os.environ.get("MULTISTEP_DATA", ROOT.parent / "shared" / "data"))
-    if not (folder / file).exists():
-        pytest.skip(f"{folder / file} is not there; set MULTISTEP_DATA to the folder of real data")
-    return folder / file
 
 
 def settings(**changes: Any) -> Pretrain:

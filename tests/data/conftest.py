@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that misbehaves in the ways that real ones do."""
+"""A real HTTP server on loopback that misbehaves as real ones do, and stand-ins drawn once."""
 
 import hashlib
 import random
@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import data_sets
 import pytest
 
 BODY = random.Random(1).randbytes(400_000)
@@ -102,3 +103,15 @@ def server():
     running.shutdown()
     thread.join()
     running.server_close()
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """By loader, a folder with its stand-in's archives, drawn when first asked for."""
+
+    class Folders(dict):
+        def __missing__(self, loader):
+            self[loader] = data_sets.draw(loader, tmp_path_factory.mktemp(f"drawn-{loader}"))
+            return self[loader]
+
+    return Folders()

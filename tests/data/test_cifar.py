@@ -5,7 +5,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from data_sets import SETS, classes_of, draw, fault, prepare, tampered
+from data_sets import SETS, classes_of, fault, prepare, tampered
 
 from multistep.data import class_splits
 from multistep.data.class_splits import PARTS
@@ -13,12 +13,6 @@ from multistep.data.decoding import unpickled
 from multistep.data.standins import photographs
 
 BOTH = pytest.mark.parametrize("loader", ["cifar_fs", "fc100"])
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("drawn")
-    return {loader: draw(loader, folder / loader) for loader in ("cifar100", "cifar_fs", "fc100")}
 
 
 @BOTH

@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 import yaml
-from pictures import ROOT, real_data
+from data_sets import ROOT, real_data
 
 from multistep.data import class_splits
 from multistep.files import UserError

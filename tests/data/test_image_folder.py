@@ -4,13 +4,12 @@ import zipfile
 from collections import Counter
 
 import pytest
-from pictures import real_data
+from data_sets import real_data
 
 from multistep.data import prepared
 from multistep.data.loaders import image_folder
 from multistep.data.settings import Dataset
 from multistep.data.standins import photographs
-from multistep.data.standins.packing import jpeg
 from multistep.files import UserError
 
 SETTINGS = {"size": 16, "validation": 1, "test": 2, "seed": 0}
@@ -21,8 +20,9 @@ def zipped(path, names):
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as file:
         for i, name in enumerate(names):
-            pixels = photographs.image("stl10", i % 10, i, (20, 24), 0)
-            file.writestr(name, jpeg(pixels) if name.endswith("jpg") else b"text")
+            pixels = photographs.image("stl10", i % 10, i, 24, 0)[:20]
+            jpeg = photographs.encoded(pixels, "jpeg")
+            file.writestr(name, jpeg if name.endswith("jpg") else b"text")
     return path.parent
 
 

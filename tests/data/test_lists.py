@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from data_sets import GALLERIES, SETS, archive, draw, fault, prepare, tampered
+from data_sets import GALLERIES, SETS, archive, fault, prepare, tampered
 from PIL import Image
 
 from multistep.data import decoding, lists
@@ -23,31 +23,22 @@ FOLDERS = {
 LOADERS = pytest.mark.parametrize("loader", GALLERIES)
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """A folder for each loader with its drawn archives."""
-    root = tmp_path_factory.mktemp("drawn")
-    for loader in GALLERIES:
-        draw(loader, root / loader)
-    return root
-
-
 def files(path):
     """Path in the archive -> bytes, by the standard library alone."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
+            return {name: archive.read(name) for name in archive.namelist() if name[-1] != "/"}
     with tarfile.open(path) as archive:
-        return {m.name: archive.extractfile(m).read() for m in archive.getmembers()}
+        return {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}
 
 
 @LOADERS
 def test_images_labels_and_parts(drawn, tmp_path, loader):
-    data = prepare(loader, drawn / loader, tmp_path)
+    data = prepare(loader, drawn[loader], tmp_path)
     prefix = FOLDERS[loader] + "/"
-    inside = files(drawn / loader / archive(loader))
+    inside = files(drawn[loader] / archive(loader))
     if loader == "indoor67":  # its archive has more images than are listed
-        lists = [(drawn / loader / f"{part}Images.txt").read_text() for part in ("Train", "Test")]
+        lists = [(drawn[loader] / f"{part}Images.txt").read_text() for part in ("Train", "Test")]
         names = sorted("\n".join(lists).split("\n"))
         assert len(inside) == 4 * (6 + 2 + 2)
     else:
@@ -66,7 +57,7 @@ def test_images_labels_and_parts(drawn, tmp_path, loader):
 
 @LOADERS
 def test_the_parts_are_those_of_the_lists(drawn, tmp_path, loader):
-    data = prepare(loader, drawn / loader, tmp_path)
+    data = prepare(loader, drawn[loader], tmp_path)
     # The stand-ins number a class's images, training first.
     numbers = {
         "cub200": r"_0*(\d+)_\d+\.jpg",
@@ -75,7 +66,7 @@ def test_the_parts_are_those_of_the_lists(drawn, tmp_path, loader):
         "stanford_dogs": r"_(\d+)\.jpg",
     }
     prefix = FOLDERS[loader] + "/"
-    inside = sorted(files(drawn / loader / archive(loader)))
+    inside = sorted(files(drawn[loader] / archive(loader)))
     names = [name for name in inside if name.startswith(prefix)]
     number = [int(re.search(numbers[loader], name)[1]) for name in names]
     number = np.array([n for n in number if n <= 8])  # of Indoor, those beyond aren't listed
@@ -86,22 +77,22 @@ def test_the_parts_are_those_of_the_lists(drawn, tmp_path, loader):
 
 def test_names_with_blanks_train_and_test(drawn):
     for part in ("Train", "Test"):
-        text = (drawn / "indoor67" / f"{part}Images.txt").read_text()
+        text = (drawn["indoor67"] / f"{part}Images.txt").read_text()
         assert " " in text
         assert not text.endswith("\n")
 
 
 @LOADERS
 def test_one_size(drawn, tmp_path, loader):
-    data = prepare(loader, drawn / loader, tmp_path, prepare={"size": 9, "validation": "own"})
+    data = prepare(loader, drawn[loader], tmp_path, prepare={"size": 9, "validation": "own"})
     assert data.images.shape == (32, 9, 9, 3)
 
 
 @LOADERS
 def test_a_listed_image_that_is_not_there(drawn, tmp_path, loader):
-    inside = files(drawn / loader / archive(loader))
+    inside = files(drawn[loader] / archive(loader))
     listed_one = next(name for name in sorted(inside) if name.endswith(".jpg"))
-    raw = tampered(loader, drawn / loader, tmp_path / "raw", lambda held: held.pop(listed_one))
+    raw = tampered(loader, drawn[loader], tmp_path / "raw", lambda held: held.pop(listed_one))
     assert fault(loader, raw, tmp_path / "out") == (
         f"{raw / archive(loader)}: lacks 1 of 32 listed images, such as {listed_one}; get the "
         "archive again"
@@ -116,7 +107,7 @@ def test_a_damaged_image_is_named(drawn, tmp_path, loader):
         damaged.append(name)
 
     damaged = []
-    raw = tampered(loader, drawn / loader, tmp_path / "raw", damage)
+    raw = tampered(loader, drawn[loader], tmp_path / "raw", damage)
     message = fault(loader, raw, tmp_path / "out")
     assert message.startswith(f"{raw / archive(loader)}: {damaged[0]} is not a readable image")
 
@@ -132,14 +123,14 @@ def test_a_damaged_image_is_named(drawn, tmp_path, loader):
 def test_an_archive_without_its_lists(drawn, tmp_path, loader, member):
     last = [*SETS[loader]["archives"]][-1]
     raw = tampered(
-        loader, drawn / loader, tmp_path / "raw", lambda held: held.pop(member), name=last
+        loader, drawn[loader], tmp_path / "raw", lambda held: held.pop(member), name=last
     )
     message = fault(loader, raw, tmp_path / "out")
     assert message == f"{raw / last}: has no {member}; get the archive again"
 
 
 def action_lists(drawn, raw, change):
-    return tampered("stanford40", drawn / "stanford40", raw, change, name=stanford40.SPLITS)
+    return tampered("stanford40", drawn["stanford40"], raw, change, name=stanford40.SPLITS)
 
 
 def test_actions_may_lack_their_own_list(drawn, tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from pictures import real_data
+from data_sets import real_data
 from PIL import Image
 
 from multistep.data import prepared, validation

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import yaml
-from pictures import ROOT, real_data
+from data_sets import ROOT, real_data
 from PIL import Image
 
 from multistep.data import class_splits, prepared

@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from data_sets import SETS, classes_of, draw, fault, prepare, tampered
+from data_sets import SETS, classes_of, fault, prepare, tampered
 from PIL import Image
 
 from multistep.data import class_splits
@@ -23,13 +23,8 @@ TAR = "tiered-imagenet.tar"
 COUNTS = [4, 7, 5, 8, 6, 4]
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    return draw("tieredimagenet", tmp_path_factory.mktemp("drawn"))
-
-
 def test_pickled_files_keep_their_classes_and_order(drawn, tmp_path):
-    found = prepare("tieredimagenet", drawn, tmp_path)
+    found = prepare("tieredimagenet", drawn["tieredimagenet"], tmp_path)
     assert [classes_of(found, part) for part in PARTS] == [[0, 1, 2], [3], [4, 5]]
     assert found.classes == [f"n97{i:06}" for i in range(6)]
     starts, counts = found.rows(PARTS)
@@ -50,7 +45,7 @@ def test_folders_of_files_prepare_to_the_same_array(drawn, tmp_path):
             files.append((f"any/{part_of[c]}/{number}/{number}_{n:02}.PNG", png.getvalue()))
     pack(tmp_path / TAR, Model(), reversed(files))
     found = prepare("tieredimagenet", tmp_path, tmp_path / "folders")
-    pickled = prepare("tieredimagenet", drawn, tmp_path / "pickled")
+    pickled = prepare("tieredimagenet", drawn["tieredimagenet"], tmp_path / "pickled")
     assert found.digest == pickled.digest
     pack(tmp_path / TAR, Model(), files[:16])
     message = fault("tieredimagenet", tmp_path, tmp_path / "folders2")
@@ -83,7 +78,7 @@ def test_classes_get_the_numbers_of_the_published_part(drawn, tmp_path):
         files["tiered-imagenet/synsets.txt"] = "\n".join(synsets).encode()
         files["tiered-imagenet/class_names.txt"] = "\n".join(words).encode()
 
-    raw = tampered("tieredimagenet", drawn, tmp_path / "raw", change)
+    raw = tampered("tieredimagenet", drawn["tieredimagenet"], tmp_path / "raw", change)
     settings = SETS["tieredimagenet"]["prepare"] | {"split": "ren"}
     stated = {"classes": 608, "images_per_class": 1, "images": None, "prepare": settings}
     found = prepare("tieredimagenet", raw, tmp_path / "out", **stated)
@@ -134,7 +129,7 @@ def images(change):
     ],
 )
 def test_faults_are_named(drawn, tmp_path, change, message):
-    raw = tampered("tieredimagenet", drawn, tmp_path / "raw", change)
+    raw = tampered("tieredimagenet", drawn["tieredimagenet"], tmp_path / "raw", change)
     found = fault("tieredimagenet", raw, tmp_path / "out")
     assert re.search(message, found), found
     assert TAR in found or "the lists name" in found or "its archives" in found
@@ -178,7 +173,7 @@ def test_a_list_takes_the_memory_of_one_image(tmp_path):
 
 
 def test_both_members_of_an_archive_may_lie_in_any_folder(drawn, tmp_path):
-    files = [(path.split("/")[-1], data) for path, data in members(drawn / TAR)]
+    files = [(path.split("/")[-1], data) for path, data in members(drawn["tieredimagenet"] / TAR)]
     pack(tmp_path / TAR, Model(), files)
     found = prepare("tieredimagenet", tmp_path, tmp_path / "out")
     assert np.bincount(found.labels).tolist() == COUNTS

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from pictures import real_data
+from data_sets import real_data
 
 from multistep.data import validation
 from multistep.data.decoding import Inert

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from pictures import real_data
+from data_sets import real_data
 from PIL import Image
 
 from multistep.data.prepared import Prepared

@@ -1,41 +1,32 @@
 """A stand-in for CUB-200-2011: drawn photographs in its one tgz, lists included."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-
 from multistep.data.loaders.cub200 import ARCHIVE, FOLDER
-from multistep.data.standins import galleries
-from multistep.data.standins.galleries import Settings
-from multistep.data.standins.packing import pack
-
-__all__ = ["Settings", "draw"]
+from multistep.data.standins.packing import Members, drawing
+from multistep.data.standins.photographs import Gallery as Settings
+from multistep.data.standins.photographs import Place, gallery
 
 
-def draw(out: Path, settings: Settings) -> None:
-    """Write the archive `out`. The same settings give the same bytes."""
-    if out.name != ARCHIVE:
-        raise galleries.unknown(out, ARCHIVE)
-    pack(out, settings, _members(settings))
-
-
-def _members(settings: Settings) -> Iterator[tuple[str, bytes]]:
-    """Images first, as in the official archive, so that its lists are far from its start."""
-    every = [(i, j) for i in range(settings.classes) for j in range(settings.train + settings.test)]
-    names = {_name(i, j): (i, j) for i, j in every}
-    folder = f"{FOLDER}/images"
-    yield from galleries.jpegs("cub200", settings, {f"{folder}/{n}": at for n, at in names.items()})
+def _members(s: Settings) -> Members:
+    """Images before their lists, which are then far from the archive's start."""
+    yield "attributes.txt", b"1 has_pattern::drawn\n"
+    yield f"{FOLDER}/README", b"Drawn photographs in the layout of CUB-200-2011.\n"
+    yield from gallery("cub200", lambda place: f"{FOLDER}/images/{_path(place)}")(s)
     # Species after species, but in no order within one, as in the official list.
-    listed = sorted(galleries.shuffled(names, settings.seed), key=lambda name: names[name][0])
-    yield f"{FOLDER}/images.txt", _text(f"{n + 1} {name}" for n, name in enumerate(listed))
-    trained = [int(names[name][1] < settings.train) for name in listed]
-    yield f"{FOLDER}/train_test_split.txt", _text(f"{n + 1} {t}" for n, t in enumerate(trained))
+    listed = sorted((p for part in s.places() for p in part), key=lambda place: place[0])
+    columns: dict[str, list[str] | list[int]] = {
+        "classes": [_path((i, 0)).split("/")[0] for i in range(s.classes)],
+        "images": [_path(place) for place in listed],
+        "image_class_labels": [i + 1 for i, _ in listed],
+        "train_test_split": [int(number < s.train) for _, number in listed],
+    }
+    for name, column in columns.items():
+        rows = (f"{i} {value}\n" for i, value in enumerate(column, start=1))
+        yield f"{FOLDER}/{name}.txt", "".join(rows).encode()
 
 
-def _name(i: int, j: int) -> str:
+def _path(place: Place) -> str:
+    i, j = place
     return f"{i + 1:03}.Drawn_{i + 1:02}/Drawn_{i + 1:02}_{j + 1:04}_{(7919 * j + i) % 997}.jpg"
 
 
-def _text(lines: Iterator[str]) -> bytes:
-    return galleries.text(lines) + b"\n"
+draw = drawing({ARCHIVE: _members})

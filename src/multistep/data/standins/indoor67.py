@@ -1,52 +1,33 @@
 """A stand-in for MIT Indoor-67: drawn photographs in a tar, and its two lists as plain files.
 
-As in the real set, two names hold blanks, and the tar has images that no list names.
+As in the real set, some names hold blanks, the tar has images that no list names, and lists don't
+end in a newline.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
+from functools import partial
 
 from multistep.data.loaders.indoor67 import ARCHIVE, FOLDER, TEST, TRAIN
-from multistep.data.standins import galleries
-from multistep.data.standins.galleries import Settings
-from multistep.data.standins.packing import pack
-from multistep.files import UserError, atomic_write
-
-__all__ = ["Settings", "draw"]
-
-_UNLISTED = 2  # images of each class
-_PREFIX = "drawn_room_"
+from multistep.data.standins import photographs
+from multistep.data.standins.packing import Members, drawing
+from multistep.data.standins.photographs import Gallery as Settings
+from multistep.data.standins.photographs import Place
 
 
-def draw(out: Path, settings: Settings) -> None:
-    """Write the archive `out`, one of three. The same settings give the same bytes."""
-    if out.name == ARCHIVE:
-        names = _names(settings, 0, settings.train + settings.test + _UNLISTED)
-        members = {f"{FOLDER}/{name}": place for name, place in names.items()}
-        pack(out, settings, galleries.jpegs("indoor67", settings, members))
-        return
-    if out.name == TRAIN:
-        names = _names(settings, 0, settings.train)
-    elif out.name == TEST:
-        names = _names(settings, settings.train, settings.train + settings.test)
-    else:
-        raise galleries.unknown(out, ARCHIVE, TRAIN, TEST)
-    # A plain list can't say that it was drawn, but its rooms do.
-    if out.exists() and not (out.is_file() and out.read_bytes().startswith(_PREFIX.encode())):
-        raise UserError(f"{out}: in the way, and not a drawn list; move it away and run again")
-    with atomic_write(out) as file:
-        file.write(galleries.text(galleries.shuffled(names, settings.seed, out.name)))
+def _images(s: Settings) -> Members:
+    yield from photographs.gallery("indoor67", lambda place: f"{FOLDER}/{_path(place)}")(s)
+    more = ((i, s.train + s.test + j) for i in range(s.classes) for j in range(2))
+    files = {f"{FOLDER}/{_path(place)}": place for place in more}
+    yield from photographs.jpegs("indoor67", files, s.sides, s.seed)
 
 
-def _names(settings: Settings, first: int, end: int) -> dict[str, tuple[int, int]]:
-    """ROOM/NAME -> (class, number) of the images numbered from `first` to before `end`."""
-    blanks = {(0, 0), (1, settings.train)}  # one to train on and one to test on
-    return {
-        f"{_PREFIX}{i + 1:02}/{'drawn room' if (i, j) in blanks else 'drawn'}_{j + 1:03}.jpg": (
-            i,
-            j,
-        )
-        for i in range(settings.classes)
-        for j in range(first, end)
-    }
+def _list(name: str, s: Settings) -> Members:
+    train, test = s.places()
+    yield name, "\n".join(_path(place) for place in (train if name == TRAIN else test)).encode()
+
+
+def _path(place: Place) -> str:
+    name = "drawn room" if place[1] % 5 == 1 else "drawn"
+    return f"drawn_room_{place[0] + 1:02}/{name}_{place[1] + 1:03}.jpg"
+
+
+draw = drawing({ARCHIVE: _images, TRAIN: partial(_list, TRAIN), TEST: partial(_list, TEST)})

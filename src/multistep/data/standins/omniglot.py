@@ -1,49 +1,51 @@
-"""A stand-in for Omniglot: printed characters of many scripts, drawn again as by hand.
+"""A stand-in for Omniglot: characters of many scripts, each drawn by twenty drawers.
 
-An archive has the official layout and format, so everything after the download is the same code.
-Twenty drawers have each a slant, a size, proportions, a place on the page, a warp and an unsteady
-hand; a drawer draws every character of an alphabet once, and no two drawings are equal. The pen is
-Omniglot's: one width, on 105×105 one-bit paper, its path a polygon as sampled from a mouse.
+Characters are those of DejaVu Sans, which matplotlib ships, thinned to about the width of
+Omniglot's pen. Each drawer has a slant, a size, proportions, a place on the page and an unsteady
+hand, and draws every character of an alphabet once; no two drawings are equal.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 
-from multistep.data.standins.alphabets import ALPHABETS
-from multistep.data.standins.strokes import strokes
-from multistep.files import UserError, atomic_write
+from multistep.data.loaders.omniglot import SIDE
+from multistep.data.standins.packing import drawing
+from multistep.data.standins.photographs import encoded, seeded
+from multistep.files import UserError
 from multistep.progress import progress
 from multistep.settings import Model
 
-SIDE = 105
-_ORIGIN = b"drawn by multistep: "
 _EM = 90.0  # pixels per em of an average drawer: characters as large as Omniglot's on average
-_MARGIN = 5.0  # pixels of paper that stay white
-# Omniglot numbers the evaluation set's characters after the 964 of the background set.
-_FIRST_NUMBER = {"images_background": 1, "images_evaluation": 965}
-
-
-@dataclass(frozen=True)
-class Drawer:
-    """The hand of one person. Lengths in pixels, angles in radians."""
-
-    shape: np.ndarray  # [2, 2]: rotation, slant, proportions and size at once, from em
-    place: np.ndarray  # [2]: where the middle of the character comes
-    warp: float  # amplitude of the smooth warp
-    tremor: float  # standard deviation of the path's points
-    spacing: float  # between the path's points; large is angular
-    looseness: float  # how far strokes stray from where they belong, and end early or late
+_FINE = 2  # pixels of a printed character for one of an average drawer
+_MARGIN = 5  # pixels of paper that stay white
+# Chosen so that no two look alike, not even when one is turned by a multiple of 90°, since episodes
+# turn classes. Archives take different scripts, as Omniglot's do; none is an alphabet of Omniglot.
+ALPHABETS = {
+    "images_background": {
+        "Drawn_Latin": "AJKQRWt&?@§ß",
+        "Drawn_Greek": "ΒΖΜΥΨβζμνςϗϞϟϠϡ",
+        "Drawn_Cyrillic": "ГДЖИЛУЦЪЫЯЉѣѤѦѨѫѬѮѰ",
+        "Drawn_Hebrew": "אבגדלמעץצקשױ",
+        "Drawn_Georgian": "აგდეკლორსფჭჯჴჵ",
+        "Drawn_Tifinagh": "ⴰⴳⴺⴻⴼⴽⵃⵋⵌⵐⵞⵢⵤ",
+        "Drawn_Syllabics": "ᐁᐂᐫᐬᐭᐮᑩᒄᒆᒇᒊᓁᓭᓮᓯᔐᔕ",
+        "Drawn_Arabic": "ءبثجخدذرزسشطغفقكموىي",
+        "Drawn_Signs": "☆☇☽☿♂♃♄♅♈♋♌♍♎♏♑⚐⚑⚒⚓",
+    },
+    "images_evaluation": {
+        "Drawn_Lao": "ກຂຄຈຊຍຕຖທປຜສຮຯະາຽແໃໄ",
+        "Drawn_Armenian": "ԱԲԳԵԸԹԺԻԽԾՀՂՋՔէթխճշռ",
+        "Drawn_Phonetic": "ɓɕɖɚɝɧɨɫɮɰɲɻɿʆʉʐʒʛʡʢ",
+        "Drawn_Operators": "∂∈∓∔∗√∛∝∠∡∺∾∿≂≆≈≎",
+    },
+}
 
 
 class Settings(Model):
@@ -55,171 +57,69 @@ class Settings(Model):
     seed: int = Field(ge=0)
 
 
-def draw(out: Path, settings: Settings) -> None:
-    """Write the archive `out`: its name without `.zip` is the folder of Omniglot it stands in for.
-
-    The same settings give the same bytes. Raises UserError if more alphabets or characters are
-    asked for than there are, or if another archive than a drawn one is in the way.
-    """
-    alphabets, characters = settings.alphabets, settings.characters
-    drawers, seed = settings.drawers, settings.seed
-    archive = out.name.removesuffix(".zip")
-    if archive not in ALPHABETS:
+def _members(archive: str, s: Settings) -> Iterator[tuple[str, bytes]]:
+    known = ALPHABETS[archive]
+    fit = [name for name in sorted(known) if len(known[name]) >= s.characters]
+    if len(fit) < s.alphabets:
         raise UserError(
-            f"{out}: no stand-in is known by this name; known: "
-            + ", ".join(f"{name}.zip" for name in ALPHABETS)
+            f"{archive}.zip: {s.alphabets} alphabets of {s.characters} characters can't be drawn, "
+            f"only {len(fit)} of at least that many are known; ask for fewer"
         )
-    origin = _origin(settings)
-    _refuse_foreign(out)
-    chosen = _chosen(ALPHABETS[archive], alphabets, characters, f"{archive}.zip", seed)
-    font = _font(chosen)
-    number = _FIRST_NUMBER[archive]
-    with (
-        progress(out.name, alphabets * characters * drawers, "drawings") as advance,
-        atomic_write(out) as file,
-        zipfile.ZipFile(file, "w") as into,
-    ):
-        into.comment = origin
-        for alphabet, letters in chosen.items():
-            hands = [_drawer(_generator(seed, alphabet, d)) for d in range(drawers)]
-            for i, letter in enumerate(letters):
-                lines = strokes(font, letter)
-                for d, hand in enumerate(hands):
-                    image = _drawing(lines, hand, _generator(seed, alphabet, d, ord(letter)))
-                    name = f"{archive}/{alphabet}/character{i + 1:02}/{number:04}_{d + 1:02}.png"
-                    # A fixed time: the bytes depend on the arguments alone.
-                    into.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), _png(image))
+    # Omniglot numbers the evaluation set's characters after the 964 of the background set.
+    number = 1 if archive == "images_background" else 965
+    total = s.alphabets * s.characters * s.drawers
+    with progress(f"{archive}.zip", total, "drawings") as advance:
+        for alphabet in fit[: s.alphabets]:
+            for i, character in enumerate(known[alphabet][: s.characters]):
+                ink = glyph(character)
+                for d in range(s.drawers):
+                    name = f"{alphabet}/character{i + 1:02}/{number:04}_{d + 1:02}.png"
+                    hand, own = (seeded(s.seed, alphabet, d, key) for key in (0, ord(character)))
+                    yield f"{archive}/{name}", encoded(~_drawn(ink, hand, own), "png", "1")
                 number += 1
-                advance(drawers)
+                advance(s.drawers)
 
 
-def _origin(settings: Settings) -> bytes:
-    """The zip's comment, by which a drawn archive is known."""
-    return _ORIGIN + json.dumps(settings.model_dump()).encode()
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Drawing again over a drawing is harmless; over anything else it isn't."""
-    if not out.exists():
-        return
-    try:
-        with zipfile.ZipFile(out) as present:
-            drawn = present.comment.startswith(_ORIGIN)
-    except zipfile.BadZipFile:
-        drawn = False
-    if not drawn:
-        raise UserError(f"{out}: in the way, and not a drawn archive; move it away and run again")
-
-
-def _chosen(
-    known: Mapping[str, str], alphabets: int, characters: int, archive: str, seed: int
-) -> dict[str, str]:
-    """Alphabets with enough characters, picked by the seed; sorted by name."""
-    fit = sorted(name for name, letters in known.items() if len(letters) >= characters)
-    if len(fit) < alphabets:
-        raise UserError(
-            f"{archive}: {alphabets} alphabets of {characters} characters can't be drawn, only "
-            f"{len(fit)} of at least that many are known; ask for fewer"
-        )
-    generator = _generator(seed, archive)
-    picked = sorted(generator.permutation(fit)[:alphabets].tolist())
-    return {name: "".join(generator.permutation([*known[name]])[:characters]) for name in picked}
-
-
-def _font(chosen: Mapping[str, str]) -> Path:
-    """DejaVu Sans as matplotlib ships it, if it has every character."""
-    import matplotlib  # here, since reading params.yaml imports this module for its Settings
-    from matplotlib.ft2font import FT2Font
+def glyph(character: str) -> np.ndarray:
+    """A printed character, thinned and cut to its ink: bool, `_FINE` · `_EM` pixels per em."""
+    # Here, since reading params.yaml imports this module for its Settings.
+    import matplotlib
+    from scipy.ndimage import distance_transform_edt, maximum_filter  # type: ignore[import-untyped]
 
     font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    known = FT2Font(str(font)).get_charmap()
-    for alphabet, letters in chosen.items():
-        if lacking := [letter for letter in letters if ord(letter) not in known]:
-            raise UserError(
-                f"{font}: no glyph U+{ord(lacking[0]):04X} of {alphabet}; install a matplotlib "
-                "of the versions that pyproject.toml names"
-            )
-    return font
+    face = ImageFont.truetype(str(font), _FINE * _EM, layout_engine=ImageFont.Layout.BASIC)
+    left, top, right, bottom = face.getbbox(character)
+    image = Image.new("L", (int(right - left) + 20, int(bottom - top) + 20))
+    ImageDraw.Draw(image).text((10 - left, 10 - top), character, fill=255, font=face)
+    # Of every line its middle, whatever its width: what is far from paper for where it stands.
+    depth = distance_transform_edt(np.asarray(image) > 127)
+    thin = depth > 0.3 * maximum_filter(depth, 15)
+    rows, columns = (np.flatnonzero(thin.any(axis)) for axis in (1, 0))
+    return thin[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _generator(*key: int | str) -> np.random.Generator:
-    """Random numbers that depend on the key alone, not on what was drawn before."""
-    return np.random.default_rng([k if isinstance(k, int) else zlib.crc32(k.encode()) for k in key])
+def _drawn(ink: np.ndarray, hand: np.random.Generator, own: np.random.Generator) -> np.ndarray:
+    """A character as a drawer's hand draws it, bool `[SIDE, SIDE]`; `own` is of this drawing."""
+    turn = hand.normal(0, 0.05) + own.normal(0, 0.05)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    slant = np.array([[1, hand.normal(-0.08, 0.15)], [0, 1]])
+    size = hand.normal(0, 0.14) + hand.normal(0, 0.1) * np.array([1, -1]) + own.normal(0, 0.07, 2)
+    shape = rotation @ slant @ np.diag(np.exp(size)) / _FINE
+    sway, middle = hand.uniform(0.8, 2.4), np.array(ink.shape[::-1]) / 2
+    # What it reaches from its middle at most; smaller, and nearer the paper's, if that is too far.
+    room, reach = SIDE / 2 - _MARGIN, np.abs(shape) @ middle + 3 * sway
+    shrink = min(1.0, room / reach.max())
+    free = room - reach * shrink
+    place = np.clip(hand.normal(0, 5, 2) + own.normal(0, 2.5, 2) - 2, -free, free)
+    # Where each pixel of the paper lies on the printed character, by way of a smooth warp.
+    warp = own.normal(0, sway, (2, 5, 5)).clip(-2 * sway, 2 * sway).astype(np.float32)
+    paper = np.stack(np.meshgrid(*[np.arange(SIDE) - (SIDE - 1) / 2] * 2))
+    for axis, values in enumerate(warp):
+        whole = Image.fromarray(values).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        paper[axis] += np.asarray(whole) - place[axis]
+    x, y = np.tensordot(np.linalg.inv(shape * shrink), paper, 1) + middle[:, None, None]
+    inside = (x >= 0) & (y >= 0) & (x < ink.shape[1]) & (y < ink.shape[0])
+    return inside & ink[np.where(inside, y, 0).astype(int), np.where(inside, x, 0).astype(int)]
 
 
-def _drawer(g: np.random.Generator) -> Drawer:
-    size = _EM * np.exp(g.normal(0, 0.14))
-    proportion = np.exp(g.normal(0, 0.1))
-    return Drawer(
-        shape=_rotation(g.normal(0, 0.05))
-        @ np.array([[1, g.normal(-0.08, 0.15)], [0, 1]])
-        @ np.diag([size * proportion, size / proportion]),
-        place=np.array([SIDE / 2 - 2, SIDE / 2 - 2]) + g.normal(0, 5, 2),
-        warp=g.uniform(0.8, 2.4),
-        tremor=g.uniform(0.1, 0.5),
-        spacing=g.uniform(3, 9),
-        looseness=g.uniform(0.3, 1.6),
-    )
-
-
-def _rotation(angle: float) -> np.ndarray:
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-
-def _drawing(lines: list[np.ndarray], hand: Drawer, g: np.random.Generator) -> np.ndarray:
-    """One drawing, bool `[SIDE, SIDE]`, true on ink; `lines` as from `strokes`, in em."""
-    shape = _rotation(g.normal(0, 0.05)) @ hand.shape * np.exp(g.normal(0, 0.07, (2, 1)))
-    place = hand.place + g.normal(0, 2.5, 2)
-    # A few plane waves, 50 to 130 pixels long, are a smooth warp.
-    waves = 2 * np.pi / g.uniform(50, 130, 4)[:, None] * _unit(g, 4)
-    phases, sway = g.uniform(0, 2 * np.pi, 4), g.normal(0, hand.warp / 1.4, (4, 2))
-
-    paths = []
-    for line in lines:
-        path = line @ shape.T
-        path = path + np.sin(path @ waves.T + phases) @ sway
-        path = _resampled(path, hand.spacing * g.uniform(0.7, 1.3))
-        closed = len(path) > 2 and bool(np.allclose(path[0], path[-1]))
-        path = path + g.normal(0, hand.tremor, path.shape) + g.normal(0, hand.looseness / 2, 2)
-        # A hand misses the point where it began, and stops short of a corner or runs over it.
-        path[0] += g.normal(0, hand.looseness, 2) * (1.5 if closed else 1)
-        path[-1] += g.normal(0, hand.looseness, 2) * (1.5 if closed else 1)
-        paths.append(path)
-    return _inked(_fitted(paths, place))
-
-
-def _unit(g: np.random.Generator, n: int) -> np.ndarray:
-    angles = g.uniform(0, 2 * np.pi, n)
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
-
-
-def _resampled(path: np.ndarray, spacing: float) -> np.ndarray:
-    """Points at even distances of about `spacing` along the path, its ends included."""
-    lengths = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(path, axis=0).T))])
-    at = np.linspace(0, lengths[-1], max(2, round(float(lengths[-1]) / spacing) + 1))
-    return np.stack([np.interp(at, lengths, path[:, k]) for k in (0, 1)], axis=1)
-
-
-def _fitted(paths: list[np.ndarray], place: np.ndarray) -> list[np.ndarray]:
-    """Moved to `place`, and as far as needed back onto the paper; shrunk if too large for it."""
-    every = np.concatenate(paths)
-    room = SIDE - 2 * _MARGIN
-    shrink = min(1.0, room / max(1.0, float(np.ptp(every, axis=0).max())))
-    low, high = every.min(0) * shrink + place, every.max(0) * shrink + place
-    back = np.maximum(0, _MARGIN - low) - np.maximum(0, high - (SIDE - _MARGIN))
-    return [path * shrink + place + back for path in paths]
-
-
-def _inked(paths: list[np.ndarray]) -> np.ndarray:
-    """Lines four to five pixels wide with round ends, as Omniglot's."""
-    paper = Image.new("L", (SIDE, SIDE))
-    pen = ImageDraw.Draw(paper)
-    for path in paths:
-        pen.line([(float(x), float(y)) for x, y in path], fill=255, width=3)
-    return np.asarray(paper.filter(ImageFilter.MaxFilter(3))) > 0
-
-
-def _png(ink: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(~ink).save(file, "png")
-    return file.getvalue()
+draw = drawing({f"{archive}.zip": partial(_members, archive) for archive in ALPHABETS})

@@ -9,271 +9,246 @@ light, shadow, background, clutter before and behind, noise of the sensor.
 
 from __future__ import annotations
 
+import io
+import math
 import zlib
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
+from numpy import arctan2, clip, cos, hypot, maximum, minimum, sin  # what follows are formulas
+from PIL import Image
+from pydantic import AfterValidator, Field
 
-from multistep.data.standins.surfaces import OUTLINES, PALETTES, PATTERNS, Outline, Pattern
+from multistep.data.standins.packing import Members
+from multistep.files import UserError
+from multistep.progress import progress
+from multistep.settings import Model
 
-# How many classes the real datasets have; in this order they get their combinations.
+# How many classes can be drawn: those of the real datasets (of ImageNet, miniImageNet's and
+# tieredImageNet's). In this order they get their combinations.
 KINDS = {
-    "tinyimagenet": 200,
-    "cifar100": 100,
-    "stl10": 10,
-    "cub200": 200,
-    "indoor67": 67,
-    "stanford40": 40,
-    "stanford_dogs": 120,
-    "imagenet": 1000,
+    "tinyimagenet": 200, "cifar100": 100, "stl10": 10, "cub200": 200, "indoor67": 67,
+    "stanford40": 40, "stanford_dogs": 120, "imagenet": 708,
+}  # fmt: skip
+
+Place = tuple[int, int]  # (class, number of the image within it)
+Size = int | Sequence[int]  # a side in pixels, or the least and the greatest height and width
+Shape = Callable[..., np.ndarray]
+
+
+def _box(u: np.ndarray, v: np.ndarray, width: float, height: float) -> np.ndarray:
+    return maximum(abs(u) - width, abs(v) - height)
+
+
+# Distances, negative inside, of coordinates in which an object fills about the unit disc, v down.
+OUTLINES: dict[str, Shape] = {
+    "disc": lambda u, v: hypot(u, v) - 0.8,
+    "plank": lambda u, v: _box(u, v, 0.95, 0.33),
+    "star": lambda u, v: hypot(u, v) - 0.6 - 0.32 * cos(5 * arctan2(u, -v)),
+    "frame": lambda u, v: abs(maximum(abs(u), abs(v)) - 0.58) - 0.19,
+    "moon": lambda u, v: maximum(hypot(u, v) - 0.88, 0.68 - hypot(u - 0.42, v)),
+    "square": lambda u, v: _box(u, v, 0.7, 0.7),
+    "cross": lambda u, v: minimum(_box(u, v, 0.26, 0.88), _box(u, v, 0.88, 0.26)),
+    "clover": lambda u, v: hypot(u, v) - 0.62 - 0.3 * cos(3 * arctan2(u, -v)),
+    "ring": lambda u, v: abs(hypot(u, v) - 0.62) - 0.22,
+    "triangle": lambda u, v: maximum(0.87 * abs(u) - 0.5 * (v + 0.95), v - 0.6),
+    "flower": lambda u, v: hypot(u, v) - 0.68 - 0.2 * cos(6 * arctan2(u, -v)),
+    "diamond": lambda u, v: 0.55 * (abs(u) / 0.58 + abs(v) / 0.98 - 1),
 }
-# Fine-grained kinds: their classes differ by pattern and colours more than by outline.
-_ALIKE = {
-    "cub200": ("fish", "egg", "drop", "moon", "peanut", "heart"),
-    "stanford_dogs": ("mushroom", "bowl", "pentagon", "clover", "arrow", "disc"),
+# How much of the second colour there is; n is smooth noise, mean 0 and deviation about 1.
+PATTERNS: dict[str, Shape] = {
+    "plain": lambda u, v, n: 0.12 + 0.1 * n,
+    "bands": lambda u, v, n: 0.5 + 1.25 * sin(9.5 * v + 0.25 * n),
+    "checks": lambda u, v, n: 0.5 + 2.5 * sin(7.5 * u) * sin(7.5 * v),
+    "spots": lambda u, v, n: 1.8 * n - 0.7,
+    "half": lambda u, v, n: 0.5 + 6 * v + 0.5 * n,
+    "stripes": lambda u, v, n: 0.5 + 1.25 * sin(10 * u + 0.25 * n),
+    "rings": lambda u, v, n: 0.5 + 1.25 * sin(11 * hypot(u - 0.15, v + 0.1) + 0.5 * n),
+    "marble": lambda u, v, n: 1 - 2.6 * abs(n),
+    "glow": lambda u, v, n: 1.15 - 1.3 * hypot(u, v),
+    "slant": lambda u, v, n: 0.5 + 1.25 * sin(7 * (u + v) + 0.3 * n),
+    "waves": lambda u, v, n: 0.5 + 1.25 * sin(9 * v + 1.6 * sin(5 * u)),
+    "sectors": lambda u, v, n: 0.5 + 1.25 * sin(6 * arctan2(v, u)),
 }
-_GROUP = 8
-_TILE = 512  # texels along a tile of noise ...
-_PER_SIDE = 256  # ... of which so many span an image's shorter side
+PALETTES = {  # first and second colour
+    "cherry": "c02a2e f2dccb", "straw": "d9b44a 6d4a1e", "sea": "2f8f93 f0e6c0",
+    "plum": "6b3a78 e79fb6", "rust": "b4571f 3f2a22", "pine": "1f5b3f c9403a",
+    "sky": "5fa8dc f4f4f4", "ash": "8d8f92 25272b", "lemon": "e8d93c 4a7a2c",
+    "ink": "27407f e3b23c", "rose": "d8738f 54203a", "snow": "e9e9e4 5b6f8a",
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Look:
-    """What makes a class: names of an outline, a pattern and a palette."""
+class Settings(Model):
+    """How much is drawn; `train` and `test` are images per class, validation included."""
 
-    outline: str
-    pattern: str
-    palette: str
+    classes: int = Field(ge=1)
+    train: int = Field(ge=1)
+    test: int = Field(ge=1)
+    seed: int = Field(ge=0)
 
-
-def image(kind: str, index: int, number: int, size: int | tuple[int, int], seed: int) -> np.ndarray:
-    """Photograph `number` of class `index` of a kind, uint8 `[h, w, 3]`.
-
-    `size`: its side, or (height, width). Equal arguments give equal pixels. Raises ValueError for a
-    class that a kind doesn't have, and KeyError for an unknown kind.
-    """
-    subject = look(kind, index)
-    height, width = (size, size) if isinstance(size, int) else size
-    g = np.random.default_rng([seed, zlib.crc32(kind.encode()), index, number])
-    scene = _Scene(height, width, g)
-    scene.background()
-    for _ in range(g.integers(1, 4)):
-        scene.clutter(0.35)
-    scene.subject(subject)
-    if g.random() < 0.35:
-        scene.clutter(0.2)
-    return scene.exposed()
+    def places(self) -> tuple[list[Place], list[Place]]:
+        """Training and test images, each in a shuffled order; numbers run through both."""
+        every = [(c, n) for c in range(self.classes) for n in range(self.train + self.test)]
+        mixed = shuffled(every, self.seed)
+        return [p for p in mixed if p[1] < self.train], [p for p in mixed if p[1] >= self.train]
 
 
-def look(kind: str, index: int) -> Look:
-    """The combination that class `index` of a kind has."""
-    found = _looks()[kind]
-    if not 0 <= index < len(found):
-        raise ValueError(f"{kind}: no class {index}, only {len(found)} can be drawn")
-    return found[index]
+def _ordered(ends: list[int]) -> list[int]:
+    if not 0 < ends[0] <= ends[1]:
+        raise ValueError("two numbers above 0, the least first")
+    return ends
+
+
+Range = Annotated[list[int], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
+
+
+class Gallery(Settings):
+    """`sides`: the least and the greatest height and width of the images, in pixels."""
+
+    sides: Range
+
+
+def seeded(*key: int | str) -> np.random.Generator:
+    """Random numbers that depend on the key alone, not on what was drawn before."""
+    return np.random.default_rng([zlib.crc32(k.encode()) if isinstance(k, str) else k for k in key])
+
+
+def shuffled(places: Sequence[Place], seed: int) -> list[Place]:
+    """The places in an order that depends on the arguments alone."""
+    return [places[i] for i in seeded(seed).permutation(len(places))]
+
+
+def look(kind: str, index: int) -> tuple[str, str, str]:
+    """Outline, pattern and palette of class `index` of a kind. Raises UserError if it has none."""
+    if not 0 <= index < KINDS[kind]:
+        raise UserError(f"drawn: only {KINDS[kind]} classes of {kind} can be drawn; ask for fewer")
+    kinds = list(KINDS)
+    group = index // 8 + sum(-(-KINDS[k] // 8) for k in kinds[: kinds.index(kind)])
+    # A group is one of 27 choices of four outlines, patterns and palettes, in one of 8 pairings.
+    (pairing, choice), (half, i) = divmod(group, 27), divmod(index % 8, 4)
+    outline = 4 * (choice % 3) + i
+    pattern = 4 * ((choice + choice // 3) % 3) + (i + 2 * (pairing // 4) + half) % 4
+    palette = 4 * ((choice + choice // 9) % 3) + (i + pairing + 2 * half) % 4
+    return [*OUTLINES][outline], [*PATTERNS][pattern], [*PALETTES][palette]
 
 
 def names(kind: str, classes: int) -> list[str]:
-    """Names for the first classes of a kind, such as checks_fish_rust: what one can see."""
-    looks = [look(kind, i) for i in range(classes)]
-    return [f"{one.pattern}_{one.outline}_{one.palette}" for one in looks]
+    """Names for the first classes of a kind, such as checks_disc_rust: what one can see."""
+    looks = (look(kind, i) for i in range(classes))
+    return [f"{pattern}_{outline}_{palette}" for outline, pattern, palette in looks]
 
 
-@cache
-def _looks() -> dict[str, list[Look]]:
-    """All classes; no combination occurs twice."""
-    taken: set[Look] = set()
-    looks: dict[str, list[Look]] = {}
-    for kind, count in KINDS.items():
-        g = np.random.default_rng([2006, zlib.crc32(kind.encode())])
-        found = looks[kind] = []
-        while len(found) < count:
-            group = [one for one in _group(kind, g) if one not in taken]
-            if len(group) == _GROUP:
-                taken.update(group)
-                found.extend(group)
-        del found[count:]
-    return looks
+def image(kind: str, index: int, number: int, size: Size, seed: int) -> np.ndarray:
+    """Photograph `number` of class `index` of a kind, uint8 `[h, w, 3]`.
 
+    Equal arguments give equal pixels. Raises UserError for a class that a kind doesn't have.
+    """
+    outline, pattern, palette = look(kind, index)
+    g = seeded(seed, kind, index, number)
+    height, width = (size, size) if isinstance(size, int) else g.integers(size[0], size[1] + 1, 2)
+    # Lengths are in shorter sides, from the middle. Canvases are float32 RGB [3, h, w], 0 to 1.
+    corner = np.array([width, height]) / (2 * min(height, width))
+    x = np.linspace(-corner[0], corner[0], width, dtype=np.float32)
+    y = np.linspace(-corner[1], corner[1], height, dtype=np.float32)[:, None]
 
-def _group(kind: str, g: np.random.Generator) -> list[Look]:
-    """Eight combinations of four values of each factor, each value in two of them."""
-    outlines, patterns, palettes = (
-        g.permutation(sorted(names))[:4]
-        for names in (_ALIKE.get(kind, OUTLINES), PATTERNS, PALETTES)
-    )
-    return [
-        Look(str(outlines[i]), str(patterns[(i + j) % 4]), str(palettes[(i + 2 * j) % 4]))
-        for j in range(2)
-        for i in range(4)
-    ]
+    def colours(saturation: float) -> np.ndarray:
+        return g.uniform(0.12, 0.88, (2, 1)) + saturation * g.uniform(-0.35, 0.35, (2, 3))
 
-
-class _Scene:
-    """A canvas, float32 RGB `[3, h, w]` from 0 to 1, that is painted from back to front."""
-
-    def __init__(self, height: int, width: int, g: np.random.Generator) -> None:
-        self.g = g
-        self.side = min(height, width)
-        self.x = (np.arange(width, dtype=np.float32) + 0.5) / self.side
-        self.y = (np.arange(height, dtype=np.float32) + 0.5) / self.side
-        self.canvas = np.empty((3, height, width), dtype=np.float32)
-        angle = g.uniform(0, 2 * np.pi)
-        self.light = 0.3 * np.cos(angle), -0.3 * abs(np.sin(angle))  # from above, mostly
-
-    def background(self) -> None:
-        """A wall, a landscape with a horizon, or a patterned surface; always uneven."""
-        g = self.g
-        far, near = (self._colour(0.55).astype(np.float32)[:, None, None] for _ in range(2))
-        x, y = self.x[None, :], self.y[:, None]
-        cloud = self._noise(0.35 + 0.9 * g.random(), slice(None), slice(None))
-        style = g.random()
-        if style < 0.4:  # a horizon that may tilt
-            level = g.uniform(0.25, 0.75) * self.y[-1] + g.normal(0, 0.12) * (x - 0.5)
-            share = np.clip(14 * (y - level) + 0.7 * cloud, 0, 1)
-        elif style < 0.75:
-            a, b = g.normal(0, 0.6, 2)
-            share = np.clip(0.5 + a * (x - 0.5) + b * (y - 0.5) + 0.3 * cloud, 0, 1)
-        else:
-            pattern = list(PATTERNS.values())[g.integers(len(PATTERNS))]
-            a, b = g.uniform(1.5, 4), g.uniform(0, 2 * np.pi)
-            u = a * (np.cos(b) * (x - 0.5) + np.sin(b) * (y - 0.5))
-            v = a * (np.cos(b) * (y - 0.5) - np.sin(b) * (x - 0.5))
-            share = 0.6 * pattern(u.astype(np.float32), v.astype(np.float32), cloud)
-        shade = 1 + 0.1 * cloud + 0.07 * self._noise(3.0, slice(None), slice(None))
-        np.multiply(share.astype(np.float32), near - far, out=self.canvas)
-        self.canvas += far
-        self.canvas *= shade
-
-    def clutter(self, largest: float) -> None:
+    def clutter(largest: float) -> None:
         """Something that has nothing to do with the class, anywhere."""
-        g = self.g
-        place = g.uniform(-0.05, 1.05, 2) * (self.x[-1], self.y[-1])
-        self._paint(
-            list(OUTLINES.values())[g.integers(len(OUTLINES))],
-            list(PATTERNS.values())[g.integers(len(PATTERNS))],
-            np.stack([self._colour(0.8), self._colour(0.8)]),
-            place, largest * g.uniform(0.3, 0.8), g.uniform(0, 2 * np.pi),
-        )  # fmt: skip
-
-    def subject(self, one: Look) -> None:
-        """The object of the class: mostly in view, and its own colours only roughly."""
-        g = self.g
-        radius = g.uniform(0.24, 0.46)
-        middle = np.array([self.x[-1], self.y[-1]]) / 2
-        place = middle + g.uniform(-1, 1, 2) * np.maximum(middle - 0.75 * radius, 0.08)
-        colours = PALETTES[one.palette] + g.normal(0, 0.05, (2, 3)) + g.normal(0, 0.05, (2, 1))
-        self._shadow(place, radius)
-        self._paint(
-            OUTLINES[one.outline], PATTERNS[one.pattern], colours, place, radius, g.normal(0, 0.3)
+        outline, pattern = (
+            [*OUTLINES.values()][g.integers(12)],
+            [*PATTERNS.values()][g.integers(12)],
         )
+        own = outline, pattern, colours(0.8)
+        radius, angle = largest * g.uniform(0.3, 0.8), g.uniform(0, 2 * np.pi)
+        _paint(canvas, x, y, g, own, 1.1 * corner, radius, angle)
 
-    def exposed(self) -> np.ndarray:
-        """The picture that a camera takes of it: uint8."""
-        g = self.g
-        gain = np.exp(g.normal(0, 0.22)) * np.exp(g.normal(0, 0.07, 3))
-        falloff = g.uniform(0, 0.5)
-        x, y = self.x[None, :] - self.x[-1] / 2, self.y[:, None] - self.y[-1] / 2
-        light = 1 - falloff * (x * x + y * y) + g.normal(0, 0.2) * x + g.normal(0, 0.2) * y
-        picture = self.canvas
-        picture *= light.astype(np.float32)
-        picture *= gain.astype(np.float32)[:, None, None]
-        haze = np.float32(g.uniform(0, 0.12))
-        picture *= 1 - haze
-        picture += 0.6 * haze
-        noise = g.standard_normal(picture.shape, dtype=np.float32)
-        noise *= np.float32(g.uniform(0.01, 0.035))
-        picture += noise
-        np.clip(picture, 0, 1, out=picture)
-        picture *= 255
-        picture += 0.5
-        return np.ascontiguousarray(picture.astype(np.uint8).transpose(1, 2, 0))
-
-    def _colour(self, saturation: float) -> np.ndarray:
-        """Any colour, greyish for small saturations."""
-        g = self.g
-        return g.uniform(0.12, 0.88) + saturation * g.uniform(-0.35, 0.35, 3)
-
-    def _window(self, place: np.ndarray, reach: float) -> tuple[slice, slice]:
-        """Rows and columns within `reach` of a place."""
-        spans = []
-        for at, axis in ((place[1], self.y), (place[0], self.x)):
-            low, high = ((at - reach) * self.side, (at + reach) * self.side)
-            spans.append(slice(max(0, int(low)), max(0, min(len(axis), int(high) + 1))))
-        return spans[0], spans[1]
-
-    def _paint(
-        self,
-        outline: Outline,
-        pattern: Pattern,
-        colours: np.ndarray,
-        place: np.ndarray,
-        radius: float,
-        angle: float,
-    ) -> None:
-        """An object onto the canvas, shaded as if it were round."""
-        g = self.g
-        stretch = np.exp(g.normal(0, 0.1))
-        flip = -1 if g.random() < 0.5 else 1
-        bend = g.normal(0, 0.08)
-        rows, columns = self._window(place, 1.3 * radius)
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            return
-        x = (self.x[columns] - np.float32(place[0])) / np.float32(radius)
-        y = (self.y[rows] - np.float32(place[1])) / np.float32(radius)
-        c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-        u = np.float32(flip * stretch) * (c * x[None, :] + s * y[:, None])
-        v = np.float32(1 / stretch) * (c * y[:, None] - s * x[None, :])
-        v += np.float32(bend) * (u * u - np.float32(0.3))
-        n = self._noise(0.9 / radius, rows, columns)
-        distance = outline(u, v) + np.float32(0.015) * n
-        pixel = 1 / (self.side * radius)
-        cover = np.clip(np.float32(0.5) - distance / np.float32(pixel), 0, 1)
-        if not cover.any():
-            return
-        share = pattern(u, v, n)
-        lx, ly = self.light
-        shade = 0.98 + lx * x[None, :] + ly * y[:, None] - 0.4 * np.exp(np.minimum(7 * distance, 0))
-        lit = cover * (shade + np.float32(0.08) * n)
-        first, second = colours.astype(np.float32)[:, :, None, None]
-        under = self.canvas[:, rows, columns]
-        under *= 1 - cover
-        under += lit * first
-        under += (lit * share) * (second - first)
-
-    def _shadow(self, place: np.ndarray, radius: float) -> None:
-        """A soft dark ellipse, away from the light."""
-        g = self.g
-        at = place + radius * np.array([-0.8 * self.light[0], 0.3 + 0.4 * g.random()])
-        rows, columns = self._window(at, 1.1 * radius)
-        x = (self.x[columns] - at[0])[None, :] / radius
-        y = (self.y[rows] - at[1])[:, None] / radius
-        depth = g.uniform(0.1, 0.6) * np.clip(1.05 - x * x - 1.6 * y * y, 0, 1)
-        self.canvas[:, rows, columns] *= (1 - depth).astype(np.float32)
-
-    def _noise(self, frequency: float, rows: slice, columns: slice) -> np.ndarray:
-        """Smooth noise, mean 0 and deviation 1, with features 1/(4·frequency) of a side wide."""
-        g = self.g
-        tile = _tiles()[g.integers(len(_tiles()))]
-        step = _PER_SIDE * frequency / 2
-        a, b = g.integers(0, _TILE, 2)
-        j = (self.x[columns] * step + a).astype(np.intp) % _TILE
-        i = (self.y[rows] * step + b).astype(np.intp) % _TILE
-        return tile[i[:, None], j[None, :]]
+    # A wall or a landscape; objects of no meaning; the object of the class, mostly in view and its
+    # own colours only roughly; perhaps something before it.
+    far, near = colours(0.55).astype(np.float32)[:, :, None, None]
+    cloud, (a, b) = _noise(g, y.size, x.size, int(g.integers(3, 10))), g.normal(0, 0.6, 2).tolist()
+    share = 0.5 + (1 if g.random() < 0.5 else 12) * (a * x + b * y) + 0.4 * cloud
+    canvas = (far + clip(share, 0, 1) * (near - far)) * (1 + 0.1 * cloud)
+    for _ in range(g.integers(1, 4)):
+        clutter(0.35)
+    pair = np.array([list(bytes.fromhex(code)) for code in PALETTES[palette].split()]) / 255
+    pair += g.normal(0, 0.05, (2, 3)) + g.normal(0, 0.05, (2, 1))
+    radius = g.uniform(0.24, 0.46)
+    room, own = maximum(corner - 0.75 * radius, 0.08), (OUTLINES[outline], PATTERNS[pattern], pair)
+    _paint(canvas, x, y, g, own, room, radius, g.normal(0, 0.3))
+    if g.random() < 0.35:
+        clutter(0.2)
+    # The camera: uneven light, a cast of colour, and grain.
+    gain = 255 * np.exp(g.normal(0, 0.22) + g.normal(0, 0.07, (3, 1, 1)))
+    canvas *= gain.astype(np.float32) * (1 + g.normal(0, 0.2) * x + g.normal(0, 0.2) * y)
+    canvas += g.uniform(2.5, 9) * g.standard_normal(canvas.shape, dtype=np.float32)
+    return np.ascontiguousarray(clip(canvas, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
-@cache
-def _tiles() -> np.ndarray:
-    """Four tiles of noise that continue at their borders, float32 `[4, _TILE, _TILE]`."""
-    g = np.random.default_rng(4298)
-    frequency = np.fft.fftfreq(_TILE) * _TILE
-    radius = np.hypot(frequency[:, None], frequency[None, : _TILE // 2 + 1])
-    # Few long waves, most around eight to the tile, and a tail of shorter ones.
-    spectrum = radius / (1 + (radius / 7) ** 3.2)
-    tiles = []
-    for _ in range(4):
-        waves = np.fft.rfft2(g.standard_normal((_TILE, _TILE))) * spectrum
-        tile = np.fft.irfft2(waves, s=(_TILE, _TILE))
-        tiles.append((tile / tile.std()).astype(np.float32))
-    return np.stack(tiles)
+def _paint(
+    canvas: np.ndarray, x: np.ndarray, y: np.ndarray, g: np.random.Generator,
+    own: tuple[Shape, Shape, np.ndarray], room: np.ndarray, radius: float, angle: float,
+) -> None:  # fmt: skip
+    """An object at most `room` from the middle, shaded as if it were round, with its shadow.
+
+    `own`: its outline, its pattern and both colours.
+    """
+    outline, pattern, colours = own
+    place = (room * g.uniform(-1, 1, 2)).tolist()
+    x, y = (x - place[0]) / radius, (y - place[1]) / radius
+    rows, columns = (slice(*np.searchsorted(axis.ravel(), (-1.3, 1.3))) for axis in (y, x))
+    x, y, under = x[columns], y[rows], canvas[:, rows, columns]
+    if not under.size:
+        return
+    # Mirrored, stretched and bent a little.
+    stretch, c, s = math.exp(g.normal(0, 0.1)), math.cos(angle), math.sin(angle)
+    u = (stretch if g.random() < 0.5 else -stretch) * (c * x + s * y)
+    v = (c * y - s * x) / stretch + g.normal(0, 0.08) * (u * u - 0.3)
+    n = _noise(g, y.size, x.size, 9)
+    distance = outline(u, v) + 0.015 * n
+    cover = clip(0.5 - distance * (radius * min(canvas.shape[1:])), 0, 1)
+    a, b, depth = g.uniform(-0.25, 0.25), g.uniform(-0.3, 0), g.uniform(0.1, 0.6)
+    under *= 1 - depth * clip(1.05 - (x + 2 * a) ** 2 - 1.6 * (y - 0.5) ** 2, 0, 1)
+    light = 0.98 + a * x + b * y - 0.4 * np.exp(minimum(7 * distance, 0)) + 0.08 * n
+    first, second = colours.astype(np.float32)[:, :, None, None]
+    under += cover * (light * (first + clip(pattern(u, v, n), 0, 1) * (second - first)) - under)
+
+
+def _noise(g: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
+    """Smooth noise, mean 0 and deviation about 1, with `cells` values along a side."""
+    values = Image.fromarray(1.4 * g.standard_normal((cells, cells), dtype=np.float32))
+    return np.asarray(values.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def images(kind: str, places: Sequence[Place], size: Size, seed: int) -> Iterator[np.ndarray]:
+    """Every photograph of `places`, as from `image`."""
+    with progress(f"drawn {kind}", len(places), "images") as advance:
+        for index, number in places:
+            yield image(kind, index, number, size, seed)
+            advance(1)
+
+
+def jpegs(kind: str, files: Mapping[str, Place], size: Size, seed: int) -> Members:
+    """(path, JPEG file) of every photograph of `files`. As in the real sets, not all are RGB."""
+    drawn = images(kind, [*files.values()], size, seed)
+    for (path, place), pixels in zip(files.items(), drawn, strict=True):
+        yield path, encoded(pixels, "jpeg", {(0, 0): "L", (0, 1): "CMYK"}.get(place, "RGB"))
+
+
+def gallery(kind: str, path: Callable[[Place], str]) -> Callable[[Gallery], Members]:
+    """An archive with every image as a JPEG file, in no order."""
+
+    def members(s: Gallery) -> Members:
+        files = {path(place): place for part in s.places() for place in part}
+        return jpegs(kind, files, s.sides, s.seed)
+
+    return members
+
+
+def encoded(pixels: np.ndarray, form: str, mode: str = "RGB") -> bytes:
+    """uint8 `[h, w, 3]` as a file of one of Pillow's formats."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, form, quality=92)
+    return file.getvalue()
