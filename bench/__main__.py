@@ -59,7 +59,7 @@ def _record(part: str, place: torch.device, args: argparse.Namespace) -> dict[st
         "rounds": args.rounds,
         "malloc": "plain" if args.plain_malloc else "keeps freed memory",
         "load": {"cores": os.cpu_count(), "before": load, "after": os.getloadavg()[0]},
-        "environment": device.environment(place, args.threads, {"dataset_digest": data}),
+        "environment": {**device.environment(place, args.threads), "dataset_digest": data},
         **found,
     }
 

@@ -70,7 +70,7 @@ def definition(experiment: str, dataset: str, rounds: int, tasks: int | None) ->
 
 def compare(definition: dict[str, Any], data: Path, place: torch.device) -> dict[str, Any]:
     """Settings, times and bytes of all methods of one experiment, in one interleaved run."""
-    found = fewshot_measure.measure(definition, data, None, place)
+    found, _ = fewshot_measure.measure(definition, data, None, place)
     settings = {method: entry["settings"] for method, entry in definition["methods"].items()}
     one = settings["maml"]
     return {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import records
 import torch
 
 from multistep.data import prepared
@@ -51,7 +52,10 @@ def source_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     spec = SourceNetwork.model_validate(SPEC)
     network = build(spec.architecture, spec.classes, torch.Generator().manual_seed(1))
-    sources.save(folder, "random", spec, network.state_dict(), "trained", {}, [], {})
+    made_from = {**records.MADE_FROM, "dataset": None, "network": "f" * 64}
+    metrics: dict[str, Any] = {"published": {}}
+    state = network.state_dict()
+    sources.save(folder, "random", spec, state, metrics, [], records.ENVIRONMENT, made_from)
     return folder
 
 

@@ -123,6 +123,14 @@ def largest_half_width(mean: float, n: int) -> float:
     return 100 * Z95 * math.sqrt(p * (1 - p) / n)
 
 
+def wilson(correct: int, count: int) -> tuple[float, float]:
+    """95% interval of an accuracy in percent, from `correct` of `count` images (Wilson 1927)."""
+    p, z2 = correct / count, Z95**2
+    centre = (p + z2 / (2 * count)) / (1 + z2 / count)
+    half = Z95 * math.sqrt(p * (1 - p) / count + z2 / (4 * count**2)) / (1 + z2 / count)
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+
+
 def is_feasible(mean: float, half_width: float, n: int) -> bool:
     """Whether n accuracies can have this mean and 95% half-width (to rounding error)."""
     return half_width <= largest_half_width(mean, n) + 1e-9

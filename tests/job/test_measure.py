@@ -119,10 +119,9 @@ def test_prepare_refuses_what_is_no_device() -> None:
 def test_environment_names_versions_and_machine() -> None:
     import torch
 
-    record = device.environment(device.prepare("cpu", 1), 1, {"dataset_digest": "abc"})
+    record = device.environment(device.prepare("cpu", 1), 1)
     assert record["torch"] == torch.__version__
     assert record["device"] == "cpu"
     assert record["cuda"] is None
     assert record["tf32"] is False
-    assert record["dataset_digest"] == "abc"
     assert Environment.model_validate(record)

@@ -1,129 +1,262 @@
-"""Results are validated on write and on read."""
+"""Results and measurements: sealed, consistent with themselves, and those that the plan expects."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import fnmatch
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import records
 
-from multistep import stats
-from multistep.files import UserError
+from multistep import seal, stats
+from multistep.files import UserError, read_json, write_json
 from multistep.job import results
 
-RECORD: dict[str, Any] = {
-    "schema": 1,
-    "cell": {
-        "scale": "tiny",
-        "family": "few_shot",
-        "experiment": "5way_1shot",
-        "dataset": "patterns",
-        "method": "maml",
-        "algorithm": "multistep",
-        "seed": 0,
-        "data": {},
-        "settings": {},
-    },
-    "metrics": {
-        "test_accuracy": 50.0,
-        "test_ci95": 1.0,
-        "test_episodes": 2,
-        "episode_accuracies": [40.0, 60.0],
-        "iterations": 1,
-    },
-    "history": [
-        {
-            "iteration": 1,
-            "tasks": 4,
-            "train_loss": 1.0,
-            "train_accuracy": 50.0,
-            "meta_gradient_norm": 1.0,
-        }
-    ],
-    "timing": {
-        "train_seconds": 1.0,
-        "process_seconds": 1.0,
-        "seconds_per_iteration": 1.0,
-        "history_seconds": [1.0],
-        "peak_bytes": 1,
-    },
-    "environment": {
-        "python": "3",
-        "torch": "2",
-        "numpy": "2",
-        "cuda": None,
-        "device": "cpu",
-        "cpu": "c",
-        "threads": 1,
-        "tf32": False,
-        "platform": "p",
-        "commit": None,
-        "dirty": None,
-        "dataset_digest": "d",
-    },
+ROOT = Path(__file__).resolve().parents[2]
+VALID = {name: make() for name, make in {**records.RESULTS, **records.MEASUREMENTS}.items()}
+
+# Fields that only the seal guards, and why nothing else can: whoever changes one and seals the
+# record anew is believed. A new field that is neither checked nor listed fails the test below.
+ONLY_SEALED = {
+    "history.*.train_loss": "measured",
+    "history.*.train_accuracy": "measured; within 0 to 100",
+    "history.*.meta_gradient_norm": "measured; not negative",
+    "history.*.validation_ci95": "its episodes aren't kept; of the best one it is compared",
+    "history.*.validation_accuracy": "its episodes aren't kept; of the best one it is compared",
+    "history.*.transfer_loss": "measured",
+    "history.*.meta_loss": "measured",
+    "history.*.meta_decay_norm": "measured",
+    "history.*.lambda_mean.*": "measured",
+    "history.*.lambda_dead.*": "measured; a share",
+    "history.*.masked": "counted, not negative",
+    "history.*.drift": "may be missing",
+    "history.*.drift.*": "measured, or sparser",
+    "history.*.test_accuracy": "some number of the test images; that of the best is compared",
+    "metrics.exact_adaptation.*": "its episodes aren't kept; an interval they can have",
+    "metrics.last.*": "its episodes aren't kept; an interval they can have",
+    "metrics.diverged": "text",
+    "metrics.train_images": "as many as make the history's mini-batches",
+    "metrics.test_images": "as many as have the accuracies",
+    "timing.process_seconds": "measured",
+    "timing.history_seconds.*": "measured; in order, not after the end",
+    "timing.peak_bytes": "measured",
+    "timing.loading_seconds": "measured",
+    "timing.evaluation_seconds": "measured",
+    "environment.*": "where it was made",
+    "made_from.code": "which code made it; the workflow compares it",
+    "made_from.choice": "compared where the plan has the choice",
+    "iterations_per_epoch": "counted from the dataset",
+    "rows.*.seconds.*": "measured",
+    "rows.*.bytes": "measured",
 }
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
-    record = json.loads(json.dumps(RECORD))
-    *parents, last = path.split(".")
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every field of a record, containers as well: a key can be dropped."""
+    if path:
+        yield path
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from leaves(value[key], (*path, key))
+
+
+def other(value: Any) -> Any:
+    """Another value that could stand in the same place."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return 0.9 * value + 0.031
+    if isinstance(value, str):
+        return "0" * 64 if len(value) == 64 else f"{value}x"
+    return None if value else "0" * 64
+
+
+def changed(record: dict[str, Any], where: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """A copy with another value at that place; None drops it."""
+    record = copy.deepcopy(record)
     place = record
-    for key in parents:
+    for key in where[:-1]:
         place = place[key]
-    place[last] = value
+    if value is None:
+        del place[where[-1]]
+    else:
+        place[where[-1]] = value
     return record
 
 
-def test_write_then_read(tmp_path: Path) -> None:
-    path = tmp_path / "results" / "0.json"
-    results.write(path, RECORD)
-    assert results.read(path) == RECORD
+def at(record: Any, where: tuple[Any, ...]) -> Any:
+    for key in where:
+        record = record[key]
+    return record
+
+
+def expected(record: dict[str, Any]) -> results.Expected:
+    inputs = record["made_from"]
+    return results.Expected(record["cell"], inputs["dataset"], inputs["network"])
+
+
+@pytest.mark.parametrize("kind", VALID)
+def test_what_was_written_is_read_as_expected(tmp_path: Path, kind: str) -> None:
+    path, record = tmp_path / "results" / "0.json", VALID[kind]
+    frame = {k: v for k, v in record.items() if k not in ("schema", "seal", "made_from")}
+    results.write(path, frame, record["made_from"])
+    assert results.read(path) == record == results.read(path, expected(record))
+    assert results.is_sealed(record)
     assert [p.name for p in path.parent.iterdir()] == ["0.json"]
 
 
+@pytest.mark.parametrize("kind", VALID)
+def test_an_edit_of_any_field_is_refused(tmp_path: Path, kind: str) -> None:
+    path, record = tmp_path / "0.json", VALID[kind]
+    for where in leaves(record):
+        write_json(path, changed(record, where, other(at(record, where))))
+        with pytest.raises(UserError, match=r"0\.json: .*(build it again)"):
+            results.read(path)
+
+
+@pytest.mark.parametrize("kind", VALID)
+def test_a_record_that_was_sealed_anew_is_refused_unless_nothing_else_could_tell(
+    tmp_path: Path, kind: str
+) -> None:
+    path, record = tmp_path / "0.json", VALID[kind]
+    believed = set()
+    for where in leaves(record):
+        if where[0] in ("seal", "schema"):
+            continue
+        forged = changed(record, where, other(at(record, where)))
+        write_json(path, seal.seal(forged, forged.get("made_from")))
+        with contextlib.suppress(UserError):
+            results.read(path, expected(record))
+            believed.add(".".join(map(str, where)))
+    unlisted = {name for name in believed if not any(fnmatch.fnmatch(name, p) for p in ONLY_SEALED)}
+    assert not unlisted
+
+
 @pytest.mark.parametrize(
-    ("path", "value", "message"),
+    ("kind", "path", "value", "message"),
     [
-        ("schema", 2, "schema"),
-        ("metrics.test_accuracy", 101.0, "metrics.test_accuracy"),
-        ("metrics.test_accuracy", float("nan"), "metrics.test_accuracy"),
-        ("cell.when", "today", "cell.when"),
-        ("history", [{}], "history.0.iteration"),
-        ("metrics", 1, "metrics"),
-        ("metrics.test_ci95", 70.0, r"metrics: .*no 2 episodes have an accuracy of 50\.0 ± 70\.0"),
-        ("metrics.episode_accuracies", [], "metrics: .*no 0 episodes"),
-        ("metrics.last", {"test_accuracy": 99.0, "test_ci95": 20.0}, r"99\.0 ± 20\.0"),
+        ("few_shot", "metrics.test_accuracy", 101.0, "metrics.test_accuracy: .*less than or equal"),
+        ("few_shot", "metrics.test_accuracy", 60.0, "no 3 episodes|test_accuracy is 60.0, but"),
+        ("few_shot", "metrics.episode_accuracies.0", 33.3, "metrics.episode_accuracies is "),
+        ("few_shot", "metrics.episode_accuracies.0", -50.0, "greater than or equal to 0"),
+        ("few_shot", "metrics.test_episodes", 600, "metrics.test_episodes is 600, but"),
+        ("few_shot", "metrics.iterations", 7, "metrics.iterations is 7, but"),
+        ("few_shot", "metrics.best.iteration", 2, "metrics.best is "),
+        ("few_shot", "metrics.last.test_ci95", 99.0, "no 3 episodes have an accuracy of 48.0 ± 99"),
+        ("few_shot", "history", [], "timing.history_seconds is 3, but"),
+        ("few_shot", "history.0.iteration", 3, "history: iteration is "),
+        ("few_shot", "timing.history_seconds", [1.0], "timing.history_seconds is 1, but"),
+        ("few_shot", "timing.history_seconds", [1.0, 3.0, 2.0], "timing.history_seconds is "),
+        ("few_shot", "timing.train_seconds", 5.0, "timing.train_seconds is "),
+        ("few_shot", "cell.settings.iterations", 10**15, "history: entries is 3, but"),
+        ("few_shot", "cell.settings", {}, "KeyError"),
+        ("few_shot", "cell.when", "today", "cell.when"),
+        ("few_shot", "metrics", 1, "metrics"),
+        ("transfer", "metrics.best_epoch", 2, "metrics.best_epoch is 2, but its own numbers say 1"),
+        ("transfer", "metrics.best_epoch", 999, "metrics.best_epoch is 999"),
+        ("transfer", "history.2.lambda_mean", [1.0], "history: lambda_mean"),
+        ("transfer", "history.1.lr", 0.2, "history: lr is"),
+        ("transfer", "history.1.drift", [[9, 0.1, 0.1]], "history: drift of epoch 1"),
+        ("few_shot times", "unit.time", "CUDA-event seconds", "unit.time"),
+        ("few_shot times", "rows", [], "rows is "),
+        ("transfer times", "rows.0.seconds", [1.0], "rows: seconds is"),
     ],
 )
-def test_a_malformed_result_is_named_on_write_and_on_read(
-    tmp_path: Path, path: str, value: Any, message: str
+def test_a_record_that_contradicts_itself_is_named_on_write_and_on_read(
+    tmp_path: Path, kind: str, path: str, value: Any, message: str
 ) -> None:
-    record, file = changed(path, value), tmp_path / "0.json"
+    where = tuple(int(key) if key.isdigit() else key for key in path.split("."))
+    record, file = changed(VALID[kind], where, value), tmp_path / "0.json"
+    frame = {k: v for k, v in record.items() if k not in ("schema", "seal", "made_from")}
     with pytest.raises(UserError, match=message):
-        results.write(file, record)
+        results.write(file, frame, record["made_from"])
     assert not file.exists()
-    file.write_text(json.dumps(record))
-    with pytest.raises(UserError, match=r"0\.json: not a result of schema 1.*build it again"):
+    write_json(file, records.sealed(record))
+    with pytest.raises(UserError, match=r"0\.json: not a \w+ of schema 2: .*build it again"):
         results.read(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cell": {"seed": 7}}, r"cell\.seed is 0, but the plan says 7"),
+        ({"cell": {"algorithm": "first_order"}}, r"cell\.algorithm is 'multistep', but"),
+        ({"cell": {"data": {"size": 84}}}, r"cell\.data\.size is 28, but the plan says 84"),
+        ({"cell": {"settings": {"inner_lr": 0.1}}}, r"cell\.settings\.\w+ is "),
+        ({"cell": {"new": 1}}, r"cell\.new is 'missing', but the plan says 1"),
+        ({"dataset": "a" * 64}, r"made_from\.dataset is 'dddd"),
+        ({"network": "a" * 64}, r"made_from\.network is None, but"),
+    ],
+)
+def test_another_record_than_the_plan_expects_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path, record = tmp_path / "0.json", VALID["few_shot"]
+    write_json(path, record)
+    cell = {**record["cell"], **change.pop("cell", {})}
+    with pytest.raises(UserError, match=rf"0\.json: {message}.*delete it and build it again"):
+        results.read(path, results.Expected(cell, **change))
+
+
+def test_a_cell_that_waited_for_a_choice_is_that_of_the_choice(tmp_path: Path) -> None:
+    """Its plan lacks the setting; the choice's value and nothing else may stand there."""
+    path, cell = tmp_path / "0.json", copy.deepcopy(VALID["few_shot"]["cell"])
+    choice = {"setting": "inner_lr", "value": 0.1}
+    with_choice = {**cell, "settings": {**cell["settings"], "inner_lr": 0.1}, "chosen": choice}
+    write_json(path, records.few_shot(cell=with_choice))
+    results.read(path, results.Expected(cell))
+    results.read(path, results.Expected(cell, choice=choice))
+    with pytest.raises(UserError, match=r"cell\.chosen\.value is 0\.1, but the plan says 0\.2"):
+        results.read(path, results.Expected(cell, choice={**choice, "value": 0.2}))
+    with_choice["settings"]["inner_lr"] = 0.3
+    write_json(path, records.few_shot(cell=with_choice))
+    with pytest.raises(UserError, match=r"settings\.inner_lr is 0\.3, but the plan says 0\.1"):
+        results.read(path, results.Expected(cell))
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file; build it first"):
         results.read(tmp_path / "0.json")
-    (tmp_path / "0.json").write_text("{")
-    with pytest.raises(UserError, match="not valid JSON"):
-        results.read(tmp_path / "0.json")
-    (tmp_path / "0.json").write_text("[]")
-    with pytest.raises(UserError, match=r"0\.json: not a result of schema 1: the file: .*again"):
+    for text, message in (("{", "not valid JSON"), ("[]", "no seal"), ('{"seal": 1}', "differs")):
+        (tmp_path / "0.json").write_text(text)
+        with pytest.raises(UserError, match=rf"0\.json: .*{message}"):
+            results.read(tmp_path / "0.json")
+    (tmp_path / "0.json").write_text('{"schema": 1}')
+    with pytest.raises(UserError, match=r"0\.json: not a result of schema 2: .*build it again"):
         results.read(tmp_path / "0.json")
 
 
-@pytest.mark.parametrize(
-    "accuracies", [[0.0, 100.0], [100.0, 100.0], [0.0, 0.0], [100 / 3] * 7, [100.0] * 599 + [0.0]]
-)
+@pytest.mark.parametrize("accuracies", [[0.0, 100.0], [100.0, 100.0], [0.0, 0.0], [20.0] * 599])
 def test_what_episodes_give_is_never_refused(tmp_path: Path, accuracies: list[float]) -> None:
     found = stats.over_episodes(accuracies)
+    record = VALID["few_shot"]
+    settings = {**record["cell"]["settings"], "test_episodes": len(accuracies)}
     own = {"test_accuracy": found.mean, "test_ci95": found.half_width}
-    metrics = {**RECORD["metrics"], **own, "episode_accuracies": accuracies}
-    results.write(tmp_path / "0.json", changed("metrics", metrics))
+    metrics = {**record["metrics"], **own, "test_episodes": len(accuracies), "last": own}
+    metrics |= {"episode_accuracies": accuracies, "exact_adaptation": own}
+    cell = {**record["cell"], "settings": settings}
+    write_json(tmp_path / "0.json", records.few_shot(cell=cell, metrics=metrics))
+    results.read(tmp_path / "0.json")
+
+
+def test_committed_results_of_before_seals_are_read_as_such() -> None:
+    """All that this repository has, and what the plan says about one is still compared."""
+    files = [f for f in ROOT.glob("scales/*/results/**/*.json") if "choices" not in f.parts]
+    kept = [f for f in files if read_json(f)["schema"] == 1]
+    assert len(kept) > 100
+    for file in kept:
+        record = results.read(file)
+        assert not results.is_sealed(record)
+    cell = record["cell"]
+    results.read(file, results.Expected({**cell, "kind": "cell"}))
+    with pytest.raises(UserError, match="the plan says 'elsewhere'"):
+        results.read(file, results.Expected({**cell, "dataset": "elsewhere"}))
+    text = json.dumps(record)
+    assert '"seal"' not in text

@@ -11,10 +11,11 @@ from pictures import equal_size, settings, written
 
 from multistep import cli
 from multistep.data import prepared
-from multistep.files import UserError, read_json
+from multistep.files import UserError, read_json, sha256
 from multistep.networks.build import build
 from multistep.networks.settings import Architecture
 from multistep.transfer import pretrain, sources
+from multistep.transfer.record import stepped_rate
 from multistep.transfer.settings import SourceNetwork
 
 CPU = torch.device("cpu")
@@ -37,7 +38,7 @@ def test_it_learns_and_records_it(tmp_path: Path) -> None:
     written(tmp_path / "data", equal_size(240, test=40))
     assert cli.main(arguments(tmp_path, spec({}))) == 0
     about = read_json(tmp_path / "out" / "network.json")
-    assert about["origin"] == "trained"
+    assert about["made_from"]["network"] is None
     assert about["name"] == "n"
     history, metrics = about["history"], about["metrics"]
     assert [e["epoch"] for e in history] == [0, 1, 2, 3]
@@ -50,7 +51,7 @@ def test_it_learns_and_records_it(tmp_path: Path) -> None:
     assert metrics["test_images"] == 40
     assert metrics["train_images"] == 160
     assert metrics["test_interval95"][0] < metrics["test_accuracy"] <= metrics["test_interval95"][1]
-    assert about["environment"]["dataset_digest"] == prepared.read(tmp_path / "data").digest
+    assert about["made_from"]["dataset"] == prepared.read(tmp_path / "data").digest
     network, _, _ = sources.open_network(tmp_path / "out")
     assert network.tap_channels == {0: 4, 1: 8, 2: 16}
     assert not list((tmp_path / "scratch").iterdir())  # forgotten on success
@@ -63,7 +64,7 @@ def test_a_checkpoint_is_taken_and_scored(tmp_path: Path) -> None:
     given = ["--checkpoint-file", str(tmp_path / "given.pth")]
     assert cli.main(arguments(tmp_path, spec({}, layout="torchvision"), *given)) == 0
     network, _, about = sources.open_network(tmp_path / "out")
-    assert about["origin"] == "checkpoint"
+    assert about["made_from"]["network"] == sha256(tmp_path / "given.pth")
     assert about["metrics"]["test_images"] == 20
     assert about["history"] == []
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
@@ -117,6 +118,5 @@ def test_settings_that_are_no_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_rate_is_a_tenth_after_each_step() -> None:
-    s = settings(lr=0.1, lr_steps=[91, 137, 160])
-    rates = [pretrain.rate(s, epoch) for epoch in (0, 90, 91, 136, 137, 160)]
+    rates = [stepped_rate(0.1, [91, 137, 160], epoch) for epoch in (0, 90, 91, 136, 137, 160)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 1e-3, 1e-4])

@@ -14,6 +14,7 @@ from transfer_data import prepared_images, small_transfer, source_folder
 from multistep import cli
 from multistep.job import results
 from multistep.transfer import epoch, run
+from multistep.transfer.record import rate
 
 
 def arguments(folder: Path, cell: dict[str, Any]) -> list[str]:
@@ -48,14 +49,14 @@ def test_a_cell_is_the_same_to_the_last_bit_and_its_result_is_complete(
     assert all(len(entry["lambda_mean"]) == 6 for entry in history)
     assert all(entry["meta_gradient_norm"] > 0 for entry in history)
     assert [point[0] for point in history[1]["drift"]] == [6, 8]  # every two mini-batches
-    assert first["environment"]["network_digest"]
+    assert first["made_from"]["network"]
     assert first["timing"]["evaluation_seconds"] > 0
     assert not list((tmp_path / "a" / "scratch").iterdir())  # forgotten on success
 
 
 def test_scratch_takes_no_source_and_reports_no_transfer(tmp_path: Path) -> None:
     record = train(tmp_path, small_transfer("scratch"))
-    assert record["environment"]["network_digest"] is None
+    assert record["made_from"]["network"] is None
     for entry in record["history"]:
         assert entry["lambda_mean"] is entry["transfer_loss"] is entry["drift"] is None
 
@@ -74,12 +75,10 @@ def test_the_first_epoch_with_the_best_validation_accuracy_is_reported(tmp_path:
 
 
 def test_the_rate_is_a_cosine_that_starts_at_its_maximum() -> None:
-    s = run.Transfer.model_validate(small_transfer()["settings"])
-    s = s.model_copy(update={"epochs": 200, "lr": 0.1})
     known = {0: 0.1, 50: 0.085355, 100: 0.05, 150: 0.014645, 199: 6.168e-6}
     for number, expected in known.items():
-        assert run.rate(s, number) == pytest.approx(expected, rel=1e-4)
-    assert run.rate(s.model_copy(update={"schedule_offset": 1}), 199) == pytest.approx(0, abs=1e-12)
+        assert rate(0.1, 0, 200, number) == pytest.approx(expected, rel=1e-4)
+    assert rate(0.1, 1, 200, 199) == pytest.approx(0, abs=1e-12)
 
 
 def test_what_went_wrong_names_the_cell_and_the_mini_batch(

@@ -23,8 +23,8 @@ from multistep.job.measure import interleaved
 
 def measure(
     definition: dict[str, Any], data: Path, network: Path | None, place: torch.device
-) -> dict[str, Any]:
-    """Rows of one experiment on one dataset, their units, and the digests of what was read."""
+) -> tuple[dict[str, Any], dict[str, str | None]]:
+    """Rows of one experiment on one dataset with their units, and the digests of what was read."""
     dataset = prepared.read(data)
     images = torch.from_numpy(dataset.images).to(place)
     trainers = {
@@ -45,8 +45,7 @@ def measure(
     for trainer in trainers.values():
         trainer.means()  # refuses timings of a run that has diverged into infinities
     cuda = place.type == "cuda"
-    return {
-        "digests": {"dataset_digest": dataset.digest},
+    measured = {
         "unit": {
             "time": "CUDA-event seconds" if cuda else "process seconds",
             "memory": "peak allocated bytes" if cuda else "bytes saved for backward per task",
@@ -56,6 +55,7 @@ def measure(
             for m, t in trainers
         ],
     }
+    return measured, {"dataset": dataset.digest, "network": None}
 
 
 def _trainer(

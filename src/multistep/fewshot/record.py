@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Iterable
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from multistep import stats
-from multistep.job.record import CellRecord, Environment, MeasureUnit, Record, Timing
+from multistep.job.record import (
+    Count,
+    MeasurementRecord,
+    Percent,
+    Positive,
+    Record,
+    ResultRecord,
+    on_grid,
+)
+
+Facts = Iterable[tuple[str, Any, Any]]
 
 
 def is_candidate(cell: dict[str, Any]) -> bool:
-    """Whether a cell only helps to choose a setting (until schema 1 told by `test_episodes: 0`)."""
+    """Whether a cell only helps to choose a setting."""
     return cell.get("kind") == "candidate" or cell["settings"].get("test_episodes") == 0
 
 
 class Accuracy(Record):
     """Mean over episodes and half-width of its 95% interval, in percent."""
 
-    test_accuracy: float = Field(ge=0, le=100)
-    test_ci95: float = Field(ge=0, le=100)
+    test_accuracy: Percent
+    test_ci95: Percent
 
 
 class Validated(Record):
     """The iterate with the highest accuracy on validation episodes, in percent."""
 
-    iteration: int
-    validation_accuracy: float = Field(ge=0, le=100)
-    validation_ci95: float = Field(ge=0, le=100)
+    iteration: int = Field(ge=1)
+    validation_accuracy: Percent
+    validation_ci95: Percent
 
 
 class Metrics(Accuracy):
@@ -39,7 +50,7 @@ class Metrics(Accuracy):
     """
 
     test_episodes: int
-    episode_accuracies: list[float]
+    episode_accuracies: list[Percent]
     iterations: int
     exact_adaptation: Accuracy | None = None
     best: Validated | None = None
@@ -67,39 +78,111 @@ class CandidateMetrics(Record):
 class HistoryEntry(Record):
     """Means over the iterations since the entry before; validation where it was due."""
 
-    iteration: int
+    iteration: int = Field(ge=1)
     tasks: int
     train_loss: float
-    train_accuracy: float
-    meta_gradient_norm: float
-    validation_accuracy: float | None = None
-    validation_ci95: float | None = None
+    train_accuracy: Percent
+    meta_gradient_norm: Positive
+    validation_accuracy: Percent | None = None
+    validation_ci95: Percent | None = None
 
 
-class Result(Record):
-    schema_: Literal[1] = Field(alias="schema")
-    cell: CellRecord
-    metrics: Metrics
+class Trained(ResultRecord):
+    """What cells and candidates share: the history, and the best iterate in it."""
+
     history: list[HistoryEntry]
-    timing: Timing
-    environment: Environment
+
+    def facts(self) -> Facts:
+        """The history is complete and in order."""
+        s, history = self.cell.settings, self.history
+        yield from super().facts()
+        yield "made_from.network", self.made_from and self.made_from.network, None
+        count, every = s["iterations"], s["log_every"]
+        entries = len(history) if self.stopped() else -(-count // every)
+        yield "history: entries", len(history), entries
+        found = [entry.iteration for entry in history]
+        yield "history: iteration", found, [min(count, every * (i + 1)) for i in range(entries)]
+        yield "history: tasks", [e.tasks for e in history], [s["meta_batch"] * i for i in found]
+        validated = [
+            s["hold_out_validation"] and (i % s["validate_every"] == 0 or i == count) for i in found
+        ]
+        for key in ("validation_accuracy", "validation_ci95"):
+            yield f"history: {key}", [getattr(e, key) is not None for e in history], validated
+        if not self.stopped():
+            per_iteration = self.timing.train_seconds / count
+            yield "timing.seconds_per_iteration", self.timing.seconds_per_iteration, per_iteration
+
+    def stopped(self) -> str | None:
+        """Why it ended before its last iteration, if it did."""
+        return None
+
+    def best_of_history(self) -> Validated | None:
+        """The first entry with the highest validation accuracy."""
+        validated = [e for e in self.history if e.validation_accuracy is not None]
+        if not validated:
+            return None
+        best = max(validated, key=lambda entry: entry.validation_accuracy or 0.0)
+        return Validated.model_validate({k: getattr(best, k) for k in Validated.model_fields})
 
 
-class Candidate(Result):
-    metrics: CandidateMetrics  # type: ignore[assignment]
+class Result(Trained):
+    metrics: Metrics
+
+    def facts(self) -> Facts:
+        """Mean and interval are those of the episodes, the episodes those of the settings."""
+        yield from super().facts()
+        s, m = self.cell.settings, self.metrics
+        episodes = m.episode_accuracies
+        yield "metrics.test_episodes", m.test_episodes, s["test_episodes"]
+        yield "metrics.episode_accuracies", len(episodes), m.test_episodes
+        yield "metrics.episode_accuracies", episodes, on_grid(episodes, s["ways"] * s["queries"])
+        mean = stats.over_episodes(episodes)
+        yield "metrics.test_accuracy", m.test_accuracy, mean.mean
+        yield "metrics.test_ci95", m.test_ci95, mean.half_width
+        yield "metrics.iterations", m.iterations, s["iterations"]
+        yield "metrics.exact_adaptation", m.exact_adaptation is not None, s["window"] > 1
+        best = self.best_of_history() if s["selection"] == "best" else None
+        yield "metrics.best", m.best, best
+        yield "metrics.last", m.last is not None, best is not None
+        if best is not None and m.last is not None and best.iteration == s["iterations"]:
+            yield "metrics.last.test_accuracy", m.last.test_accuracy, m.test_accuracy
+            yield "metrics.last.test_ci95", m.last.test_ci95, m.test_ci95
+        yield "cell.kind", self.cell.kind, "cell"
+
+
+class Candidate(Trained):
+    metrics: CandidateMetrics
+
+    def stopped(self) -> str | None:
+        """Divergence."""
+        return self.metrics.diverged
+
+    def facts(self) -> Facts:
+        """The best iterate is the history's."""
+        yield from super().facts()
+        yield "metrics.best", self.metrics.best, self.best_of_history()
 
 
 class MeasureRow(Record):
     method: str
-    steps: int
-    seconds: list[float]
-    bytes: int
+    steps: int = Field(ge=1)
+    seconds: list[Positive]
+    bytes: Count
 
 
-class Measurement(Record):
-    schema_: Literal[1] = Field(alias="schema")
-    kind: Literal["measure"]
-    cell: dict[str, Any]
-    unit: MeasureUnit
+class Measurement(MeasurementRecord):
     rows: list[MeasureRow]
-    environment: Environment
+
+    def facts(self) -> Facts:
+        """One row for each method and number of steps that its window divides, with all rounds."""
+        yield from super().facts()
+        measure = self.cell["measure"]
+        wanted = [
+            (method, steps)
+            for method, entry in self.cell["methods"].items()
+            for steps in sorted({*measure["steps"], entry["settings"]["inner_steps"]})
+            if steps % entry["settings"]["window"] == 0
+        ]
+        yield "rows", [(row.method, row.steps) for row in self.rows], wanted
+        rounds = [measure["rounds"]] * len(self.rows)
+        yield "rows: seconds", [len(row.seconds) for row in self.rows], rounds

@@ -38,7 +38,7 @@ class Run(loop.Run):
         self.settings = s = self.algorithm.settings
         self.candidate = is_candidate(cell)
         self.dataset = prepared.read(data)
-        self.digests = {"dataset_digest": self.dataset.digest}
+        self.made_from: dict[str, str | None] = {"dataset": self.dataset.digest, "network": None}
         self.images = torch.from_numpy(self.dataset.images).to(where)
         self.network = meta.build_network(s, self.dataset.size, self.dataset.channels)
         train = ["train"] if s.hold_out_validation else ["train", "validation"]

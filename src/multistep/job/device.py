@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
@@ -49,10 +49,8 @@ def prepare(device: str, threads: int) -> torch.device:
     raise UserError(f"device must be cuda or cpu, got {device!r}")
 
 
-def environment(
-    device: torch.device, threads: int, digests: Mapping[str, str | None]
-) -> dict[str, Any]:
-    """What a result needs for being trusted: versions, device, commit, `digests` of its data."""
+def environment(device: torch.device, threads: int) -> dict[str, Any]:
+    """What a result needs for being traced: versions, device, commit."""
     cuda = device.type == "cuda"
     commit, dirty = _git()
     return {
@@ -67,7 +65,6 @@ def environment(
         "platform": platform.platform(),
         "commit": commit,
         "dirty": dirty,
-        **digests,
     }
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from multistep.files import UserError
-from multistep.job import arguments, device, results
+from multistep.job import arguments, checkpoint, device, results
 from multistep.job.settings import Measure
+from multistep.plan import provenance
 from multistep.plan.families import algorithms, package
 from multistep.progress import progress
 
@@ -35,16 +36,16 @@ def run_measurement(
     """Measure every method of one experiment on one dataset and write the result."""
     place = device.prepare(where, threads)
     family = importlib.import_module(f"{package(definition['family'])}.measure")
-    measured: dict[str, Any] = family.measure(definition, data, network, place)
-    environment = device.environment(place, threads, measured.pop("digests"))
+    measured, inputs = family.measure(definition, data, network, place)
+    algorithms = [entry["algorithm"] for entry in definition["methods"].values()]
+    code = provenance.measurement_modules(definition["family"], algorithms)
     record = {
-        "schema": results.SCHEMA,
         "kind": "measure",
         "cell": definition,
         **measured,
-        "environment": environment,
+        "environment": device.environment(place, threads),
     }
-    results.write(out, record)
+    results.write(out, record, {**inputs, "code": checkpoint.code_digest(*code)})
 
 
 def interleaved(

@@ -1,12 +1,26 @@
-"""What the records of all families share: cell, timing and environment."""
+"""What the records of all families share, and how facts that follow from others are checked.
+
+A record is sealed (`multistep.seal`), so an edit of any field is seen. What follows from other
+fields is computed once more on every read as well: a record that contradicts itself is refused,
+whoever wrote it. Records of schema 1 were written before seals and are read as they are.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA = 1
+SCHEMA = 2
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Record(BaseModel):
@@ -14,18 +28,19 @@ class Record(BaseModel):
 
 
 class CellRecord(Record):
+    """`kind`: a candidate only helps to choose a setting; `chosen`: what a choice put in."""
+
+    kind: Literal["cell", "candidate"] = "cell"
     scale: str
     family: str
     experiment: str
     dataset: str
     method: str
     algorithm: str
-    seed: int
+    seed: Count
     data: dict[str, Any]
     settings: dict[str, Any]
-    chosen: dict[str, Any] | None = (
-        None  # a choice of `multistep.plan.choose` that is in `settings`
-    )
+    chosen: dict[str, Any] | None = None
 
 
 class Timing(Record):
@@ -33,29 +48,89 @@ class Timing(Record):
     it (unknown of few-shot cells that are older); `peak_bytes` as `environment` says.
     """
 
-    train_seconds: float
-    process_seconds: float
-    seconds_per_iteration: float
-    history_seconds: list[float]
-    peak_bytes: int
-    loading_seconds: float | None = None
-    evaluation_seconds: float | None = None
+    train_seconds: Positive
+    process_seconds: Positive
+    seconds_per_iteration: Positive
+    history_seconds: list[Positive]
+    peak_bytes: Count
+    loading_seconds: Positive | None = None
+    evaluation_seconds: Positive | None = None
 
 
 class Environment(Record):
+    """The machine. Schema 1 has the digests here that `MadeFrom` has now."""
+
     python: str
     torch: str
     numpy: str
     cuda: str | None
     device: str
     cpu: str
-    threads: int
+    threads: int = Field(ge=1)
     tf32: bool
     platform: str
     commit: str | None
     dirty: bool | None
-    dataset_digest: str
+    dataset_digest: str | None = None
     network_digest: str | None = None
+
+
+class MadeFrom(Record):
+    """Digests of the inputs, of the code, and of the choice that a cell waited for."""
+
+    dataset: Digest | None
+    network: Digest | None
+    choice: Digest | None = None
+    code: Digest
+
+
+class Sealed(Record):
+    """The frame of every record; `facts` are computed again unless it is older than seals."""
+
+    schema_: Literal[1, 2] = Field(alias="schema")
+    environment: Environment
+    made_from: MadeFrom | None = None
+    seal: str | None = None
+
+    @model_validator(mode="after")
+    def _facts(self) -> Self:
+        if self.schema_ == 1:
+            return self
+        if self.made_from is None:
+            raise ValueError("it doesn't say what it was made from")
+        for what, found, right in self.facts():
+            if not same(found, right):
+                raise ValueError(
+                    f"{what} is {short(found)}, but its own numbers say {short(right)}"
+                )
+        return self
+
+    def facts(self) -> Iterable[tuple[str, Any, Any]]:
+        """(its name, as stated, as it follows from others) of each fact that follows."""
+        return []
+
+
+class ResultRecord(Sealed):
+    """Of a cell; families add `metrics` and `history`."""
+
+    cell: CellRecord
+    history: list[Any]
+    timing: Timing
+
+    def facts(self) -> Iterable[tuple[str, Any, Any]]:
+        """Those of the clocks; the families have more."""
+        timing, entries = self.timing, len(self.history)
+        seconds = timing.history_seconds
+        yield "timing.history_seconds", len(seconds), entries
+        yield "timing.history_seconds", seconds, sorted(seconds)
+        if seconds:
+            yield (
+                "timing.train_seconds",
+                max(timing.train_seconds, seconds[-1]),
+                timing.train_seconds,
+            )
+        yield "timing.loading_seconds", timing.loading_seconds is None, False
+        yield "timing.evaluation_seconds", timing.evaluation_seconds is None, False
 
 
 class MeasureUnit(Record):
@@ -63,3 +138,48 @@ class MeasureUnit(Record):
     memory: Literal[
         "bytes saved for backward per task", "bytes saved for backward", "peak allocated bytes"
     ]
+
+
+class MeasurementRecord(Sealed):
+    """Of an experiment's methods on one dataset; families add `rows`."""
+
+    kind: Literal["measure"]
+    cell: dict[str, Any]
+    unit: MeasureUnit
+
+    def facts(self) -> Iterable[tuple[str, Any, Any]]:
+        """A source network where a method has one, and the units of the device."""
+        sources = [m["settings"].get("source") for m in self.cell["methods"].values()]
+        network = self.made_from and self.made_from.network
+        yield "made_from.network", network is not None, any(sources)
+        cuda = self.environment.cuda is not None
+        yield "unit.time", self.unit.time == "CUDA-event seconds", cuda
+        yield "unit.memory", self.unit.memory == "peak allocated bytes", cuda
+
+
+def same(found: Any, right: Any) -> bool:
+    """Equal, numbers to rounding: versions of NumPy may add in another order."""
+    if isinstance(found, float) and isinstance(right, float | int):
+        return math.isclose(found, right, rel_tol=1e-9, abs_tol=1e-9)
+    if isinstance(found, list | tuple) and isinstance(right, list | tuple):
+        return len(found) == len(right) and all(map(same, found, right))
+    return bool(found == right)
+
+
+def short(value: Any) -> str:
+    """A value as a message can show it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def on_grid(percentages: Sequence[float], of: int) -> list[float]:
+    """The nearest accuracies that are some number of `of` images; equal to `percentages` to the
+    precision of float32, in which they were divided.
+    """
+    nearest = (100 * round(p * of / 100) / of for p in percentages)
+    return [p if abs(p - n) < 1e-4 else n for p, n in zip(percentages, nearest, strict=True)]
+
+
+def increasing(values: Sequence[float]) -> bool:
+    """Whether each is larger than the one before."""
+    return all(a < b for a, b in itertools.pairwise(values))

@@ -1,58 +1,131 @@
-"""Results: one JSON per cell and per measurement, checked on write and on read.
+"""Results and measurements: one sealed JSON each, checked on write, on read and against the plan.
 
 `cell`, `metrics` and `history` are the same for identical runs; what varies between them (time,
-memory, machine) stands in `timing` and `environment`.
+memory, machine) stands in `timing` and `environment`. `made_from` has the digests of the inputs and
+of the code.
+
+What guards a record, in this order: the seal sees an edit of any field; the family's record
+recomputes what follows from other fields (`Sealed.facts`); `Expected`, which the plan gives, tells
+the record that was asked for from another cell's, another dataset's or other settings'. Records of
+schema 1 were written before seals; `is_sealed` tells, and pages that show them say so.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from multistep.fewshot.record import Candidate, Measurement, Result
+from multistep import seal
 from multistep.files import UserError, read_json, write_json
-from multistep.job.record import SCHEMA, Record
-from multistep.transfer.record import TransferMeasurement, TransferResult
-
-RESULTS: dict[str, type[Record]] = {"few_shot": Result, "transfer": TransferResult}
-MEASUREMENTS: dict[str, type[Record]] = {"few_shot": Measurement, "transfer": TransferMeasurement}
+from multistep.job.record import SCHEMA, Sealed, short
+from multistep.plan.families import FAMILIES, package
 
 
-def write(path: Path, record: dict[str, Any]) -> None:
-    """Validate and write a result or a measurement, whole or not at all."""
-    _validate(path, record)
-    write_json(path, record)
+@dataclass(frozen=True)
+class Expected:
+    """What the plan says about a record: its cell (or definition), the digests of its inputs where
+    they are known, and the choice that a cell waits for, which lacks that setting until then.
+    """
+
+    cell: Mapping[str, Any]
+    dataset: str | None = None
+    network: str | None = None
+    choice: Mapping[str, Any] | None = None
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read and validate a result or a measurement."""
+def write(path: Path, record: Mapping[str, Any], made_from: Mapping[str, Any]) -> None:
+    """Seal, validate and write a result or a measurement, whole or not at all."""
+    sealed = seal.seal({"schema": SCHEMA, **record}, made_from)
+    validate(path, sealed)
+    write_json(path, sealed)
+
+
+def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
+    """Read a result or a measurement. Raises UserError, one line: which file, what differs, what
+    to do; for one that isn't as it was sealed, that contradicts itself, or that isn't `expected`.
+    """
     record = read_json(path)
-    _validate(path, record)
-    return record
+    again = f"delete it and build it again (snakemake {path})"
+    if not isinstance(record, dict) or record.get("schema") != 1:
+        seal.check(path, record, again)
+    validate(path, record)
+    if expected is not None:
+        for key, found, right in _differences(record, expected):
+            raise UserError(
+                f"{path}: {key} is {short(found)}, but the plan says {short(right)}; {again}"
+            )
+    return dict(record)
 
 
-def _validate(path: Path, record: Any) -> None:
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether a record that was read has a seal, or is older than seals (schema 1)."""
+    return record["schema"] != 1
+
+
+def _differences(record: dict[str, Any], expected: Expected) -> Iterator[tuple[str, Any, Any]]:
+    cell = dict(record["cell"])
+    right = dict(expected.cell)
+    chosen = cell.pop("chosen", None)
+    if chosen is not None and chosen["setting"] not in right.get("settings", {}):
+        choice = chosen if expected.choice is None else expected.choice
+        yield from _unequal("cell.chosen", chosen, {k: choice.get(k) for k in chosen})
+        right["settings"] = {**right["settings"], choice["setting"]: choice["value"]}
+    if not is_sealed(record):
+        right.pop("kind", None)
+    yield from _unequal("cell", cell, right)
+    inputs = record.get("made_from") or {}
+    for name in ("dataset", "network"):
+        wanted = getattr(expected, name)
+        found = inputs.get(name, record["environment"].get(f"{name}_digest"))
+        if wanted is not None and is_sealed(record):
+            yield from _unequal(f"made_from.{name}", found, wanted)
+
+
+def _unequal(where: str, found: Any, right: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Each key that differs, with both values."""
+    if isinstance(found, Mapping) and isinstance(right, Mapping):
+        for key in (*right, *(k for k in found if k not in right)):
+            yield from _unequal(f"{where}.{key}", found.get(key, "missing"), right.get(key, "none"))
+    elif found != right:
+        yield where, found, right
+
+
+def validate(path: Path, record: Any) -> None:
+    """Raise UserError if this isn't the record that it says it is, or contradicts itself."""
     model = _model(record)
     try:
         model.model_validate(record)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
+    except (ValidationError, LookupError, TypeError, ArithmeticError) as error:
+        where, what = "the file", repr(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            where, what = ".".join(map(str, first["loc"])) or where, first["msg"]
         raise UserError(
-            f"{path}: not a {model.__name__.lower()} of schema {SCHEMA}: {where}: {first['msg']}; "
+            f"{path}: not a {model.__name__.lower()} of schema {SCHEMA}: {where}: {what}; "
             "delete it and build it again"
         ) from None
 
 
-def _model(record: Any) -> type[Record]:
-    """What a record should be by what it says itself; a result if it says nothing."""
-    if not isinstance(record, dict):
-        return Result
-    cell, metrics = record.get("cell"), record.get("metrics")
-    family = cell.get("family", "few_shot") if isinstance(cell, dict) else "few_shot"
-    models = MEASUREMENTS if record.get("kind") == "measure" else RESULTS
-    model = models.get(str(family), Result)
-    candidate = model is Result and isinstance(metrics, dict) and "diverged" in metrics
-    return Candidate if candidate else model
+def _model(record: Any) -> type[Sealed]:
+    """What a record should be by what it says itself; a few-shot result if it says nothing."""
+
+    def part(name: str) -> dict[str, Any]:
+        found = record.get(name) if isinstance(record, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    cell = part("cell")
+    family = cell.get("family") if cell.get("family") in FAMILIES else "few_shot"
+    if isinstance(record, dict) and record.get("kind") == "measure":
+        kind = "Measurement"
+    elif cell.get("kind") == "candidate" or "diverged" in part("metrics"):
+        family, kind = "few_shot", "Candidate"
+    else:
+        kind = "Result"
+    module = importlib.import_module(f"{package(str(family))}.record")
+    model: type[Sealed] = getattr(module, kind)
+    return model

@@ -41,20 +41,20 @@ def run_cell(
     family = importlib.import_module(f"{package(cell['family'])}.run")
     with checkpoint.exclusive(checkpoint_path):
         run = family.Run(cell, data, network, place)
-        environment = device.environment(place, threads, run.digests)
         entries = provenance.cell_modules(cell["family"], cell["algorithm"])
-        key = checkpoint.run_key([cell, run.digests], entries, place.type, threads)
+        key = checkpoint.run_key([cell, run.made_from], entries, place.type, threads)
         loop.to_the_end(run, checkpoint_path, key, checkpoint_seconds, place)
         metrics = run.test()
         record = {
-            "schema": results.SCHEMA,
             "cell": cell,
             "metrics": metrics,
             "history": run.history,
             "timing": {**run.timing(), "peak_bytes": device.peak_bytes(place)},
-            "environment": environment,
+            "environment": device.environment(place, threads),
         }
-        results.write(out, record)
+        choice = cell.get("chosen", {}).get("seal")
+        code = checkpoint.code_digest(*entries)
+        results.write(out, record, {**run.made_from, "choice": choice, "code": code})
         checkpoint.remove(checkpoint_path)
     if "test_accuracy" in metrics:
         say(f"test accuracy {metrics['test_accuracy']:.2f} % → {out}")

@@ -30,8 +30,8 @@ HELD = 4  # batches that lie ready and are taken in turn
 
 def measure(
     definition: dict[str, Any], data: Path, network: Path | None, place: torch.device
-) -> dict[str, Any]:
-    """Rows of one experiment on one dataset, their units, and the digests of what was read."""
+) -> tuple[dict[str, Any], dict[str, str | None]]:
+    """Rows of one experiment on one dataset with their units, and the digests of what was read."""
     images = prepared.read(data)
     chosen = {
         method: algorithms.create(entry["algorithm"], entry["settings"])
@@ -68,8 +68,7 @@ def measure(
         definition["measure"]["batches"],
         WARM_UP,
     )
-    return {
-        "digests": {"dataset_digest": images.digest, "network_digest": network_digest},
+    measured = {
         "unit": {
             "time": "CUDA-event seconds" if cuda else "process seconds",
             "memory": "peak allocated bytes" if cuda else "bytes saved for backward",
@@ -80,3 +79,4 @@ def measure(
             for method in learners
         ],
     }
+    return measured, {"dataset": images.digest, "network": network_digest}

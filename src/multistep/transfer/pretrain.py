@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from multistep import stats
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
 from multistep.files import UserError, sha256
@@ -28,7 +29,10 @@ from multistep.progress import say
 from multistep.transfer import sources
 from multistep.transfer.batches import Batch, Batches, count_correct
 from multistep.transfer.epoch import EpochRun
+from multistep.transfer.record import stepped_rate
 from multistep.transfer.settings import Pretrain, SourceNetwork
+
+CODE = ["multistep.transfer.pretrain"]  # with all that it imports
 
 
 class Training(EpochRun):
@@ -69,7 +73,7 @@ class Training(EpochRun):
         loss = F.cross_entropy(logits, y)
         found = torch.autograd.grad(loss, list(self.params.values()))
         grads = dict(zip(self.params, found, strict=True))
-        lr = rate(self.s, self.epoch)
+        lr = stepped_rate(self.s.lr, self.s.lr_steps, self.epoch)
         step_(self.dynamics, self.params, self.state["optimizer"], grads, lr=lr)
         correct = (logits.detach().argmax(1) == y).sum()
         self.state["sums"] += torch.stack([loss.detach().double() * len(y), correct.double()])
@@ -83,7 +87,7 @@ class Training(EpochRun):
                 f"the training loss is {loss}; set a smaller train.lr of the source network"
             )
         epoch = self.epoch - 1
-        lr = rate(self.s, epoch)
+        lr = stepped_rate(self.s.lr, self.s.lr_steps, epoch)
         return {"epoch": epoch, "lr": lr, "train_loss": loss, "train_accuracy": 100 * correct}
 
     def evaluate(self, entry: loop.Entry) -> None:
@@ -104,11 +108,6 @@ class Training(EpochRun):
             "validation_accuracy": max(accuracies),
             "train_seconds": self.state["seconds"]["train"],
         }
-
-
-def rate(s: Pretrain, epoch: int) -> float:
-    """The learning rate of an epoch, counted from 0: a tenth after each of `lr_steps` epochs."""
-    return s.lr / 10 ** sum(epoch >= step for step in s.lr_steps)
 
 
 def score(network: Backbone, batches: Batches, part: str) -> tuple[int, int]:
@@ -143,9 +142,6 @@ def make(
             f"{data}: {len(images.classes)} classes, but the source network {name} has "
             f"{spec.classes}; correct its classes or its dataset"
         )
-    environment = device.environment(
-        place, threads, {"dataset_digest": None if images is None else images.digest}
-    )
     history: list[dict[str, Any]] = []
     with checkpoint.exclusive(scratch):
         if published is not None:
@@ -153,19 +149,33 @@ def make(
             state, facts = sources.load_published(
                 published, spec.layout, spec.architecture, spec.classes
             )
-            metrics = {"published": facts, "checkpoint_sha256": sha256(published)}
+            metrics = {
+                "published": facts,
+            }
         else:
             assert images is not None
             training = Training(name, spec, images, place)
             what = [spec.model_dump(include={"architecture", "classes", "train"}), images.digest]
-            key = checkpoint.run_key(what, [__name__], place.type, threads)
+            key = checkpoint.run_key(what, CODE, place.type, threads)
             loop.to_the_end(training, scratch, key, checkpoint_seconds, place)
             state, metrics = training.state["best_weights"], training.metrics()
             history = training.history
         if images is not None:
             metrics |= tested(spec, state, images, place)
-        origin = "trained" if published is None else "checkpoint"
-        sources.save(out, name, spec, state, origin, metrics, history, environment)
+        sources.save(
+            out,
+            name,
+            spec,
+            state,
+            metrics,
+            history,
+            device.environment(place, threads),
+            {
+                "dataset": None if images is None else images.digest,
+                "network": None if published is None else sha256(published),
+                "code": checkpoint.code_digest(*CODE),
+            },
+        )
         checkpoint.remove(scratch)
     said = f"test accuracy {metrics['test_accuracy']:.2f} % " if images is not None else ""
     say(f"{name}: {said}→ {out}")
@@ -182,7 +192,7 @@ def tested(
     correct, count = score(network.to(place), batches, "test")
     return {
         "test_accuracy": 100 * correct / count,
-        "test_interval95": list(sources.wilson(correct, count)),
+        "test_interval95": list(stats.wilson(correct, count)),
         "test_images": count,
     }
 

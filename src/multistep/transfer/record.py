@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from multistep.job.record import CellRecord, Environment, MeasureUnit, Record, Timing
+from multistep import stats
+from multistep.job.record import (
+    Count,
+    Digest,
+    MeasurementRecord,
+    Percent,
+    Positive,
+    Record,
+    ResultRecord,
+    Sealed,
+    Share,
+    increasing,
+    on_grid,
+)
+from multistep.transfer.settings import SourceNetwork
+
+Facts = Iterable[tuple[str, Any, Any]]
 
 
-class TransferMetrics(Record):
+class Metrics(Record):
     """Accuracies in percent; the test's is that of the epoch with the best validation accuracy."""
 
-    test_accuracy: float = Field(ge=0, le=100)
-    validation_accuracy: float = Field(ge=0, le=100)
-    best_epoch: int
-    last_test_accuracy: float = Field(ge=0, le=100)
-    epochs: int
-    train_images: int
-    test_images: int
+    test_accuracy: Percent
+    validation_accuracy: Percent
+    best_epoch: Count
+    last_test_accuracy: Percent
+    epochs: int = Field(ge=1)
+    train_images: int = Field(ge=1)
+    test_images: int = Field(ge=1)
 
 
 class Epoch(Record):
@@ -28,45 +46,156 @@ class Epoch(Record):
     gave the pair a slope. `drift`: [iteration, all of φ, backbone alone], see appendix A.
     """
 
-    epoch: int
-    iterations: int
-    lr: float
+    epoch: Count
+    iterations: int = Field(ge=1)
+    lr: Positive
     train_loss: float
-    train_accuracy: float
-    validation_accuracy: float
-    test_accuracy: float
+    train_accuracy: Percent
+    validation_accuracy: Percent
+    test_accuracy: Percent
     transfer_loss: float | None
     meta_loss: float | None
-    meta_gradient_norm: float | None
-    meta_decay_norm: float | None
-    lambda_mean: list[float] | None
-    lambda_dead: list[float] | None
-    masked: int
+    meta_gradient_norm: Positive | None
+    meta_decay_norm: Positive | None
+    lambda_mean: list[Annotated[float, Field(ge=0)]] | None
+    lambda_dead: list[Share] | None
+    masked: Count
     drift: list[tuple[int, float, float]] | None
 
 
-class TransferResult(Record):
-    schema_: Literal[1] = Field(alias="schema")
-    cell: CellRecord
-    metrics: TransferMetrics
+class Result(ResultRecord):
+    metrics: Metrics
     history: list[Epoch]
-    timing: Timing
-    environment: Environment
+
+    def facts(self) -> Facts:
+        """The history is complete, and the metrics are those of its best epoch."""
+        yield from super().facts()
+        s, m, history = self.cell.settings, self.metrics, self.history
+        batches = -(-m.train_images // s["batch_size"])
+        yield "metrics.epochs", m.epochs, s["epochs"]
+        yield "history: entries", len(history), m.epochs
+        epochs = list(range(m.epochs))
+        yield "history: epoch", [e.epoch for e in history], epochs
+        yield (
+            "history: iterations",
+            [e.iterations for e in history],
+            [(e + 1) * batches for e in epochs],
+        )
+        rates = [rate(s["lr"], s["schedule_offset"], s["epochs"], e) for e in epochs]
+        yield "history: lr", [e.lr for e in history], rates
+        accuracies = [e.test_accuracy for e in history]
+        yield "history: test_accuracy", accuracies, on_grid(accuracies, m.test_images)
+        best = max(history, key=lambda entry: entry.validation_accuracy)
+        yield "metrics.best_epoch", m.best_epoch, best.epoch
+        yield "metrics.test_accuracy", m.test_accuracy, best.test_accuracy
+        yield "metrics.validation_accuracy", m.validation_accuracy, best.validation_accuracy
+        yield "metrics.last_test_accuracy", m.last_test_accuracy, accuracies[-1]
+        count = m.epochs * batches
+        per_iteration = self.timing.train_seconds / count
+        yield "timing.seconds_per_iteration", self.timing.seconds_per_iteration, per_iteration
+        transfers = history[0].lambda_mean is not None
+        assert self.made_from is not None
+        yield "made_from.network", self.made_from.network is not None, transfers
+        pairs = len(s["source_taps"]) * len(s["target_taps"]) if transfers else 0
+        for key in ("lambda_mean", "lambda_dead"):
+            lengths = [len(getattr(e, key) or []) for e in history]
+            yield f"history: {key}", lengths, [pairs] * len(history)
+        yield "cell.kind", self.cell.kind, "cell"
+        for e in history:
+            points = [point[0] for point in e.drift or []]
+            inside = all(e.iterations - batches < p <= e.iterations for p in points)
+            yield f"history: drift of epoch {e.epoch}", increasing(points) and inside, True
 
 
-class TransferMeasureRow(Record):
+def rate(lr: float, offset: int, epochs: int, epoch: int) -> float:
+    """The learning rate of an epoch (from 0): cosine to zero, eq. 55 with its missing η₀."""
+    return lr / 2 * (1 + math.cos(math.pi * (epoch + offset) / epochs))
+
+
+class SourceEpoch(Record):
+    """An epoch of a source network's training; accuracies in percent."""
+
+    epoch: Count
+    lr: Positive
+    train_loss: float
+    train_accuracy: Percent
+    validation_accuracy: Percent
+
+
+class SourceMetrics(Record):
+    """Of a trained network's kept epoch, or of a published one: its file and what that says; and
+    the accuracy on the test part with its 95% interval, in percent, where there is a dataset.
+    """
+
+    best_epoch: Count | None = None
+    epochs: int | None = None
+    train_images: int | None = None
+    validation_accuracy: Percent | None = None
+    train_seconds: Positive | None = None
+    published: dict[str, Any] | None = None
+    test_accuracy: Percent | None = None
+    test_interval95: tuple[Percent, Percent] | None = None
+    test_images: int | None = Field(default=None, ge=1)
+
+
+class Network(Sealed):
+    """network.json; `digest`: SHA-256 of the weights. `made_from.network`: of the file that was
+    published, if the network wasn't trained here.
+    """
+
+    schema_: Literal[2] = Field(alias="schema")
+    name: str
+    digest: Digest
+    settings: SourceNetwork
+    metrics: SourceMetrics
+    history: list[SourceEpoch]
+
+    def facts(self) -> Facts:
+        """The kept epoch is the history's best, the interval that of the accuracy."""
+        m, history, train = self.metrics, self.history, self.settings.train
+        assert self.made_from is not None
+        trained = self.made_from.network is None
+        yield "metrics.published", m.published is None, trained
+        if not trained or train is None:
+            yield "history: entries", len(history), 0
+        else:
+            yield "history: epoch", [e.epoch for e in history], list(range(train.epochs))
+            rates = [stepped_rate(train.lr, train.lr_steps, e.epoch) for e in history]
+            yield "history: lr", [e.lr for e in history], rates
+            best = max(history, key=lambda entry: entry.validation_accuracy)
+            yield "metrics.epochs", m.epochs, train.epochs
+            yield "metrics.best_epoch", m.best_epoch, best.epoch
+            yield "metrics.validation_accuracy", m.validation_accuracy, best.validation_accuracy
+        tested = m.test_accuracy is not None
+        yield "metrics.test_accuracy", tested, self.made_from.dataset is not None
+        yield "metrics.test_images", m.test_images is not None, tested
+        if m.test_accuracy is not None and m.test_images is not None:
+            correct = round(m.test_accuracy * m.test_images / 100)
+            yield "metrics.test_accuracy", m.test_accuracy, 100 * correct / m.test_images
+            interval = stats.wilson(correct, m.test_images)
+            yield "metrics.test_interval95", m.test_interval95, interval
+
+
+def stepped_rate(lr: float, steps: list[int], epoch: int) -> float:
+    """The learning rate of an epoch, counted from 0: a tenth after each of `steps` epochs."""
+    return lr / 10 ** sum(epoch >= step for step in steps)
+
+
+class MeasureRow(Record):
     """Seconds per mini-batch, loading and evaluation left out."""
 
     method: str
-    seconds: list[float]
-    bytes: int
+    seconds: list[Positive]
+    bytes: Count
 
 
-class TransferMeasurement(Record):
-    schema_: Literal[1] = Field(alias="schema")
-    kind: Literal["measure"]
-    cell: dict[str, Any]
-    unit: MeasureUnit
-    iterations_per_epoch: int
-    rows: list[TransferMeasureRow]
-    environment: Environment
+class Measurement(MeasurementRecord):
+    iterations_per_epoch: int = Field(ge=1)
+    rows: list[MeasureRow]
+
+    def facts(self) -> Facts:
+        """One row for each method, with all mini-batches."""
+        yield from super().facts()
+        yield "rows", [row.method for row in self.rows], list(self.cell["methods"])
+        batches = [self.cell["measure"]["batches"]] * len(self.rows)
+        yield "rows: seconds", [len(row.seconds) for row in self.rows], batches

@@ -7,7 +7,6 @@ accuracy is the one that is reported, and test labels choose nothing.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from multistep.transfer import algorithms, sources
 from multistep.transfer.batches import Batch, Batches, count_correct
 from multistep.transfer.epoch import EpochRun, Means
 from multistep.transfer.learner import Learner
-from multistep.transfer.settings import Training, Transfer
+from multistep.transfer.record import rate
+from multistep.transfer.settings import Transfer
 
 
 class Run(EpochRun):
@@ -36,7 +36,10 @@ class Run(EpochRun):
         self.learner, network_digest = learner(
             algorithm, len(images.classes), network, cell["seed"], where
         )
-        self.digests = {"dataset_digest": images.digest, "network_digest": network_digest}
+        self.made_from: dict[str, str | None] = {
+            "dataset": images.digest,
+            "network": network_digest,
+        }
         self.test_images = len(images.splits["test"])
         self.means = Means(s.log_every if isinstance(s, Transfer) else 1)
         title = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
@@ -48,9 +51,14 @@ class Run(EpochRun):
             means=self.means.state,
         )
 
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch."""
+        s = self.settings
+        return rate(s.lr, s.schedule_offset, s.epochs, epoch)
+
     def step(self, given: Batch) -> None:
         """One mini-batch."""
-        self.means.add(self.learner.step(*given, rate(self.settings, self.epoch)))
+        self.means.add(self.learner.step(*given, self.rate(self.epoch)))
 
     def settle(self) -> None:
         """Refuse what is not finite before it is kept."""
@@ -61,7 +69,7 @@ class Run(EpochRun):
         self.settle()
         iterations = self.state["iteration"]
         epoch = self.epoch - 1
-        head = {"epoch": epoch, "iterations": iterations, "lr": rate(self.settings, epoch)}
+        head = {"epoch": epoch, "iterations": iterations, "lr": self.rate(epoch)}
         return head | self.means.close(iterations)
 
     def evaluate(self, entry: loop.Entry) -> None:
@@ -100,8 +108,3 @@ def learner(
     generator = torch.Generator().manual_seed(seed)
     target = build(algorithm.settings.target, classes, generator)
     return Learner(source, target, algorithm, seed, where), digest
-
-
-def rate(s: Training, epoch: int) -> float:
-    """The learning rate of an epoch (from 0): cosine to zero, eq. 55 with its missing η₀."""
-    return s.lr / 2 * (1 + math.cos(math.pi * (epoch + s.schedule_offset) / s.epochs))

@@ -8,22 +8,23 @@ frozen: every method and seed transfers from the same bytes.
 from __future__ import annotations
 
 import io
-import math
 import pickle
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+from multistep import seal
 from multistep.files import UserError, atomic_write, read_json, sha256, write_json
+from multistep.job.record import SCHEMA
 from multistep.networks.build import Backbone, build
 from multistep.networks.settings import Architecture
-from multistep.stats import Z95
+from multistep.transfer.record import Network
 from multistep.transfer.settings import SourceNetwork
 
-SCHEMA = 1
 WEIGHTS, DESCRIPTION = "weights.pt", "network.json"
 State = dict[str, Tensor]
 
@@ -86,12 +87,12 @@ def save(
     name: str,
     spec: SourceNetwork,
     state: State,
-    origin: str,
     metrics: dict[str, Any],
     history: list[dict[str, Any]],
     environment: dict[str, Any],
+    made_from: dict[str, Any],
 ) -> str:
-    """Write a network's folder and return the digest of its weights."""
+    """Write a network's folder, sealed, and return the digest of its weights."""
     buffer = io.BytesIO()  # a file's name would become part of the bytes
     torch.save({k: v.detach().cpu().contiguous() for k, v in state.items()}, buffer)
     # The description goes first and comes last: a pair with only one half new is never read.
@@ -99,55 +100,41 @@ def save(
     with atomic_write(folder / WEIGHTS) as file:
         file.write(buffer.getvalue())
     digest = sha256(folder / WEIGHTS)
-    write_json(
-        folder / DESCRIPTION,
-        {
-            "schema": SCHEMA,
-            "name": name,
-            "title": spec.title,
-            "architecture": spec.architecture.model_dump(),
-            "classes": spec.classes,
-            "digest": digest,
-            "origin": origin,
-            "settings": spec.model_dump(),
-            "metrics": metrics,
-            "history": history,
-            "environment": environment,
-        },
-    )
+    record = {
+        "schema": SCHEMA,
+        "name": name,
+        "digest": digest,
+        "settings": spec.model_dump(),
+        "metrics": metrics,
+        "history": history,
+        "environment": environment,
+    }
+    write_json(folder / DESCRIPTION, seal.seal(record, made_from))
     return digest
 
 
 def open_network(folder: Path) -> tuple[Backbone, str, dict[str, Any]]:
     """The network, in eval mode and frozen, the digest of its weights, and its description."""
-    about = read_json(folder / DESCRIPTION)
-    path = folder / WEIGHTS
+    path, about = folder / DESCRIPTION, read_json(folder / DESCRIPTION)
     again = "delete the folder and build it again"
+    seal.check(path, about, again)
     try:
-        if about["schema"] != SCHEMA:
-            raise ValueError(f"schema {about['schema']}, not {SCHEMA}")
-        architecture = Architecture.model_validate(about["architecture"])
-        classes, digest = int(about["classes"]), str(about["digest"])
-    except (KeyError, TypeError, ValueError) as error:
+        found = Network.model_validate(about)
+    except (ValidationError, LookupError, TypeError, ArithmeticError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else repr(error)
         raise UserError(
-            f"{folder / DESCRIPTION}: not the description of a source network ({error!r}); {again}"
+            f"{path}: not the description of a source network ({what}); {again}"
         ) from None
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; {again}")
-    if sha256(path) != digest:
-        raise UserError(f"{path}: its bytes differ from the digest in {DESCRIPTION}; {again}")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network = build(architecture, classes, None)
-    network.load_state_dict(fitted(state, architecture, classes, path))
-    return network.eval().requires_grad_(False), digest, about
-
-
-def wilson(correct: int, count: int) -> tuple[float, float]:
-    """95% interval of an accuracy in percent, from `correct` of `count` images (Wilson 1927)."""
-    p, z2 = correct / count, Z95**2
-    centre = (p + z2 / (2 * count)) / (1 + z2 / count)
-    half = Z95 * math.sqrt(p * (1 - p) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such file; {again}")
+    if sha256(weights) != found.digest:
+        raise UserError(f"{weights}: its bytes differ from the digest in {DESCRIPTION}; {again}")
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    spec = found.settings
+    network = build(spec.architecture, spec.classes, None)
+    network.load_state_dict(fitted(state, spec.architecture, spec.classes, weights))
+    return network.eval().requires_grad_(False), found.digest, about
 
 
 def _from_l2t_ww(key: str) -> str:

@@ -1,0 +1,167 @@
+"""A valid record of every kind, sealed, in the form that jobs write it; all made up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from multistep import seal, stats
+
+MADE_FROM = {"dataset": "d" * 64, "network": None, "choice": None, "code": "c" * 64}
+ENVIRONMENT = {
+    "python": "3.12.1",
+    "torch": "2.12.0",
+    "numpy": "2.3.0",
+    "cuda": None,
+    "device": "cpu",
+    "cpu": "Imaginary CPU",
+    "threads": 1,
+    "tf32": False,
+    "platform": "Linux",
+    "commit": None,
+    "dirty": None,
+}
+
+
+def timing(iterations: int, entries: int) -> dict[str, Any]:
+    return {
+        "train_seconds": 10.0,
+        "process_seconds": 9.5,
+        "seconds_per_iteration": 10.0 / iterations,
+        "history_seconds": [10.0 * (i + 1) / entries for i in range(entries)],
+        "peak_bytes": 10**8,
+        "loading_seconds": 0.5,
+        "evaluation_seconds": 1.5,
+    }
+
+
+def cell(family: str, settings: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "scale": "tiny",
+        "family": family,
+        "experiment": "5way_1shot",
+        "dataset": "patterns",
+        "method": "maml",
+        "algorithm": "multistep",
+        "seed": 0,
+        "data": {"size": 28},
+        "settings": settings,
+        **more,
+    }
+
+
+def sealed(record: dict[str, Any], **made_from: Any) -> dict[str, Any]:
+    """Sealed once more, after a change."""
+    body = {"schema": 2, "environment": ENVIRONMENT, **record}
+    return seal.seal(body, {**MADE_FROM, **record.get("made_from", {}), **made_from})
+
+
+def few_shot(**changes: Any) -> dict[str, Any]:
+    """Five iterations, validated at 4 and 5; the iterate of 4 is the one that is tested."""
+    episodes = [40.0, 60.0, 60.000002384185791]
+    mean = stats.over_episodes(episodes)
+    settings = {
+        "ways": 5, "queries": 2, "meta_batch": 4, "iterations": 5, "log_every": 2, "window": 2,
+        "validate_every": 4, "hold_out_validation": True, "selection": "best", "test_episodes": 3,
+    }  # fmt: skip
+    history = [
+        {"iteration": i, "tasks": 4 * i, "train_loss": 1.5, "train_accuracy": 50.0,
+         "meta_gradient_norm": 0.5, "validation_accuracy": v, "validation_ci95": v and 2.0}
+        for i, v in ((2, None), (4, 55.0), (5, 45.0))
+    ]  # fmt: skip
+    metrics = {
+        "test_accuracy": mean.mean,
+        "test_ci95": mean.half_width,
+        "test_episodes": 3,
+        "episode_accuracies": episodes,
+        "iterations": 5,
+        "exact_adaptation": {"test_accuracy": 50.0, "test_ci95": 5.0},
+        "best": {"iteration": 4, "validation_accuracy": 55.0, "validation_ci95": 2.0},
+        "last": {"test_accuracy": 48.0, "test_ci95": 6.0},
+    }
+    record = {
+        "cell": cell("few_shot", settings),
+        "metrics": metrics,
+        "history": history,
+        "timing": timing(5, 3),
+    }
+    return sealed(record | changes)
+
+
+def candidate() -> dict[str, Any]:
+    record = few_shot()
+    settings = {**record["cell"]["settings"], "selection": "last", "inner_lr": 0.4}
+    return sealed(
+        {
+            **record,
+            "cell": cell("few_shot", settings, kind="candidate"),
+            "metrics": {"best": record["metrics"]["best"], "diverged": None},
+        }
+    )
+
+
+def transfer() -> dict[str, Any]:
+    settings = {
+        "batch_size": 8, "epochs": 3, "lr": 0.1, "schedule_offset": 0,
+        "source_taps": [0, 1], "target_taps": [0],
+    }  # fmt: skip
+    accuracies = [(40.0, 30.0), (60.0, 50.0), (60.0, 70.0)]  # validation, test
+    rates = [0.1, 0.07500000000000001, 0.025000000000000012]
+    history = [
+        {"epoch": e, "iterations": 3 * (e + 1), "lr": rates[e], "train_loss": 1.0,
+         "train_accuracy": 50.0, "validation_accuracy": v, "test_accuracy": t,
+         "transfer_loss": 0.5, "meta_loss": 0.6, "meta_gradient_norm": 0.1,
+         "meta_decay_norm": 0.001, "lambda_mean": [1.0, 0.5], "lambda_dead": [0.0, 0.5],
+         "masked": 0, "drift": [[3 * e + 2, 0.5, 0.25], [3 * e + 3, 0.5, 0.25]]}
+        for e, (v, t) in enumerate(accuracies)
+    ]  # fmt: skip
+    metrics = {
+        "test_accuracy": 50.0,
+        "validation_accuracy": 60.0,
+        "best_epoch": 1,
+        "last_test_accuracy": 70.0,
+        "epochs": 3,
+        "train_images": 20,
+        "test_images": 10,
+    }
+    record = {
+        "cell": cell("transfer", settings),
+        "metrics": metrics,
+        "history": history,
+        "timing": timing(9, 3),
+    }
+    return sealed(record, network="e" * 64)
+
+
+def measurement(family: str = "few_shot") -> dict[str, Any]:
+    methods = {
+        name: {"algorithm": "multistep", "settings": {"window": window, "inner_steps": 4}}
+        for name, window in (("exact", 1), ("windows", 2))
+    }
+    definition = {
+        "scale": "tiny",
+        "family": family,
+        "experiment": "5way_1shot",
+        "dataset": "patterns",
+        "methods": methods,
+        "measure": {"steps": [1, 2], "rounds": 2, "tasks": None, "batches": 2, "alone": True},
+    }
+    memory = "bytes saved for backward" + (" per task" if family == "few_shot" else "")
+    record = {
+        "kind": "measure",
+        "cell": definition,
+        "unit": {"time": "process seconds", "memory": memory},
+    }
+    if family == "few_shot":
+        points = [("exact", 1), ("exact", 2), ("exact", 4), ("windows", 2), ("windows", 4)]
+        rows = [{"method": m, "steps": t, "seconds": [1.0, 1.5], "bytes": 9} for m, t in points]
+    else:
+        rows = [{"method": m, "seconds": [1.0, 1.5], "bytes": 9} for m in methods]
+        record["iterations_per_epoch"] = 4
+    return sealed(record | {"rows": rows})
+
+
+RESULTS = {"few_shot": few_shot, "candidate": candidate, "transfer": transfer}
+MEASUREMENTS = {
+    "few_shot times": measurement,
+    "transfer times": lambda: measurement("transfer"),
+}
