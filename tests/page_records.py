@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from multistep.pages.context import Context
 from multistep.pages.spec import Spec, module, parse
 from multistep.plan import cells
 from multistep.plan.schema import Params
+
+Record = dict[str, Any]
+Write = Callable[..., dict[str, str]]  # the fixture: texts of a table by suffix
 
 ENVIRONMENT = {k: v for k, v in transfer_records.ENVIRONMENT.items() if k != "network_digest"}
 
@@ -33,7 +37,7 @@ def few_shot(
     chosen: dict[float, float | None] | None = None,
     history: list[tuple[int, float, float | None]] | None = None,
     seconds: list[float] | None = None,
-) -> dict[str, Any]:
+) -> Record:
     """One result; `history` holds (iteration, training, validation accuracy).
 
     `last`: the tested iteration, and accuracy and half-width of the last one; `chosen`:
@@ -41,7 +45,7 @@ def few_shot(
     """
     episodes = episodes or [40.0, 60.0]
     history = history or [(10, 30.0, None), (20, 50.0, None)]
-    metrics: dict[str, Any] = {
+    metrics: Record = {
         "test_accuracy": sum(episodes) / len(episodes),
         "test_ci95": 1.0,
         "test_episodes": len(episodes),
@@ -110,9 +114,9 @@ def few_shot_times(
     dataset: str = "omniglot",
     tasks: int | None = None,
     gpu: bool = False,
-    settings: dict[str, dict[str, Any]] | None = None,
+    settings: dict[str, Record] | None = None,
     alone: frozenset[int] = frozenset(),
-) -> dict[str, Any]:
+) -> Record:
     """One measurement; `rows` holds (method, steps, seconds per round, bytes).
 
     `settings`: of methods that have others than 32 tasks and 8 inner steps. `alone`: numbers
@@ -145,7 +149,7 @@ def few_shot_times(
     }
 
 
-def made_up(files: Sequence[str], p: Params) -> list[dict[str, Any]]:
+def made_up(files: Sequence[str], p: Params) -> list[Record]:
     """A record for each file of a plan that a page asks for, valid and with the plan's settings."""
     plan = {cell.path: json.loads(cell.json) for cell in cells.plan(p)}
     measurements = cells.measurements(p)
@@ -190,17 +194,17 @@ def made_up(files: Sequence[str], p: Params) -> list[dict[str, Any]]:
     return records
 
 
-def table_spec(values: dict[str, Any]) -> Spec:
+def table_spec(values: Record) -> Spec:
     """What a table says, without any file or plan around it."""
     return parse("tables", values, "")
 
 
-def figure_spec(values: dict[str, Any]) -> Spec:
+def figure_spec(values: Record) -> Spec:
     """The same for a figure."""
     return parse("figures", values, "")
 
 
-def table(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[Any]:
+def table(spec: Spec, context: Context, records: Sequence[Record]) -> list[Any]:
     """The rows of a table."""
     return list(module("tables", spec.kind).rows(spec, context, records))
 
@@ -219,3 +223,22 @@ def texts(figure: Any) -> str:
         legend = axes.get_legend()
         found += [text.get_text() for text in legend.get_texts()] if legend else []
     return "\n".join(found)
+
+
+class Outline(HTMLParser):
+    """The scopes of a page's header cells; every element must be closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.scopes: list[str | None] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self.open.append(tag)
+        if tag == "th":
+            self.scopes.append(dict(attrs).get("scope"))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag

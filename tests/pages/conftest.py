@@ -1,21 +1,16 @@
 """A table that shows some made-up results, and the names around it."""
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from page_records import few_shot, table_spec
+from page_records import Record, Write, few_shot, table_spec
 
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 from multistep.pages.tables import write_table
 
-Make = Callable[..., dict[str, Any]]
-Write = Callable[..., dict[str, str]]
-
-TABLE: dict[str, Any] = {
+TABLE: Record = {
     "kind": "accuracy",
     "title": "Table 9",
     "caption": "{data}: accuracy (%)",
@@ -69,18 +64,18 @@ def stand_in(context: Context) -> Context:
 
 
 @pytest.fixture
-def table_json() -> dict[str, Any]:
+def table_json() -> Record:
     """The entry of an accuracy table, as params.yaml would have it."""
     return copy.deepcopy(TABLE)
 
 
 @pytest.fixture
-def spec(table_json: dict[str, Any]) -> Spec:
+def spec(table_json: Record) -> Spec:
     return table_spec(table_json)
 
 
 @pytest.fixture
-def results() -> list[dict[str, Any]]:
+def results() -> list[Record]:
     """Two seeds of MAML at 5-way and one of Multi-step (8), which has exact adaptation."""
     return [
         few_shot(seed=1, episodes=[50.0, 70.0, 50.0, 70.0]),
@@ -90,15 +85,16 @@ def results() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def write() -> Write:
+def write(tmp_path: Path, spec: Spec, context: Context) -> Write:
     """Write a table in all formats; returns the texts by suffix."""
 
     def write(
-        path: Path, spec: Spec, context: Context, results: list[dict[str, Any]]
+        records: list[Record], spec: Spec = spec, context: Context = context
     ) -> dict[str, str]:
-        paths = write_table(path / "table9", spec, context, results)
-        kinds = ("csv", "md", "tex", "html")
-        assert [p.name for p in paths] == [f"table9.{kind}" for kind in kinds]
+        paths = write_table(tmp_path / "table9", spec, context, records)
+        assert [p.name for p in paths] == [
+            f"table9.{kind}" for kind in ("csv", "md", "tex", "html")
+        ]
         return {p.suffix[1:]: p.read_text(encoding="utf-8") for p in paths}
 
     return write

@@ -3,12 +3,10 @@
 import copy
 import csv
 import io
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from page_records import few_shot, few_shot_times, table, table_spec
+from page_records import Record, Write, few_shot, few_shot_times, table, table_spec
 
 from multistep.files import UserError
 from multistep.job import results as records
@@ -16,9 +14,7 @@ from multistep.pages import measured
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 
-Write = Callable[..., dict[str, str]]
-
-BENCHMARK: dict[str, Any] = {
+BENCHMARK: Record = {
     "kind": "benchmark",
     "title": "Extended table 9, beyond the paper",
     "caption": "{data}: all methods",
@@ -57,12 +53,12 @@ def context() -> Context:
 
 
 @pytest.fixture
-def benchmark() -> Spec:
+def spec() -> Spec:
     return table_spec(copy.deepcopy(BENCHMARK))
 
 
 @pytest.fixture
-def measurement() -> dict[str, Any]:
+def measurement() -> Record:
     """iMAML is trained with 16 inner steps, of which at most eight were measured."""
     return few_shot_times(
         "cifar_1shot", rows=ROWS, dataset="cifar_fs", settings={"imaml": {"inner_steps": 16}}
@@ -70,7 +66,7 @@ def measurement() -> dict[str, Any]:
 
 
 @pytest.fixture
-def given(measurement: dict[str, Any]) -> list[dict[str, Any]]:
+def given(measurement: Record) -> list[Record]:
     """Two seeds of MAML, one of iMAML, and times and memory, all in the first column."""
     cell = {"experiment": "cifar_1shot", "dataset": "cifar_fs"}
     return [
@@ -89,10 +85,8 @@ def read(text: str) -> dict[tuple[str, str, str, str], dict[str, str]]:
     return found
 
 
-def test_csv_holds_accuracy_time_and_memory(
-    tmp_path: Path, benchmark: Spec, context: Context, given: list[dict[str, Any]], write: Write
-) -> None:
-    rows = read(write(tmp_path, benchmark, context, given)["csv"])
+def test_csv_holds_accuracy_time_and_memory(given: list[Record], write: Write) -> None:
+    rows = read(write(given)["csv"])
     assert len(rows) == 3 * 2 * 3 + 2 * 2
     maml = rows["ours", "maml", "cifar_1shot", "accuracy"]
     assert (maml["ours"], maml["n"], maml["episodes"]) == ("50", "2", "4")
@@ -113,7 +107,7 @@ def test_csv_holds_accuracy_time_and_memory(
 
 
 def test_a_method_is_measured_as_it_is_trained_or_with_the_most_steps(
-    measurement: dict[str, Any],
+    measurement: Record,
 ) -> None:
     cost, trained = measured.at_training(measurement, "maml") or pytest.fail("not measured")
     assert (cost.steps, trained, cost.seconds, cost.bytes) == (8, 8, 0.9, 800_000_000)
@@ -126,9 +120,9 @@ def test_a_method_is_measured_as_it_is_trained_or_with_the_most_steps(
 
 
 def test_the_page_has_what_was_run_and_the_literature_beside_it(
-    tmp_path: Path, benchmark: Spec, context: Context, given: list[dict[str, Any]], write: Write
+    given: list[Record], write: Write
 ) -> None:
-    texts = write(tmp_path, benchmark, context, given)
+    texts = write(given)
     lines = texts["md"].replace("<sub>", "").replace("</sub>", "").splitlines()
     start = lines.index("| Method | 5-way 1-shot | time | memory |")
     assert [line.replace("&emsp;", "") for line in lines[start + 2 : start + 12]] == [
@@ -160,18 +154,13 @@ def test_the_page_has_what_was_run_and_the_literature_beside_it(
     assert "[25] A paper." not in texts["html"]  # the only row that cites it is left out
 
 
-def test_methods_without_any_number_are_only_named(
-    tmp_path: Path,
-    benchmark: Spec,
-    context: Context,
-    write: Write,
-) -> None:
+def test_methods_without_any_number_are_only_named(write: Write) -> None:
     cell = {"experiment": "cifar_5shot", "dataset": "cifar_fs"}
     given = [
         few_shot(**cell),
         few_shot_times("cifar_1shot", rows=ROWS[:2], dataset="cifar_fs"),
     ]
-    texts = write(tmp_path, benchmark, context, given)
+    texts = write(given)
     text = texts["md"].replace("<sub>", "").replace("</sub>", "")
     for line in (
         "Training. 5-way 1-shot: not run; 5-way 5-shot: 60,000 meta-iterations of 32 tasks.",
@@ -186,13 +175,11 @@ def test_methods_without_any_number_are_only_named(
     assert len(read(texts["csv"])) == 3 * 2 * 3 + 2 * 2
 
 
-def test_other_numbers_of_tasks_are_not_set_in_relation(
-    benchmark: Spec, context: Context, tmp_path: Path, write: Write
-) -> None:
+def test_other_numbers_of_tasks_are_not_set_in_relation(write: Write) -> None:
     measurement = few_shot_times(
         "cifar_1shot", rows=ROWS, dataset="cifar_fs", settings={"imaml": {"meta_batch": 5}}
     )
-    texts = write(tmp_path, benchmark, context, [measurement])
+    texts = write([measurement])
     rows = read(texts["csv"])
     odd = rows["ours", "imaml", "cifar_1shot", "time"]
     assert (odd["ours"], odd["tasks"], odd["ratio"]) == ("0.6", "5", "")
@@ -201,50 +188,44 @@ def test_other_numbers_of_tasks_are_not_set_in_relation(
     assert odd_tasks in texts["html"]
 
 
-def test_without_the_first_method_there_are_no_ratios(benchmark: Spec, context: Context) -> None:
+def test_without_the_first_method_there_are_no_ratios(spec: Spec, context: Context) -> None:
     measurement = few_shot_times("cifar_1shot", rows=ROWS[2:], dataset="cifar_fs")
-    found = table(benchmark, context, [measurement])
+    found = table(spec, context, [measurement])
     assert [row.ours for row in found if row.row == "imaml"][1:3] == [0.6, 100_000_000]
     assert {row.ratio for row in found} == {None}
 
 
 def test_two_datasets_of_one_experiment_are_never_mixed(
-    benchmark: Spec, context: Context, given: list[dict[str, Any]]
+    spec: Spec, context: Context, given: list[Record]
 ) -> None:
     others = [copy.deepcopy(record) for record in given]
     for other in others:
         other["cell"]["dataset"] = "fc100"
     others[0]["metrics"]["episode_accuracies"] = [0.0] * 4
-    assert table(benchmark, context, [*others, *given]) == table(benchmark, context, given)
+    assert table(spec, context, [*others, *given]) == table(spec, context, given)
     fc100 = table_spec(BENCHMARK | {"dataset": "fc100"})
     assert table(fc100, context, [*others, *given])[0].ours == 20
     with pytest.raises(UserError, match="none of the 3 results belongs to Extended table 9"):
-        table(benchmark, context, others)
+        table(spec, context, others)
 
 
 def test_a_stand_in_is_named_and_another_scale_refused(
-    tmp_path: Path,
-    benchmark: Spec,
-    context: Context,
-    given: list[dict[str, Any]],
-    write: Write,
+    spec: Spec, context: Context, given: list[Record], write: Write
 ) -> None:
     stand_in = context.model_copy(update={"scale": "demo", "stand_ins": {"cifar_fs": "drawn"}})
     with pytest.raises(UserError, match="made at scale paper, but the scale here is demo"):
-        table(benchmark, stand_in, given)
+        table(spec, stand_in, given)
     for record in given:
         record["cell"] |= {"scale": "demo", "dataset": "drawn"}
-    text = write(tmp_path, benchmark, stand_in, given)["md"]
+    text = write(given, context=stand_in)["md"]
     assert "Drawn (stand-in): all methods" in text
     assert "*Ours on Drawn (stand-in)*" in text
     assert "*Literature on CIFAR-FS, as printed*" in text
     assert "this is not a reproduction of the paper" in text
 
 
-def test_without_any_record_only_the_literature_is_there(
-    tmp_path: Path, benchmark: Spec, context: Context, write: Write
-) -> None:
-    texts = write(tmp_path, benchmark, context, [])
+def test_without_any_record_only_the_literature_is_there(write: Write) -> None:
+    texts = write([])
     assert {row["n"] for row in read(texts["csv"]).values()} == {"0"}
     assert "- Time and memory: not measured." in texts["md"]
     assert "57.06 ± 3.83" in texts["md"]

@@ -2,29 +2,24 @@
 
 import csv
 import io
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
-from page_records import few_shot, table, table_spec
+from page_records import Record, Write, few_shot, table, table_spec
 
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
-
-Write = Callable[..., dict[str, str]]
 
 RATES = {"maml": {"5way_1shot": 0.01, "20way_1shot": 0.04}, "multistep8": {"5way_1shot": 0.01}}
 
 
 @pytest.fixture
-def spec(table_json: dict[str, Any]) -> Spec:
-    table_json["paper"] |= {"interval_n": "episodes", "inner_lr": RATES}
-    return table_spec(table_json)
+def spec(table_json: Record) -> Spec:
+    paper = table_json["paper"] | {"interval_n": "episodes", "inner_lr": RATES}
+    return table_spec(table_json | {"paper": paper})
 
 
 @pytest.fixture
-def results() -> list[dict[str, Any]]:
+def results() -> list[Record]:
     chosen = {0.1: None, 0.004: 31.25, 0.04: 45.678}
     return [
         few_shot(seed=0, inner_lr=0.04, chosen=chosen, last=(900, 48.0, 1.0)),
@@ -38,10 +33,8 @@ def rows(text: str) -> dict[tuple[str, str], dict[str, str]]:
     return {(row["row"], row["column"]): row for row in found if row["section"] == "ours"}
 
 
-def test_csv_has_ours_the_candidates_and_the_paper_s(
-    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
-) -> None:
-    found = rows(write(tmp_path, spec, context, results)["csv"])
+def test_csv_has_ours_the_candidates_and_the_paper_s(results: list[Record], write: Write) -> None:
+    found = rows(write(results)["csv"])
     maml = found["maml", "5way_1shot"]
     assert (maml["inner_lr"], maml["paper_inner_lr"]) == ("0.04", "0.01")
     assert maml["candidates"] == "0.004: 31.25; 0.04: 45.68; 0.1: diverged"
@@ -52,10 +45,8 @@ def test_csv_has_ours_the_candidates_and_the_paper_s(
     assert (absent["inner_lr"], absent["paper_inner_lr"]) == ("", "0.04")
 
 
-def test_the_page_shows_rates_and_last_iterates(
-    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
-) -> None:
-    text = write(tmp_path, spec, context, results)["md"]
+def test_the_page_shows_rates_and_last_iterates(results: list[Record], write: Write) -> None:
+    text = write(results)["md"]
     for removed in ("<sub>", "</sub>", "&emsp;"):
         text = text.replace(removed, "")
     for line in (
@@ -70,16 +61,14 @@ def test_the_page_shows_rates_and_last_iterates(
         "candidates; the csv has that of every candidate.",
     ):
         assert line in text.splitlines(), line
-    one_seed = write(tmp_path, spec, context, results[:1])["md"]
+    one_seed = write(results[:1])["md"]
     assert "last iterate: the one after all meta-iterations.\n" in one_seed
     chosen = "Our inner learning rate is chosen for each cell by accuracy on validation classes;"
-    assert chosen in write(tmp_path, spec, context, results[:2])["md"]
+    assert chosen in write(results[:2])["md"]
 
 
-def test_intervals_over_episodes_stand_as_printed(
-    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
-) -> None:
-    texts = write(tmp_path, spec, context, results)
+def test_intervals_over_episodes_stand_as_printed(results: list[Record], write: Write) -> None:
+    texts = write(results)
     maml = rows(texts["csv"])["maml", "5way_1shot"]
     assert (maml["paper_spread"], maml["paper_half_width"]) == ("8", "8")
     assert "<sub>50.00 ± 8.00</sub>" in texts["md"]
@@ -109,30 +98,21 @@ def test_a_stand_in_has_no_gap(spec: Spec, stand_in: Context) -> None:
     assert row.note == "Not compared: stand-in data."
 
 
-def test_a_table_without_choices_has_no_such_lines(
-    tmp_path: Path,
-    table_json: dict[str, Any],
-    context: Context,
-    write: Write,
-) -> None:
-    text = write(tmp_path, table_spec(table_json), context, [few_shot()])["md"]
+def test_a_table_without_choices_has_no_such_lines(table_json: Record, write: Write) -> None:
+    text = write([few_shot()], table_spec(table_json))["md"]
     assert "nner learning rate" not in text
     assert "iterate" not in text
 
 
-def test_a_row_of_the_literature_may_have_a_method_s_name(
-    table_json: dict[str, Any], context: Context, tmp_path: Path, write: Write
-) -> None:
+def test_a_row_of_the_literature_may_have_a_method_s_name(table_json: Record, write: Write) -> None:
     table_json["literature"]["maml"] = table_json["literature"].pop("reptile_literature")
-    text = write(tmp_path, table_spec(table_json), context, [few_shot()])["md"]
+    text = write([few_shot()], table_spec(table_json))["md"]
     assert "| Reptile† \\[22\\] | 97.68 ± 0.04 | 89.4 ± 0.1 |" in text
     assert "| MAML (ours) | 50.00 ± 13.86 | – |" in text
 
 
-def test_a_table_beyond_the_paper_says_so(
-    table_json: dict[str, Any], context: Context, tmp_path: Path, write: Write
-) -> None:
-    texts = write(tmp_path, table_spec(table_json | {"beyond": True}), context, [])
+def test_a_table_beyond_the_paper_says_so(table_json: Record, write: Write) -> None:
+    texts = write([], table_spec(table_json | {"beyond": True}))
     assert texts["md"].startswith("**Table 9.** Omniglot: accuracy (%). Not in the paper.\n")
     assert "<title>Table 9. Omniglot: accuracy (%). Not in the paper.</title>" in texts["html"]
     assert "\\caption{Omniglot: accuracy (\\%). Not in the paper. scale" in texts["tex"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_records import few_shot, few_shot_times, figure_spec
+from page_records import Record, few_shot, few_shot_times, figure_spec, texts
 
 from multistep.files import UserError
 from multistep.pages import style
@@ -23,7 +23,7 @@ from multistep.pages.figures import cost, curves, write_figure
 from multistep.pages.query import PROCESS, WALL
 from multistep.pages.spec import Spec
 
-COST: dict[str, Any] = {
+COST: Record = {
     "kind": "cost",
     "title": "Figure 9",
     "caption": "{data}: cost over inner steps",
@@ -58,17 +58,6 @@ def near(points: list[list[float]]) -> Any:
 
 def read(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-
-
-def texts(figure: Any) -> str:
-    """Every text of a figure: header, titles, axis labels, labels of lines, legends."""
-    found = [text.get_text() for text in figure.texts]
-    for axes in figure.axes:
-        found += [axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()]
-        found += [text.get_text() for text in axes.texts]
-        legend = axes.get_legend()
-        found += [text.get_text() for text in legend.get_texts()] if legend else []
-    return "\n".join(found)
 
 
 def test_cost_csv_holds_medians_and_quartiles(

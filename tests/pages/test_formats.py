@@ -1,23 +1,12 @@
 """The words and the markup of a table's pages, from made-up results."""
 
 import re
-from collections.abc import Callable
-from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any
 
-from page_records import few_shot
-
-from multistep.pages.context import Context
-from multistep.pages.spec import Spec
-
-Write = Callable[..., dict[str, str]]
+from page_records import Outline, Record, Write, few_shot
 
 
-def test_markdown_follows_the_layout_of_the_paper(
-    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
-) -> None:
-    lines = write(tmp_path, spec, context, results)["md"].splitlines()
+def test_markdown_follows_the_layout_of_the_paper(results: list[Record], write: Write) -> None:
+    lines = write(results)["md"].splitlines()
     assert lines[0] == "**Table 9.** Omniglot: accuracy (%)"
     assert "*scale: paper; data: Omniglot*" in lines
     start = lines.index("| Method | 5-way 1-shot | 20-way 1-shot |")
@@ -41,14 +30,12 @@ def test_markdown_follows_the_layout_of_the_paper(
     assert "- \\[22\\] Nichol (2018)." in lines
 
 
-def test_the_caption_says_how_long_was_trained(
-    tmp_path: Path, spec: Spec, context: Context, write: Write
-) -> None:
+def test_the_caption_says_how_long_was_trained(write: Write) -> None:
     results = [
         few_shot(iterations=60000, meta_batch=32),
         few_shot("20way_1shot", iterations=1500, meta_batch=4),
     ]
-    texts = write(tmp_path, spec, context, results)
+    texts = write(results)
     training = (
         "Training. 5-way 1-shot: 60,000 meta-iterations of 32 tasks (as the paper); "
         "20-way 1-shot: 1,500 meta-iterations of 4 tasks (the paper: 60,000 of 16)."
@@ -56,10 +43,8 @@ def test_the_caption_says_how_long_was_trained(
     assert all(training in texts[kind] for kind in ("md", "tex", "html"))
 
 
-def test_markup_is_escaped_in_every_format(
-    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
-) -> None:
-    texts = write(tmp_path, spec, context, results)
+def test_markup_is_escaped_in_every_format(results: list[Record], write: Write) -> None:
+    texts = write(results)
     assert "50% of a\\_b \\| \\<c\\> $d$ #e ~ ^ { } \\\\ \\[f\\] are escaped." in texts["md"]
     assert (
         "50\\% of a\\_b | <c> \\$d\\$ \\#e \\textasciitilde{} \\textasciicircum{} \\{ \\} "
@@ -69,40 +54,17 @@ def test_markup_is_escaped_in_every_format(
     assert "Odd &amp; rare." in texts["html"]
 
 
-def test_latex_uses_booktabs_and_only_ascii(
-    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
-) -> None:
-    tex = write(tmp_path, spec, context, results)["tex"]
+def test_latex_uses_booktabs_and_only_ascii(results: list[Record], write: Write) -> None:
+    tex = write(results)["tex"]
     assert [tex.count(f"\\{rule}") for rule in ("toprule", "midrule", "bottomrule")] == [1, 2, 1]
     assert "Reptile$\\dagger$ {[}22] & 97.68 $\\pm$ 0.04 & 89.4 $\\pm$ 0.1 \\\\" in tex
     assert "MAML (ours) & 50.00 $\\pm$ 6.93 & -- \\\\" in tex
     assert tex.isascii()
 
 
-class Outline(HTMLParser):
-    """Collects header cells and checks that every element is closed in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.scopes: list[str | None] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag != "meta":
-            self.open.append(tag)
-        if tag == "th":
-            self.scopes.append(dict(attrs).get("scope"))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def test_html_stands_alone_and_names_its_headers(
-    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
-) -> None:
-    html = write(tmp_path, spec, context, results)["html"]
-    outline = Outline()
-    outline.feed(html)
+def test_html_stands_alone_and_names_its_headers(results: list[Record], write: Write) -> None:
+    html = write(results)["html"]
+    outline = Outline(html)
     assert outline.open == []
     assert outline.scopes.count("col") == 3
     assert outline.scopes.count("rowgroup") == 2

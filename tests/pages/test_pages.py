@@ -1,14 +1,13 @@
 """Every page under workflow/report: what it wants of a plan, that it is drawn, mistakes in it."""
 
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from helpers import PARAMS, ROOT
-from page_records import made_up, read_csv
+from page_records import Outline, made_up, read_csv
 
 from multistep.files import UserError
 from multistep.pages import inputs, load
@@ -72,25 +71,6 @@ def test_every_page_is_drawn_from_results_of_its_plan(
         assert rows
         assert all(written[suffix].stat().st_size > 1000 for suffix in (".svg", ".png"))
         assert "nothing" not in written[".svg"].read_text(encoding="utf-8")
-
-
-class Outline(HTMLParser):
-    """The scopes of a page's header cells; every element must be closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.scopes: list[str | None] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag != "meta":
-            self.open.append(tag)
-        if tag == "th":
-            self.scopes.append(dict(attrs).get("scope"))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 def test_every_file_begins_with_what_it_shows() -> None:

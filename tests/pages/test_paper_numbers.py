@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 from helpers import PARAMS, ROOT
+from page_records import Record
 
 from multistep import stats
 from multistep.pages import load
 from multistep.plan import params
 
 LOADED = params.load(PARAMS)
-TABLES: dict[str, Any] = load.pages(ROOT / "workflow" / "report", LOADED)["tables"]
+TABLES: Record = load.pages(ROOT / "workflow" / "report", LOADED)["tables"]
 EXTENDED = {name: table for name, table in TABLES.items() if table.kind == "benchmark"}
 
 

@@ -5,25 +5,19 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from page_records import few_shot, table
+from page_records import Record, Write, few_shot, table
 
 from multistep import cli
 from multistep.files import UserError
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 
-Write = Callable[..., dict[str, str]]
 
-
-def test_csv_holds_every_number(
-    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
-) -> None:
-    rows = list(csv.DictReader(io.StringIO(write(tmp_path, spec, context, results)["csv"])))
+def test_csv_holds_every_number(results: list[Record], write: Write) -> None:
+    rows = list(csv.DictReader(io.StringIO(write(results)["csv"])))
     assert list(rows[0])[:9] == [
         *("row", "column", "ours", "ours_low", "ours_high", "n", "paper", "paper_spread", "gap")
     ]
@@ -72,9 +66,9 @@ def test_a_gap_outside_the_joint_interval_is_called_so(spec: Spec, context: Cont
 
 
 def test_the_page_has_gaps_where_there_is_any_and_says_what_they_are(
-    tmp_path: Path, spec: Spec, context: Context, results: list[dict[str, Any]], write: Write
+    results: list[Record], write: Write
 ) -> None:
-    lines = write(tmp_path, spec, context, results)["md"].splitlines()
+    lines = write(results)["md"].splitlines()
     assert lines.count("| &emsp;<sub>gap</sub> | <sub>+0.00, inside</sub> | <sub>–</sub> |") == 2
     legend = "± as printed \\[half-width over 600 episodes\\]. Gap: ours − paper, in points; inside"
     assert any(legend in line for line in lines)
@@ -89,10 +83,8 @@ def test_a_shorter_run_is_not_judged(spec: Spec, context: Context) -> None:
     )
 
 
-def test_a_stand_in_is_named_everywhere_and_never_compared(
-    tmp_path: Path, spec: Spec, stand_in: Context, write: Write
-) -> None:
-    texts = write(tmp_path, spec, stand_in, [few_shot(scale="demo", dataset="omniglot_standin")])
+def test_a_stand_in_is_named_everywhere_and_never_compared(stand_in: Context, write: Write) -> None:
+    texts = write([few_shot(scale="demo", dataset="omniglot_standin")], context=stand_in)
     provenance = "scale: demo; data: Drawn characters (stand-in); this is not a reproduction"
     assert all(provenance in texts[kind] for kind in ("md", "tex", "html"))
     assert "Drawn characters (stand-in): accuracy" in texts["html"]
@@ -104,10 +96,8 @@ def test_a_stand_in_is_named_everywhere_and_never_compared(
         assert "No gap is given: ours is not the paper's run." in texts[kind].replace("&#x27;", "'")
 
 
-def test_a_table_without_any_result_has_its_printed_numbers(
-    tmp_path: Path, spec: Spec, context: Context, write: Write
-) -> None:
-    texts = write(tmp_path, spec, context, [])
+def test_a_table_without_any_result_has_its_printed_numbers(write: Write) -> None:
+    texts = write([])
     rows = list(csv.DictReader(io.StringIO(texts["csv"])))
     assert {row["n"] for row in rows} == {"0"}
     assert "| MAML (ours) | – | – |" in texts["md"]
@@ -125,7 +115,7 @@ def test_a_table_without_any_result_has_its_printed_numbers(
     ],
 )
 def test_results_that_do_not_belong_together_are_refused(
-    spec: Spec, context: Context, changes: dict[str, Any], message: str
+    spec: Spec, context: Context, changes: Record, message: str
 ) -> None:
     results = [few_shot(seed=0), few_shot(**({"seed": 1} | changes))]
     with pytest.raises(UserError, match=message):
@@ -145,14 +135,13 @@ def test_results_of_other_tables_are_left_out_but_not_all(spec: Spec, context: C
 
 def test_the_command_line_writes_the_same_files(
     tmp_path: Path,
-    spec: Spec,
     context: Context,
-    results: list[dict[str, Any]],
+    results: list[Record],
     capsys: pytest.CaptureFixture[str],
-    table_json: dict[str, Any],
+    table_json: Record,
     write: Write,
 ) -> None:
-    expected = write(tmp_path / "direct", spec, context, results)
+    expected = write(results)
     files = []
     for i, result in enumerate(results):
         files.append(tmp_path / f"{i}.json")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_records import figure_spec
+from page_records import Record, figure_spec, texts
 from transfer_records import cell_result, measurement
 
 from multistep.pages.context import Context
@@ -21,21 +21,21 @@ from multistep.pages.figures import (
     write_figure,
 )
 
-ONE: dict[str, Any] = {
+ONE: Record = {
     "title": "Figure 9",
     "caption": "{data}: something",
     "dataset": "bird",
     "experiment": "sgd",
     "methods": ["l2t", "multistep"],
 }
-PANELS: dict[str, Any] = {
+PANELS: Record = {
     "title": "Figure 8",
     "caption": "{data}",
     "panels": {"stl10": "STL-10", "bird": "Bird", "dog": "Dog"},
     "experiments": {"stl10": "adam_32", "bird": "adam_224", "dog": "adam_224"},
     "methods": ["l2t", "multistep"],
 }
-STEPS: dict[str, Any] = {
+STEPS: Record = {
     "kind": "steps",
     "title": "Figure 7",
     "caption": "{data}",
@@ -76,16 +76,6 @@ def written(path: Path, spec: Any, context: Context, records: list[Any]) -> list
     assert [p.suffix for p in paths] == [".svg", ".png", ".csv"]
     assert all(p.stat().st_size > 1000 for p in paths[:2])
     return list(csv.DictReader(io.StringIO(paths[2].read_text(encoding="utf-8"))))
-
-
-def texts(figure: Any) -> str:
-    found = [text.get_text() for text in figure.texts]
-    for axes in figure.axes:
-        found += [axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()]
-        found += [text.get_text() for text in (*axes.texts, *axes.get_xticklabels())]
-        legend = axes.get_legend()
-        found += [text.get_text() for text in legend.get_texts()] if legend else []
-    return "\n".join(found)
 
 
 def test_drift_has_every_seed_and_their_mean(tmp_path: Path, context: Context) -> None:
@@ -261,6 +251,6 @@ def test_the_paper_s_marks_are_left_out_on_stand_ins(stand_in: Context) -> None:
     ],
     ids=lambda spec: spec["kind"],
 )
-def test_nothing_to_draw_is_said(tmp_path: Path, context: Context, spec: dict[str, Any]) -> None:
+def test_nothing_to_draw_is_said(tmp_path: Path, context: Context, spec: Record) -> None:
     assert written(tmp_path, figure_spec(spec), context, []) == []
     assert "nothing" in (tmp_path / "figure.svg").read_text(encoding="utf-8")

@@ -4,19 +4,16 @@ import csv
 import io
 import math
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
-from page_records import table, table_spec
+from page_records import Record, Write, table, table_spec
 from transfer_records import cell_result, measurement, prepared
 
 from multistep.files import UserError
 from multistep.pages.context import Context
-from multistep.pages.tables import write_table
 
 REFERENCES = {"kim": "Kim (2020).", "jang": "[16] Jang (2019)."}
-ACCURACIES: dict[str, Any] = {
+ACCURACIES: Record = {
     "kind": "transfer",
     "title": "Table 9",
     "caption": "{data}: accuracy (%)",
@@ -45,7 +42,7 @@ ACCURACIES: dict[str, Any] = {
     },
     "references": REFERENCES,
 }
-TIMES: dict[str, Any] = {
+TIMES: Record = {
     "kind": "epoch_time",
     "title": "Table 8",
     "caption": "{data}: time",
@@ -62,7 +59,7 @@ TIMES: dict[str, Any] = {
     },
     "references": REFERENCES,
 }
-SPLITS: dict[str, Any] = {
+SPLITS: Record = {
     "kind": "splits",
     "title": "Table 7",
     "caption": "Images",
@@ -94,25 +91,18 @@ def stand_in(context: Context) -> Context:
     return context.model_copy(update={"scale": "demo", "stand_ins": replaced})
 
 
-def write(path: Path, spec: dict[str, Any], context: Context, records: list[Any]) -> dict[str, str]:
-    paths = write_table(path / "page", table_spec(spec), context, records)
-    return {p.suffix[1:]: p.read_text(encoding="utf-8") for p in paths}
-
-
 def by_cell(text: str) -> dict[tuple[str, str], dict[str, str]]:
     return {(row["row"], row["column"]): row for row in csv.DictReader(io.StringIO(text))}
 
 
-def test_accuracies_are_means_over_seeds_beside_the_printed_ones(
-    tmp_path: Path, context: Context
-) -> None:
+def test_accuracies_are_means_over_seeds_beside_the_printed_ones(write: Write) -> None:
     records = [
         *(cell_result("adam_224", "bird", "l2t", s, test=x) for s, x in enumerate((60, 62, 67))),
         cell_result("adam_224", "bird", "multistep", test=66.0),
         cell_result("sgd", "bird", "scratch", test=40.0),
         cell_result("sgd", "bird", "l2t", test=1.0),  # of another table
     ]
-    texts = write(tmp_path, ACCURACIES, context, records)
+    texts = write(records, table_spec(ACCURACIES))
     rows = by_cell(texts["csv"])
     l2t, one, scratch = (rows[m, "bird"] for m in ("l2t", "multistep", "scratch"))
     sd = math.sqrt((9 + 1 + 16) / 2)  # the sample's: divided by n - 1
@@ -152,16 +142,16 @@ def test_accuracies_are_means_over_seeds_beside_the_printed_ones(
     assert "<strong>66.00</strong>" in texts["html"]
 
 
-def test_notes_are_of_what_the_page_shows(tmp_path: Path, context: Context) -> None:
+def test_notes_are_of_what_the_page_shows(write: Write) -> None:
     tests = {"l2t": 1.0, "multistep": 2.0}
     records = [cell_result("adam_224", "bird", method, test=x) for method, x in tests.items()]
     alone = {k: v for k, v in ACCURACIES.items() if k not in ("paper", "literature")}
-    text = write(tmp_path, alone, context, records)["md"]
+    text = write(records, table_spec(alone))["md"]
     assert "sample standard deviation. Bold: the best of ours.\n" in text
     assert "| Multi-step | **2.00** |" in text.replace(" – |", "")
     assert not re.search(r"[Pp]aper, quoted|Gap", text)
     for spec in (alone, ACCURACIES):
-        text = write(tmp_path, spec | {"beyond": True}, context, records)["md"]
+        text = write(records, table_spec(spec | {"beyond": True}))["md"]
         assert "Bold" not in text
         assert "**" not in text.replace("**Table 9.**", "")
 
@@ -174,10 +164,10 @@ def test_a_shorter_run_says_so_beside_its_gap(context: Context) -> None:
     assert row.gap == pytest.approx(50 - 66.26)
 
 
-def test_stand_ins_are_named_and_never_compared(tmp_path: Path, stand_in: Context) -> None:
+def test_stand_ins_are_named_and_never_compared(stand_in: Context, write: Write) -> None:
     settings = {"source": "shapes"}
     record = cell_result("adam_224", "drawn", "l2t", scale="demo", settings=settings)
-    texts = write(tmp_path, ACCURACIES, stand_in, [record])
+    texts = write([record], table_spec(ACCURACIES), context=stand_in)
     row = by_cell(texts["csv"])["l2t", "bird"]
     assert (row["n"], row["gap"], row["note"]) == ("1", "", "Not compared: stand-in data.")
     assert (row["data"], row["source"], row["scale"]) == (
@@ -214,12 +204,12 @@ def test_seeds_that_differ_in_more_than_the_seed_are_refused(context: Context) -
         table(table_spec(ACCURACIES), context, [cell_result("other")])
 
 
-def test_epoch_times_are_scaled_from_mini_batches(tmp_path: Path, context: Context) -> None:
+def test_epoch_times_are_scaled_from_mini_batches(write: Write) -> None:
     seconds = {"l2t": [0.9, 1.1, 1.0, 1.0], "multistep": [0.7, 0.7, 0.7, 0.7]}
     record = measurement(
         seconds=seconds, iterations=100, settings={"scheme": "replay", "source_features": "step"}
     )
-    texts = write(tmp_path, TIMES, context, [record])
+    texts = write([record], table_spec(TIMES))
     rows = by_cell(texts["csv"])
     baseline, ratio = rows["l2t", "seconds"], rows["multistep", "ratio"]
     sd = math.sqrt(0.02 / 3)  # of a mini-batch
@@ -245,8 +235,8 @@ def test_epoch_times_are_scaled_from_mini_batches(tmp_path: Path, context: Conte
         assert phrase in texts["md"]
 
 
-def test_an_unmeasured_table_has_its_printed_numbers(tmp_path: Path, context: Context) -> None:
-    texts = write(tmp_path, TIMES, context, [])
+def test_an_unmeasured_table_has_its_printed_numbers(write: Write) -> None:
+    texts = write([], table_spec(TIMES))
     assert "Not measured." in texts["md"]
     assert by_cell(texts["csv"])["multistep", "hours"]["paper"] == "14"
 
@@ -258,9 +248,9 @@ def test_times_on_a_stand_in_have_no_gap(stand_in: Context) -> None:
     assert {row.gap for row in rows} == {None}
 
 
-def test_split_sizes_are_counted_and_differences_marked(tmp_path: Path, context: Context) -> None:
+def test_split_sizes_are_counted_and_differences_marked(write: Write) -> None:
     records = [prepared("stl10", 45, 5, 80), prepared("bird", 50, 9, 58)]
-    texts = write(tmp_path, SPLITS, context, records)
+    texts = write(records, table_spec(SPLITS))
     rows = by_cell(texts["csv"])
     assert (rows["stl10", "total"]["ours"], rows["stl10", "total"]["gap"]) == ("130", "0")
     assert (rows["bird", "validation"]["gap"], rows["bird", "total"]["gap"]) == ("-1", "-1")
@@ -272,10 +262,10 @@ def test_split_sizes_are_counted_and_differences_marked(tmp_path: Path, context:
     ) in texts["md"].splitlines()
 
 
-def test_sizes_of_stand_ins_are_not_compared(tmp_path: Path, stand_in: Context) -> None:
-    texts = write(tmp_path, SPLITS, stand_in, [prepared("drawn", 4, 1, 2)])
+def test_sizes_of_stand_ins_are_not_compared(stand_in: Context, write: Write) -> None:
+    texts = write([prepared("drawn", 4, 1, 2)], table_spec(SPLITS), context=stand_in)
     assert by_cell(texts["csv"])["bird", "total"]["gap"] == ""
     assert "Sizes. STL-10: not prepared; Bird: not compared." in texts["md"]
     assert "| Drawn birds (stand-in) | 4 | 1 | 2 | 7 |" in texts["md"]
     with pytest.raises(UserError, match="none of the 1 datasets belongs to Table 7"):
-        write(tmp_path, SPLITS, stand_in, [prepared("other", 4, 1, 2)])
+        write([prepared("other", 4, 1, 2)], table_spec(SPLITS), context=stand_in)
