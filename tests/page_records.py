@@ -169,7 +169,7 @@ def made_up(files: Sequence[str], p: Params) -> list[Record]:
                     chosen = few_shot(chosen={0.1: None, 0.4: 40.0})["cell"]["chosen"]
                     cell = cell | {"settings": settings | {"inner_lr": 0.4}, "chosen": chosen}
             else:
-                pairs = len(settings.get("source_taps") or []) * len(settings["target_taps"])
+                pairs = len(settings.get("source_taps", [])) * len(settings.get("target_taps", []))
                 record = transfer_records.cell_result(
                     method=cell["method"],
                     test=40.0 + i % 7,
