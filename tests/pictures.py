@@ -10,7 +10,7 @@ import torch
 
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
-from multistep.transfer.settings import Pretrain
+from multistep.transfer.source_settings import Pretrain
 
 CLASSES = 4
 

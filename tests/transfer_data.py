@@ -12,7 +12,7 @@ import torch
 from multistep.data import prepared
 from multistep.networks.build import build
 from multistep.transfer import algorithms, sources
-from multistep.transfer.settings import SourceNetwork
+from multistep.transfer.source_settings import SourceNetwork
 
 SPEC: dict[str, Any] = {
     "title": "Random",
@@ -106,6 +106,7 @@ def small_transfer(algorithm: str = "bilevel", **settings: Any) -> dict[str, Any
         "method": algorithm,
         "algorithm": algorithm,
         "seed": 0,
+        "kind": "cell",
         "data": {"size": 32},
         "settings": algorithms.get(algorithm).Settings.model_validate(known).model_dump(),
     }

@@ -59,7 +59,7 @@ def test_the_key_covers_cell_data_device_and_code(monkeypatch: pytest.MonkeyPatc
         checkpoint.run_key([{"seed": 0}, "other"], CODE, "cpu", 1),
         checkpoint.run_key([{"seed": 0}, "data"], CODE, "cuda", 1),
     }
-    monkeypatch.setattr(checkpoint, "code_digest", lambda *entries: "edited")
+    monkeypatch.setattr(provenance, "code", lambda *entries: "edited")
     others.add(checkpoint.run_key([{"seed": 0}, "data"], CODE, "cpu", 1))
     assert len(others - {base}) == 4
 

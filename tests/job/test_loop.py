@@ -25,7 +25,7 @@ from multistep.job import checkpoint, loop
 from multistep.networks.settings import Architecture
 from multistep.transfer import pretrain
 from multistep.transfer import run as transfer
-from multistep.transfer.settings import SourceNetwork
+from multistep.transfer.source_settings import SourceNetwork
 
 CPU = torch.device("cpu")
 

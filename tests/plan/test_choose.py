@@ -68,7 +68,8 @@ def test_candidates_are_cells_of_the_plan() -> None:
         assert everything[cell.path] == cell
         settings = json.loads(cell.settings)
         assert (settings["inner_lr"], settings["iterations"]) == (value, 8)
-        assert settings["test_episodes"] == 0
+        assert cell.kind == "candidate"
+        assert not {"test_episodes", "selection"} & settings.keys()
     final = everything["results/5way_1shot/omniglot/maml/1.json"]
     assert final.choice == path
     assert "inner_lr" not in json.loads(final.settings)
@@ -111,7 +112,7 @@ def test_candidates_have_to_be_possible_too(settings: dict[str, Any], message: s
 
 
 def test_settings_of_candidates_are_merged_key_by_key() -> None:
-    p = plan(choose={**CHOOSE, "settings": {"network": {"filters": 4}, "test_episodes": 0}})
+    p = plan(choose={**CHOOSE, "settings": {"network": {"filters": 4}}})
     path = "results/choices/5way_1shot/omniglot/maml.json"
     network = json.loads(cells.choices(p)[path][1][0].settings)["network"]
     assert (network["filters"], network["geometry"]) == (4, "strided")

@@ -1,5 +1,8 @@
-"""Which files a step depends on, on a package written for the test and on the real one."""
+"""The code of a step, on a package written for the test and on the real one."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,60 +30,108 @@ PACKAGE = {
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """`PACKAGE` in place of the real one; what was read before is forgotten, and afterwards too."""
     for name, text in PACKAGE.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(provenance, "SOURCE", tmp_path)
     monkeypatch.setattr(provenance, "PACKAGE", "pkg")
-    provenance._imports.cache_clear()
-    provenance._file.cache_clear()
+    forget()
     yield tmp_path
-    provenance._imports.cache_clear()
-    provenance._file.cache_clear()
+    forget()
 
 
-def test_imports_are_followed_through_functions_packages_and_cycles(package):
-    found = [str(f.relative_to(package)) for f in provenance.sources("pkg.step")]
-    assert found == sorted(
-        f"pkg/{name}"
-        for name in (
-            "step.py",
-            "helper.py",
-            "cycle.py",
-            "late.py",
-            "deep/__init__.py",
-            "deep/inner.py",
-            "sub/__init__.py",
-            "sub/leaf.py",
-            "shared.py",
-        )
-    )
+def forget() -> None:
+    for cached in (provenance.closure, provenance._module, provenance._file):
+        cached.cache_clear()
 
 
-def test_a_module_alone_counts_without_its_imports(package):
-    found = provenance.sources("pkg.unused", alone=("pkg.step",))
-    assert [f.name for f in found] == ["step.py", "unused.py"]
+def test_imports_are_followed_through_functions_packages_and_cycles(package: Path) -> None:
+    names = "step helper cycle late deep deep.inner sub sub.leaf shared"
+    assert provenance.closure("pkg.step") == {f"pkg.{name}" for name in names.split()}
 
 
-def test_an_entry_that_does_not_exist_is_an_error(package):
+def test_a_module_alone_counts_without_its_imports(package: Path) -> None:
+    def code() -> str:
+        forget()
+        return provenance.code("pkg.unused", alone=("pkg.step",))
+
+    before = code()
+    (package / "pkg/helper.py").write_text("changed = True\n")
+    assert code() == before
+    (package / "pkg/step.py").write_text("changed = True\n")
+    assert code() != before
+
+
+def test_an_entry_that_does_not_exist_is_an_error(package: Path) -> None:
     with pytest.raises(ModuleNotFoundError, match=r"pkg\.nothing"):
-        provenance.sources("pkg.nothing")
+        provenance.closure("pkg.nothing")
 
 
-def test_a_cell_depends_on_its_own_algorithm_and_no_other():
-    def names(algorithm: str) -> set[str]:
-        entries = ("multistep.job.train", f"multistep.fewshot.algorithms.{algorithm}")
-        files = provenance.sources(*entries)
-        return {Path(f).relative_to(provenance.SOURCE / "multistep").as_posix() for f in files}
+def digest(source: str) -> str:
+    return provenance.read(source, "pkg")[0]
 
-    exact, first = names("multistep"), names("first_order")
-    assert {
-        "job/train.py",
-        "inner/unroll.py",
-        "inner/dynamics.py",
-        "job/checkpoint.py",
-    } <= exact & first
-    assert exact - first == {"fewshot/algorithms/multistep.py"}
-    assert first - exact == {"fewshot/algorithms/first_order.py"}
-    assert not any(name.startswith("reports/") for name in exact | first)
+
+PLAIN = '''
+class Settings(Model):
+    """What it is."""
+    rate: float = Field(gt=0)
+
+def step(x, *, n=1):
+    return f"{x:>{n}}é" + 'a'
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("rate: float", "# a comment\n    rate:  float"),
+        ("What it is.", "What it does."),
+        ('    """What it is."""\n', ""),
+        ("x, *, n=1", "x: Tensor, *, n: int = 1"),
+        ("n=1):", "n=1) -> str:"),
+        ("+ 'a'", '+ (\n        "a"\n    )'),
+        ("class", "if TYPE_CHECKING:\n    import torch\n\nclass"),
+    ],
+)
+def test_what_only_readers_see_does_not_count(old: str, new: str) -> None:
+    assert old in PLAIN
+    assert digest(PLAIN.replace(old, new)) == digest(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("gt=0", "ge=0"),
+        ("rate: float", "rate: int"),
+        ("gt=0)", "gt=0)\n    new: float = 0.0"),
+        ("n=1", "n=2"),
+        ("'a'", "'b'"),
+        ("é", "è"),
+        (":>", ":<"),
+    ],
+)
+def test_what_a_run_sees_counts(old: str, new: str) -> None:
+    assert old in PLAIN
+    assert digest(PLAIN.replace(old, new)) != digest(PLAIN)
+
+
+def test_the_digest_is_the_same_for_every_version_of_python() -> None:
+    """The value was made with 3.11, 3.12 and 3.13; f-strings are parsed otherwise in 3.12."""
+    assert digest(PLAIN)[:16] == "3ad3215faba06ff7"
+
+
+def modules() -> list[str]:
+    """Every module of the real package."""
+    files = [f.relative_to(provenance.SOURCE) for f in provenance.SOURCE.glob("multistep/**/*.py")]
+    return sorted(".".join(f.with_suffix("").parts).removesuffix(".__init__") for f in files)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_in_every_module_a_comment_does_not_count_and_a_statement_does(module: str) -> None:
+    file = provenance._file(module)
+    assert file is not None
+    source = file.read_text(encoding="utf-8")
+    assert digest(source + "\n# A remark.\n") == digest(source)
+    assert digest(source + "\n_edited = True\n") != digest(source)

@@ -16,7 +16,7 @@ from multistep.networks.build import build
 from multistep.networks.settings import Architecture
 from multistep.transfer import pretrain, sources
 from multistep.transfer.record import stepped_rate
-from multistep.transfer.settings import SourceNetwork
+from multistep.transfer.source_settings import SourceNetwork
 
 CPU = torch.device("cpu")
 TINY = Architecture(name="resnet32", width=4, blocks=1)

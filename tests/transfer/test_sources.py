@@ -22,7 +22,7 @@ from multistep.files import UserError, read_json, sha256, write_json
 from multistep.networks.build import build
 from multistep.networks.settings import Architecture
 from multistep.transfer import pretrain, sources
-from multistep.transfer.settings import SourceNetwork
+from multistep.transfer.source_settings import SourceNetwork
 
 RESNET32 = Architecture(name="resnet32", width=16)
 TINY = Architecture(name="resnet32", width=4, blocks=1)

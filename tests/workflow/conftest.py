@@ -18,7 +18,9 @@ import workspace
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project in which the tiny plan is built; not to be changed."""
     folder = workspace.create(tmp_path_factory.mktemp("built") / "project")
-    print(workspace.dvc(folder, "repro"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # jobs write to their logs what they import
+        workspace.dvc(folder, "repro")
     workspace.git(folder, "add", ".")
     workspace.git(folder, "commit", "-q", "-m", "built")
     return folder

@@ -11,7 +11,7 @@ import pytest
 import workspace
 import yaml
 
-from multistep.plan import cells, params
+from multistep.plan import cells, params, provenance
 
 EVERYTHING = {
     "download": 5,
@@ -174,50 +174,47 @@ CHANGES = {
 }
 
 
-# What the two Omniglots lead to.
-DRAWINGS = {
-    "prepare": 2,
-    "train_cell": 8,
-    "choose": 1,
-    "measure_methods": 2,
-    "table": 2,
-    "figure": 4,
-}
+FEW_SHOT = {"train_cell": 8, "choose": 1, "measure_methods": 2, "table": 2, "figure": 4}
+TRANSFER = {"train_cell": 2, "measure_methods": 1, "table": 1, "figure": 1}
+PAGES = {"table": 5, "figure": 5}
+WITHOUT_DOWNLOADS = {rule: n for rule, n in EVERYTHING.items() if rule != "download"}
 
+# A module with a statement more, or a class of settings with one more setting that has a default.
 EDITS = {
     "pages/tables/__init__.py": {"table": 5},
     "pages/figures/__init__.py": {"figure": 5},
     "pages/tables/splits.py": {"table": 1},
     "pages/figures/curves.py": {"figure": 2},
-    "job/train.py": {"train_cell": 10, "choose": 1, "table": 4, "figure": 3},
     "plan/choose.py": {"choose": 1, "train_cell": 2, "figure": 1},
-    "job/measure.py": {"measure_methods": 3, "table": 1, "figure": 2},
     "fewshot/algorithms/first_order.py": {
         "train_cell": 2,
         "measure_methods": 1,
         "table": 2,
         "figure": 3,
     },
-    "transfer/algorithms/bilevel.py": {
-        "train_cell": 1,
-        "measure_methods": 1,
-        "table": 1,
-        "figure": 1,
-    },
-    "transfer/pretrain.py": {
-        "source_network": 1,
-        "train_cell": 1,
-        "measure_methods": 1,
-        "table": 1,
-        "figure": 1,
-    },
-    "data/loaders/omniglot.py": DRAWINGS,
-    "data/standins/omniglot.py": {"download": 4, **DRAWINGS},
+    "transfer/algorithms/bilevel.py": {**TRANSFER, "train_cell": 1},
+    "data/loaders/omniglot.py": {"prepare": 2, **FEW_SHOT},
+    "data/standins/omniglot.py": {"download": 4, "prepare": 2, **FEW_SHOT},
     "data/download.py": {},
     "cli.py": {},
     # What pages say: a change of its shape makes no cell stale.
     "pages/spec.py": {"table": 5, "figure": 5},
+    "fewshot/settings.py:FewShot": FEW_SHOT,
+    "transfer/settings.py:Transfer": TRANSFER,
+    "transfer/source_settings.py:SourceNetwork": {"source_network": 1, **TRANSFER},
+    "data/settings.py:Dataset": WITHOUT_DOWNLOADS,
+    "data/settings.py:Archive": WITHOUT_DOWNLOADS,
+    "job/settings.py:Measure": {"measure_methods": 3, "table": 1, "figure": 2},
 }
+
+
+def every_module(folder):
+    return sorted((folder / "src" / "multistep").rglob("*.py"))
+
+
+def a_comment_everywhere(folder):
+    for path in every_module(folder):
+        path.write_text(path.read_text() + "\n# A remark.\n")
 
 
 @pytest.fixture(scope="module")
@@ -227,13 +224,19 @@ def reruns(built, tmp_path_factory):
     def ask(case):
         folder = tmp_path_factory.mktemp("change") / "project"
         shutil.copytree(built, folder, symlinks=True)
-        if callable(case):
+        if case is a_comment_everywhere:
+            case(folder)
+        elif callable(case):
             workspace.change(folder, case)
         else:
-            workspace.append(folder, case)
+            module, _, settings = case.partition(":")
+            if settings:
+                workspace.add_setting(folder, module, settings)
+            else:
+                workspace.append(folder, module)
         return workspace.pending(folder)
 
-    cases = [*CHANGES, *EDITS]
+    cases = [*CHANGES, *EDITS, a_comment_everywhere]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip(cases, pool.map(ask, cases), strict=True))
 
@@ -243,9 +246,81 @@ def test_a_change_of_the_plan_reruns_what_it_affects(reruns, edit):
     assert reruns[edit] == CHANGES[edit]
 
 
-@pytest.mark.parametrize("module", EDITS)
-def test_an_edit_reruns_the_jobs_that_use_it(reruns, module):
-    assert reruns[module] == EDITS[module]
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_reruns_the_jobs_that_use_it(reruns, edit):
+    assert reruns[edit] == EDITS[edit]
+
+
+def test_a_comment_in_every_module_reruns_nothing(reruns):
+    assert reruns[a_comment_everywhere] == {}
+
+
+# By step: a job's log, the modules that the rule names, and the rooms that these lead to. The logs
+# have what each job really imported (see `built`).
+DATA = {"data", "files", "progress", "settings"}
+CORE = {"inner", "job", "networks", "plan", "stats"}
+STEPS = {
+    "download/drawn_first/images_background.zip": (["multistep.data.standins.omniglot"], DATA),
+    "prepare/drawn_first": (["multistep.data.loaders.omniglot"], DATA),
+    "prepare/drawn_photographs": (["multistep.data.loaders.cifar100"], DATA),
+    "networks/drawn_network": (["multistep.transfer.pretrain"], {*DATA, *CORE, "transfer"}),
+    "train/5way_1shot/drawn_first/maml/0": (
+        provenance.cell_modules("few_shot", "multistep"),
+        {*DATA, *CORE, "fewshot"},
+    ),
+    "train/sgd_32/drawn_photographs/l2t_multistep/0": (
+        provenance.cell_modules("transfer", "bilevel"),
+        {*DATA, *CORE, "transfer"},
+    ),
+    "train/sgd_32/drawn_photographs/scratch/0": (
+        provenance.cell_modules("transfer", "scratch"),
+        {*DATA, *CORE, "transfer"},
+    ),
+    "measure/5way_1shot/drawn_first": (
+        provenance.measurement_modules("few_shot", ["multistep", "first_order"]),
+        {*DATA, *CORE, "fewshot"},
+    ),
+    "measure/sgd_32/drawn_photographs": (
+        provenance.measurement_modules("transfer", ["bilevel"]),
+        {*DATA, *CORE, "transfer"},
+    ),
+    "choices/5way_5shot/drawn_second/maml": (
+        ["multistep.plan.choose", "multistep.fewshot.record"],
+        {"files", "fewshot", "job", "plan", "settings", "stats"},
+    ),
+    "tables/table4": (
+        ["multistep.pages.tables", *provenance.reading_modules()],
+        {"data", "fewshot", "files", "job", "networks", "pages", "plan", "settings", "stats"}
+        | {"transfer"},
+    ),
+}
+# What reads the command line: the rules write it, and they are recorded by themselves.
+COMMANDS = ["multistep.cli", "multistep.data.cli", "multistep.pages.cli"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_code_of_a_step_is_what_its_job_imports(built, step):
+    entries, rooms = STEPS[step]
+    log = (built / "logs" / f"{step}.log").read_text()
+    ran = set(re.findall(r"^import time:.*\| +(multistep\.[\w.]+)$", log, re.MULTILINE))
+    assert ran, log
+    code = provenance.closure(*entries)
+    assert ran - provenance.closure(*COMMANDS) <= code
+    assert {module.split(".")[1] for module in code} <= rooms
+
+
+def test_a_step_depends_on_no_engine_algorithm_or_settings_that_it_does_not_run():
+    def inside(step, *rooms):
+        return {m for m in provenance.closure(*STEPS[step][0]) if m.startswith(rooms)}
+
+    train = "train/5way_1shot/drawn_first/maml/0"
+    found = inside(train, "multistep.fewshot.algorithms.", "multistep.transfer")
+    assert found == {"multistep.fewshot.algorithms.multistep"}
+    for step in STEPS:
+        if step.startswith(("download", "prepare")):
+            assert not inside(step, "multistep.fewshot", "multistep.transfer", "multistep.plan")
+    for step in ("choices/5way_5shot/drawn_second/maml", "tables/table4"):
+        assert not inside(step, "multistep.inner", "multistep.fewshot.run", "multistep.job.train")
 
 
 def test_touching_and_checking_out_again_rerun_nothing(project):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -54,10 +55,19 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(yaml.safe_dump(plan, sort_keys=False))
 
 
-def append(folder: Path, module: str) -> None:
-    """Change the content of a source file without changing what it does."""
+def append(folder: Path, module: str, line: str = "_edited = True") -> None:
+    """Add a line to a source file: a statement that changes what is run, but no number."""
     with open(folder / "src" / "multistep" / module, "a") as file:
-        file.write("\n# edited\n")
+        file.write(f"\n{line}\n")
+
+
+def add_setting(folder: Path, module: str, name: str) -> None:
+    """Give a class of settings one more, with a default."""
+    path = folder / "src" / "multistep" / module
+    lines = path.read_text().splitlines(keepends=True)
+    found = next(n for n in ast.parse("".join(lines)).body if getattr(n, "name", None) == name)
+    lines.insert(found.end_lineno or 0, "    label_smoothing: float = 0.0\n")
+    path.write_text("".join(lines))
 
 
 def environment(folder: Path) -> dict[str, str]:

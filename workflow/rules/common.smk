@@ -19,6 +19,7 @@ os.environ.update(
 
 from multistep.data import archives  # noqa: E402
 from multistep.plan import cells, params, provenance  # noqa: E402
+from multistep.plan.provenance import code  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.pages import inputs, load  # noqa: E402
 
@@ -59,18 +60,16 @@ wildcard_constraints:
 
 
 def as_json(model):
-    """Settings as one line that the command line takes; columns and rows keep their order."""
-    return json.dumps(model.model_dump(), ensure_ascii=False)
+    """Settings as one line that the command line takes; columns and rows keep their order.
+
+    Without those that have their default: a new setting makes nothing stale by itself.
+    """
+    return json.dumps(model.model_dump(exclude_defaults=True), ensure_ascii=False)
 
 
 def here(file):
     """A file of the project, relative to the scale's folder, so that provenance can travel."""
     return os.path.relpath(file, ROOT / PARAMS.directory)
-
-
-def code(*entries, alone=()):
-    """Source files of a step. Editing one reruns the step's jobs; touching it does not."""
-    return [here(file) for file in provenance.sources(*entries, alone=alone)]
 
 
 # --- data -------------------------------------------------------------------------------------
@@ -90,11 +89,9 @@ def archive_path(wildcards):
 
 
 def archive_code(wildcards):
-    """What draws a stand-in; no code makes a downloaded archive stale."""
-    if archive(wildcards).drawn is None:
-        return []
-    entry = f"multistep.data.standins.{archived(wildcards).loader}"
-    return code(entry, alone=("multistep.data.cli",))
+    """Of a stand-in what draws it. A download's digest says what it is, whatever fetched it."""
+    drawn = archive(wildcards).drawn is not None
+    return code(f"multistep.data.standins.{archived(wildcards).loader}") if drawn else None
 
 
 def archive_loader(wildcards, output):
@@ -118,7 +115,7 @@ def raw_archives(wildcards):
 
 def loader_code(wildcards):
     loader = PARAMS.datasets[wildcards.dataset].loader
-    return code(f"multistep.data.loaders.{loader}", alone=("multistep.data.cli",))
+    return code(f"multistep.data.loaders.{loader}")
 
 
 def committed_split(wildcards):
@@ -237,14 +234,14 @@ FIGURES = shown(PAGES["figures"])
 
 
 def page_code(form):
-    """Source files that draw a page: its kind's, and no other kind's."""
+    """The code that draws a page: its kind's, and no other kind's."""
 
-    def files(wildcards):
+    def digest(wildcards):
         kind = PAGES[form][wildcards[form.removesuffix("s")]].kind
         entries = (f"multistep.pages.{form}", f"multistep.pages.{form}.{kind}")
-        return code(*entries, alone=("multistep.pages.cli",))
+        return code(*entries, *provenance.reading_modules(), alone=("multistep.pages.cli",))
 
-    return files
+    return digest
 
 
 def page_caption(form):

@@ -2,8 +2,6 @@
 # `update`). So the output is a small record of the archive beside it, which itself is no output: what
 # was verified is never deleted. What was asked for, and nothing else, makes a download stale.
 rule download:
-    input:
-        code=archive_code,
     output:
         update("data/raw/{archived}/{archive}.json"),
     log:
@@ -13,6 +11,7 @@ rule download:
         # Asking for `output` keeps these out of the recorded parameters: titles, addresses and where a
         # copy lies are no part of what it is.
         spec=lambda wildcards, output: as_json(archive(wildcards)),
+        code=archive_code,
         loader=archive_loader,
         source=archive_source,
         out=subpath(output[0], strip_suffix=".json"),
@@ -27,13 +26,13 @@ rule prepare:
     input:
         archives=raw_archives,
         split=committed_split,
-        code=loader_code,
     output:
         images="data/processed/{dataset}/images.npy",
         description="data/processed/{dataset}/dataset.json",
     log:
         "logs/prepare/{dataset}.log",
     params:
+        code=loader_code,
         decisive=lambda wildcards: canonical_json(PARAMS.datasets[wildcards.dataset].decisive()),
         spec=lambda wildcards, output: as_json(PARAMS.datasets[wildcards.dataset]),
         raw=lambda wildcards, input: Path(input.archives[0]).parent,

@@ -4,7 +4,6 @@ rule measure_methods:
         images=ancient("data/processed/{dataset}/images.npy"),
         description="data/processed/{dataset}/dataset.json",
         network=measurement_network,
-        code=measurement_code,
     output:
         "results/measure/{experiment}/{dataset}.json",
     log:
@@ -14,6 +13,7 @@ rule measure_methods:
     resources:
         gpu=int(CUDA),
     params:
+        code=measurement_code,
         definition=lambda wildcards: canonical_json(measurement(wildcards)),
         data=subpath(input.images, parent=True),
         network=network_option,

@@ -2,7 +2,6 @@ rule source_network:
     input:
         checkpoint=checkpoint_file,
         data=network_data,
-        code=code("multistep.transfer.pretrain"),
     output:
         weights="data/networks/{network}/weights.pt",
         description="data/networks/{network}/network.json",
@@ -12,6 +11,7 @@ rule source_network:
     resources:
         gpu=int(CUDA),
     params:
+        code=code("multistep.transfer.pretrain"),
         spec=lambda wildcards: as_json(network(wildcards)),
         checkpoint=lambda wildcards, input: [
             option

@@ -1,7 +1,6 @@
 rule table:
     input:
         results=lambda wildcards: TABLES[wildcards.table],
-        code=page_code("tables"),
     output:
         csv="reports/tables/{table}.csv",
         md="reports/tables/{table}.md",
@@ -16,6 +15,7 @@ rule table:
         "logs/tables/{table}.log",
     localrule: True
     params:
+        code=page_code("tables"),
         caption=page_caption("tables"),
         spec=lambda wildcards: as_json(PAGES["tables"][wildcards.table]),
         context=as_json(CONTEXT),
@@ -28,7 +28,6 @@ rule table:
 rule figure:
     input:
         results=lambda wildcards: FIGURES[wildcards.figure],
-        code=page_code("figures"),
     output:
         csv="reports/figures/{figure}.csv",
         png="reports/figures/{figure}.png",
@@ -42,6 +41,7 @@ rule figure:
         "logs/figures/{figure}.log",
     localrule: True
     params:
+        code=page_code("figures"),
         caption=page_caption("figures"),
         spec=lambda wildcards: as_json(PAGES["figures"][wildcards.figure]),
         context=as_json(CONTEXT),

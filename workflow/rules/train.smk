@@ -5,7 +5,6 @@ rule train_cell:
         description="data/processed/{dataset}/dataset.json",
         network=cell_network,
         choice=choice_file,
-        code=cell_code,
     output:
         "results/{experiment}/{dataset}/{method}/{seed}.json",
     log:
@@ -16,6 +15,7 @@ rule train_cell:
     resources:
         gpu=int(CUDA),
     params:
+        code=cell_code,
         cell=lambda wildcards: cell(wildcards).json,
         data=subpath(input.images, parent=True),
         network=network_option,
@@ -36,13 +36,13 @@ rule train_cell:
 rule choose:
     input:
         candidates=lambda wildcards: [candidate.path for candidate in choice(wildcards)[1]],
-        code=code("multistep.plan.choose"),
     output:
         "results/choices/{experiment}/{dataset}/{method}.json",
     log:
         "logs/choices/{experiment}/{dataset}/{method}.log",
     localrule: True
     params:
+        code=code("multistep.plan.choose", "multistep.fewshot.record"),
         setting=lambda wildcards: choice(wildcards)[0],
     shell:
         "multistep choose --setting {params.setting} --out {output:q} "

@@ -8,12 +8,12 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
+from multistep.data import loaders
 from multistep.data.archives import write_record
 from multistep.data.download import fetch
 from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError
 from multistep.plan import params
-from multistep.plan.schema import loaders
 from multistep.settings import Model, parse
 
 SpecT = TypeVar("SpecT", bound=Model)
@@ -86,7 +86,7 @@ def run_prepare(args: argparse.Namespace) -> None:
         dataset = _spec(Dataset, args.spec)
     else:
         dataset = _known(params.load(*args.params).datasets, args.dataset, "dataset")
-    loader = _known({name: name for name in loaders()}, dataset.loader, "loader")
+    loader = _known({name: name for name in loaders.names()}, dataset.loader, "loader")
     raw = args.raw or Path("data/raw") / args.dataset
     out = args.out or Path("data/processed") / args.dataset
     module = importlib.import_module(f"multistep.data.loaders.{loader}")

@@ -21,11 +21,6 @@ from multistep.job.record import (
 Facts = Iterable[tuple[str, Any, Any]]
 
 
-def is_candidate(cell: dict[str, Any]) -> bool:
-    """Whether a cell only helps to choose a setting."""
-    return cell.get("kind") == "candidate" or cell["settings"].get("test_episodes") == 0
-
-
 class Accuracy(Record):
     """Mean over episodes and half-width of its 95% interval, in percent."""
 

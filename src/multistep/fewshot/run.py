@@ -15,7 +15,7 @@ from multistep import stats
 from multistep.data import prepared
 from multistep.fewshot import algorithms, evaluate, meta
 from multistep.fewshot.episodes import Sampler
-from multistep.fewshot.record import is_candidate
+from multistep.fewshot.settings import Tested
 from multistep.fewshot.trainer import DivergedError, Trainer
 from multistep.job import loop
 from multistep.progress import say
@@ -34,9 +34,8 @@ class Run(loop.Run):
     def __init__(
         self, cell: dict[str, Any], data: Path, network: Path | None, where: torch.device
     ) -> None:
-        self.algorithm = algorithms.create(cell["algorithm"], cell["settings"])
+        self.algorithm = algorithms.create(cell["algorithm"], cell["settings"], cell["kind"])
         self.settings = s = self.algorithm.settings
-        self.candidate = is_candidate(cell)
         self.dataset = prepared.read(data)
         self.made_from: dict[str, str | None] = {"dataset": self.dataset.digest, "network": None}
         self.images = torch.from_numpy(self.dataset.images).to(where)
@@ -75,7 +74,7 @@ class Run(loop.Run):
         try:
             means = self.trainer.means()
         except DivergedError as error:
-            if not self.candidate:
+            if isinstance(self.settings, Tested):
                 raise
             self.state["stopped"] = f"iteration {self.state['iteration']}: {error}"
             say(self.state["stopped"])
@@ -118,7 +117,7 @@ class Run(loop.Run):
         """The metrics of the selected iterate; of a candidate its validation accuracy alone."""
         s, best, last = self.settings, self.state["best"], None
         told = None if best is None else {k: v for k, v in best.items() if k != "theta"}
-        if self.candidate:
+        if not isinstance(s, Tested):
             return {"best": told, "diverged": self.state["stopped"]}
         accuracies = self._accuracies(self.test_sampler, s.test_episodes, s.window)
         if s.selection == "best" and best is not None:

@@ -26,10 +26,9 @@ class Network(Model):
 
 
 class FewShot(Model):
-    """All settings of a few-shot cell; params.yaml says where each value comes from.
+    """All settings of a few-shot cell but those of its test, which a candidate never takes.
 
-    `selection` best: the iterate with the highest validation accuracy is tested, not the last.
-    `test_episodes` 0: a candidate of a choice, scored on validation classes and never tested.
+    params.yaml says where each value comes from.
     """
 
     ways: int = Field(ge=2)
@@ -54,8 +53,19 @@ class FewShot(Model):
     meta_schedule: Literal["constant", "linear"]
     meta_clip: float | None = Field(gt=0)
     iterations: int = Field(ge=1)
-    test_episodes: int = Field(ge=0)
-    selection: Literal["last", "best"]
     validate_every: int = Field(ge=1)
     validation_episodes: int = Field(ge=2)
     log_every: int = Field(ge=1)
+
+
+class Tested(FewShot):
+    """All settings of a cell that is tested.
+
+    `selection` best: the iterate with the highest validation accuracy is tested, not the last.
+    """
+
+    test_episodes: int = Field(ge=2)
+    selection: Literal["last", "best"]
+
+
+WIDEST = Tested

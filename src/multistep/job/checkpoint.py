@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from multistep.files import UserError, atomic_write, digest, sha256
+from multistep.files import UserError, atomic_write, digest
 from multistep.plan import provenance
 
 log = logging.getLogger(__name__)
@@ -39,13 +39,7 @@ def run_key(what: Any, entries: list[str], device: str, threads: int) -> str:
     """Digest of all that defines a run: settings and digests of data (`what`, JSON), the code of
     the modules `entries` with their imports, torch, device and its threads.
     """
-    return digest([what, code_digest(*entries), torch.__version__, device, threads])
-
-
-def code_digest(*entries: str) -> str:
-    """Digest of the sources that modules run: a checkpoint of other code is not continued."""
-    files = provenance.sources(*entries)
-    return digest([(str(f.relative_to(provenance.SOURCE)), sha256(f)) for f in files])
+    return digest([what, provenance.code(*entries), torch.__version__, device, threads])
 
 
 def copies(state: Any) -> Any:

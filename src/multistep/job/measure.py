@@ -8,17 +8,16 @@ What is timed belongs to the family: `multistep.fewshot.measure`, `multistep.tra
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from multistep.files import UserError
-from multistep.job import arguments, checkpoint, device, results
+from multistep.job import arguments, device, results
 from multistep.job.settings import Measure
 from multistep.plan import provenance
-from multistep.plan.families import algorithms, package
+from multistep.plan.families import module
 from multistep.progress import progress
 
 Key = TypeVar("Key")
@@ -35,7 +34,7 @@ def run_measurement(
 ) -> None:
     """Measure every method of one experiment on one dataset and write the result."""
     place = device.prepare(where, threads)
-    family = importlib.import_module(f"{package(definition['family'])}.measure")
+    family = module(definition["family"], "measure")
     measured, inputs = family.measure(definition, data, network, place)
     algorithms = [entry["algorithm"] for entry in definition["methods"].values()]
     code = provenance.measurement_modules(definition["family"], algorithms)
@@ -45,7 +44,7 @@ def run_measurement(
         **measured,
         "environment": device.environment(place, threads),
     }
-    results.write(out, record, {**inputs, "code": checkpoint.code_digest(*code)})
+    results.write(out, record, {**inputs, "code": provenance.code(*code)})
 
 
 def interleaved(
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         definition = json.loads(args.definition)
         for entry in definition["methods"].values():
-            algorithms(definition["family"]).create(entry["algorithm"], entry["settings"])
+            module(definition["family"], "algorithms").create(entry["algorithm"], entry["settings"])
         Measure.model_validate(definition["measure"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"--definition is not the JSON of a measurement ({error!r})") from None

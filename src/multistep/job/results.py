@@ -12,7 +12,6 @@ schema 1 were written before seals; `is_sealed` tells, and pages that show them 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from pydantic import ValidationError
 from multistep import seal
 from multistep.files import UserError, read_json, write_json
 from multistep.job.record import SCHEMA, Sealed, short
-from multistep.plan.families import FAMILIES, package
+from multistep.plan.families import FAMILIES, module
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,12 @@ def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
 def is_sealed(record: Mapping[str, Any]) -> bool:
     """Whether a record that was read has a seal, or is older than seals (schema 1)."""
     return record["schema"] != 1
+
+
+def is_candidate(record: Mapping[str, Any]) -> bool:
+    """Whether a result only helps to choose a setting (which schema 1 doesn't say in the cell)."""
+    old = not is_sealed(record) and "diverged" in record.get("metrics", {})
+    return old or record["cell"].get("kind") == "candidate"
 
 
 def _differences(record: dict[str, Any], expected: Expected) -> Iterator[tuple[str, Any, Any]]:
@@ -126,6 +131,5 @@ def _model(record: Any) -> type[Sealed]:
         family, kind = "few_shot", "Candidate"
     else:
         kind = "Result"
-    module = importlib.import_module(f"{package(str(family))}.record")
-    model: type[Sealed] = getattr(module, kind)
+    model: type[Sealed] = getattr(module(str(family), "record"), kind)
     return model

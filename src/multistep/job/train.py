@@ -8,22 +8,19 @@ run was killed and resumed. On CUDA the batches are the same and sums may differ
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from multistep.fewshot.settings import FewShot
 from multistep.files import UserError, read_json
 from multistep.job import arguments, checkpoint, device, loop, results
 from multistep.job.record import CellRecord
 from multistep.plan import provenance
-from multistep.plan.families import FAMILIES, algorithms, package
+from multistep.plan.families import FAMILIES, module, settings_of
 from multistep.progress import say
-from multistep.settings import parse
-from multistep.transfer.settings import Training
+from multistep.settings import Model, parse
 
 
 def run_cell(
@@ -38,9 +35,8 @@ def run_cell(
 ) -> None:
     """Train (or resume), test, write the result, forget the checkpoint."""
     place = device.prepare(where, threads)
-    family = importlib.import_module(f"{package(cell['family'])}.run")
     with checkpoint.exclusive(checkpoint_path):
-        run = family.Run(cell, data, network, place)
+        run = module(cell["family"], "run").Run(cell, data, network, place)
         entries = provenance.cell_modules(cell["family"], cell["algorithm"])
         key = checkpoint.run_key([cell, run.made_from], entries, place.type, threads)
         loop.to_the_end(run, checkpoint_path, key, checkpoint_seconds, place)
@@ -53,13 +49,18 @@ def run_cell(
             "environment": device.environment(place, threads),
         }
         choice = cell.get("chosen", {}).get("seal")
-        code = checkpoint.code_digest(*entries)
+        code = provenance.code(*entries)
         results.write(out, record, {**run.made_from, "choice": choice, "code": code})
         checkpoint.remove(checkpoint_path)
     if "test_accuracy" in metrics:
         say(f"test accuracy {metrics['test_accuracy']:.2f} % → {out}")
     else:
         say(f"candidate: {metrics['best'] or metrics['diverged']} → {out}")
+
+
+def model_of(cell: dict[str, Any]) -> type[Model]:
+    """The type of a cell's settings."""
+    return settings_of(cell["family"], cell["algorithm"], cell["kind"])
 
 
 def with_choice(cell: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     """Parse the cell, fill in the default paths, run it."""
     cell = _cell(args.cell)
     if args.choice:
-        cell = with_choice(cell, _choice(args.choice, cell["family"]))
+        cell = with_choice(cell, _choice(args.choice, cell))
     settings = _settings(cell, args.choice)
     stem = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
     data = args.data or Path("data/processed") / cell["dataset"]
@@ -97,7 +98,7 @@ def _cell(text: str) -> dict[str, Any]:
     """The cell of `--cell`, its settings not yet checked. Raises UserError if it is none."""
     try:
         cell: dict[str, Any] = json.loads(text)
-        parse(CellRecord, cell, "")
+        cell.setdefault("kind", parse(CellRecord, cell, "").kind)
     except (ValueError, UserError) as error:
         raise UserError(f"--cell is not the JSON of a cell ({error})") from None
     if cell["family"] not in FAMILIES:
@@ -106,12 +107,12 @@ def _cell(text: str) -> dict[str, Any]:
     return cell
 
 
-def _choice(file: Path, family: str) -> dict[str, Any]:
+def _choice(file: Path, cell: dict[str, Any]) -> dict[str, Any]:
     """What `multistep choose` wrote. Raises UserError that names the file if that isn't in it."""
     choice: dict[str, Any] = read_json(file)
     wrong: list[str] = []
     try:
-        FAMILIES[family].model_validate({choice["setting"]: choice["value"]})
+        model_of(cell).model_validate({choice["setting"]: choice["value"]})
     except (KeyError, TypeError):
         wrong = ["it has no `setting` and `value`"]
     except ValidationError as error:  # which settings are missing is the cell's matter
@@ -125,10 +126,10 @@ def _choice(file: Path, family: str) -> dict[str, Any]:
     return choice
 
 
-def _settings(cell: dict[str, Any], choice: Path | None) -> FewShot | Training:
+def _settings(cell: dict[str, Any], choice: Path | None) -> Model:
     """The typed settings. Raises UserError, one line, that says which are missing or wrong."""
     try:
-        model = algorithms(cell["family"]).get(cell["algorithm"]).Settings
+        model = model_of(cell)
     except UserError as error:
         raise UserError(f"--cell: {error}") from None
     settings = cell["settings"]

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from multistep.files import canonical_json
-from multistep.plan.params import candidate_settings, cell_settings, merge
-from multistep.plan.schema import Choose, Experiment, Params
+from multistep.plan.params import cell_settings
+from multistep.plan.schema import Experiment, Params
 
 
 @dataclass(frozen=True)
 class Cell:
     """One training run. `settings` and `data` are canonical JSON, so that cells can be hashed.
 
-    `choice`: the path of what is chosen for it, if anything is.
+    `kind` candidate: it helps to choose a setting and never meets the test classes. `choice`: the
+    path of what is chosen for a cell, if anything is.
     """
 
     scale: str
@@ -32,6 +33,7 @@ class Cell:
     method: str
     algorithm: str
     seed: int
+    kind: Literal["cell", "candidate"]
     data: str
     settings: str
     choice: str | None = None
@@ -54,16 +56,15 @@ def plan(params: Params) -> list[Cell]:
     cells = [cell for _, candidates in choices(params).values() for cell in candidates]
     for name, experiment in _experiments(params):
         for method in experiment.methods:
-            settings = _cell_settings(params, name, method)
-            choose = _choose(experiment, method)
+            settings = _settings(params, name, method)
+            choose = experiment.choice(method)
             if choose:
                 del settings[choose.setting]
-            for dataset in experiment.datasets:
-                found = params.dataset(dataset)
-                choice = _choice_path(name, found, method) if choose else None
+            for dataset in map(params.dataset, experiment.datasets):
+                choice = _choice_path(name, dataset, method) if choose else None
                 for seed in experiment.seeds or params.seeds:
-                    where = (experiment.family, name, found, method, seed)
-                    cells.append(_cell(params, *where, settings, choice))
+                    of = (experiment.family, name, dataset, method, seed)
+                    cells.append(_cell(params, *of, settings, choice))
     return list({cell.path: cell for cell in cells}.values())
 
 
@@ -72,34 +73,19 @@ def choices(params: Params) -> dict[str, tuple[str, list[Cell]]]:
     found = {}
     for name, experiment in _experiments(params):
         for method in experiment.methods:
-            choose = _choose(experiment, method)
+            choose = experiment.choice(method)
             if choose is None:
                 continue
-            own = candidate_settings(params, name, method, choose).model_dump()
+            tried = {v: _settings(params, name, method, candidate=v) for v in choose.values}
             for dataset in map(params.dataset, experiment.datasets):
-                found[_choice_path(name, dataset, method)] = (
-                    choose.setting,
-                    [
-                        _cell(
-                            params,
-                            experiment.family,
-                            f"{name}-{choose.setting}-{value:g}",
-                            dataset,
-                            method,
-                            seed,
-                            own | {choose.setting: value},
-                        )
-                        for value in choose.values
-                        for seed in choose.seeds
-                    ],
-                )
+                candidates = []
+                for value, settings in tried.items():
+                    own = f"{name}-{choose.setting}-{value:g}"
+                    for seed in choose.seeds:
+                        of = (experiment.family, own, dataset, method, seed)
+                        candidates.append(_cell(params, *of, settings, kind="candidate"))
+                found[_choice_path(name, dataset, method)] = (choose.setting, candidates)
     return found
-
-
-def _choose(experiment: Experiment, method: str) -> Choose | None:
-    """What is chosen for a method of an experiment."""
-    choose = experiment.choose
-    return choose if choose is not None and method in choose.methods else None
 
 
 def _choice_path(experiment: str, dataset: str, method: str) -> str:
@@ -115,6 +101,7 @@ def _cell(
     seed: int,
     settings: dict[str, Any],
     choice: str | None = None,
+    kind: Literal["cell", "candidate"] = "cell",
 ) -> Cell:
     return Cell(
         scale=params.scale,
@@ -124,6 +111,7 @@ def _cell(
         method=method,
         algorithm=params.methods[method].algorithm,
         seed=seed,
+        kind=kind,
         data=canonical_json(params.datasets[dataset].prepare),
         settings=canonical_json(settings),
         choice=choice,
@@ -133,21 +121,21 @@ def _cell(
 def measurements(params: Params) -> dict[str, dict[str, Any]]:
     """Path of each measurement (one per experiment and dataset of the plan) → its definition."""
     jobs = {}
-    for experiment_name, experiment in _experiments(params):
+    for name, experiment in _experiments(params):
         timed = experiment.measured or experiment
         for dataset in timed.datasets:
             if not timed.methods or dataset not in experiment.datasets:
                 continue
-            name = params.dataset(dataset)
-            jobs[f"results/measure/{experiment_name}/{name}.json"] = {
+            used = params.dataset(dataset)
+            jobs[f"results/measure/{name}/{used}.json"] = {
                 "scale": params.scale,
                 "family": experiment.family,
-                "experiment": experiment_name,
-                "dataset": name,
+                "experiment": name,
+                "dataset": used,
                 "methods": {
                     method: {
                         "algorithm": params.methods[method].algorithm,
-                        "settings": _measured_settings(params, experiment_name, method),
+                        "settings": _measured_settings(params, name, method),
                     }
                     for method in timed.methods
                 },
@@ -156,25 +144,14 @@ def measurements(params: Params) -> dict[str, dict[str, Any]]:
     return jobs
 
 
-def select(
-    cells: list[Cell], *, dataset: str, experiments: list[str], methods: list[str]
-) -> list[Cell]:
-    """The cells that a table or figure shows."""
-    return [
-        c
-        for c in cells
-        if c.dataset == dataset and c.experiment in experiments and c.method in methods
-    ]
-
-
 def source_networks(params: Params) -> list[str]:
     """The source networks that cells of the plan take features from."""
-    found = []
+    found = set()
     for name, experiment in _experiments(params):
-        if experiment.family == "transfer" and experiment.datasets:
-            for method in experiment.methods:
-                found.append(_cell_settings(params, name, method).get("source"))
-    return sorted(set(filter(None, found)))
+        for method in experiment.methods if experiment.datasets else []:
+            if source := _settings(params, name, method).get("source"):
+                found.add(source)
+    return sorted(found)
 
 
 def _experiments(params: Params) -> Iterator[tuple[str, Experiment]]:
@@ -186,16 +163,19 @@ def _experiments(params: Params) -> Iterator[tuple[str, Experiment]]:
 
 def _measured_settings(params: Params, name: str, method: str) -> dict[str, Any]:
     """Settings to be timed with: all methods on meta-batches of the experiment's size."""
-    settings = _cell_settings(params, name, method)
+    settings = _settings(params, name, method)
     experiment = params.experiments[name]
     if experiment.family == "few_shot":
-        settings["meta_batch"] = merge(params.few_shot, experiment.settings)["meta_batch"]
+        own = experiment.settings.get("meta_batch", params.few_shot["meta_batch"])
+        settings["meta_batch"] = own
     return settings
 
 
-def _cell_settings(params: Params, experiment: str, method: str) -> dict[str, Any]:
+def _settings(
+    params: Params, experiment: str, method: str, candidate: float | None = None
+) -> dict[str, Any]:
     """Settings of a cell, with the source network that this scale really uses."""
-    settings = cell_settings(params, experiment, method).model_dump()
+    settings: dict[str, Any] = cell_settings(params, experiment, method, candidate).model_dump()
     if "source" in settings:
         settings["source"] = params.source_network(settings["source"])
     return settings

@@ -1,150 +1,221 @@
-"""Settings of a cell that are well-formed but can't be run, each with the keys that clash.
+"""What is well-formed in params.yaml but can't be run, each mistake with the keys that clash.
 
 Nothing here imports torch: it runs inside Snakemake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from multistep.data import class_splits
-from multistep.data.settings import Dataset
-from multistep.fewshot.settings import FewShot
+from multistep.data import class_splits, loaders
+from multistep.data.settings import Archive, Dataset
+from multistep.fewshot.settings import FewShot, Tested
 from multistep.files import UserError
-from multistep.plan.families import algorithms
+from multistep.plan import families
+from multistep.plan.layers import Layers
 from multistep.plan.mistakes import explain, unknown
 from multistep.plan.schema import Choose, Params
 from multistep.transfer.settings import Training, Transfer
 
 
-class Keys:
-    """Where a setting of a cell stands in params.yaml, and what else its experiment says.
+def references(params: Params) -> list[str]:
+    """Names that point nowhere."""
+    found: list[str] = []
+    home = "." if params.scale == "paper" else f"scales/{params.scale}"
+    if params.directory != home:
+        found.append(f"directory: the scale {params.scale!r} builds in {home!r}, not elsewhere")
+    archived = {**params.datasets, **params.source_networks}
+    for name, stand_in in params.stand_ins.items():
+        found += unknown("stand_ins", [name], archived, "dataset or source network")
+        of_networks = name in params.source_networks
+        among: Collection[str] = params.source_networks if of_networks else params.datasets
+        what = "source network" if of_networks else "dataset"
+        found += unknown(f"stand_ins.{name}", [stand_in], among, what)
+    found += unknown("sources", params.sources, archived, "dataset or source network")
+    for name in set(params.datasets) & set(params.source_networks):
+        found.append(f"source_networks.{name}: a dataset has this name; choose another")
+    for name, network in params.source_networks.items():
+        if network.dataset is not None:
+            path = f"source_networks.{name}.dataset"
+            found += unknown(path, [network.dataset], params.datasets, "dataset")
+    for name, dataset in params.datasets.items():
+        found += unknown(f"datasets.{name}.loader", [dataset.loader], loaders.names(), "loader")
+    known = {family: families.module(family, "algorithms").names() for family in families.FAMILIES}
+    for name, method in params.methods.items():
+        everywhere = [algorithm for each in known.values() for algorithm in each]
+        path = f"methods.{name}.algorithm"
+        found += unknown(path, [method.algorithm], everywhere, "algorithm")
+    for name, experiment in params.experiments.items():
+        path = f"experiments.{name}"
+        for method_name in experiment.methods:
+            algorithm = getattr(params.methods.get(method_name), "algorithm", None)
+            if algorithm and algorithm not in known[experiment.family]:
+                found.append(
+                    f"{path}.methods: {method_name} has the algorithm {algorithm!r}, which the "
+                    f"family {experiment.family} doesn't have; it has: "
+                    + ", ".join(known[experiment.family])
+                )
+        if (measured := experiment.measured) is not None:
+            at = f"{path}.measured"
+            # An overlay that runs nothing of an experiment needn't say that nothing is timed.
+            own = experiment.datasets or params.datasets
+            found += unknown(f"{at}.datasets", measured.datasets, own, "dataset")
+            of_family = {
+                n for n, m in params.methods.items() if m.algorithm in known[experiment.family]
+            }
+            found += unknown(f"{at}.methods", measured.methods, of_family, "method")
+        if name == "measure":
+            found.append(f"{path}: the name is taken by results/measure; choose another")
+        found += unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
+        found += unknown(f"{path}.methods", experiment.methods, params.methods, "method")
+        found += unknown(f"{path}.overrides", experiment.overrides, params.methods, "method")
+        if (choose := experiment.choose) is not None:
+            found += unknown(f"{path}.choose.methods", choose.methods, params.methods, "method")
+    return found
 
-    `choose`: for settings of its candidates, which have one layer more.
-    """
 
-    def __init__(
-        self, params: Params, experiment: str, method: str, choose: Choose | None = None
-    ) -> None:
-        self.params, self.name, self.method = params, experiment, method
-        self.choose = choose
-        self.experiment = params.experiments[experiment]
-        self.datasets = [params.dataset(d) for d in self.experiment.datasets]
-
-    def path(self, key: str) -> str:
-        """The layer that sets `key`, and the key."""
-        if self.choose is not None and key in self.choose.settings:
-            return f"experiments.{self.name}.choose.settings.{key}"
-        if key in self.experiment.overrides.get(self.method, {}):
-            return f"experiments.{self.name}.overrides.{self.method}.{key}"
-        if key in self.params.methods[self.method].settings:
-            return f"methods.{self.method}.settings.{key}"
-        if key in self.experiment.settings:
-            return f"experiments.{self.name}.settings.{key}"
-        return f"{self.experiment.family}.{key}"
+def data(params: Params) -> list[str]:
+    """What loaders and stand-ins are given, and what source networks are made from."""
+    found = _source_networks(params)
+    for name, dataset in params.datasets.items():
+        path = f"datasets.{name}"
+        loader = f"multistep.data.loaders.{dataset.loader}"
+        found += _fits(f"{path}.prepare.", loader, dataset.prepare)
+        for archive_name, archive in dataset.archives.items():
+            at = f"{path}.archives.{archive_name}"
+            found += _archive(at, archive)
+            if archive.drawn is not None:
+                stand_in = f"multistep.data.standins.{dataset.loader}"
+                found += _fits(f"{at}.drawn.", stand_in, archive.drawn)
+    return found
 
 
-def impossible(params: Params, experiment: str, method: str, s: FewShot | Training) -> list[str]:
-    """A line for each thing that can't be run."""
-    keys = Keys(params, experiment, method)
-    found = list(_steps(keys, s))
-    if isinstance(s, Training):
-        return [*found, *_transfer(keys, s)]
-    if s.test_episodes == 0:
-        found.append(f"{keys.path('test_episodes')}: 0 is for candidates; choose at least 2")
-    return [*found, *_few_shot(keys, s)]
+def _fits(path: str, module: str, settings: dict[str, Any]) -> list[str]:
+    model: type[BaseModel] = importlib.import_module(module).Settings
+    try:
+        model.model_validate(settings)
+    except ValidationError as error:
+        return explain(error, model, path)
+    return []
 
 
-def impossible_candidate(
-    params: Params, experiment: str, method: str, choose: Choose, s: FewShot
-) -> list[str]:
-    """The same for the candidates of a choice, whose settings `s` are but for its values."""
-    keys = Keys(params, experiment, method, choose)
-    return [*_steps(keys, s), *_few_shot(keys, s), *_choice(keys, s, choose)]
+def _archive(path: str, archive: Archive) -> list[str]:
+    """An archive without `urls` is one that users bring: `sources` says where it lies."""
+    if archive.drawn is not None or archive.verifiable:
+        return []
+    return [f"{path}: needs `urls` and `sha256`, or `drawn` for a stand-in"]
 
 
-def _steps(keys: Keys, s: FewShot | Training) -> Iterator[str]:
-    if not isinstance(s, FewShot | Transfer):
-        return
+def _source_networks(params: Params) -> list[str]:
+    found: list[str] = []
+    for name, network in params.source_networks.items():
+        path = f"source_networks.{name}"
+        for archive_name, archive in network.archives.items():
+            found += _archive(f"{path}.archives.{archive_name}", archive)
+            if archive.drawn is not None:
+                found.append(f"{path}.archives.{archive_name}.drawn: a network can't be drawn")
+        if len(network.archives) > 1 or bool(network.archives) != bool(network.layout):
+            found.append(f"{path}.archives: one checkpoint with its `layout`, or none of both")
+        if not network.archives and (network.train is None or network.dataset is None):
+            found.append(f"{path}: needs a checkpoint under `archives`, or `train` and `dataset`")
+    return found
+
+
+def impossible(layers: Layers, settings: Any) -> Iterator[str]:
+    """A line for each reason why a cell with these well-formed settings can't be run."""
+    yield from _steps(layers, settings)
+    if isinstance(settings, FewShot):
+        yield from _few_shot(layers, settings)
+        if layers.choose is not None:
+            yield from _candidate(layers, settings, layers.choose)
+    if isinstance(settings, Transfer):
+        yield from _source(layers, settings)
+    if isinstance(settings, Training):
+        yield from _training(layers, settings)
+
+
+def _steps(layers: Layers, s: Any) -> Iterator[str]:
     for key in ("inner_steps", "test_steps"):
-        steps = getattr(s, key, 0)
-        if steps % s.window:
+        steps, window = getattr(s, key, 0), getattr(s, "window", 1)
+        if steps % window:
             yield (
-                f"{keys.path(key)}: {steps} steps are not divisible by "
-                f"{keys.path('window')}={s.window}; choose a multiple of the window"
+                f"{layers.path(key)}: {steps} steps are not divisible by "
+                f"{layers.path('window')}={window}; choose a multiple of the window"
             )
 
 
-def _transfer(keys: Keys, s: Training) -> Iterator[str]:
-    params = keys.params
-    if isinstance(s, Transfer) and params.source_network(s.source) not in params.source_networks:
-        known = params.source_networks
-        yield from unknown(keys.path("source"), [s.source], known, "source network")
-        return
+def _source(layers: Layers, s: Transfer) -> Iterator[str]:
+    known = layers.params.source_networks
+    if layers.params.source_network(s.source) not in known:
+        yield from unknown(layers.path("source"), [s.source], known, "source network")
     for key in ("source_taps", "target_taps"):
-        taps = getattr(s, key, [])
+        taps = getattr(s, key)
         if len(set(taps)) < len(taps):
-            yield f"{keys.path(key)}: {taps} names a tap twice"
-    for name in keys.datasets:
-        dataset = params.datasets[name]
+            yield f"{layers.path(key)}: {taps} names a tap twice"
+
+
+def _training(layers: Layers, s: Training) -> Iterator[str]:
+    for name in layers.datasets:
+        dataset = layers.params.datasets[name]
         if len(dataset.images or {}) < 3:
             yield f"datasets.{name}.images: missing; transfer needs train, validation and test"
         size = dataset.prepare.get("size")
         if s.augmentation == "pad_crop" and size != s.size:
             yield (
-                f"{keys.path('size')}: {s.size}, but datasets.{name}.prepare.size is {size}, and "
-                f"{keys.path('augmentation')} pad_crop doesn't resize"
+                f"{layers.path('size')}: {s.size}, but datasets.{name}.prepare.size is {size}, and "
+                f"{layers.path('augmentation')} pad_crop doesn't resize"
             )
-    if keys.experiment.choose is not None:
-        yield f"experiments.{keys.name}.choose: only few_shot has candidates; leave it out"
+    if layers.experiment.choose is not None:
+        yield f"experiments.{layers.name}.choose: only few_shot has candidates; leave it out"
 
 
-def _few_shot(keys: Keys, s: FewShot) -> Iterator[str]:
+def _few_shot(layers: Layers, s: FewShot) -> Iterator[str]:
     if s.hold_out_validation and s.validate_every % s.log_every:
         yield (
-            f"{keys.path('validate_every')}: {s.validate_every} is not a multiple of "
-            f"{keys.path('log_every')}={s.log_every}; the history has a line per log_every "
+            f"{layers.path('validate_every')}: {s.validate_every} is not a multiple of "
+            f"{layers.path('log_every')}={s.log_every}; the history has a line per log_every "
             "iterations"
         )
-    if s.selection == "best" and not s.hold_out_validation:
+    if isinstance(s, Tested) and s.selection == "best" and not s.hold_out_validation:
         yield (
-            f"{keys.path('selection')}: best needs validation classes; set "
-            f"{keys.path('hold_out_validation')} to true, or choose last"
+            f"{layers.path('selection')}: best needs validation classes; set "
+            f"{layers.path('hold_out_validation')} to true, or choose last"
         )
-    algorithm = algorithms(keys.experiment.family).get(keys.params.methods[keys.method].algorithm)
+    algorithm = families.module("few_shot", "algorithms").get(layers.algorithm)
     try:
         algorithm.Options.model_validate(s.options)
         algorithm(s)
     except ValidationError as error:
-        yield from explain(error, algorithm.Options, prefix=f"{keys.path('options')}.")
+        yield from explain(error, algorithm.Options, lambda *keys: layers.path("options", *keys))
     except UserError as error:  # names the setting that has to change
         key, _, problem = str(error).partition(": ")
-        first, dot, rest = key.partition(".")
-        yield f"{keys.path(first)}{dot}{rest}: {problem}"
-    for name in keys.datasets:
-        dataset = keys.params.datasets[name]
+        yield f"{layers.path(*key.split('.'))}: {problem}"
+    for name in layers.datasets:
+        dataset = layers.params.datasets[name]
         if s.ways > dataset.classes:
             yield (
-                f"{keys.path('ways')}: {s.ways} ways, but datasets.{name} has "
+                f"{layers.path('ways')}: {s.ways} ways, but datasets.{name} has "
                 f"{dataset.classes} classes"
             )
         elif counts := _class_counts(dataset, s.hold_out_validation):
             part = min(counts, key=lambda part: counts[part])
             if s.ways > counts[part]:
                 yield (
-                    f"{keys.path('ways')}: {s.ways} ways, but datasets.{name} has {counts[part]} "
+                    f"{layers.path('ways')}: {s.ways} ways, but datasets.{name} has {counts[part]} "
                     f"{part} classes (prepare.split: {dataset.prepare['split']})"
                 )
         if dataset.images_per_class is None:
             yield f"datasets.{name}.images_per_class: missing; episodes need it"
         elif s.shots + s.queries > dataset.images_per_class:
             yield (
-                f"{keys.path('queries')}: {s.queries} queries + {s.shots} shots "
-                f"({keys.path('shots')}) exceed the {dataset.images_per_class} images per class "
+                f"{layers.path('queries')}: {s.queries} queries + {s.shots} shots "
+                f"({layers.path('shots')}) exceed the {dataset.images_per_class} images per class "
                 f"of datasets.{name}"
             )
 
@@ -175,9 +246,9 @@ def _committed(file: Path) -> dict[str, int]:
     return {part: len(parts[part]) for part in class_splits.PARTS}
 
 
-def _choice(keys: Keys, s: FewShot, choose: Choose) -> Iterator[str]:
+def _candidate(layers: Layers, s: FewShot, choose: Choose) -> Iterator[str]:
     """Candidates are scored on the validation classes, so there have to be some."""
-    path = f"experiments.{keys.name}.choose"
+    path = f"experiments.{layers.name}.choose"
     if not s.hold_out_validation:
         yield f"{path}: candidates need validation classes; set hold_out_validation to true"
     elif s.validate_every > s.iterations:

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     """Read the candidates, choose, write."""
     candidates = [results.read(path) for path in args.candidates]
     for path, candidate in zip(args.candidates, candidates, strict=True):
-        if "diverged" not in candidate.get("metrics", {}):
+        if not results.is_candidate(candidate):
             raise UserError(f"{path}: not the result of a candidate; give those of one choice")
     choice = choose(args.setting, candidates)
     write_json(args.out, choice)

@@ -1,22 +1,35 @@
-"""The two halves of the paper: the settings of their cells and where their code lives."""
+"""The two halves of the paper, by name: where their code lives and what their cells are given.
+
+A half's code is imported when it is asked for, so that neither half's jobs depend on the other's.
+"""
 
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from typing import Any
 
-from multistep.fewshot.settings import FewShot
-from multistep.transfer.settings import Transfer
+from multistep.settings import Model
 
-# The settings of each family's cells; its code is the package of that name, see `package`.
-FAMILIES: dict[str, type[FewShot] | type[Transfer]] = {"few_shot": FewShot, "transfer": Transfer}
-
-
-def algorithms(family: str) -> ModuleType:
-    """The folder of a family's algorithms: its `names()` and `get(name)`."""
-    return importlib.import_module(f"{package(family)}.algorithms")
+FAMILIES = ("few_shot", "transfer")
 
 
 def package(family: str) -> str:
-    """The package of a family's code: its modules `run` and `measure`, its folder `algorithms`."""
+    """The package of a family's code: `settings`, `record`, `run`, `measure`, `algorithms`."""
     return f"multistep.{family.replace('_', '')}"
+
+
+def module(family: str, name: str) -> Any:
+    """One of those modules, imported."""
+    return importlib.import_module(f"{package(family)}.{name}")
+
+
+def settings_of(family: str, algorithm: str, kind: str = "cell") -> type[Model]:
+    """The settings of a family's cells of one kind: those that the algorithm reads."""
+    model: type[Model] = module(family, "algorithms").settings_of(algorithm, kind)
+    return model
+
+
+def widest(family: str) -> type[Model]:
+    """All settings that cells of a family can have, whatever their algorithm and kind."""
+    model: type[Model] = module(family, "settings").WIDEST
+    return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Annotated, Any, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -19,22 +19,28 @@ def unknown(path: str, names: Iterable[str], known: Collection[str], what: str) 
 
 
 def explain(
-    error: ValidationError, model: type[BaseModel], prefix: str = "", *, missing: bool = True
+    error: ValidationError,
+    model: type[BaseModel],
+    where: str | Callable[..., str] = "",
+    known: type[BaseModel] | None = None,
 ) -> list[str]:
-    """One line per mistake: path, what is wrong, the closest known key."""
+    """One line per mistake: path, what is wrong, the closest known key.
+
+    `where`: what stands before the path, or what makes a path of keys. `known`: the model whose
+    keys are known at the top, if that isn't `model`.
+    """
     lines = []
     for e in error.errors():
-        path = ".".join(map(str, e["loc"]))
+        keys = list(map(str, e["loc"]))
         if e["type"] == "extra_forbidden":
-            known = getattr(_at(model, e["loc"][:-1]), "model_fields", {})
-            problem = f"unknown key{_closest(str(e['loc'][-1]), known)}"
+            names = getattr(_at(known or model, e["loc"][:-1]), "model_fields", {})
+            problem = f"unknown key{_closest(str(e['loc'][-1]), names)}"
         elif e["type"] == "missing":
-            if not missing:
-                continue
             problem = "missing"
         else:
             problem = f"{e['msg'][0].lower()}{e['msg'][1:]}, got {e['input']!r}"
-        lines.append(f"{prefix}{path}: {problem}")
+        path = where + ".".join(keys) if isinstance(where, str) else where(*keys)
+        lines.append(f"{path}: {problem}")
     return lines
 
 

@@ -1,20 +1,23 @@
-"""Which source files a step of the workflow runs: the rules list them as inputs of its jobs.
+"""One digest of the code that a step of the workflow runs: its jobs rerun when that changes.
 
 Snakemake notices changed files, not changes in an imported package. So the imports of a step's
-entry modules are followed through the package's sources, with `ast`: nothing is imported, which
-keeps torch out of Snakemake's process. A module that is only named in a registry and imported at
-run time isn't found that way; the rules name it as a further entry, so that a job depends on its
-own method or dataset and on no other.
+entry modules are followed through the package's sources, and what stands in those is digested:
+statements, not comments, docstrings, formatting or the annotations of functions. Nothing is
+imported, which keeps torch out of Snakemake's process. A module that is only named in a registry
+and imported at run time isn't found that way; who asks names it as a further entry, so that a job
+depends on its own algorithm or dataset and on no other.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from multistep.plan.families import package
+from multistep.plan.families import FAMILIES, package
 
 SOURCE = Path(__file__).resolve().parents[2]
 PACKAGE = Path(__file__).resolve().parents[1].name
@@ -23,79 +26,115 @@ PACKAGE = Path(__file__).resolve().parents[1].name
 def cell_modules(family: str, algorithm: str) -> list[str]:
     """The modules that a cell runs; with their imports they are all its code."""
     home = package(family)
-    return ["multistep.job.train", f"{home}.run", f"{home}.algorithms.{algorithm}"]
+    modules = ("run", "record", f"algorithms.{algorithm}")
+    return ["multistep.job.train", *(f"{home}.{module}" for module in modules)]
 
 
 def measurement_modules(family: str, algorithms: Iterable[str]) -> list[str]:
     """The same for a measurement of several methods."""
     home = package(family)
-    methods = [f"{home}.algorithms.{algorithm}" for algorithm in sorted(set(algorithms))]
-    return ["multistep.job.measure", f"{home}.measure", *methods]
+    modules = ("measure", "record", *(f"algorithms.{a}" for a in sorted(set(algorithms))))
+    return ["multistep.job.measure", *(f"{home}.{module}" for module in modules)]
 
 
-def sources(*entries: str, alone: tuple[str, ...] = ()) -> list[Path]:
-    """The files of the modules `entries` and of all that they import, sorted.
+def reading_modules() -> list[str]:
+    """What reads results of every family."""
+    return [f"{package(family)}.record" for family in FAMILIES]
+
+
+def code(*entries: str, alone: tuple[str, ...] = ()) -> str:
+    """Hex SHA-256 of what the modules `entries` and all that they import do.
 
     Modules in `alone` count without their imports: a command line that knows every kind of table
-    imports more than the one that a job draws. Only this package's own files. Its top
-    `__init__.py` holds the version and is left out: a release makes no result stale.
+    imports more than the one that a job draws. The same for every supported version of Python.
     """
-    for entry in (*entries, *alone):
-        if _file(entry) is None:
-            raise ModuleNotFoundError(f"no module {entry} under {SOURCE}")
+    found = closure(*entries).union(alone)
+    lines = [f"{module} {_module(module)[0]}\n" for module in sorted(found)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@cache
+def closure(*entries: str) -> frozenset[str]:
+    """The modules `entries` and all of this package that they import, in functions too.
+
+    The package's top `__init__.py` is left out: it names what others import, and the version.
+    """
     seen: set[str] = set()
     todo = list(entries)
     while todo:
         module = todo.pop()
         if module not in seen:
             seen.add(module)
-            todo += _imports(module)
-    return sorted(
-        file for m in seen.union(alone) if m != PACKAGE and (file := _file(m)) is not None
-    )
+            todo += _module(module)[1]
+    return frozenset(seen - {PACKAGE})
 
 
 @cache
-def _imports(module: str) -> tuple[str, ...]:
-    """Modules of this package that `module` imports or that are imported on the way to it."""
-    file = _file(module)
-    assert file is not None
-    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    found = {parent for parent in _parents(module) if parent}
-    for node in _statements(ast.parse(file.read_text(encoding="utf-8"), str(file))):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, package)
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        for name in names:
-            if name.split(".")[0] == PACKAGE and _file(name) is not None:
-                found |= {name, *_parents(name)}
-    return tuple(sorted(found - {module}))
+def _module(name: str) -> tuple[str, frozenset[str]]:
+    """The digest of a module's statements, and the modules of this package that it imports."""
+    file = _file(name)
+    if file is None:
+        raise ModuleNotFoundError(f"no module {name} under {SOURCE}")
+    inside = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    digest, imports = read(file.read_text(encoding="utf-8"), inside)
+    # Importing a module runs the `__init__.py` of the packages around it.
+    around = {m.rsplit(".", n)[0] for m in imports | {name} for n in range(1, m.count(".") + 1)}
+    return digest, frozenset(imports | around) - {name}
 
 
-def _statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes, but not those that only a type checker sees."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+def read(source: str, inside: str) -> tuple[str, set[str]]:
+    """The digest of a module's statements, and what it imports; `inside`: the package it is in."""
+    imports: set[str] = set()
+    text = _written(ast.parse(source), inside, imports)
+    return hashlib.sha256(text.encode()).hexdigest(), imports
+
+
+def _written(node: Any, inside: str, imports: set[str]) -> str:
+    """What a node says, the same for every version of Python; what it imports goes to `imports`."""
+    if isinstance(node, list):
+        return ",".join(filter(None, (_written(item, inside, imports) for item in node)))
+    if not isinstance(node, ast.AST):
+        return ascii(node)  # not repr: which characters are printable differs between versions
+    if _only_for_readers(node):
+        return ""
+    imports.update(_imported(node, inside))
+    fields = []
+    for key in node._fields:
+        value = getattr(node, key, None)
+        if isinstance(node, ast.JoinedStr):  # Python 3.12 ends some with an empty string
+            value = [v for v in node.values if getattr(v, "value", None) != ""]
+        # Versions differ in which fields there are, empty ones among them.
+        if value is None or _unread(node, key):
             continue
-        yield node
-        yield from _statements(node)
+        if text := _written(value, inside, imports):
+            fields.append(f"{key}={text}")
+    return f"{type(node).__name__}({' '.join(fields)})"
 
 
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    """The module that `from ... import` names, written in full."""
-    if node.level == 0:
-        return node.module or ""
-    base = package.split(".")[: len(package.split(".")) - node.level + 1]
-    return ".".join([*base, node.module] if node.module else base)
+def _unread(node: ast.AST, key: str) -> bool:
+    """Annotations of functions, and how a string was spelt. Those of classes are settings."""
+    return key in ("returns", "kind") or (isinstance(node, ast.arg) and key == "annotation")
 
 
-def _parents(module: str) -> list[str]:
-    """The packages around a module: importing it runs their `__init__.py`."""
-    parts = module.split(".")
-    return [".".join(parts[:n]) for n in range(1, len(parts))]
+def _only_for_readers(node: ast.AST) -> bool:
+    """Docstrings (any statement that is only a string) and what only a type checker sees."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def _imported(node: ast.AST, inside: str) -> Iterator[str]:
+    """Modules of this package that a statement in the package `inside` imports."""
+    names: list[str] = []
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            parts = inside.split(".")
+            base = ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [node.module])])
+        names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return (n for n in names if n.split(".")[0] == PACKAGE and _file(n) is not None)
 
 
 @cache

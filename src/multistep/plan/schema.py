@@ -1,4 +1,4 @@
-"""The shape of `params.yaml`: what is run, around the settings of `multistep.settings`.
+"""The shape of `params.yaml`: what is run, around the settings of each family.
 
 Jobs that train don't import this module, so that adding to it makes no cell stale. Nothing here
 imports torch: it is read inside Snakemake.
@@ -6,23 +6,14 @@ imports torch: it is read inside Snakemake.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from multistep.data.settings import Dataset
 from multistep.job.settings import Measure
 from multistep.settings import Model
-from multistep.transfer.settings import SourceNetwork
-
-PACKAGE = Path(__file__).parents[1]
-
-
-def loaders() -> list[str]:
-    """What `loader:` of a dataset can be: the modules of multistep.data with a `prepare`."""
-    files = sorted((PACKAGE / "data/loaders").glob("*.py"))
-    return [f.stem for f in files if "\ndef prepare(" in f.read_text(encoding="utf-8")]
+from multistep.transfer.source_settings import SourceNetwork
 
 
 class Method(Model):
@@ -63,6 +54,10 @@ class Experiment(Model):
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
     measured: Measured | None = None
 
+    def choice(self, method: str) -> Choose | None:
+        """What validation chooses for a method, if anything."""
+        return self.choose if self.choose and method in self.choose.methods else None
+
 
 class Params(Model):
     scale: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -81,6 +76,12 @@ class Params(Model):
     methods: dict[str, Method]
     experiments: dict[str, Experiment]
     measure: Measure
+    _settled: dict[Any, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def settled(self) -> dict[Any, Any]:
+        """Settings of cells that `multistep.plan.layers` has merged and validated."""
+        return self._settled
 
     def dataset(self, name: str) -> str:
         """The dataset that this scale uses where params.yaml says `name`."""

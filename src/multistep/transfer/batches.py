@@ -27,7 +27,7 @@ from torch import Tensor
 from multistep.data.prepared import Prepared
 from multistep.files import UserError
 from multistep.transfer import augment
-from multistep.transfer.settings import Pretrain, Training
+from multistep.transfer.source_settings import Batching
 
 Batch = tuple[Tensor, Tensor]  # x: normalised float32 [B, 3, size, size]; y: int64 [B]
 
@@ -68,7 +68,7 @@ class Batches:
         self,
         images: Prepared,
         part: str,
-        s: Training | Pretrain,
+        s: Batching,
         device: torch.device,
         seed: int,
         loaders: int | None = None,

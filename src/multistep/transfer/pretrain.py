@@ -25,12 +25,13 @@ from multistep.inner.dynamics import SGD, Tensors
 from multistep.inner.in_place import step_
 from multistep.job import arguments, checkpoint, device, loop
 from multistep.networks.build import Backbone, build
+from multistep.plan import provenance
 from multistep.progress import say
 from multistep.transfer import sources
 from multistep.transfer.batches import Batch, Batches, count_correct
 from multistep.transfer.epoch import EpochRun
 from multistep.transfer.record import stepped_rate
-from multistep.transfer.settings import Pretrain, SourceNetwork
+from multistep.transfer.source_settings import Pretrain, SourceNetwork
 
 CODE = ["multistep.transfer.pretrain"]  # with all that it imports
 
@@ -173,7 +174,7 @@ def make(
             {
                 "dataset": None if images is None else images.digest,
                 "network": None if published is None else sha256(published),
-                "code": checkpoint.code_digest(*CODE),
+                "code": provenance.code(*CODE),
             },
         )
         checkpoint.remove(scratch)

@@ -22,7 +22,7 @@ from multistep.job.record import (
     increasing,
     on_grid,
 )
-from multistep.transfer.settings import SourceNetwork
+from multistep.transfer.source_settings import SourceNetwork
 
 Facts = Iterable[tuple[str, Any, Any]]
 

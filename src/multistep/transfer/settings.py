@@ -1,4 +1,4 @@
-"""All settings of a meta-transfer cell and of source networks, typed, frozen.
+"""All settings of a meta-transfer cell, typed, frozen, unknown keys refused.
 
 Nothing here imports torch: it is read inside Snakemake.
 """
@@ -9,47 +9,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from multistep.data.settings import Archive
 from multistep.networks.settings import Architecture
-from multistep.settings import Model
+from multistep.transfer.source_settings import Batching
 
 
-class Pretrain(Model):
-    """How a source network is trained where no checkpoint is given (SGD, momentum, steps)."""
-
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    momentum: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    lr_steps: list[int]  # epochs after which the rate is divided by ten
-    augmentation: Literal["pad_crop", "random_resized_crop", "resize_crop"]
-    size: int = Field(ge=8)
-    seed: int = Field(ge=0)
-
-
-class SourceNetwork(Model):
-    """A frozen source network: a published checkpoint, or one trained once per scale."""
-
-    title: str
-    architecture: Architecture
-    classes: int = Field(ge=2)
-    dataset: str | None = None  # trains it, and its test part scores it
-    layout: Literal["l2t_ww", "torchvision"] | None = None  # names of the checkpoint's tensors
-    archives: dict[str, Archive] = {}  # the checkpoint, at most one
-    train: Pretrain | None = None
-
-
-class Training(Model):
-    """How the target network alone is trained; params.yaml says where each value comes from."""
+class Training(Batching):
+    """The target network and its ordinary training: all that a method without transfer reads."""
 
     target: Architecture
-    # data
-    size: int = Field(ge=8)
-    augmentation: Literal["pad_crop", "random_resized_crop", "resize_crop"]
-    batch_size: int = Field(ge=1)
     epochs: int = Field(ge=1)
-    # task optimiser
     optimizer: Literal["sgd", "adam"]
     lr: float = Field(gt=0)
     momentum: float = Field(ge=0, lt=1)
@@ -82,3 +50,6 @@ class Transfer(Training):
     scheme: Literal["keep", "replay"]
     source_features: Literal["batch", "step"]
     log_every: int = Field(ge=1)
+
+
+WIDEST = Transfer

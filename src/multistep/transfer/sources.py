@@ -23,7 +23,7 @@ from multistep.job.record import SCHEMA
 from multistep.networks.build import Backbone, build
 from multistep.networks.settings import Architecture
 from multistep.transfer.record import Network
-from multistep.transfer.settings import SourceNetwork
+from multistep.transfer.source_settings import SourceNetwork
 
 WEIGHTS, DESCRIPTION = "weights.pt", "network.json"
 State = dict[str, Tensor]

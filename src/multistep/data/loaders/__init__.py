@@ -1,1 +1,10 @@
 """Loaders, one module each: the name of the module is the `loader` of a dataset."""
+
+from __future__ import annotations
+
+import pkgutil
+
+
+def names() -> list[str]:
+    """What `loader:` of a dataset can be."""
+    return [module.name for module in pkgutil.iter_modules(__path__)]

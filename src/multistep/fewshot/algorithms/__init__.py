@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from multistep import algorithms
-from multistep.fewshot.settings import FewShot
+from multistep.fewshot.settings import FewShot, Tested
 from multistep.settings import Model, parse
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ class Algorithm(ABC):
     Raises UserError for options that it can't run with; a subclass may refuse more.
     """
 
-    Settings: ClassVar[type[FewShot]] = FewShot
     Options: ClassVar[type[Model]] = NoOptions
     options: Model
 
@@ -85,10 +84,15 @@ def names() -> list[str]:
     return algorithms.names(sys.modules[__name__])
 
 
-def create(name: str, settings: dict[str, Any]) -> Algorithm:
-    """The algorithm of a cell with the cell's settings."""
-    algorithm = get(name)
-    return algorithm(parse(algorithm.Settings, settings, "settings."))
+def create(name: str, settings: dict[str, Any], kind: str = "cell") -> Algorithm:
+    """The algorithm of a cell of a `kind` with the cell's settings."""
+    return get(name)(parse(settings_of(name, kind), settings, "settings."))
+
+
+def settings_of(name: str, kind: str = "cell") -> type[FewShot]:
+    """What the cells of an algorithm are given: candidates nothing of a test."""
+    get(name)  # so that an unknown one is told
+    return FewShot if kind == "candidate" else Tested
 
 
 def get(name: str) -> type[Algorithm]:

@@ -56,8 +56,12 @@ def names() -> list[str]:
 
 def create(name: str, settings: dict[str, Any]) -> Algorithm:
     """The algorithm of a cell with the cell's settings."""
-    algorithm = get(name)
-    return algorithm(parse(algorithm.Settings, settings, "settings."))
+    return get(name)(parse(settings_of(name), settings, "settings."))
+
+
+def settings_of(name: str, kind: str = "cell") -> type[Training]:
+    """What the cells of an algorithm are given; there are no candidates."""
+    return get(name).Settings
 
 
 def get(name: str) -> type[Algorithm]:

@@ -1,0 +1,88 @@
+"""The settings of a cell, laid over each other: merged and validated once, each key traceable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from multistep.files import UserError
+from multistep.plan.families import settings_of, widest
+from multistep.plan.mistakes import explain
+from multistep.plan.schema import Params
+from multistep.settings import Model
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, as Snakemake does: mappings key by key, the rest replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        result[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+class Layers:
+    """The family's settings, then the experiment's, the method's, and the method's there.
+
+    A candidate has two more: the settings of all candidates, and the value that it tries.
+    """
+
+    def __init__(
+        self, params: Params, experiment: str, method: str, candidate: float | None = None
+    ) -> None:
+        self.params, self.name, self.method = params, experiment, method
+        self.experiment = of = params.experiments[experiment]
+        self.algorithm = params.methods[method].algorithm
+        self.datasets = [params.dataset(name) for name in of.datasets]
+        self.layers: dict[str, dict[str, Any]] = {
+            of.family: getattr(params, of.family),
+            f"experiments.{experiment}.settings": of.settings,
+            f"methods.{method}.settings": params.methods[method].settings,
+            f"experiments.{experiment}.overrides.{method}": of.overrides.get(method, {}),
+        }
+        self.choose = None if candidate is None else of.choose
+        if self.choose is not None:
+            path = f"experiments.{experiment}.choose"
+            self.layers[f"{path}.settings"] = self.choose.settings
+            self.layers[path] = {self.choose.setting: candidate}
+        self.kind = "cell" if self.choose is None else "candidate"
+        self._key = (experiment, method, candidate)
+
+    def path(self, *keys: str) -> str:
+        """The last layer that sets what `keys` lead to, and the keys."""
+        setting = [name for name, layer in self.layers.items() if _sets(layer, keys)]
+        return ".".join((setting[-1] if setting else self.experiment.family, *keys))
+
+    def settings(self) -> Any:
+        """The typed settings. Raises UserError with a line for each mistake, where it stands."""
+        settled = self.params.settled
+        if self._key not in settled:
+            settled[self._key] = self._validated()
+        return settled[self._key]
+
+    def _validated(self) -> Model:
+        merged: dict[str, Any] = {}
+        for layer in self.layers.values():
+            merged = merge(merged, layer)
+        of = (self.experiment.family, self.algorithm, self.kind)
+        model, known = settings_of(*of), widest(of[0])
+        # What the family knows and this cell doesn't read is left out.
+        unread = known.model_fields.keys() - model.model_fields.keys()
+        try:
+            return model.model_validate({k: v for k, v in merged.items() if k not in unread})
+        except ValidationError as error:
+            raise UserError("\n".join(explain(error, model, self.path, known))) from None
+
+
+def _sets(layer: Any, keys: Sequence[str]) -> bool:
+    """Whether a layer says what `keys` lead to; a list is said as a whole."""
+    for key in keys:
+        if not isinstance(layer, dict):
+            return True
+        if key not in layer:
+            return False
+        layer = layer[key]
+    return True

@@ -1,0 +1,45 @@
+"""All settings of source networks, and those of batches, which their training shares with cells.
+
+Nothing here imports torch: it is read inside Snakemake.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from multistep.data.settings import Archive
+from multistep.networks.settings import Architecture
+from multistep.settings import Model
+
+
+class Batching(Model):
+    """What makes images of a prepared dataset into batches."""
+
+    size: int = Field(ge=8)
+    augmentation: Literal["pad_crop", "random_resized_crop", "resize_crop"]
+    batch_size: int = Field(ge=1)
+
+
+class Pretrain(Batching):
+    """How a source network is trained where no checkpoint is given (SGD, momentum, steps)."""
+
+    epochs: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    lr_steps: list[int]  # epochs after which the rate is divided by ten
+    seed: int = Field(ge=0)
+
+
+class SourceNetwork(Model):
+    """A frozen source network: a published checkpoint, or one trained once per scale."""
+
+    title: str
+    architecture: Architecture
+    classes: int = Field(ge=2)
+    dataset: str | None = None  # trains it, and its test part scores it
+    layout: Literal["l2t_ww", "torchvision"] | None = None  # names of the checkpoint's tensors
+    archives: dict[str, Archive] = {}  # the checkpoint, at most one
+    train: Pretrain | None = None
