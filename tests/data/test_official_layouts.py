@@ -120,6 +120,7 @@ def test_a_part_of_tinyimagenet(tmp_path):
         classes=200,
         images={"train": 800, "validation": 200, "test": 400},
         archives={archive.name: {}},
+        prepare={"size": 32},
     )
     assert found.images.shape == (1400, 32, 32, 3)
     assert found.classes == sorted(found.classes)

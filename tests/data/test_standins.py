@@ -25,7 +25,7 @@ CIFAR = {
 }
 LAYOUTS = {
     "omniglot": {
-        f"{part}.zip": rf"{part}/(\w+(\(\w+\))?[\w.-]*/(character\d\d/(\d{{4}}_\d\d\.png)?)?)?"
+        f"{part}.zip": rf"{part}/([\w().-]+/(character\d\d/(\d{{4}}_\d\d\.png)?)?)?"
         for part in ("images_background", "images_evaluation")
     },
     "miniimagenet": {"mini-imagenet.zip": r"(train|val|test)\.csv|images/(n\d{16}\.jpg)?"},
@@ -59,7 +59,7 @@ LAYOUTS = {
         "Stanford40_ImageSplits.zip": r"ImageSplits/((\w+_)?(train|test)\.txt|actions\.txt)?",
     },
     "stanford_dogs": {
-        "images.tar": r"Images/((n\d{8})-\w+/(\2_\d+\.jpg)?)?",
+        "images.tar": r"Images/((n\d{8})-[\w-]+/(\2_\d+\.jpg)?)?",
         "lists.tar": r"(file|train|test)_list\.mat",
     },
 }

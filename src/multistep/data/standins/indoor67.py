@@ -7,17 +7,9 @@ end in a newline.
 from functools import partial
 
 from multistep.data.loaders.indoor67 import ARCHIVE, FOLDER, TEST, TRAIN
-from multistep.data.standins import photographs
 from multistep.data.standins.packing import Members, drawing
 from multistep.data.standins.photographs import Gallery as Settings
-from multistep.data.standins.photographs import Place
-
-
-def _images(s: Settings) -> Members:
-    yield from photographs.gallery("indoor67", lambda place: f"{FOLDER}/{_path(place)}")(s)
-    more = ((i, s.train + s.test + j) for i in range(s.classes) for j in range(2))
-    files = {f"{FOLDER}/{_path(place)}": place for place in more}
-    yield from photographs.jpegs("indoor67", files, s.sides, s.seed)
+from multistep.data.standins.photographs import Place, gallery
 
 
 def _list(name: str, s: Settings) -> Members:
@@ -30,4 +22,5 @@ def _path(place: Place) -> str:
     return f"drawn_room_{place[0] + 1:02}/{name}_{place[1] + 1:03}.jpg"
 
 
-draw = drawing({ARCHIVE: _images, TRAIN: partial(_list, TRAIN), TEST: partial(_list, TEST)})
+images = gallery("indoor67", lambda place: f"{FOLDER}/{_path(place)}", unlisted=2)
+draw = drawing({ARCHIVE: images, TRAIN: partial(_list, TRAIN), TEST: partial(_list, TEST)})

@@ -12,6 +12,7 @@ from multistep.data.standins import photographs
 from multistep.data.standins.packing import Members, drawing
 from multistep.settings import Model
 
+_wnid = "n98{:06}".format  # made-up numbers
 KIND = "imagenet"  # of which it is a part; tieredImageNet's stand-in has other classes of it
 
 
@@ -57,11 +58,6 @@ def _pickles(s: Settings) -> Members:
         # The first protocol with byte strings, which stand for the official files' (of Python 2).
         data = pickle.dumps({b"image_data": images, b"class_dict": indices}, protocol=3)
         yield f"mini-imagenet-cache-{part}.pkl", data
-
-
-def _wnid(index: int) -> str:
-    """A made-up number."""
-    return f"n98{index:06}"
 
 
 draw = drawing({"*.zip": _files, "*": _pickles})

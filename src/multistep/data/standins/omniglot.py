@@ -5,9 +5,6 @@ Omniglot's pen. Each drawer has a slant, a size, proportions, a place on the pag
 hand, and draws every character of an alphabet once; no two drawings are equal.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 
 from multistep.data.loaders.omniglot import SIDE
-from multistep.data.standins.packing import drawing
+from multistep.data.standins.packing import Members, drawing
 from multistep.data.standins.photographs import encoded, seeded
 from multistep.files import UserError
 from multistep.progress import progress
@@ -57,7 +54,7 @@ class Settings(Model):
     seed: int = Field(ge=0)
 
 
-def _members(archive: str, s: Settings) -> Iterator[tuple[str, bytes]]:
+def _members(archive: str, s: Settings) -> Members:
     known = ALPHABETS[archive]
     fit = [name for name in sorted(known) if len(known[name]) >= s.characters]
     if len(fit) < s.alphabets:

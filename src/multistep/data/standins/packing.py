@@ -88,6 +88,7 @@ def _is_drawn(path: Path) -> bool:
             start = file.read(2048)
         with open(path, "rb") as file:
             file.seek(max(0, os.path.getsize(path) - 2048))
-            return _MARK.encode() in start + file.read() or start.startswith(b"drawn_")
+            drawn_list = path.suffix == ".txt" and start.startswith(b"drawn_")
+            return drawn_list or _MARK.encode() in start + file.read()
     except (OSError, EOFError, zlib.error):
         return False

@@ -7,8 +7,6 @@ classes: no factor alone tells a class. Everything else is nuisance: place, size
 light, shadow, background, clutter before and behind, noise of the sensor.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import zlib
@@ -237,11 +235,14 @@ def jpegs(kind: str, files: Mapping[str, Place], size: Size, seed: int) -> Membe
         yield path, encoded(pixels, "jpeg", {(0, 0): "L", (0, 1): "CMYK"}.get(place, "RGB"))
 
 
-def gallery(kind: str, path: Callable[[Place], str]) -> Callable[[Gallery], Members]:
-    """An archive with every image as a JPEG file, in no order."""
+def gallery(
+    kind: str, path: Callable[[Place], str], unlisted: int = 0
+) -> Callable[[Gallery], Members]:
+    """An archive with every image as a JPEG file, in no order, and `unlisted` more of a class."""
 
     def members(s: Gallery) -> Members:
-        files = {path(place): place for part in s.places() for place in part}
+        more = s.model_copy(update={"test": s.test + unlisted})
+        files = {path(place): place for part in more.places() for place in part}
         return jpegs(kind, files, s.sides, s.seed)
 
     return members
