@@ -17,13 +17,12 @@ from typing import Any
 import pytest
 import yaml
 
-from multistep.data import prepared, standins
+from multistep.data import loaders, prepared, standins
 from multistep.data.archives import members
 from multistep.data.prepared import Prepared
 from multistep.data.settings import Dataset
 from multistep.data.standins.packing import pack
 from multistep.files import UserError
-from multistep.plan.schema import loaders
 from multistep.settings import Model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,7 +76,7 @@ def standin(loader: str) -> Any:
 SETS = _entries()
 EPISODES = [loader for loader, entry in SETS.items() if "images_per_class" in entry]
 GALLERIES = [loader for loader, entry in SETS.items() if entry["prepare"]["size"] is None]
-LOADERS = sorted({m.name for m in pkgutil.iter_modules(standins.__path__)} & set(loaders()))
+LOADERS = sorted({m.name for m in pkgutil.iter_modules(standins.__path__)} & set(loaders.names()))
 
 
 def archive(loader: str) -> str:

@@ -21,18 +21,17 @@ from data_sets import (
 from PIL import Image
 
 from multistep.cli import main
-from multistep.data import prepared
+from multistep.data import loaders, prepared
 from multistep.data.settings import Archive
 from multistep.data.standins import photographs
 from multistep.files import UserError
-from multistep.plan.schema import loaders
 
 LOADERS = pytest.mark.parametrize("loader", SETS)
 PARTS = prepared.PARTS
 
 
 def test_every_loader_is_here():
-    assert sorted([*SETS, "image_folder"]) == sorted(loaders())
+    assert sorted([*SETS, "image_folder"]) == sorted(loaders.names())
 
 
 @LOADERS
