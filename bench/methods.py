@@ -48,12 +48,12 @@ def measure(place: torch.device, rounds: int, tasks: int | None) -> dict[str, An
 
 
 def prepare(folder: Path, images: Tensor) -> None:
-    """Write stand-in images as a prepared dataset, all of its classes for training."""
+    """Write images in the place of the dataset `folder.name`, all of its classes for training."""
     classes, per_class = images.shape[:2]
     rows = images.flatten(0, 1).numpy()
     prepared.save(
         folder,
-        name="stand-in",
+        name=folder.name,
         classes=[str(c) for c in range(classes)],
         labels=np.arange(len(rows)) // per_class,
         splits={"train": range(len(rows)), "validation": [], "test": []},

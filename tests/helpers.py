@@ -15,19 +15,20 @@ PARAMS = ROOT / "params.yaml"
 
 
 def prepared_dataset(folder: Path) -> Path:
-    """A prepared dataset of 60 learnable classes: noisy copies of one random pattern each."""
+    """In Omniglot's place: 60 learnable classes, noisy copies of one random pattern each."""
     rng = np.random.default_rng(0)
     patterns = rng.random((60, 1, 7, 7)).repeat(4, 2).repeat(4, 3) < 0.3
     noise = rng.random((60, 20, 28, 28))
     images = (255 * (0.7 * patterns + 0.3 * noise)).astype(np.uint8).reshape(-1, 28, 28)
     return prepared.save(
         folder,
-        name="patterns",
+        name="omniglot",
         classes=[f"pattern{i:02}" for i in range(60)],
         labels=np.arange(1200) // 20,
         splits={"train": range(600), "validation": range(600, 800), "test": range(800, 1200)},
         shape=(28, 28),
         images=enumerate(images),
+        made_from={"prepare": params.read(PARAMS)["datasets"]["omniglot"]["prepare"]},
     )
 
 

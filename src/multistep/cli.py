@@ -43,6 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, no permission, a file where a folder should be
+        where = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or error
+        print(f"error: {where}{reason}; mend it or make room, and run again", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from multistep.data.archives import contents_digest
+from multistep.data.archives import asked, contents_digest, record_path, wanted
 from multistep.data.download import fetch
 from multistep.data.resume import Patience
 from multistep.data.settings import Archive
@@ -41,9 +41,14 @@ def get(server, destination, *kinds):
 
 
 def assert_arrived(server, destination):
-    """The right bytes, and nothing else left in the folder."""
+    """The right bytes with their record, and nothing else left in the folder."""
     assert destination.read_bytes() == server.body
-    assert [path.name for path in destination.parent.iterdir()] == [destination.name]
+    assert_alone(destination)
+
+
+def assert_alone(destination):
+    names = [destination.name, f"{destination.name}.json"]
+    assert sorted(path.name for path in destination.parent.iterdir()) == names
 
 
 def ranges(server):
@@ -157,7 +162,7 @@ def test_another_file_in_the_way_is_kept_beside_once_the_right_one_is_here(
     assert destination.read_bytes() == b"mine"
     get(server, destination, "ok")
     assert destination.read_bytes() == server.body
-    (aside,) = tmp_path.glob("shapes.zip.*")
+    (aside,) = set(tmp_path.glob("shapes.zip.*")) - {tmp_path / "shapes.zip.json"}
     assert aside.read_bytes() == b"mine"
     assert f"it is kept as {aside.name}" in capsys.readouterr().err
 
@@ -242,7 +247,7 @@ def test_a_users_own_archive_is_taken_instead_of_the_network(tmp_path, rebuilt):
     for _ in range(2):  # the second time the file is there already, and is right
         fetch(described, destination, dataset="shapes", folder=own.parent)
     assert destination.read_bytes() == own.read_bytes()
-    assert [path.name for path in destination.parent.iterdir()] == ["shapes.zip"]
+    assert_alone(destination)
 
 
 def test_a_users_archive_with_other_contents_is_refused_with_both_digests(tmp_path):
@@ -270,7 +275,8 @@ def test_a_source_folder_without_the_archive_is_named(tmp_path):
 def test_a_sha1_is_enough_where_nothing_else_was_published(server, tmp_path):
     right = hashlib.sha1(server.body, usedforsecurity=False).hexdigest()
     entry = Archive(urls=[server.url("ok")], sha1=right)
-    assert_arrived(server, fetch(entry, tmp_path / "a.zip", dataset="shapes", patience=QUICK))
+    fetch(entry, tmp_path / "one" / "a.zip", dataset="shapes", patience=QUICK)
+    assert_arrived(server, tmp_path / "one" / "a.zip")
     wrong = Archive(urls=[server.url("ok")], sha1="0" * 40)
     with pytest.raises(UserError, match="delivers other bytes"):
         fetch(wrong, tmp_path / "b.zip", dataset="shapes", patience=QUICK)
@@ -290,3 +296,29 @@ def test_a_page_that_comes_instead_of_an_archive_without_digest_is_refused(serve
     with pytest.raises(UserError, match="delivers other bytes"):
         fetch(entry, tmp_path / name, dataset="shapes", patience=QUICK)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_download_is_asked_for_stays_while_the_file_fits(server, tmp_path):
+    """It is all that makes a download stale (workflow/rules/data.smk)."""
+    path = tmp_path / "shapes"
+    free = Archive(urls=[server.url("ok")], unverified=True)
+    pinned = Archive(sha256=server.sha256, urls=["http://127.0.0.1:9/moved"])
+    other = Archive(sha256="0" * 64)
+    first = asked(free, path)
+    assert (first, asked(pinned, path)) == (wanted(free), wanted(pinned))
+    fetch(free, path, dataset="shapes", asked_for=first, patience=QUICK)
+    assert asked(free, path) == asked(pinned, path) == first
+    assert asked(other, path) == wanted(other) != first
+    body = path.read_bytes()
+    path.write_bytes(body[:-1])
+    again = asked(free, path)
+    assert again != first
+    path.unlink()
+    assert asked(free, path) == again
+    fetch(free, path, dataset="shapes", asked_for=again, patience=QUICK)
+    assert asked(free, path) == asked(pinned, path) == again
+    path.unlink()
+    assert asked(free, path) not in (first, again)
+    record = record_path(path)
+    record.write_text(record.read_text()[:50])
+    assert asked(free, path) == wanted(free)

@@ -3,7 +3,10 @@
 import importlib
 import json
 import re
+import resource
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -238,3 +241,43 @@ def test_the_command_line_draws_prepares_and_names_mistakes(tmp_path, monkeypatc
     message = capsys.readouterr().err
     assert message.startswith("error: --spec: prepare.size: ")
     assert message.count("\n") == 1
+
+
+def start(raw, out, loader):
+    """`multistep data prepare` as a process of its own."""
+    spec = described(loader).model_dump_json()
+    command = [sys.executable, "-m", "multistep.cli", "data", "prepare", "--dataset", "drawn"]
+    command += ["--spec", spec, "--raw", str(raw), "--out", str(out)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("loader", ["cifar_fs", "cub200"])
+def test_two_preparations_at_once_leave_the_right_data(drawn, tmp_path, loader):
+    running = [start(drawn / loader, tmp_path / "out", loader) for _ in range(3)]
+    said = [process.communicate()[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], said
+    expected = prepare(loader, drawn / loader, tmp_path / "alone").digest
+    assert prepared.read(tmp_path / "out").digest == expected
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["dataset.json", "images.npy"]
+
+
+@pytest.mark.parametrize("loader", ["cifar_fs", "cub200"])
+def test_a_full_disk_and_a_folder_that_cannot_be_made_are_one_line(drawn, tmp_path, loader, capsys):
+    """A file that may not grow, as on a full disk; a file where the folder should be."""
+    command = ["data", "prepare", "--dataset", "drawn", "--raw", str(drawn / loader)]
+    command += ["--spec", described(loader).model_dump_json(), "--out"]
+    (tmp_path / "file").write_text("")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        results = [main([*command, str(tmp_path / out)]) for out in ("full", "file/out")]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    lines = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert results == [2, 2]
+    assert len(lines) == 2
+    assert lines[0].startswith(f"error: {tmp_path / 'full' / 'images.npy'}: File too large")
+    assert lines[1].startswith(f"error: {tmp_path / 'file' / 'out'}: Not a directory")
+    assert not list((tmp_path / "full").iterdir())

@@ -1,5 +1,6 @@
 """Writing and reading prepared datasets, and the checks of all loaders."""
 
+import copy
 import json
 import zipfile
 
@@ -213,6 +214,59 @@ def test_any_edit_of_a_description_breaks_its_seal(raw):
         path.write_text(json.dumps(record | {key: other}))
         with pytest.raises(UserError, match=r"dataset\.json: its content differs from its seal"):
             prepared.read(raw / "out")
+
+
+# What may differ without a reader's knowing, and why.
+FREE = {
+    "stand_in": "what is shown follows from the plan; nothing is computed from it",
+    "made_from.contents": "the plan states digests of archives, which preparing has compared",
+}
+# Any other edit is refused for itself, though sealed anew; `plan` stands for what the plan expects.
+EDITS = {
+    "schema": 3,
+    "name": "other",
+    "stand_in": True,
+    "classes": ["dog"],
+    "labels": [[0, 1], [1, 4]],
+    "shapes": [[6, 9], [6, 9], [6, 9], [9, 7]],
+    "splits": SPLITS | {"train": SPLITS["test"]},
+    "images": "1" * 64,
+    "made_from.prepare": {"size": 8},
+    "made_from.contents": "1" * 64,
+    "seal": "1" * 64,
+}
+
+
+def test_every_field_of_a_description_is_guarded_or_free(raw):
+    found = write(raw, {key: picture(key) for key in "abcd"})
+    path = raw / "out" / "dataset.json"
+    record = json.loads(path.read_text())
+    fields = {key for key in record if key != "made_from"}
+    assert set(EDITS) == fields | {f"made_from.{key}" for key in record["made_from"]}
+    for field, value in EDITS.items():
+        edited = copy.deepcopy(record)
+        holder = edited["made_from"] if "." in field else edited
+        holder[field.rpartition(".")[2]] = value
+        if field != "seal":
+            edited = seal.seal(edited, edited["made_from"])
+        path.write_text(json.dumps(edited))
+        if field in FREE:
+            assert prepared.read(raw / "out", "pets", {"size": None}).digest == found.digest
+            continue
+        with pytest.raises(UserError, match=r"out(/dataset\.json|/images\.npy)?:") as error:
+            prepared.read(raw / "out", "pets", {"size": None})
+        assert "\n" not in str(error.value)
+
+
+def test_another_dataset_or_preparation_than_the_plans_is_refused(raw):
+    write(raw, {key: picture(key) for key in "abcd"})
+    with pytest.raises(UserError, match=r"dataset\.json: the dataset pets, not birds; .*/birds/"):
+        prepared.read(raw / "out", "birds", {"size": None})
+    for expected, differs in (({"size": 9}, "size None"), ({"size": None, "a": 1}, "a None")):
+        with pytest.raises(
+            UserError, match=rf"with {differs}, but datasets\.pets\.prepare"
+        ):
+            prepared.read(raw / "out", "pets", expected)
 
 
 def test_a_damaged_pixel_is_noticed(raw):

@@ -8,9 +8,10 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
+from multistep import lock
 from multistep.data import loaders
 from multistep.data.archives import write_record
-from multistep.data.download import fetch
+from multistep.data.download import fetch, one_writer
 from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError
 from multistep.plan import params
@@ -64,12 +65,14 @@ def run_download(args: argparse.Namespace) -> None:
     if entry.drawn is not None:
         if loader is None:
             raise UserError("--loader: needed to draw a stand-in")
-        _draw(out, loader, entry.drawn)
+        with one_writer(out):
+            _draw(out, loader, entry.drawn)
+            write_record(entry, out, args.asked)
     elif not entry.verifiable:
         raise UserError(f"{args.archive}: needs `urls` and `sha256`, or `drawn` for a stand-in")
     else:
-        fetch(entry, out, dataset=args.dataset, folder=Path(folder) if folder else None)
-    write_record(entry, out, args.asked)
+        own = Path(folder) if folder else None
+        fetch(entry, out, dataset=args.dataset, folder=own, asked_for=args.asked)
 
 
 def _draw(out: Path, loader: str, drawn: dict[str, Any]) -> None:
@@ -91,7 +94,8 @@ def run_prepare(args: argparse.Namespace) -> None:
     out = args.out or Path("data/processed") / args.dataset
     module = importlib.import_module(f"multistep.data.loaders.{loader}")
     parse(module.Settings, dataset.prepare, "--spec: prepare.")
-    module.prepare(args.dataset, dataset, raw, out)
+    with lock.exclusive(out / "lock", f"{out}: another process is preparing it", wait=True):
+        module.prepare(args.dataset, dataset, raw, out)
 
 
 def _known(entries: dict[str, Any], name: str, what: str) -> Any:

@@ -1,20 +1,18 @@
 """Fetch one archive: from a folder the user names, or from the first mirror that delivers it.
 
 The file appears at its destination by one rename, verified and flushed to the disk. Until then
-everything lives in `<destination>.part/`, which survives kills and is removed on success; of
-several processes that want the same file one downloads and the others wait.
+everything lives in `<destination>.part/`, which survives kills and is removed on success.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from multistep.data.archives import mismatch
+from multistep import lock
+from multistep.data.archives import mismatch, write_record
 from multistep.data.resume import MirrorError, Patience, Resume
 from multistep.data.settings import Archive
 from multistep.files import UserError, atomic_write, sha256, sync_directory
@@ -30,6 +28,7 @@ def fetch(
     *,
     dataset: str,
     folder: Path | None = None,
+    asked_for: str | None = None,
     patience: Patience = Patience(),  # noqa: B008 (frozen)
 ) -> Path:
     """Put `archive` at `destination` and return it; a right file that is there already stays.
@@ -37,33 +36,31 @@ def fetch(
     The destination's name is the archive's; `dataset` names its entry in messages. `folder` holds
     the user's own file of that name: it is taken if its SHA-256 or its contents digest fits. A
     wrong file at `destination` is kept beside, once the right one is here. Raises UserError when
-    nothing delivers.
+    nothing delivers. Beside the file appears its record, which keeps `asked_for`; of several
+    processes that want it one fetches and the others wait.
     """
-    destination = Path(destination)
-    arrived = False
+    name, destination = destination.name, Path(destination)
+    work = destination.with_name(f"{name}.part")
     try:
-        if _present(archive, destination):
-            return destination
-        work = destination.with_name(f"{destination.name}.part")
-        with _locked(work, destination.name):
-            try:
-                if _present(archive, destination):  # another process brought it meanwhile
-                    return destination
-                if folder is not None:
-                    file = _copy(archive, destination.name, dataset, Path(folder), work)
-                else:
-                    file = _download(archive, destination, dataset, work, patience)
-                if not (archive.sha256 or archive.sha1 or archive.contents):
-                    say(
-                        f"{file.name}: no digest of it was ever published; this one has sha256 "
-                        f"{sha256(file)}. Pin it in params.yaml: "
-                        f"datasets.{dataset}.archives.{file.name}.sha256"
-                    )
-                _place(file, destination)
-                arrived = True
-            finally:
-                if arrived or not (work / "body").exists():
-                    shutil.rmtree(work, ignore_errors=True)
+        with one_writer(destination):
+            if not destination.exists() or mismatch(destination, archive):
+                work.mkdir(exist_ok=True)
+                try:
+                    if folder is not None:
+                        file = _copy(archive, name, dataset, Path(folder), work)
+                    else:
+                        file = _download(archive, destination, dataset, work, patience)
+                    if not (archive.sha256 or archive.sha1 or archive.contents):
+                        say(
+                            f"{name}: no digest of it was ever published; this one has sha256 "
+                            f"{sha256(file)}. Pin it in params.yaml: "
+                            f"datasets.{dataset}.archives.{name}.sha256"
+                        )
+                    _place(file, destination)
+                finally:
+                    if not (work / "body").exists():
+                        shutil.rmtree(work)
+            write_record(archive, destination, asked_for)
     except OSError as error:
         raise UserError(
             f"{destination}: can't be written ({error}); make room or mend the folder and run "
@@ -72,8 +69,10 @@ def fetch(
     return destination
 
 
-def _present(archive: Archive, destination: Path) -> bool:
-    return destination.exists() and mismatch(destination, archive) is None
+def one_writer(destination: Path) -> AbstractContextManager[None]:
+    """The lock of an archive's file and record."""
+    busy = f"{destination.name}: another process is fetching it"
+    return lock.exclusive(destination.with_name(f"{destination.name}.lock"), busy, wait=True)
 
 
 def _place(file: Path, destination: Path) -> None:
@@ -140,35 +139,3 @@ def _download(
         + "\nRun again to try once more (what was received is kept), or get the file by other "
         f"means, {by_hand}"
     )
-
-
-@contextmanager
-def _locked(work: Path, name: str) -> Iterator[Path]:
-    """Hold the work folder alone.
-
-    Its lock file goes with the folder, so a lock won on a file that is no longer there is worth
-    nothing and the next one is tried.
-    """
-    while True:
-        try:
-            work.mkdir(parents=True, exist_ok=True)
-            handle = open(work / "lock", "a")  # noqa: SIM115 (held beyond this block)
-        except FileNotFoundError:  # the folder went between the two lines
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{name}: another process is fetching it; waiting")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if _still_at(handle.fileno(), work / "lock"):
-            break
-        handle.close()
-    with handle:
-        yield work
-
-
-def _still_at(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
-    except FileNotFoundError:
-        return False

@@ -296,8 +296,12 @@ def check(
 # --- reading ----------------------------------------------------------------------------------
 
 
-def read(folder: Path) -> Prepared:
+def read(
+    folder: Path, name: str | None = None, preparation: Mapping[str, Any] | None = None
+) -> Prepared:
     """Open a prepared dataset, checked in all it says: nothing damaged trains silently.
+
+    `name`, `preparation`: of the dataset, and its `prepare` settings, that the plan expects here.
 
     The whole of images.npy is read for its digest, of whatever size: a size and a time of change
     don't tell that a bit is still the same, and what was read lies in the page cache when training
@@ -310,6 +314,7 @@ def read(folder: Path) -> Prepared:
         about = parse(Description, record, "")
     except UserError as error:
         raise UserError(f"{path}: {error}; {AGAIN}") from None
+    _expect(path, about, name, preparation)
     try:
         # Copy on write: torch takes no array that it can't write to.
         images = np.load(folder / "images.npy", mmap_mode="c")
@@ -328,6 +333,25 @@ def read(folder: Path) -> Prepared:
             f"{folder / 'images.npy'}: its bytes differ from the digest in dataset.json; {AGAIN}"
         )
     return found
+
+
+def _expect(
+    path: Path, about: Description, name: str | None, preparation: Mapping[str, Any] | None
+) -> None:
+    """Raise UserError if this isn't the dataset, or not the preparation, that is expected."""
+    if name not in (None, about.name):
+        raise UserError(
+            f"{path}: the dataset {about.name}, not {name}; give the folder of {name} (--data), or "
+            f"run `snakemake data/processed/{name}/dataset.json`"
+        )
+    found = (about.made_from or {}).get("prepare", {})
+    expected = found if preparation is None else preparation
+    for key in sorted({*found, *expected}):
+        if found.get(key) != expected.get(key):
+            raise UserError(
+                f"{path}: prepared with {key} {found.get(key)!r}, but datasets.{about.name}."
+                f"prepare.{key} is {expected.get(key)!r} in the plan; {AGAIN}"
+            )
 
 
 def _unfolded(about: Description, images: np.ndarray) -> Prepared:

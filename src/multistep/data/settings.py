@@ -44,4 +44,5 @@ class Dataset(Model):
 
     def decisive(self) -> dict[str, Any]:
         """What decides the prepared bytes, besides the archives: not its title, nor addresses."""
-        return self.model_dump(exclude={"title", "archives"}) | {"archives": sorted(self.archives)}
+        settings = self.model_dump(exclude={"title", "archives"}, exclude_defaults=True)
+        return settings | {"archives": sorted(self.archives)}

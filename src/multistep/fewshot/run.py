@@ -36,7 +36,7 @@ class Run(loop.Run):
     ) -> None:
         self.algorithm = algorithms.create(cell["algorithm"], cell["settings"], cell["kind"])
         self.settings = s = self.algorithm.settings
-        self.dataset = prepared.read(data)
+        self.dataset = prepared.read(data, cell["dataset"], cell["data"])
         self.made_from: dict[str, str | None] = {"dataset": self.dataset.digest, "network": None}
         self.images = torch.from_numpy(self.dataset.images).to(where)
         self.network = meta.build_network(s, self.dataset.size, self.dataset.channels)

@@ -32,7 +32,7 @@ class Run(EpochRun):
     ) -> None:
         algorithm = algorithms.create(cell["algorithm"], cell["settings"])
         self.settings = s = algorithm.settings
-        images = prepared.read(data)
+        images = prepared.read(data, cell["dataset"], cell["data"])
         self.learner, network_digest = learner(
             algorithm, len(images.classes), network, cell["seed"], where
         )
