@@ -263,9 +263,7 @@ def test_another_dataset_or_preparation_than_the_plans_is_refused(raw):
     with pytest.raises(UserError, match=r"dataset\.json: the dataset pets, not birds; .*/birds/"):
         prepared.read(raw / "out", "birds", {"size": None})
     for expected, differs in (({"size": 9}, "size None"), ({"size": None, "a": 1}, "a None")):
-        with pytest.raises(
-            UserError, match=rf"with {differs}, but datasets\.pets\.prepare"
-        ):
+        with pytest.raises(UserError, match=rf"with {differs}, but datasets\.pets\.prepare"):
             prepared.read(raw / "out", "pets", expected)
 
 
