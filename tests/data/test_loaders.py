@@ -253,10 +253,10 @@ def start(raw, out, loader):
 
 @pytest.mark.parametrize("loader", ["cifar_fs", "cub200"])
 def test_two_preparations_at_once_leave_the_right_data(drawn, tmp_path, loader):
-    running = [start(drawn / loader, tmp_path / "out", loader) for _ in range(3)]
+    running = [start(drawn[loader], tmp_path / "out", loader) for _ in range(3)]
     said = [process.communicate()[1] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], said
-    expected = prepare(loader, drawn / loader, tmp_path / "alone").digest
+    expected = prepare(loader, drawn[loader], tmp_path / "alone").digest
     assert prepared.read(tmp_path / "out").digest == expected
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["dataset.json", "images.npy"]
 
@@ -264,7 +264,7 @@ def test_two_preparations_at_once_leave_the_right_data(drawn, tmp_path, loader):
 @pytest.mark.parametrize("loader", ["cifar_fs", "cub200"])
 def test_a_full_disk_and_a_folder_that_cannot_be_made_are_one_line(drawn, tmp_path, loader, capsys):
     """A file that may not grow, as on a full disk; a file where the folder should be."""
-    command = ["data", "prepare", "--dataset", "drawn", "--raw", str(drawn / loader)]
+    command = ["data", "prepare", "--dataset", "drawn", "--raw", str(drawn[loader])]
     command += ["--spec", described(loader).model_dump_json(), "--out"]
     (tmp_path / "file").write_text("")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
