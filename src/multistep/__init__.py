@@ -1,3 +1,33 @@
-"""Reference reproduction of "Multi-step Estimation for Gradient-based Meta-learning"."""
+"""Reference reproduction of "Multi-step Estimation for Gradient-based Meta-learning".
+
+What others build on is named here and imported when it is asked for: `import multistep` and what
+Snakemake reads of it cost no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multistep.inner.dynamics import SGD, Adam
+    from multistep.inner.unroll import unroll
 
 __version__ = "0.1.0"
+__all__ = ["SGD", "Adam", "__version__", "unroll"]
+
+_HOMES = {
+    "Adam": "multistep.inner.dynamics",
+    "SGD": "multistep.inner.dynamics",
+    "unroll": "multistep.inner.unroll",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

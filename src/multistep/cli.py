@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
-from pathlib import Path
-from typing import Any
 
 from multistep import __version__
 from multistep.files import UserError
-from multistep.plan import cells, params
 
 # Imported when used: `multistep report` needs no torch, `multistep data` no matplotlib.
 SUBCOMMANDS = {
+    "plan": "multistep.plan.cli",
+    "params": "multistep.plan.cli",
     "data": "multistep.data.cli",
     "pretrain": "multistep.transfer.pretrain",
     "choose": "multistep.plan.choose",
@@ -24,44 +24,40 @@ SUBCOMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a subcommand; a `UserError` is one line on standard error and exit code 2."""
+    """Run a subcommand. What its user or machine can mend is one line on standard error and exit
+    code 2, whichever command it is; only a mistake of this program has a traceback.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="multistep", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     named = next((a for a in arguments if not a.startswith("-")), None)
-    for name, module in SUBCOMMANDS.items():
-        if named in (name, None):
-            importlib.import_module(module).add_parser(subparsers)
-    if named in ("params", None):
-        _add_params(subparsers)
-    if named is not None and named not in (*SUBCOMMANDS, "params"):
-        parser.error(f"no command {named!r}; choose from {', '.join([*SUBCOMMANDS, 'params'])}")
+    if named is not None and named not in SUBCOMMANDS:
+        parser.error(f"no command {named!r}; choose from {', '.join(SUBCOMMANDS)}")
+    for module in dict.fromkeys([SUBCOMMANDS[named]] if named else SUBCOMMANDS.values()):
+        importlib.import_module(module).add_parser(subparsers)
     args = parser.parse_args(arguments)
     try:
         args.run(args)
+        sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error))
+    except BrokenPipeError:  # who read the output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk, no permission, a file where a folder should be
         where = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or error
-        print(f"error: {where}{reason}; mend it or make room, and run again", file=sys.stderr)
-        return 2
+        return _failed(f"{where}{reason}; mend it or make room, and run again")
+    except UnicodeDecodeError as error:
+        return _failed(f"what was read is not UTF-8 text ({error}); get the file again")
+    except MemoryError:
+        return _failed("there is not enough memory; give the job more, or make it smaller")
     return 0
 
 
-def _add_params(subparsers: Any) -> None:
-    parser = subparsers.add_parser("params", help="check params.yaml and list the plan of cells")
-    parser.add_argument("files", nargs="*", type=Path, default=[Path("params.yaml")])
-    parser.set_defaults(run=_run_params)
-
-
-def _run_params(args: argparse.Namespace) -> None:
-    plan = cells.plan(params.load(*args.files))
-    for cell in plan:
-        print(cell.path, cell.json, sep="\t")
-    print(f"{len(plan)} cells", file=sys.stderr)
+def _failed(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def read(file: Path) -> dict[str, Any]:
         layer = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{file}: no such file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not valid YAML: {error}") from None
     if not isinstance(layer, dict):
         raise UserError(f"{file}: must hold a mapping of keys, like params.yaml")

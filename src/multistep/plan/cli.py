@@ -1,0 +1,92 @@
+"""`multistep plan`: what params.yaml (with its overlays) means, for people and for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from multistep.plan import cells, params
+from multistep.plan.schema import Params
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `plan`, and `params`, which prints cells as `--cell` takes them."""
+    for name, does in (
+        ("plan", "check params.yaml and show its plan"),
+        ("params", "list its cells"),
+    ):
+        parser = subparsers.add_parser(name, help=does, description=__doc__)
+        parser.add_argument(
+            "files", nargs="*", type=Path, default=[Path("params.yaml")], metavar="FILE",
+            help="params.yaml and overlays (default: params.yaml)",
+        )  # fmt: skip
+        parser.set_defaults(run=run if name == "plan" else run_params)
+        if name == "plan":
+            parser.add_argument("--json", action="store_true", help="the whole plan as JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the plan of one scale."""
+    plan = params.load(*args.files)
+    print(json.dumps(whole(plan), indent=1, ensure_ascii=False) if args.json else summary(plan))
+
+
+def run_params(args: argparse.Namespace) -> None:
+    """A line for each cell: the path of its result, a tab, and the cell."""
+    plan = cells.plan(params.load(*args.files))
+    for cell in plan:
+        print(cell.path, cell.json, sep="\t")
+    print(f"{len(plan)} cells", file=sys.stderr)
+
+
+def whole(plan: Params) -> dict[str, Any]:
+    """Everything that the workflow makes, by path, with all that defines it."""
+    return {
+        "scale": plan.scale,
+        "directory": plan.directory,
+        "cells": {
+            cell.path: {**json.loads(cell.json), "choice": cell.choice} for cell in cells.plan(plan)
+        },
+        "choices": {
+            path: {"setting": setting, "candidates": [candidate.path for candidate in candidates]}
+            for path, (setting, candidates) in cells.choices(plan).items()
+        },
+        "measurements": cells.measurements(plan),
+        "source_networks": cells.source_networks(plan),
+    }
+
+
+def summary(plan: Params) -> str:
+    """The plan for people: a line per experiment and dataset, and what all of it comes to."""
+    everything = cells.plan(plan)
+    chosen = {path: setting for path, (setting, _) in cells.choices(plan).items()}
+    counts = Counter((cell.experiment, cell.dataset) for cell in everything if cell.kind == "cell")
+    rows = [("experiment", "dataset", "cells", "methods × seeds")]
+    for (experiment, dataset), count in counts.items():
+        own = [c for c in everything if (c.experiment, c.dataset) == (experiment, dataset)]
+        methods = list(dict.fromkeys(cell.method for cell in own))
+        settings = {chosen[cell.choice] for cell in own if cell.choice}
+        said = f"{', '.join(methods)} × {len({cell.seed for cell in own})}"
+        if settings:
+            said += f"; validation chooses {', '.join(sorted(settings))}"
+        rows.append((experiment, dataset, str(count), said))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = [
+        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {said}" for a, b, c, said in rows
+    ]
+    candidates = sum(cell.kind == "candidate" for cell in everything)
+    networks = ", ".join(cells.source_networks(plan)) or "none"
+    return "\n".join(
+        [
+            f"scale {plan.scale}, built in {plan.directory} on {plan.device}",
+            "",
+            *lines,
+            "",
+            f"{sum(counts.values())} cells; {candidates} candidates for {len(chosen)} choices; "
+            f"{len(cells.measurements(plan))} measurements; source networks: {networks}",
+        ]
+    )

@@ -1,0 +1,124 @@
+"""The public face: names of the package, and commands that never end in a traceback."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import PARAMS
+
+import multistep
+from multistep import Adam, cli, unroll
+from multistep.files import UserError
+from multistep.plan import cells, params
+from multistep.plan import cli as plan_cli
+
+
+def test_public_names_have_the_signatures_that_others_rely_on() -> None:
+    known = {
+        multistep.SGD: "(lr, momentum=0.0, weight_decay=0.0)",
+        Adam: "(lr, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0)",
+        unroll: "(loss, params, dynamics, *, steps, window=1, state=None, first_order=False)",
+    }
+    for name, right in known.items():
+        signature = inspect.signature(name)
+        bare = [
+            p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()
+        ]
+        found = signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)
+        assert str(found) == right
+    assert {"unroll", "SGD", "Adam"} <= set(dir(multistep))
+    with pytest.raises(AttributeError, match="no attribute 'unrol'"):
+        _ = multistep.unrol
+
+
+def test_the_package_and_the_plan_cost_no_torch() -> None:
+    code = (
+        "import sys, multistep\nfrom multistep import cli\n"
+        "assert cli.main(['plan', sys.argv[1], '--json']) == 0\nassert 'torch' not in sys.modules"
+    )
+    run = [sys.executable, "-c", code, str(PARAMS)]
+    found = subprocess.run(run, capture_output=True, text=True, check=True)
+    everything = cells.plan(params.load(PARAMS))
+    assert list(json.loads(found.stdout)["cells"]) == [cell.path for cell in everything]
+
+
+def test_the_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    demo = PARAMS.parent / "workflow" / "scales" / "demo.yaml"
+    assert cli.main(["plan", str(PARAMS), str(demo)]) == 0
+    shown = capsys.readouterr().out
+    plan = cells.plan(params.load(PARAMS, demo))
+    assert shown.startswith("scale demo, built in scales/demo on cpu")
+    for cell in plan:
+        assert cell.kind == "candidate" or f"{cell.experiment} " in shown
+        assert cell.dataset in shown
+        assert cell.method in shown
+    assert f"{sum(c.kind == 'cell' for c in plan)} cells; " in shown
+    assert "validation chooses inner_lr" in shown
+
+
+def test_cells_are_listed_as_the_command_line_takes_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["params", str(PARAMS)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line, cell in zip(lines, cells.plan(params.load(PARAMS)), strict=True):
+        assert line.split("\t") == [cell.path, cell.json]
+
+
+def test_a_reader_who_has_enough_is_no_mistake() -> None:
+    command = (
+        f"{sys.executable} -m multistep.cli params {PARAMS} | head -1; echo ${{PIPESTATUS[0]}}"
+    )
+    found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "0"
+    assert found.stderr == ""
+
+
+def no_space() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "results/0.json")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (no_space(), "error: results/0.json: No space left on device; mend it or make room"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a/b"),
+            "error: a/b: Permission denied",
+        ),
+        (OSError("no such host"), "error: no such host"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "is not UTF-8"),
+        (MemoryError(), "not enough memory"),
+        (UserError("a.yaml: no such file"), "error: a.yaml: no such file"),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_what_people_and_machines_do_wrong_is_one_line(
+    error: BaseException,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(plan: Any) -> str:
+        raise error
+
+    monkeypatch.setattr(plan_cli, "summary", fail)
+    assert cli.main(["plan", str(PARAMS)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\xfa")
+    assert cli.main(["plan", str(tmp_path / "a.yaml")]) == 2
+    assert f"{tmp_path / 'a.yaml'}: " in capsys.readouterr().err
+    assert cli.main(["plan", str(tmp_path)]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
