@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -11,6 +13,8 @@ from multistep.inner.dynamics import Tensors
 from multistep.networks.backbone import Backbone
 from multistep.networks.build import build
 from multistep.networks.settings import Architecture
+from multistep.transfer.algorithms import Algorithm
+from multistep.transfer.learner import Learner, MiniBatch
 from multistep.transfer.settings import Transfer
 
 torch.set_num_threads(1)  # the machine is shared, and networks this small are no work for two
@@ -99,10 +103,10 @@ class Reference:
         )
         return F.cross_entropy(logits, y), transfer
 
-    def meta_gradient(
+    def end(
         self, phi: Tensors, state: dict, theta: Tensors, x: Tensor, y: Tensor, lr: float
-    ) -> tuple[Tensors, Tensor]:
-        """Gradient for θ and the meta-loss; `window` steps share a gradient."""
+    ) -> Tensors:
+        """φ after the inner loop; `window` steps share a gradient."""
         phi = {n: p.detach().requires_grad_() for n, p in phi.items()}
         names = list(phi)
         for step in range(self.s.inner_steps):
@@ -114,9 +118,7 @@ class Reference:
         accuracy, _ = self.losses(phi, theta, x, y)
         phi, _ = self.move(phi, state, self.gradients(accuracy, phi), lr)
         assert list(phi) == names
-        loss, _ = self.losses(phi, theta, x, y)
-        found = torch.autograd.grad(loss, list(theta.values()), allow_unused=True)
-        return dict(zip(theta, found, strict=True)), loss
+        return phi
 
     def gradients(self, loss: Tensor, phi: Tensors) -> Tensors:
         found = torch.autograd.grad(
@@ -140,3 +142,22 @@ class Reference:
             q = new["variance"][n] = b2 * state["variance"][n] + (1 - b2) * g**2
             moved[n] = p - lr * (m / (1 - b1**k)) / ((q / (1 - b2**k)).sqrt() + s.adam_eps)
         return moved, new
+
+
+def learner_at_work(algorithm: Algorithm) -> tuple[Learner, MiniBatch, Tensor, Tensor]:
+    """A learner after three mini-batches and the ordinary update of a fourth."""
+    source, target = networks()
+    s = algorithm.settings
+    learner = Learner(source, copy.deepcopy(target), algorithm, 0, torch.device("cpu"))
+    x, y = images()
+    for _ in range(3):
+        learner.step(x, y, s.lr)
+    # Channel weights that differ and pairs that are neither dead nor saturated.
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(8)
+        for name, p in learner.theta.items():
+            noise = torch.randn(p.shape, generator=generator, dtype=torch.float64)
+            p.copy_(2 + 0.1 * noise if name.startswith("where") else 0.5 * noise)
+    batch = MiniBatch(learner, x, y)
+    batch.ordinary_update(s.lr)
+    return learner, batch, x, y

@@ -6,43 +6,57 @@ from typing import Any
 
 import pytest
 import torch
-from fewshot_episodes import (
-    Setting,
-    adapt,
-    directions,
-    episodes,
-    meta_gradient,
-    relative,
-    slope,
-    valueless,
-)
+from fewshot_case import Case, Reference, case, relative, settings
 from torch import Tensor
-from torch.func import functional_call
-from torch.nn import functional as F
+from torch.func import grad, jacrev
 
-from multistep.fewshot import meta
+from multistep.fewshot import algorithms
 from multistep.fewshot.algorithms.memory_reduced import response
-from multistep.fewshot.batched import EpisodeLoss
-from multistep.fewshot.episodes import Batch
 from multistep.fewshot.head import HeadLoss, read_head
 from multistep.files import UserError
 from multistep.inner.dynamics import SGD
 from multistep.inner.unroll import unroll_vjp
-from multistep.networks.conv4 import Conv4
 
-OPTIONS: dict[str, Any] = {
-    "cg_steps": 20,
-    "cg_tolerance": 1e-8,
-    "ridge": 0.1,
-    "cache_features": True,
-}
-PLAIN: dict[str, Any] = {"momentum": 0.0, "weight_decay": 0.0, "inner_lr": 0.1, "options": OPTIONS}
+RIDGE = 0.3
 # The inner problem is strongly convex and small enough to be solved to rounding by gradient steps.
-SOLVED = PLAIN | {
+SOLVED: dict[str, Any] = {
     "inner_lr": 0.3,
-    "inner_steps": 1000,
-    "options": OPTIONS | {"cg_steps": 60, "cg_tolerance": 1e-14},
+    "inner_steps": 400,
+    "options": {"cg_steps": 60, "cg_tolerance": 1e-14, "ridge": RIDGE},
 }
+CASES = [
+    SOLVED | {"network": {"filters": 4}},
+    SOLVED | {"network": {"geometry": "pooled", "adapt_bn": True, "filters": 4}},
+]
+TOLERANCE = 1e-9
+FEW = {"inner_lr": 0.1, "inner_steps": 4, "options": {"cg_steps": 20, "ridge": RIDGE}}
+
+
+def reference(case: Case) -> Reference:
+    """y* by Newton's method, and dense Hessians by autograd on the plain module."""
+    theta, shared = (t.clone().requires_grad_() for t in vars(case.theta).values())
+    body = theta[: case.head]
+    totals, losses = [torch.zeros_like(theta), torch.zeros_like(shared)], []
+    for plain in case.plain():
+
+        def g(y: Tensor, plain: Any = plain) -> Tensor:
+            return plain.support(torch.cat([body, y]), shared) + RIDGE / 2 * y.square().sum()
+
+        y = torch.zeros_like(theta[case.head :])
+        for _ in range(10):
+            y = y.detach().requires_grad_()
+            (first,) = torch.autograd.grad(g(y), y)
+            y = y - torch.linalg.solve(jacrev(grad(g))(y.detach()), first)
+        y = y.detach().requires_grad_()
+        f = plain.query(torch.cat([body, y]), shared)
+        by_y, *direct = torch.autograd.grad(f, [y, theta, shared], materialize_grads=True)
+        v = torch.linalg.solve(jacrev(grad(g))(y.detach()), by_y)
+        (first,) = torch.autograd.grad(g(y), y, create_graph=True)
+        indirect = torch.autograd.grad(first @ v, [theta, shared], materialize_grads=True)
+        for total, one, other in zip(totals, direct, indirect, strict=True):
+            total += (one - other) / case.batch.tasks
+        losses.append(f.detach())
+    return totals[0], totals[1], torch.stack(losses)
 
 
 class Quadratic:
@@ -88,72 +102,20 @@ def test_outer_iterations_reach_the_exact_solution_of_a_bilevel_quadratic() -> N
     assert relative(x, solution) < 1e-10
 
 
-def implicit_gradient(setting: Setting, ridge: float) -> tuple[Tensor, Tensor, Tensor]:
-    """By θ, with y* by Newton's method and dense Hessians by autograd on the plain module."""
-    _, network, theta, batch = setting
-    module = Conv4(network.config)
-    leaves = {n: p.requires_grad_() for n, p in network.unpack(*vars(theta).values()).items()}
-    body = {n: p for n, p in leaves.items() if not n.startswith("head")}
-    shape = leaves["head.weight"].shape
-    totals = {n: torch.zeros_like(p) for n, p in leaves.items()}
-    losses = []
-    for xs, ys, xq, yq in zip(*vars(batch).values(), strict=True):
-
-        def cross_entropy(x: Tensor, labels: Tensor, y: Tensor) -> Tensor:
-            weight, bias = y.split([shape.numel(), shape[0]])
-            head = {"head.weight": weight.view(shape), "head.bias": bias}
-            return F.cross_entropy(functional_call(module, {**body, **head}, (x,)), labels)
-
-        def g(y: Tensor, xs: Tensor = xs, ys: Tensor = ys) -> Tensor:
-            return cross_entropy(xs, ys, y) + ridge / 2 * y.square().sum()
-
-        y = torch.zeros(shape.numel() + shape[0], dtype=torch.float64)
-        for _ in range(20):
-            y = y.detach().requires_grad_()
-            (first,) = torch.autograd.grad(g(y), y)
-            y = y - torch.linalg.solve(torch.autograd.functional.hessian(g, y), first)
-        y = y.detach().requires_grad_()
-        f = cross_entropy(xq, yq, y)
-        by_y, *direct = torch.autograd.grad(f, [y, *body.values()])
-        v = torch.linalg.solve(torch.autograd.functional.hessian(g, y), by_y)
-        (first,) = torch.autograd.grad(g(y), y, create_graph=True)
-        indirect = torch.autograd.grad(first @ v, list(body.values()))
-        for name, one, other in zip(body, direct, indirect, strict=True):
-            totals[name] += (one - other) / batch.tasks
-        losses.append(f.detach())
-    return *network.pack(totals), torch.stack(losses)
-
-
-@pytest.mark.parametrize(
-    "network",
-    [{"geometry": "strided"}, {"geometry": "pooled", "adapt_bn": True}],
-    ids=lambda network: network["geometry"],
-)
-def test_solved_inner_problem_gives_the_implicit_gradient(network: dict[str, Any]) -> None:
-    setting = episodes(SOLVED | {"network": network | {"filters": 4}}, tasks=2)
-    s, net, theta, batch = setting
-    *expected, losses = implicit_gradient(setting, ridge=0.1)
-    found = meta_gradient("memory_reduced", net, theta, batch, s)
-    torch.testing.assert_close(found.loss, losses, rtol=1e-10, atol=0)
-    for f, e in zip((found.adapted, found.shared), expected, strict=True):
-        assert relative(f, e) < 1e-9
-    head = net.slots["head.weight"].start
-    assert not found.adapted[head:].any()
-    early = s.model_copy(update={"inner_steps": 5})
-    cheap = s.model_copy(update={"options": s.options | {"cg_steps": 2}})
-    for other in (early, cheap):
-        less = meta_gradient("memory_reduced", net, theta, batch, other).adapted
-        assert relative(less, expected[0]) > 1e-3
+def test_too_few_steps_or_conjugate_gradients_are_not_exact() -> None:
+    work = case("memory_reduced", CASES[0], tasks=2)
+    exact = work.gradient()
+    assert not exact.adapted[work.head :].any()
+    for less in (work.but(inner_steps=5), work.but(options={"cg_steps": 2})):
+        assert relative(less.gradient().adapted, exact.adapted) > 1e-3
 
 
 def test_solved_inner_problem_against_finite_differences() -> None:
-    setting = episodes(SOLVED | {"network": {"filters": 4}}, tasks=2)
-    s, network, theta, batch = setting
-    found = meta_gradient("memory_reduced", network, theta, batch, s)
-    along = directions(theta)
-    along[0][network.slots["head.weight"].start :] = 0.0  # where it starts is no meta-parameter
-    expected = found.adapted @ along[0] + found.shared @ along[1]
-    assert slope("memory_reduced", setting, along, 1e-6) == pytest.approx(expected.item(), rel=1e-5)
+    work = case("memory_reduced", CASES[0], tasks=2)
+    found, along = work.gradient(), work.directions()
+    along.adapted[work.head :] = 0.0  # where it starts is no meta-parameter
+    expected = found.adapted @ along.adapted + found.shared @ along.shared
+    assert work.slope(along) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_ridge_makes_the_hessian_of_the_head_positive_definite() -> None:
@@ -168,68 +130,39 @@ def test_ridge_makes_the_hessian_of_the_head_positive_definite() -> None:
         _, tape = loss.gradient(head, keep=True)
         units = torch.eye(20, dtype=torch.float64).view(20, 1, 5, 4).expand(-1, 2, -1, -1)
         rows = [loss.hessian_product(tape, unit)[0].flatten(1) for unit in units]
-        hessian = torch.stack(rows, 1)
-        torch.testing.assert_close(hessian, hessian.transpose(1, 2), rtol=0, atol=1e-15)
-        least[ridge] = torch.linalg.eigvalsh(hessian)[:, 0]
+        matrix = torch.stack(rows, 1)
+        torch.testing.assert_close(matrix, matrix.transpose(1, 2), rtol=0, atol=1e-15)
+        least[ridge] = torch.linalg.eigvalsh(matrix)[:, 0]
     assert float(least[0.0].abs().max()) < 1e-14
     assert float(least[1e-3].min()) > 1e-3 - 1e-14
 
 
 def test_repeating_the_body_changes_no_number_and_no_memory() -> None:
-    found = {}
-    for cache in (True, False):
-        s, network, theta, batch = episodes(
-            PLAIN | {"options": OPTIONS | {"cache_features": cache}}
-        )
-        found[cache] = meta_gradient("memory_reduced", network, theta, batch, s)
+    work = case("memory_reduced", FEW)
+    found = {c: work.but(options={"cache_features": c}).gradient() for c in (True, False)}
     assert relative(found[False].adapted, found[True].adapted) < 1e-12
     assert found[False].nbytes == found[True].nbytes
 
 
 def test_memory_depends_neither_on_steps_nor_on_conjugate_gradients() -> None:
-    kept = set()
-    for steps, cg_steps in ((1, 1), (4, 20)):
-        s, network, theta, batch = episodes(
-            PLAIN | {"inner_steps": steps, "options": OPTIONS | {"cg_steps": cg_steps}}
-        )
-        kept.add(meta_gradient("memory_reduced", network, theta, batch, s).nbytes)
-    assert len(kept) == 1
-
-
-def test_order_of_tasks_and_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    s, network, theta, batch = episodes(PLAIN, tasks=5)
-    whole = meta_gradient("memory_reduced", network, theta, batch, s)
-    order = torch.tensor([3, 0, 4, 1, 2])
-    shuffled = Batch(*(t[order] for t in vars(batch).values()))
-    permuted = meta_gradient("memory_reduced", network, theta, shuffled, s)
-    torch.testing.assert_close(permuted.loss, whole.loss[order], rtol=1e-11, atol=0)
-    monkeypatch.setattr(meta, "chunk_size", lambda *_: 2)
-    for other in (permuted, meta_gradient("memory_reduced", network, theta, batch, s)):
-        assert relative(other.adapted, whole.adapted) < 1e-8
-        assert relative(other.shared, whole.shared) < 1e-8
+    work = case("memory_reduced", FEW)
+    few = work.but(inner_steps=1, options={"cg_steps": 1})
+    assert few.gradient().nbytes == work.gradient().nbytes
 
 
 def test_adaptation_descends_the_regularised_loss_from_the_initial_head() -> None:
-    s, network, theta, batch = episodes(PLAIN | {"test_steps": 1})
-    phi = adapt("memory_reduced", network, theta, batch, s, window=1)
-    start = network.expand(theta.adapted, batch.tasks)
-    inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
-    first = read_head(network, start, batch.tasks)
-    by_head = read_head(network, inner.evaluate(start).by_phi, batch.tasks)
-    expected = first - s.inner_lr * (by_head + OPTIONS["ridge"] * first)
-    torch.testing.assert_close(read_head(network, phi, batch.tasks), expected, rtol=1e-12, atol=0)
-    body = batch.tasks * network.slots["head.weight"].start
+    work = case("memory_reduced", FEW | {"test_steps": 1})
+    network, tasks = work.network, work.tasks
+    phi, start = work.adapt(), tasks.start()
+    first = read_head(network, start, tasks.count)
+    by_head = read_head(network, tasks.support.evaluate(start).by_phi, tasks.count)
+    expected = first - work.settings.inner_lr * (by_head + RIDGE * first)
+    found = read_head(network, phi, tasks.count)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-16)
+    body = tasks.count * work.head
     assert torch.equal(phi[:body], start[:body])
 
 
 def test_weight_decay_is_refused() -> None:
-    s, network, theta, batch = episodes(PLAIN | {"weight_decay": 1e-4})
     with pytest.raises(UserError, match="set options"):
-        meta_gradient("memory_reduced", network, theta, batch, s)
-
-
-def test_a_cuda_graph_can_hold_it() -> None:
-    setting = episodes(PLAIN)
-    _, network, theta, batch = setting
-    phi = torch.Size([batch.tasks * network.adapted_size])
-    assert valueless("memory_reduced", setting) == (theta.adapted.shape, phi)
+        algorithms.get("memory_reduced")(settings("memory_reduced", {"weight_decay": 1e-4}))

@@ -1,4 +1,4 @@
-"""Dynamics against torch.optim, the closed form's scalars, and Proposition 1's numbers."""
+"""Dynamics against torch.optim, Lemma 1's coefficients, and Proposition 1's numbers."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_window_equals_n_steps(dynamics: Dynamics, n: int) -> None:
     assert jumped_state.get("step") == stepped_state.get("step")
 
 
-# (η, n) → a11, a12, a21, a22, p_φ, p_v for μ = 0.9, ω = 1e-4.
-SCALARS = {
+# (η, n) → c_φ, d_φ, c_v, d_v, b_φ, b_v for μ = 0.9, ω = 1e-4.
+COEFFICIENTS = {
     (0.4, 1): (0.9999600000, -0.3600000000, 1.0000000000e-4, 0.9000000000, -0.4, 1.0),
     (0.4, 2): (0.9998840016, -0.6839856000, 1.8999600000e-4, 0.8099640000, -1.159984, 1.89996),
     (0.4, 4): (0.9996380621, -1.2379099713, 3.4386388091e-4, 0.6559117268, -3.6193787243,
@@ -81,30 +81,50 @@ SCALARS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("lr", "n"), SCALARS)
-def test_window_scalars(lr: float, n: int) -> None:
-    w = SGD(lr, 0.9, 1e-4).coefficients(n)
-    found = (w.a11, w.a12, w.a21, w.a22, w.p_phi, w.p_v)
-    assert found == pytest.approx(SCALARS[lr, n], abs=1e-10)
+@pytest.mark.parametrize(("lr", "n"), COEFFICIENTS)
+def test_coefficients_of_a_window(lr: float, n: int) -> None:
+    b = SGD(lr, 0.9, 1e-4).coefficients(n)
+    found = (b.c_phi, b.d_phi, b.c_v, b.d_v, b.b_phi, b.b_v)
+    assert found == pytest.approx(COEFFICIENTS[lr, n], abs=1e-10)
 
 
-def test_window_scalars_are_the_matrix_power() -> None:
+def test_coefficients_are_sums_and_powers_of_one_step_s_matrix() -> None:
+    """Eq. 13 and eq. 23, proved by eq. 21 and eq. 22; without ω and μ eq. 24 to eq. 26."""
     lr, mu, omega = 0.1, 0.9, 0.05
     a = torch.tensor([[1 - lr * omega, -lr * mu], [omega, mu]], dtype=torch.float64)
-    c = torch.tensor([-lr, 1.0], dtype=torch.float64)
+    one = torch.tensor([-lr, 1.0], dtype=torch.float64)
     for n in range(1, 9):
-        w = SGD(lr, mu, omega).coefficients(n)
+        b = SGD(lr, mu, omega).coefficients(n)
         power = torch.linalg.matrix_power(a, n)
-        drive = torch.stack([torch.linalg.matrix_power(a, i) @ c for i in range(n)]).sum(0)
-        assert [w.a11, w.a12, w.a21, w.a22] == pytest.approx(power.flatten().tolist(), abs=1e-13)
-        assert [w.p_phi, w.p_v] == pytest.approx(drive.tolist(), abs=1e-13)
-        assert w.a11 * w.a22 - w.a12 * w.a21 == pytest.approx(mu**n, abs=1e-13)
+        drive = torch.stack([torch.linalg.matrix_power(a, i) @ one for i in range(n)]).sum(0)
+        found = [b.c_phi, b.d_phi, b.c_v, b.d_v]
+        assert found == pytest.approx(power.flatten().tolist(), abs=1e-13)
+        assert [b.b_phi, b.b_v] == pytest.approx(drive.tolist(), abs=1e-13)
+        assert b.c_phi * b.d_v - b.d_phi * b.c_v == pytest.approx(mu**n, abs=1e-13)
+        naive = SGD(lr).coefficients(n)
+        assert [naive.b_phi, naive.b_v] == pytest.approx([-n * lr, 1.0])
+        assert [naive.c_phi, naive.d_phi] == [1.0, 0.0]
+
+
+def test_lemma_1() -> None:
+    """Its recurrences, eq. 32 to eq. 35, and the first coefficients, eq. 44 to eq. 47."""
+    eta, mu, omega = 0.1, 0.9, 0.05
+    b = {t + 1: SGD(eta, mu, omega).coefficients(t) for t in range(1, 9)}
+    assert [b[2].b_phi, b[2].c_phi] == pytest.approx([-eta, 1 - eta * omega])
+    assert b[3].b_phi == pytest.approx(-eta * (mu + 2 - eta * omega))
+    assert b[3].c_phi == pytest.approx(-eta * mu * omega + (1 - eta * omega) ** 2)
+    for t in range(2, 9):
+        old, new = b[t], b[t + 1]
+        assert new.b_v == pytest.approx(mu * old.b_v + 1 + omega * old.b_phi)
+        assert new.c_v == pytest.approx(mu * old.c_v + omega * old.c_phi)
+        assert new.b_phi == pytest.approx(-eta * mu * old.b_v - eta + (1 - eta * omega) * old.b_phi)
+        assert new.c_phi == pytest.approx(-eta * mu * old.c_v + (1 - eta * omega) * old.c_phi)
 
 
 def test_proposition_1() -> None:
-    """Windows of two steps can't be had from single steps with other hyper-parameters."""
+    """Windows of two steps can't be had from single steps: eq. 50 to eq. 54 with its numbers."""
     eta, mu, omega = 0.1, 0.9, 1e-4
-    b = {t + 1: SGD(eta, mu, omega).coefficients(t).p_phi for t in (1, 2, 4, 6)}
+    b = {t + 1: SGD(eta, mu, omega).coefficients(t).b_phi for t in (1, 2, 4, 6)}
     assert b[2] == pytest.approx(-0.1)
     assert b[3] == pytest.approx(-0.289999, abs=1e-6)
     assert b[5] == pytest.approx(-0.904886, abs=1e-6)
@@ -115,7 +135,7 @@ def test_proposition_1() -> None:
     assert new_eta == pytest.approx(0.289999, abs=1e-6)
     assert new_mu == pytest.approx(1.120337, abs=1e-6)
     # ... and then the third window comes out wrong.
-    third = SGD(new_eta, new_mu, omega).coefficients(3).p_phi
+    third = SGD(new_eta, new_mu, omega).coefficients(3).b_phi
     assert third == pytest.approx(-1.883740, abs=1e-6)
     assert abs(third - b[7]) > 0.1
 

@@ -128,25 +128,25 @@ def difference(a: tuple[Tensor, list[Tensor]], b: tuple[Tensor, list[Tensor]]) -
 
 
 def test_one_window_is_one_larger_step() -> None:
-    """Corollary 2: Multi-step(T) from rest is one SGD step with rate -b_{T+1} and the same ω."""
+    """Lemma 1: Multi-step(T) from v₁ = 0 is one step with rate -b^φ_{T+1} and the same ω."""
     dynamics = SGD(0.1, 0.9, 1e-2)
-    larger = SGD(-dynamics.coefficients(8).p_phi, 0.0, 1e-2)
+    larger = SGD(-dynamics.coefficients(8).b_phi, 0.0, 1e-2)
     a = outer_gradients(dynamics, steps=8, window=8)
     assert difference(a, outer_gradients(larger, steps=1, window=1)) < 1e-12
 
 
 def test_plain_sgd_windows_are_fewer_larger_steps() -> None:
-    """Corollary 3: without momentum and decay, windows are MAML with rate nη and T/n steps."""
+    """Eq. 14, eq. 15, eq. 26 and eq. 27: with ω = μ = 0 windows are T/n steps with rate nη."""
     a = outer_gradients(SGD(0.05), steps=8, window=4)
     assert difference(a, outer_gradients(SGD(0.2), steps=2, window=1)) < 1e-12
 
 
 def test_two_windows_are_two_steps_but_four_windows_are_not() -> None:
-    """Corollary 6 and its negative: only three or more windows escape other hyper-parameters."""
+    """Proposition 1 holds from three windows on: two can be had with other hyper-parameters."""
 
     def matched(dynamics: SGD, n: int) -> SGD:
         w = dynamics.coefficients(n)
-        return SGD(-w.p_phi, w.a12 * w.p_v / w.p_phi, dynamics.weight_decay)
+        return SGD(-w.b_phi, w.d_phi * w.b_v / w.b_phi, dynamics.weight_decay)
 
     for lr in (0.4, 0.04, 0.01):
         expected = {
@@ -164,7 +164,7 @@ def test_two_windows_are_two_steps_but_four_windows_are_not() -> None:
 
 
 def test_windows_match_torch_optim_on_a_frozen_gradient() -> None:
-    """Corollary 5."""
+    """Eq. 11: a window is n steps of eq. 5 with one gradient."""
     psi = torch.tensor([0.3, -0.2], dtype=F64)
     params, loss = network_loss(psi)
     leaves = [p.clone().requires_grad_() for p in params.values()]
@@ -207,11 +207,11 @@ def test_first_order_ignores_every_evaluated_gradient() -> None:
     assert torch.equal(first[1][2], torch.zeros(2, dtype=F64))
     by_phi = torch.cat([g.flatten() for g in first[1][:2]])
     torch.testing.assert_close(by_phi, first[0].cos(), rtol=1e-14, atol=1e-14)
-    # With momentum and decay the linear dynamics only scale it: c = 1 + ω b (corollary 1).
+    # With momentum and decay the linear dynamics only scale it: c_φ = 1 + ω b_φ of Lemma 1.
     dynamics = SGD(0.1, 0.9, 1e-2)
     scaled = outer_gradients(dynamics, steps=4, window=1, first_order=True)
     by_phi = torch.cat([g.flatten() for g in scaled[1][:2]])
-    factor = dynamics.coefficients(4).a11
+    factor = dynamics.coefficients(4).c_phi
     torch.testing.assert_close(by_phi, factor * scaled[0].cos(), rtol=1e-13, atol=1e-14)
 
 
@@ -219,7 +219,7 @@ def test_unused_parameters_move_by_decay() -> None:
     params = {"used": torch.ones(2, dtype=F64), "idle": torch.ones(2, dtype=F64)}
     final, _ = unroll(lambda p: p["used"].sum(), params, SGD(0.1, 0.9, 0.5), steps=2)
     assert final["idle"].tolist() == pytest.approx(
-        [1.0 + 0.5 * SGD(0.1, 0.9, 0.5).coefficients(2).p_phi] * 2
+        [1.0 + 0.5 * SGD(0.1, 0.9, 0.5).coefficients(2).b_phi] * 2
     )
 
 

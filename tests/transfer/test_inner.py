@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 import pytest
 import torch
 import transfer_reference as reference
@@ -14,7 +11,6 @@ from multistep.inner.dynamics import State, Tensors
 from multistep.transfer.algorithms.bilevel import Bilevel
 from multistep.transfer.algorithms.first_order import FirstOrder
 from multistep.transfer.inner import Drift, inner_loop, split_state
-from multistep.transfer.learner import Learner, MiniBatch
 from multistep.transfer.settings import Transfer
 
 F64 = torch.float64
@@ -85,74 +81,6 @@ def test_toy_vectors(line: str, scheme: str) -> None:
         float(found.grads.get("theta", 0)),
         float(first.grads["theta"]),
     ] == pytest.approx([float(v) for v in expected], abs=1e-11)
-
-
-def learner_at_work(s: Transfer) -> tuple[Learner, MiniBatch, Tensor, Tensor]:
-    """A learner after three mini-batches and the ordinary update of a fourth."""
-    source, target = reference.networks()
-    learner = Learner(source, copy.deepcopy(target), Bilevel(s), 0, torch.device("cpu"))
-    x, y = reference.images()
-    for _ in range(3):
-        learner.step(x, y, s.lr)
-    # Channel weights that differ and pairs that are neither dead nor saturated.
-    with torch.no_grad():
-        generator = torch.Generator().manual_seed(8)
-        for name, p in learner.theta.items():
-            noise = torch.randn(p.shape, generator=generator, dtype=F64)
-            p.copy_(2 + 0.1 * noise if name.startswith("where") else 0.5 * noise)
-    batch = MiniBatch(learner, x, y)
-    batch.ordinary_update(s.lr)
-    return learner, batch, x, y
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize(("steps", "window"), [(2, 1), (2, 2)])
-def test_meta_gradient_is_that_of_plain_autograd(optimizer: str, steps: int, window: int) -> None:
-    """Batch norm, every pair, state carried in; float64."""
-    lr = {"sgd": 0.05, "adam": 1e-3}[optimizer]
-    s = reference.settings(optimizer=optimizer, inner_steps=steps, window=window, lr=lr)
-    learner, _, x, y = learner_at_work(s)
-    plain = reference.Reference(learner.source, learner.target, s)
-    phi, state = learner.phi, learner.state["optimizer"]
-    expected, loss = plain.meta_gradient(phi, state, learner.theta, x, y, lr)
-    size = torch.stack([g.norm() for g in expected.values()]).norm()
-    assert size > 1e-8
-    variants: list[dict[str, Any]] = [
-        {"scheme": "keep"},
-        {"scheme": "replay"},
-        {"scheme": "replay", "source_features": "step"},
-    ]
-    for change in variants:
-        learner.algorithm = Bilevel(s.model_copy(update=change))
-        learner.transfer = learner.algorithm.settings
-        again = MiniBatch(learner, x, y)
-        taps, _ = again.forward(phi)
-        again.pair_weights, again.maps = again._source_features(taps)
-        again.closure = list(again.pair_weights.weights.values())
-        if "source_features" in change:
-            again.maps, again.closure = {}, list(learner.theta.values())
-        found = learner.algorithm.meta_gradient(again, learner.theta, phi, state, lr)
-        assert found.loss.item() == pytest.approx(loss.item(), rel=1e-12)
-        for name, g in expected.items():
-            assert (found.grads[name] - g).norm() < 1e-10 * size, (change, name)
-
-
-def test_meta_gradient_by_finite_differences() -> None:
-    """The bias of one loss-weight network."""
-    s = reference.settings(window=2)
-    learner, batch, _, _ = learner_at_work(s)
-    phi, state = learner.phi, learner.state["optimizer"]
-    found = learner.algorithm.meta_gradient(batch, learner.theta, phi, state, s.lr)
-    h, values = 1e-5, []
-    for sign in (1, -1):
-        moved = copy.deepcopy(learner.theta)
-        moved["where.2.bias"].data[1] += sign * h
-        taps, _ = batch.forward(phi)
-        learner.theta = moved
-        batch.pair_weights, batch.maps = batch._source_features(taps)
-        values.append(learner.algorithm.meta_gradient(batch, moved, phi, state, s.lr).loss.item())
-    slope = (values[0] - values[1]) / (2 * h)
-    assert found.grads["where.2.bias"][1].item() == pytest.approx(slope, rel=1e-5)
 
 
 def test_absent_gradients_are_zeros_or_skips() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import io
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from multistep.job import checkpoint
 from multistep.plan import params
 from multistep.transfer.algorithms import Algorithm
 from multistep.transfer.algorithms.bilevel import Bilevel
-from multistep.transfer.algorithms.first_order import FirstOrder
 from multistep.transfer.algorithms.scratch import Scratch
 from multistep.transfer.inner import MetaGradient, dynamics
 from multistep.transfer.learner import Learner
@@ -160,23 +158,6 @@ def test_no_inner_step_no_meta_gradient() -> None:
         assert same(each.theta, start) == (each is skips)
     moved = zeros.theta["where.0.bias"]
     torch.testing.assert_close(moved, torch.full_like(moved, 1 - 2e-3), rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("kind", [Bilevel, FirstOrder, Scratch])
-def test_a_restored_learner_goes_on_to_the_same_bits(kind: type[Algorithm], optimizer: str) -> None:
-    changes = {"optimizer": optimizer, "lr": 1e-3}
-    a, b = learner(kind, **changes), learner(kind, **changes)
-    run(a, 2)
-    file = io.BytesIO()
-    torch.save(checkpoint.copies(a.state), file)
-    file.seek(0)
-    expected = run(a, 2)
-    checkpoint.restore(b.state, torch.load(file, weights_only=True), CPU)
-    assert same(expected, run(b, 2))
-    assert same(a.state, b.state)
-    x, _ = reference.images(torch.float32)
-    assert torch.equal(a.logits(x), b.logits(x))
 
 
 def test_scratch_is_plain_training() -> None:

@@ -3,7 +3,7 @@
 A dynamics object is a frozen set of hyper-parameters with three pure functions:
 
     init(params) -> state                             the state before the first step
-    step(params, state, grads) -> (params, state)     one step, s_{t+1} = Φ(s_t, g_t)
+    step(params, state, grads) -> (params, state)     one step, s_{t+1} = Φ(s_t, g_t)  (eq. 2)
     window(params, state, grads, n)                   n steps that reuse one gradient, Φ̂ⁿ (eq. 11)
 
 `params` and `grads` are `dict[str, Tensor]`; every map is element-wise, so leading task axes and
@@ -38,33 +38,35 @@ class Dynamics(Protocol):
 
 
 @dataclass(frozen=True)
-class Window:
-    """The six scalars of n steps of SGD with one frozen gradient.
+class Coefficients:
+    """What n steps of SGD with one frozen gradient g do to φ and v, in six numbers:
 
-    With A = [[1-ηω, -ημ], [ω, μ]] and c = [-η, 1]ᵀ, n steps take s = [φ, v] to Aⁿ s + pₙ g where
-    pₙ = (Σ_{i<n} Aⁱ) c = [p_φ, p_v]ᵀ. Since a₁₁ = 1 + ω p_φ and a₂₁ = ω p_v, the map is
+        φ' = c_φ φ + d_φ v + b_φ g,    v' = c_v φ + d_v v + b_v g
 
-        φ' = φ + p_φ (g + ω φ) + a₁₂ v,    v' = p_v (g + ω φ) + a₂₂ v.
+    b and c are Lemma 1's (eq. 30 and 31), of index n + 1; d is what it leaves out by v₁ = 0. With
+    A = [[1-ηω, -ημ], [ω, μ]] of eq. 7, [c d] = Aⁿ and b = Σ_{i<n} Aⁱ [-η, 1]ᵀ, the sum of eq. 13
+    and eq. 23; without momentum and decay it is [-nη, 1] (eq. 25, eq. 26). Since g and ω φ always
+    come together, c_φ = 1 + ω b_φ and c_v = ω b_v.
     """
 
-    p_phi: float
-    p_v: float
-    a12: float
-    a22: float
+    b_phi: float
+    b_v: float
+    d_phi: float
+    d_v: float
     weight_decay: float
 
     @property
-    def a11(self) -> float:
-        return 1.0 + self.weight_decay * self.p_phi
+    def c_phi(self) -> float:
+        return 1.0 + self.weight_decay * self.b_phi
 
     @property
-    def a21(self) -> float:
-        return self.weight_decay * self.p_v
+    def c_v(self) -> float:
+        return self.weight_decay * self.b_v
 
 
 @dataclass(frozen=True)
 class SGD:
-    """SGD with momentum: v' = μ v + g + ω φ, φ' = φ - η v' (eq. 6 and 28 of the paper).
+    """SGD with momentum: v' = μ v + g + ω φ, φ' = φ - η v' (eq. 5; eq. 28 and 29).
 
     State: `{"velocity": {name: tensor}}`, zero at the start of every task (v₁ = 0).
     """
@@ -82,38 +84,38 @@ class SGD:
     def window(
         self, params: Tensors, state: State, grads: Tensors, n: int
     ) -> tuple[Tensors, State]:
-        """N steps with the same gradient in closed form (eq. 13); equals n calls of `step`."""
-        w = self.coefficients(n)
+        """N steps with the same gradient (eq. 11) in closed form; equals n calls of `step`."""
+        b = self.coefficients(n)
         new_params, velocity = {}, {}
         for name, p in params.items():
             drive = _gradient(grads, name, p)
             if self.weight_decay:
                 drive = torch.add(drive, p, alpha=self.weight_decay)
-            new_p, new_v = torch.add(p, drive, alpha=w.p_phi), w.p_v * drive
+            new_p, new_v = torch.add(p, drive, alpha=b.b_phi), b.b_v * drive
             if self.momentum:
                 v = state["velocity"][name]
-                new_p, new_v = new_p.add_(v, alpha=w.a12), new_v.add_(v, alpha=w.a22)
+                new_p, new_v = new_p.add_(v, alpha=b.d_phi), new_v.add_(v, alpha=b.d_v)
             new_params[name], velocity[name] = new_p, new_v
         return new_params, {"velocity": velocity}
 
-    def coefficients(self, n: int) -> Window:
-        """The scalars of a window of n steps (Lemma 1's recursion)."""
-        return _sgd_window(self.lr, self.momentum, self.weight_decay, n)
+    def coefficients(self, n: int) -> Coefficients:
+        """The coefficients of a window of n steps. Raises ValueError for n < 1."""
+        return _coefficients(self.lr, self.momentum, self.weight_decay, n)
 
 
 @cache
-def _sgd_window(lr: float, momentum: float, weight_decay: float, n: int) -> Window:
+def _coefficients(lr: float, momentum: float, weight_decay: float, n: int) -> Coefficients:
     if n < 1:
         raise ValueError(f"a window has at least one step, got n={n}")
-    p_phi, p_v = -lr, 1.0
-    a12, a22 = -lr * momentum, momentum
+    b_phi, b_v = -lr, 1.0  # eq. 44: one step
+    d_phi, d_v = -lr * momentum, momentum
     for _ in range(n - 1):
-        # pₙ = A pₙ₋₁ + c, and [a₁₂, a₂₂]ᵀ of Aⁿ = μ (pₙ - pₙ₋₁).
-        old_phi, old_v = p_phi, p_v
-        p_phi = (1 - lr * weight_decay) * old_phi - lr * momentum * old_v - lr
-        p_v = weight_decay * old_phi + momentum * old_v + 1.0
-        a12, a22 = momentum * (p_phi - old_phi), momentum * (p_v - old_v)
-    return Window(p_phi, p_v, a12, a22, weight_decay)
+        old_phi, old_v = b_phi, b_v
+        b_phi = (1 - lr * weight_decay) * old_phi - lr * momentum * old_v - lr  # eq. 34
+        b_v = weight_decay * old_phi + momentum * old_v + 1.0  # eq. 32
+        # Aⁿ [-η, 1]ᵀ is the difference, and A's last column is μ [-η, 1]ᵀ.
+        d_phi, d_v = momentum * (b_phi - old_phi), momentum * (b_v - old_v)
+    return Coefficients(b_phi, b_v, d_phi, d_v, weight_decay)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Two functions compute the same thing:
 
 * `unroll` is the definition. It is differentiated by autograd, works for any loss and any
   dynamics, and keeps the graph of every evaluated gradient or rebuilds it window by window.
-* `unroll_vjp` is the adjoint recursion (eq. 4-7 and 12 transposed) for SGD, for an objective that
+* `unroll_vjp` is the adjoint recursion (eq. 12 and 13 transposed) for SGD, for an objective that
   brings its own gradient and Hessian-vector product. It needs one Hessian-vector product per
   window and can keep only the window starts, so that memory does not grow with the steps.
 """
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from multistep.inner.dynamics import SGD, Dynamics, State, Tensors, Window
+from multistep.inner.dynamics import SGD, Coefficients, Dynamics, State, Tensors
 from multistep.inner.recompute import chain
 
 Loss = Callable[[Tensors], Tensor]
@@ -40,9 +40,9 @@ def unroll(
     """Take `steps` inner steps on `loss` and return the final parameters and state.
 
     The gradient is evaluated once per `window` steps and reused inside it (multi-step estimation,
-    Φ̂ⁿ of eq. 11); `window=1` is exact. The result is differentiable with respect to `params`,
-    `state` and whatever `loss` closes over. `first_order=True` treats every evaluated gradient as
-    a constant (eq. 16); the linear part of the dynamics stays differentiable.
+    Φ̂ⁿ of eq. 11); `window=1` is exact (eq. 2, eq. 3). The result is differentiable with respect to
+    `params`, `state` and whatever `loss` closes over. `first_order=True` treats every evaluated
+    gradient as a constant (eq. 16); the linear part of the dynamics stays differentiable.
 
     `loss(params) -> scalar` is evaluated `steps / window` times. Parameters that it does not use
     are missing in the gradients that the dynamics gets; they still move by momentum and decay.
@@ -162,22 +162,26 @@ class Pullback:
     """
 
     objective: Objective
-    scalars: Window
+    coefficients: Coefficients
     points: list[Any]
     recompute: bool
     nbytes: int
     rebuilt: int = 0
 
     def __call__(self, cotangent: Tensor) -> tuple[Tensor, Tensor]:
-        """One sweep back over the windows, last first (eq. 4-7 and 12 transposed):
+        """One sweep back over the windows, last first: eq. 12 (eq. 20) for SGD, transposed.
 
-            w = p_φ λ + p_v ν;  λ ← a₁₁ λ + a₂₁ ν + H w;  ν ← a₁₂ λ_old + a₂₂ ν
+        With Λ = [λ, ν] of φ and v, H = ∂g/∂φ, and a window's coefficients b, c and d (eq. 13, eq.
+        21, eq. 22, eq. 23; with ω = μ = 0 they are those of eq. 14, eq. 15, eq. 24, eq. 25, eq. 26
+        and eq. 27; with n = 1 of eq. 4, eq. 6 and eq. 7):
 
-        The tapes are used up: call it once.
+            w = b_φ λ + b_v ν;  λ ← c_φ λ + c_v ν + H w;  ν ← d_φ λ_old + d_v ν
+
+        and ∂L/∂shared grows by (∂g/∂shared)ᵀ w. The tapes are used up: call it once.
         """
         if not self.points:
             raise ValueError("nothing was kept for the way back, or it has been used up")
-        s, lam = self.scalars, cotangent
+        b, lam = self.coefficients, cotangent
         nu: Tensor | None = None  # zero: nobody reads the last velocity
         shared: Any = None
         while self.points:
@@ -185,15 +189,15 @@ class Pullback:
             if self.recompute:
                 _, tape = self.objective.gradient(tape, keep=True)
                 self.rebuilt = max(self.rebuilt, tape.nbytes)
-            w = s.p_phi * lam if nu is None else torch.add(s.p_phi * lam, nu, alpha=s.p_v)
+            w = b.b_phi * lam if nu is None else torch.add(b.b_phi * lam, nu, alpha=b.b_v)
             product, mixed = self.objective.hessian_product(tape, w)
-            product.add_(lam, alpha=s.a11)
+            product.add_(lam, alpha=b.c_phi)
             if nu is None:
-                shared, nu = mixed, s.a12 * lam
+                shared, nu = mixed, b.d_phi * lam
             else:
                 shared = shared + mixed
-                product.add_(nu, alpha=s.a21)
-                nu = torch.add(s.a12 * lam, nu, alpha=s.a22)
+                product.add_(nu, alpha=b.c_v)
+                nu = torch.add(b.d_phi * lam, nu, alpha=b.d_v)
             lam = product
         return lam, shared
 
@@ -216,7 +220,7 @@ def unroll_vjp(
     way back (12 instead of 9 forward-equivalents per window, memory of one window).
     """
     windows = count_windows(steps, window)
-    scalars = dynamics.coefficients(window)
+    coefficients = dynamics.coefficients(window)
     points: list[Any] = []
     nbytes = 0
     state = dynamics.init({"phi": phi})
@@ -227,4 +231,4 @@ def unroll_vjp(
             nbytes += phi.numel() * phi.element_size() if recompute else tape.nbytes
         params, state = dynamics.window({"phi": phi}, state, {"phi": gradient}, window)
         phi = params["phi"]
-    return phi, Pullback(objective, scalars, points, recompute, nbytes)
+    return phi, Pullback(objective, coefficients, points, recompute, nbytes)

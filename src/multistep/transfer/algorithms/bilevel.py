@@ -26,8 +26,11 @@ class Bilevel(Algorithm):
 
     def cost(self) -> float:
         windows = self.settings.inner_steps // self.settings.window
-        inner = MIXED + DIFFERENTIATED * (windows - 1) if windows else 0
-        return GRADIENT + inner + DIFFERENTIATED + GRADIENT
+        again = GRADIENT if self.settings.scheme == "replay" else 0
+        if not windows and not again:
+            return 2 * GRADIENT + 1  # θ is out of reach, so nothing is differentiated twice
+        inner = again + MIXED + (windows - 1) * (again + DIFFERENTIATED) if windows else 0
+        return GRADIENT + inner + again + DIFFERENTIATED + GRADIENT
 
     def meta_gradient(
         self, losses: Losses, theta: Tensors, phi: Tensors, state: State, lr: float

@@ -1,0 +1,277 @@
+"""What every few-shot algorithm has to do; a file of `algorithms` is found and checked by itself.
+
+Its numbers are those of the `reference` in its test file, for all its CASES (`fewshot_case`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from fewshot_case import case, relative, settings
+from helpers import ROOT, prepared_dataset
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from multistep import cli
+from multistep.data import prepared
+from multistep.fewshot import algorithms, meta
+from multistep.fewshot.episodes import Sampler
+from multistep.fewshot.trainer import Trainer
+from multistep.job import checkpoint, results
+
+NAMES = algorithms.names()
+every_algorithm = pytest.mark.parametrize("name", NAMES)
+
+
+def own_tests(name: str) -> ModuleType:
+    """The algorithm's own tests, with a reference in them."""
+    file = Path(__file__).with_name(f"test_{name}.py")
+    module = importlib.import_module(f"fewshot.{file.stem}") if file.exists() else ModuleType(name)
+    lacks = [what for what in ("CASES", "reference") if not hasattr(module, what)]
+    if lacks:
+        pytest.fail(
+            f"{file.name} lacks {' and '.join(lacks)}: write CASES, a list of changes of settings, "
+            f"and reference(case), the meta-gradient of algorithms/{name}.py computed naively in "
+            "float64, as tests/fewshot_case.py says; test_first_order.py is a short example"
+        )
+    return module
+
+
+def test_declarations_are_read_without_torch() -> None:
+    """Snakemake reads them for every plan, and torch takes seconds to import."""
+    code = """
+import sys
+from multistep.fewshot import algorithms as few_shot
+from multistep.transfer import algorithms as transfer
+for family in (few_shot, transfer):
+    assert [family.get(name) for name in family.names()]
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@every_algorithm
+def test_meta_gradient_is_that_of_its_reference(name: str) -> None:
+    tests = own_tests(name)
+    for changes in tests.CASES:
+        work = case(name, changes, tasks=2)
+        adapted, shared, losses = tests.reference(work)
+        found = work.gradient()
+        tolerance = getattr(tests, "TOLERANCE", 1e-11)
+        torch.testing.assert_close(found.loss, losses, rtol=tolerance, atol=0, msg=str(changes))
+        assert relative(found.adapted, adapted) < tolerance, changes
+        assert relative(found.shared, shared) < tolerance, changes
+
+
+@every_algorithm
+def test_chunks_and_the_order_of_tasks_do_not_matter(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A meta-batch in parts (CPU) or whole (CUDA) gives one gradient."""
+    work, order = case(name, tasks=5), [3, 0, 4, 1, 2]
+    whole, permuted = work.gradient(), work.permuted(order).gradient()
+    torch.testing.assert_close(permuted.loss, whole.loss[order], rtol=1e-8, atol=0)
+    monkeypatch.setattr(meta, "chunk_size", lambda *_: 2)
+    for other in (permuted, work.gradient()):
+        assert relative(other.adapted, whole.adapted) < 1e-8
+        assert relative(other.shared, whole.shared) < 1e-8
+
+
+@every_algorithm
+def test_its_cost_is_what_it_says(name: str) -> None:
+    """In operations, one forward pass of an image as the unit."""
+    for scheme in ("keep", "replay"):
+        # Of one task: torch counts the backward pass of grouped convolutions once per group.
+        work = case(name, {"scheme": scheme, "network": {"filters": 64}}, tasks=1).to("meta")
+        tasks = work.tasks
+        with FlopCounterMode(display=False) as forward, torch.no_grad():
+            tasks.query.logits(tasks.start())
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            work.algorithm.meta_gradient(tasks)
+        passes = work.algorithm.query_images * counter.get_total_flops()
+        cost = passes / forward.get_total_flops()
+        assert cost == pytest.approx(work.algorithm.cost(), rel=0.03)
+
+
+class Watch(TorchDispatchMode):
+    """The names of all operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.add(func.overloadpacket.__name__)
+        if func is torch.ops.aten.index.Tensor and any(
+            i is not None and i.dtype is torch.bool for i in args[1]
+        ):
+            self.seen.add("nonzero")
+        return func(*args, **(kwargs or {}))
+
+
+# Reading a value, sizes that depend on values, and new constants from the host.
+FORBIDDEN = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "lift_fresh", "unique"}
+
+
+def test_the_watch_sees_what_is_forbidden() -> None:
+    x = torch.arange(4.0)
+    for misuse in (
+        lambda: x.sum().item(),
+        lambda: bool((x > 1).all()),
+        lambda: x[x > 1],
+        lambda: x + torch.tensor([1.0, 2.0, 3.0, 4.0]),
+    ):
+        with Watch() as watch:
+            misuse()
+        assert watch.seen & FORBIDDEN
+
+
+@every_algorithm
+def test_a_cuda_graph_can_hold_it(name: str) -> None:
+    """Tensors without values are enough, and none is asked for on the host."""
+    work = case(name).to(torch.float32)
+    with Watch() as watch:
+        work.gradient()
+    assert not watch.seen & FORBIDDEN
+    assert "convolution" in watch.seen
+    valueless = work.to("meta")
+    assert valueless.gradient().adapted.shape == work.theta.adapted.shape
+    assert valueless.adapt().shape == work.tasks.start().shape
+
+
+@every_algorithm
+def test_a_resumed_run_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    data = prepared.read(prepared_dataset(tmp_path))
+    s = settings(name, {"meta_batch": 2, "iterations": 4, "queries": 5})
+
+    def trainer() -> Trainer:
+        rows = data.rows(["train"])
+        images = torch.from_numpy(data.images)
+        sampler = Sampler(images, *rows, s.ways, s.shots, s.queries, True, 0, "train")
+        return Trainer(meta.build_network(s, 28), algorithms.get(name)(s), sampler, seed=0)
+
+    whole, first, second = (trainer() for _ in range(3))
+    for i in range(4):
+        whole.step(i)
+    for i in range(2):
+        first.step(i)
+    checkpoint.restore(second.state, checkpoint.copies(first.state), torch.device("cpu"))
+    for i in range(2, 4):
+        second.step(i)
+    assert all(torch.equal(p, q) for p, q in zip(*map(flat, (second, whole)), strict=True))
+    assert second.means() == whole.means()
+
+
+def flat(trainer: Trainer) -> list[torch.Tensor]:
+    leaves = torch.utils._pytree.tree_leaves(trainer.state)
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+@every_algorithm
+def test_it_is_trained_and_measured(name: str, tmp_path: Path) -> None:
+    data = str(prepared_dataset(tmp_path / "data"))
+    small = {"meta_batch": 2, "iterations": 2, "test_episodes": 3, "validation_episodes": 2}
+    few = small | {"queries": 5, "log_every": 1, "validate_every": 2, "test_steps": 4}
+    cell: dict[str, Any] = {
+        "scale": "test",
+        "family": "few_shot",
+        "experiment": "small",
+        "dataset": "patterns",
+        "method": name,
+        "algorithm": name,
+        "seed": 0,
+        "data": {},
+        "settings": settings(name, few).model_dump(),
+    }
+    line = ["--data", data, "--device", "cpu", "--out"]
+    out, scratch = str(tmp_path / "cell.json"), str(tmp_path / "cell.pt")
+    assert cli.main(["train", "--cell", json.dumps(cell), *line, out, "--checkpoint", scratch]) == 0
+    assert len(results.read(tmp_path / "cell.json")["metrics"]["episode_accuracies"]) == 3
+    timed = {"steps": [2], "rounds": 1, "tasks": 2, "batches": 1, "alone": True}
+    definition = {
+        **{key: cell[key] for key in ("scale", "family", "experiment", "dataset")},
+        "methods": {name: {"algorithm": name, "settings": cell["settings"]}},
+        "measure": timed,
+    }
+    out = str(tmp_path / "measured.json")
+    assert cli.main(["measure", "--definition", json.dumps(definition), *line, out]) == 0
+    rows = results.read(tmp_path / "measured.json")["rows"]
+    assert rows
+    assert all(row["bytes"] > 0 for row in rows)
+
+
+TOY = '''"""Reptile with appendix F's SGD: θ moves towards where the inner loop ends (eq. 17)."""
+
+from multistep.fewshot.algorithms import GRADIENT, Algorithm
+
+
+class Toy(Algorithm):
+    def cost(self):
+        windows = self.settings.inner_steps // self.settings.window
+        return GRADIENT * windows * self.support_images + self.query_images
+
+    def meta_gradient(self, tasks):
+        steps, window = self.settings.inner_steps, self.settings.window
+        phi, _ = self.inner_loop(tasks.support, tasks.start(), steps, window, keep=False)
+        return tasks.total(tasks.start() - phi, None, tasks.query.logits(phi), phi.nbytes)
+'''
+TOY_TESTS = """import torch
+from fewshot_case import descent
+
+CASES = [{"window": 1}, {"window": 2}]
+
+
+def reference(case):
+    (theta, shared), total, losses = vars(case.theta).values(), 0, []
+    for plain in case.plain():
+        start = theta.clone().requires_grad_()
+        phi = descent(plain, start, shared, case.settings, first_order=True).detach()
+        total = total + (theta - phi) / case.batch.tasks
+        losses.append(plain.query(phi, shared))
+    return total, torch.zeros_like(shared), torch.stack(losses)
+"""
+
+
+def test_a_new_file_is_found_and_checked(tmp_path: Path) -> None:
+    """As a user adds one: without a reference told what to write, with one all of this passes."""
+    for folder in ("src", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pyc*"))
+    for file in ("params.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / file, tmp_path)
+    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
+    folder = tmp_path / "tests/fewshot"
+    (tmp_path / "src/multistep/fewshot/algorithms/toy.py").write_text(TOY)
+    before = checked(tmp_path)
+    assert "test_toy.py lacks CASES and reference: write CASES" in before
+    assert "1 failed, 5 passed" in before
+    (folder / "test_toy.py").write_text(TOY_TESTS)
+    after = checked(tmp_path)
+    assert "6 passed" in after
+    assert "failed" not in after
+
+
+def checked(project: Path) -> str:
+    """The output of the checks of `toy`."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "tests/fewshot/test_algorithms.py",
+        "-k",
+        "toy]",
+    ]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project / "src")}
+    done = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr

@@ -1,0 +1,21 @@
+"""First-order MAML against the textbook's steps with constant gradients."""
+
+from __future__ import annotations
+
+import torch
+from fewshot_case import Case, Plain, Reference, descent
+from torch import Tensor
+
+CASES = [{}, {"momentum": 0.9, "weight_decay": 0.01, "inner_steps": 4, "window": 2}]
+
+
+def reference(case: Case) -> Reference:
+    """Eq. 16: the query loss by φ_{T+1} itself, wherever it came from."""
+
+    def outer(plain: Plain, theta: Tensor, shared: Tensor) -> Tensor:
+        phi = descent(plain, theta, shared.detach(), case.settings, first_order=True)
+        with torch.no_grad():
+            far = phi - theta
+        return plain.query(theta + far, shared)
+
+    return case.differentiated(outer)

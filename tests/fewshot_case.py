@@ -1,0 +1,214 @@
+"""An algorithm at work on small episodes in float64, and the same episodes one by one for autograd.
+
+`tests/fewshot/test_<algorithm>.py` has for each algorithm
+
+    CASES      changes of its settings in params.yaml that it is compared under
+    reference  (case) -> (by adapted, by shared, query losses): the tasks' mean meta-gradient,
+               computed as naively as can be
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from helpers import small_params
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from multistep.fewshot import algorithms, meta
+from multistep.fewshot.batched import BatchedConv4
+from multistep.fewshot.episodes import Batch
+from multistep.fewshot.settings import FewShot
+from multistep.networks.conv4 import Conv4
+from multistep.plan.params import Params, cell_settings, merge
+
+Reference = tuple[Tensor, Tensor, Tensor]
+
+
+@cache
+def params() -> Params:
+    return small_params()
+
+
+def settings(name: str, changes: dict[str, Any] | None = None) -> FewShot:
+    """Those of the first method with this algorithm in params.yaml, changed; or MAML's."""
+    users = [m for m, method in params().methods.items() if method.algorithm == name]
+    s = cell_settings(params(), "5way_1shot", users[0] if users else "maml")
+    small = {"queries": 3, "inner_lr": min(s.inner_lr, 0.1)}
+    return FewShot.model_validate(merge(s.model_dump() | small, changes or {}))
+
+
+@dataclass(frozen=True)
+class Plain:
+    """One task's losses on the plain module, as functions of flat vectors (adapted, shared)."""
+
+    network: BatchedConv4
+    module: Conv4
+    episode: tuple[Tensor, ...]  # support images and labels, query images and labels
+
+    def support(self, phi: Tensor, shared: Tensor) -> Tensor:
+        return self.loss(phi, shared, *self.episode[:2])
+
+    def query(self, phi: Tensor, shared: Tensor) -> Tensor:
+        return self.loss(phi, shared, *self.episode[2:])
+
+    def loss(self, phi: Tensor, shared: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(
+            functional_call(self.module, self.network.unpack(phi, shared), (x,)), y
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    algorithm: algorithms.Algorithm
+    network: BatchedConv4
+    theta: meta.Theta
+    batch: Batch
+
+    @property
+    def settings(self) -> FewShot:
+        return self.algorithm.settings
+
+    @property
+    def tasks(self) -> meta.Tasks:
+        return meta.Tasks(self.network, self.theta, self.batch)
+
+    @property
+    def head(self) -> int:
+        """Where the head begins in the adapted parameters."""
+        return self.network.slots["head.weight"].start
+
+    def but(self, **changes: Any) -> Case:
+        """With other settings."""
+        new = FewShot.model_validate(merge(self.settings.model_dump(), changes))
+        return dataclasses.replace(self, algorithm=type(self.algorithm)(new))
+
+    def at(self, theta: meta.Theta) -> Case:
+        return dataclasses.replace(self, theta=theta)
+
+    def on(self, batch: Batch) -> Case:
+        return dataclasses.replace(self, batch=batch)
+
+    def permuted(self, order: Sequence[int]) -> Case:
+        return self.on(Batch(*(t[list(order)] for t in vars(self.batch).values())))
+
+    def to(self, where: str | torch.dtype) -> Case:
+        """With θ and the images of another type or on another device."""
+
+        def moved(t: Tensor) -> Tensor:
+            return (
+                t if isinstance(where, torch.dtype) and not t.is_floating_point() else t.to(where)
+            )
+
+        theta = meta.Theta(*map(moved, vars(self.theta).values()))
+        return self.at(theta).on(Batch(*map(moved, vars(self.batch).values())))
+
+    def gradient(self) -> meta.MetaGradient:
+        return meta.meta_gradient(self.algorithm, self.network, self.theta, self.batch)
+
+    def adapt(self, window: int = 1) -> Tensor:
+        return meta.adapt(self.algorithm, self.network, self.theta, self.batch, window=window)
+
+    def plain(self) -> list[Plain]:
+        """The tasks one by one."""
+        module = Conv4(self.network.config)
+        episodes = zip(*vars(self.batch).values(), strict=True)
+        return [Plain(self.network, module, episode) for episode in episodes]
+
+    def per_task(self, phi: Tensor) -> list[Tensor]:
+        """φ `[tasks·P]` as one vector `[P]` per task."""
+        return per_task(self.network, phi, self.batch.tasks)
+
+    def differentiated(self, outer: Callable[[Plain, Tensor, Tensor], Tensor]) -> Reference:
+        """The mean over tasks of autograd's gradients of `outer(task, adapted, shared)`."""
+        leaves = [t.clone().requires_grad_() for t in vars(self.theta).values()]
+        losses = torch.stack([outer(plain, *leaves) for plain in self.plain()])
+        adapted, shared = torch.autograd.grad(losses.mean(), leaves, materialize_grads=True)
+        return adapted, shared, losses.detach()
+
+    def directions(self) -> meta.Theta:
+        """Of about unit length: few ReLUs change sides within a small step."""
+        generator = torch.Generator().manual_seed(1)
+        drawn = (torch.randn(t.shape, generator=generator) for t in vars(self.theta).values())
+        return meta.Theta(*(t.double() / 100 for t in drawn))
+
+    def slope(self, along: meta.Theta, h: float = 1e-6) -> float:
+        """Finite difference of the mean query loss along `along`."""
+
+        def loss(step: float) -> float:
+            pairs = zip(vars(self.theta).values(), vars(along).values(), strict=True)
+            moved = meta.Theta(*(t + step * d for t, d in pairs))
+            return self.at(moved).gradient().loss.mean().item()
+
+        return (loss(h) - loss(-h)) / (2 * h)
+
+
+def case(
+    name: str, changes: dict[str, Any] | None = None, *, tasks: int = 3, beta: float = 0.0
+) -> Case:
+    """An algorithm, a small network with about `beta` for batch norm's β, and random episodes.
+
+    Every episode has its own labels. A pooled network gets colour pictures of odd size.
+    """
+    algorithm = algorithms.get(name)(settings(name, changes))
+    s = algorithm.settings
+    size, channels = (34, 3) if s.network.geometry == "pooled" else (28, 1)
+    network = meta.build_network(s, size, channels)
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    params = network.unpack(*vars(meta.initial_theta(network, 0, torch.device("cpu"))).values())
+    moved = {n: p.double() + 0.05 * noise(*p.shape) for n, p in params.items()}
+    for n in (n for n in moved if n.startswith("norm") and n.endswith("bias")):
+        moved[n] += beta
+    names = torch.stack([torch.randperm(s.ways, generator=generator) for _ in range(tasks)])
+    parts: list[Tensor] = []
+    for count in (s.shots, s.queries):
+        parts.append(noise(tasks, s.ways * count, channels, size, size).abs())
+        parts.append(names.repeat_interleave(count, 1))
+    return Case(algorithm, network, meta.Theta(*network.pack(moved)), Batch(*parts))
+
+
+def per_task(network: BatchedConv4, flat: Tensor, tasks: int) -> list[Tensor]:
+    """φ `[tasks·P]` as one vector `[P]` per task, parameter after parameter."""
+    slots = sorted((s for s in network.slots.values() if s.adapted), key=lambda s: s.start)
+    blocks = [flat[tasks * s.start : tasks * s.stop].view(tasks, -1) for s in slots]
+    return list(torch.cat(blocks, 1))
+
+
+def descent(
+    plain: Plain,
+    phi: Tensor,
+    shared: Tensor,
+    s: FewShot,
+    *,
+    moving: Tensor | float = 1.0,
+    first_order: bool = False,
+) -> Tensor:
+    """T steps of eq. 5 on the support loss, as the textbook has them, one gradient per window.
+
+    `moving`: 1 for the entries of φ that move, 0 for the others.
+    """
+    v = torch.zeros_like(phi)
+    for t in range(s.inner_steps):
+        if t % s.window == 0:
+            loss = plain.support(phi, shared)
+            (g,) = torch.autograd.grad(loss, phi, create_graph=not first_order)
+        v = s.momentum * v + moving * (g + s.weight_decay * phi)
+        phi = phi - s.inner_lr * v
+    return phi
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """Relative distance; 0 of two empty vectors, and of two that are zero."""
+    assert found.shape == expected.shape
+    distance = float((found - expected).norm())
+    return distance / float(expected.norm()) if distance else 0.0

@@ -1,0 +1,137 @@
+"""What every meta-transfer algorithm has to do; a file of `algorithms` is found and checked.
+
+One that has meta-parameters has a `reference` in its test file: see test_first_order.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transfer_reference as reference
+from torch.utils.flop_counter import FlopCounterMode
+from transfer_data import prepared_images, small_transfer, source_folder
+
+from multistep import cli
+from multistep.job import checkpoint, results
+from multistep.networks.build import build
+from multistep.networks.settings import Architecture
+from multistep.transfer import algorithms
+from multistep.transfer.learner import Learner, MiniBatch
+from multistep.transfer.settings import Transfer
+
+every_algorithm = pytest.mark.parametrize("name", algorithms.names())
+CPU = torch.device("cpu")
+
+
+def create(name: str, **changes: Any) -> algorithms.Algorithm:
+    """An algorithm with those of the reference's settings that it reads."""
+    known = algorithms.get(name).Settings.model_fields
+    return algorithms.create(name, reference.settings(**changes).model_dump(include=set(known)))
+
+
+@every_algorithm
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("window", [1, 2])
+def test_meta_gradient_is_that_of_its_reference(name: str, optimizer: str, window: int) -> None:
+    """Batch norm, every pair, state carried in; float64; every way to compute it."""
+    lr = {"sgd": 0.05, "adam": 1e-3}[optimizer]
+    algorithm = create(name, optimizer=optimizer, window=window, lr=lr)
+    s = algorithm.settings
+    if not isinstance(s, Transfer):
+        with pytest.raises(NotImplementedError, match="has no meta-parameters"):
+            algorithm.meta_gradient(None, {}, {}, {}, lr)  # type: ignore[arg-type]
+        return
+    file = Path(__file__).with_name(f"test_{name}.py")
+    own = importlib.import_module(f"transfer.{file.stem}") if file.exists() else None
+    if not hasattr(own, "reference"):
+        pytest.fail(
+            f"{file.name} lacks reference: write one that computes the meta-gradient of "
+            f"algorithms/{name}.py naively, as test_first_order.py does"
+        )
+    learner, _, x, y = reference.learner_at_work(algorithm)
+    plain = reference.Reference(learner.source, learner.target, s)
+    phi, state = learner.phi, learner.state["optimizer"]
+    expected, loss = own.reference(plain, phi, state, learner.theta, x, y)  # type: ignore[union-attr]
+    size = torch.stack([g.norm() for g in expected.values()]).norm()
+    assert size > 1e-8
+    for scheme, features in (("keep", "batch"), ("replay", "batch"), ("replay", "step")):
+        changed = s.model_copy(update={"scheme": scheme, "source_features": features})
+        learner.transfer, again = changed, MiniBatch(learner, x, y)
+        taps, _ = again.forward(phi)
+        again.pair_weights, again.maps = again._source_features(taps)
+        again.closure = list(again.pair_weights.weights.values())
+        if features == "step":
+            again.maps, again.closure = {}, list(learner.theta.values())
+        found = type(algorithm)(changed).meta_gradient(again, learner.theta, phi, state, lr)
+        assert found.loss.item() == pytest.approx(loss.item(), rel=1e-12)
+        for n, g in expected.items():
+            assert (found.grads[n] - g).norm() < 1e-10 * size, (scheme, features, n)
+
+
+@every_algorithm
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_restored_learner_goes_on_to_the_same_bits(name: str, optimizer: str) -> None:
+    x, y = reference.images(torch.float32)
+    a, b = (
+        Learner(*reference.networks(torch.float32), create(name, optimizer=optimizer), 0, CPU)
+        for _ in range(2)
+    )
+
+    def run(each: Learner) -> list[torch.Tensor]:
+        reports = [each.step(x, y, 1e-3) for _ in range(2)]
+        leaves = torch.utils._pytree.tree_leaves([reports, each.state, each.logits(x)])
+        return [leaf.nan_to_num(7.0) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+    run(a)
+    file = io.BytesIO()
+    torch.save(checkpoint.copies(a.state), file)
+    file.seek(0)
+    expected = run(a)
+    checkpoint.restore(b.state, torch.load(file, weights_only=True), CPU)
+    assert all(torch.equal(p, q) for p, q in zip(run(b), expected, strict=True))
+
+
+@every_algorithm
+@pytest.mark.parametrize("scheme", ["keep", "replay"])
+def test_its_cost_is_what_it_says(name: str, scheme: str) -> None:
+    """In operations; taps are left out of no loss here, but the layers above the last one are."""
+    wide = Architecture(name="vgg9", width=64, blocks=1)
+    x, y = reference.images(torch.float32, count=2)
+    for steps, window in ((0, 1), (1, 1), (2, 1), (2, 2)):
+        algorithm = create(name, target=wide, inner_steps=steps, window=window, scheme=scheme)
+        generator = torch.Generator().manual_seed(0)
+        source, target = build(reference.SOURCE, 7, generator), build(wide, 5, generator)
+        learner = Learner(source, target, algorithm, 0, CPU)
+        with FlopCounterMode(display=False) as forward, torch.no_grad():
+            learner.logits(x)
+        with FlopCounterMode(display=False) as features, torch.no_grad():
+            source(x)
+        with FlopCounterMode(display=False) as counter:
+            learner.step(x, y, 0.1)
+        own = counter.get_total_flops()
+        own -= features.get_total_flops() if learner.matching else 0
+        assert own / forward.get_total_flops() == pytest.approx(algorithm.cost(), rel=0.08)
+
+
+@every_algorithm
+def test_it_is_trained_and_measured(name: str, tmp_path: Path) -> None:
+    cell = small_transfer(name, epochs=1)
+    line = ["--data", str(prepared_images(tmp_path / "data")), "--device", "cpu"]
+    line += ["--network", str(source_folder(tmp_path / "network")), "--out"]
+    out, scratch = str(tmp_path / "cell.json"), str(tmp_path / "cell.pt")
+    assert cli.main(["train", "--cell", json.dumps(cell), *line, out, "--checkpoint", scratch]) == 0
+    assert results.read(tmp_path / "cell.json")["metrics"]["epochs"] == 1
+    definition = {
+        **{key: cell[key] for key in ("scale", "family", "experiment", "dataset")},
+        "methods": {name: {"algorithm": name, "settings": cell["settings"]}},
+        "measure": {"steps": [1], "rounds": 1, "tasks": None, "batches": 1, "alone": True},
+    }
+    out = str(tmp_path / "measured.json")
+    assert cli.main(["measure", "--definition", json.dumps(definition), *line, out]) == 0
+    assert results.read(tmp_path / "measured.json")["rows"][0]["bytes"] > 0
