@@ -13,11 +13,11 @@ from multistep.data.class_splits import committed
 from multistep.data.standins.omniglot import ALPHABETS, Settings, draw, glyph
 
 LIKENESS = 0.9  # a cosine; pairs below it are told apart by eye
-SMALL = {"alphabets": 2, "characters": 3, "drawers": 4, "seed": 0}
 
 
-def drawings(path):
-    """Member -> bool [105, 105], true on ink."""
+def drawings(path, **settings):
+    """An archive drawn at `path`: member -> bool [105, 105], true on ink."""
+    draw(path, Settings(**settings))
     with zipfile.ZipFile(path) as file:
         files = [name for name in file.namelist() if not name.endswith("/")]
         images = {name: Image.open(io.BytesIO(file.read(name))) for name in files}
@@ -25,45 +25,41 @@ def drawings(path):
         return {name: ~np.asarray(image) for name, image in images.items()}
 
 
-def test_the_layout_is_omniglots(tmp_path):
-    draw(tmp_path / "images_evaluation.zip", Settings(**SMALL))
-    names = sorted(drawings(tmp_path / "images_evaluation.zip"))
-    assert len(names) == 2 * 3 * 4
-    alphabet = names[0].split("/")[1]
-    assert names[:4] == [
-        f"images_evaluation/{alphabet}/character01/0965_{d:02}.png" for d in (1, 2, 3, 4)
-    ]
-    assert names[-1].endswith("character03/0970_04.png")
-
-
-def test_a_drawing_does_not_depend_on_how_many_drawers_there_are(tmp_path):
-    path = tmp_path / "images_background.zip"
-    draw(path, Settings(**SMALL))
-    few = drawings(path)
-    draw(path, Settings(**SMALL | {"drawers": 6}))
-    many = drawings(path)
-    assert all(np.array_equal(image, many[name]) for name, image in few.items())
-
-
-def test_no_two_drawings_are_equal(tmp_path):
-    path = tmp_path / "images_background.zip"
-    draw(path, Settings(**SMALL | {"drawers": 20}))
-    images = drawings(path)
-    assert len({image.tobytes() for image in images.values()}) == len(images)
-
-
-def test_the_demos_archives_are_quick_and_share_no_alphabet(tmp_path):
-    began = time.process_time()
-    demo = {"characters": 12, "drawers": 20}
-    draw(tmp_path / "images_background.zip", Settings(alphabets=8, seed=0, **demo))
-    assert time.process_time() - began < 20
-    draw(tmp_path / "images_evaluation.zip", Settings(alphabets=4, seed=1, **demo))
-    background, evaluation = (
-        {name.split("/")[1] for name in drawings(tmp_path / f"{archive}.zip")}
-        for archive in ALPHABETS
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demo's two archives."""
+    folder, began = tmp_path_factory.mktemp("demo"), time.process_time()
+    size = {"characters": 12, "drawers": 20}
+    found = (
+        drawings(folder / "images_background.zip", alphabets=8, seed=0, **size),
+        drawings(folder / "images_evaluation.zip", alphabets=4, seed=1, **size),
     )
+    assert time.process_time() - began < 20
+    return found
+
+
+def test_the_layout_is_omniglots_and_archives_share_no_alphabet(demo):
+    background, evaluation = (sorted({name.split("/")[1] for name in part}) for part in demo)
     assert (len(background), len(evaluation)) == (8, 4)
-    assert not background & evaluation
+    assert not set(background) & set(evaluation)
+    names = sorted(demo[1])
+    assert names[:20] == [
+        f"images_evaluation/{evaluation[0]}/character01/0965_{d:02}.png" for d in range(1, 21)
+    ]
+    assert names[-1] == f"images_evaluation/{evaluation[3]}/character12/1012_20.png"
+    assert sorted(demo[0])[0].endswith("/character01/0001_01.png")
+
+
+def test_a_drawing_does_not_depend_on_how_much_else_is_drawn(demo, tmp_path):
+    path = tmp_path / "images_background.zip"
+    few = drawings(path, alphabets=1, characters=3, drawers=4, seed=0)
+    assert len(few) == 12
+    assert all(np.array_equal(image, demo[0][name]) for name, image in few.items())
+
+
+def test_no_two_drawings_are_equal(demo):
+    images = [image.tobytes() for part in demo for image in part.values()]
+    assert len(set(images)) == len(images) == 12 * 12 * 20
 
 
 def test_alphabets_are_not_called_as_omniglots_are():
@@ -124,12 +120,10 @@ def test_lines_are_thinned_to_their_middle_and_none_vanishes():
         assert glyph(character).sum() > 250, character
 
 
-def test_drawings_have_the_ink_size_and_place_of_omniglots(tmp_path):
+def test_drawings_have_the_ink_size_and_place_of_omniglots(demo):
     # Over 1,500 drawings of the real background set: ink 7.8% of the paper, 55 × 61 pixels in
     # size (one standard deviation 16), the middle of the ink at (50.6, 49.8).
-    path = tmp_path / "images_background.zip"
-    draw(path, Settings(alphabets=8, characters=12, drawers=5, seed=0))
-    images = drawings(path).values()
+    images = demo[0].values()
     assert np.mean([image.mean() for image in images]) == pytest.approx(0.078, abs=0.012)
     ink = [np.nonzero(image) for image in images]
     sizes = np.array([(np.ptp(x) + 1, np.ptp(y) + 1) for y, x in ink])

@@ -17,13 +17,13 @@ KIND = "imagenet"  # of which it is a part; tieredImageNet's stand-in has other 
 
 
 class Settings(Model):
-    """`train`, `validation`, `test`: classes; `images`: of each, or of the smallest and of the
-    largest; `side` in pixels.
+    """`train`, `validation`, `test`: classes, no more than tieredImageNet; `images`: of each, or of
+    the smallest and of the largest; `side` in pixels.
     """
 
-    train: int = Field(ge=1)
-    validation: int = Field(ge=1)
-    test: int = Field(ge=1)
+    train: int = Field(ge=1, le=351)
+    validation: int = Field(ge=1, le=97)
+    test: int = Field(ge=1, le=160)
     images: photographs.Range | int
     side: int = Field(ge=8)
     seed: int = Field(ge=0)

@@ -222,6 +222,7 @@ def _noise(g: np.random.Generator, height: int, width: int, cells: int) -> np.nd
 
 def images(kind: str, places: Sequence[Place], size: Size, seed: int) -> Iterator[np.ndarray]:
     """Every photograph of `places`, as from `image`."""
+    look(kind, max((index for index, _ in places), default=0))  # refused before any is drawn
     with progress(f"drawn {kind}", len(places), "images") as advance:
         for index, number in places:
             yield image(kind, index, number, size, seed)
