@@ -11,9 +11,8 @@ from typing import Any
 import transfer_records
 
 from multistep.pages.context import Context
+from multistep.pages.inputs import Plan
 from multistep.pages.spec import Spec, module, parse
-from multistep.plan import cells
-from multistep.plan.schema import Params
 
 Record = dict[str, Any]
 Write = Callable[..., dict[str, str]]  # the fixture: texts of a table by suffix
@@ -149,14 +148,12 @@ def few_shot_times(
     }
 
 
-def made_up(files: Sequence[str], p: Params) -> list[Record]:
+def made_up(files: Sequence[str], plan: Plan) -> list[Record]:
     """A record for each file of a plan that a page asks for, valid and with the plan's settings."""
-    plan = {cell.path: json.loads(cell.json) for cell in cells.plan(p)}
-    measurements = cells.measurements(p)
     records = []
     for i, file in enumerate(files):
-        if file in plan:
-            cell = plan[file]
+        if file in plan.cells:
+            cell = json.loads(plan.cells[file].json)
             settings = cell["settings"]
             if cell["family"] == "few_shot":
                 record = few_shot(
@@ -178,8 +175,8 @@ def made_up(files: Sequence[str], p: Params) -> list[Record]:
                     drift=None if cell["method"] == "scratch" else [[(10, 1.0, 0.5)], [], []],
                 )
             record["cell"] = cell
-        elif file in measurements:
-            cell = measurements[file]
+        elif file in plan.measurements:
+            cell = plan.measurements[file]
             if cell["family"] == "few_shot":
                 steps = cell["measure"]["steps"]
                 rows = [(m, n, [0.1 * n, 0.2], 10**8) for m in cell["methods"] for n in steps]

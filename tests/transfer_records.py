@@ -3,7 +3,7 @@
 from typing import Any
 
 from multistep import seal
-from multistep.job import results
+from multistep.transfer import record as records
 
 ENVIRONMENT: dict[str, Any] = {
     "python": "3.11.7",
@@ -110,7 +110,7 @@ def cell_result(
         },
         "environment": ENVIRONMENT,
     }
-    results.TransferResult.model_validate(record)
+    records.Result.model_validate(record)
     return record
 
 
@@ -146,7 +146,7 @@ def measurement(
         ],
         "environment": ENVIRONMENT | {"device": "Imaginary GPU"},
     }
-    results.TransferMeasurement.model_validate(record)
+    records.Measurement.model_validate(record)
     return record
 
 

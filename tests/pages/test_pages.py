@@ -1,20 +1,23 @@
 """Every page under workflow/report: what it wants of a plan, that it is drawn, mistakes in it."""
 
+import json
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import records
 import yaml
 from helpers import PARAMS, ROOT
-from page_records import Outline, made_up, read_csv
+from page_records import Outline, Record, made_up, read_csv
 
-from multistep.files import UserError
-from multistep.pages import inputs, load
+from multistep.files import UserError, write_json
+from multistep.pages import inputs, load, query
 from multistep.pages.figures import write_figure
 from multistep.pages.spec import Spec, kinds, module
 from multistep.pages.tables import write_table
-from multistep.plan import cells, params
+from multistep.plan import params
 from multistep.plan.schema import Params
 
 REPORT = ROOT / "workflow" / "report"
@@ -33,9 +36,19 @@ FOUND = [
 ]
 
 
+@cache
+def _plan(scale: str) -> inputs.Plan:
+    return inputs.Plan.of(SCALES[scale])
+
+
+def plan_of(p: Params) -> inputs.Plan:
+    """The plan of a scale, made once; of a changed one anew."""
+    return _plan(p.scale) if SCALES.get(p.scale) is p else inputs.Plan.of(p)
+
+
 def wanted(spec: Spec, p: Params = LOADED) -> list[str]:
     """The files behind a page of a plan."""
-    return inputs.results(spec, cells.plan(p), cells.measurements(p), p)
+    return inputs.results(spec, plan_of(p))
 
 
 def of(name: str, p: Params = LOADED) -> list[str]:
@@ -50,7 +63,7 @@ def test_every_page_is_drawn_from_results_of_its_plan(
     p, spec = SCALES[scale], PAGES[scale][form][name]
     files = wanted(spec, p)
     assert files
-    records = made_up(files, p)
+    records = made_up(files, plan_of(p))
     write = write_table if form == "tables" else write_figure
     written = {
         path.suffix: path for path in write(tmp_path / name, spec, inputs.context(p), records)
@@ -111,9 +124,11 @@ def test_a_page_may_show_cells_and_measurements() -> None:
 def test_sizes_are_of_the_datasets_that_the_plan_uses() -> None:
     assert of("table6")[0] == "data/processed/cifar100/dataset.json"
     assert len(of("table6")) == 6
-    one = [cell for cell in cells.plan(LOADED) if cell.dataset == "stl10"]
+    plan = plan_of(LOADED)
+    one = {path: cell for path, cell in plan.cells.items() if cell.dataset == "stl10"}
     table6 = PAGES["paper"]["tables"]["table6"]
-    assert inputs.results(table6, one, {}, LOADED) == ["data/processed/stl10/dataset.json"]
+    sizes = inputs.results(table6, plan._replace(cells=one, measurements={}))
+    assert sizes == ["data/processed/stl10/dataset.json"]
 
 
 def test_each_method_belongs_to_the_family_that_runs_or_times_it() -> None:
@@ -320,3 +335,65 @@ def test_other_mistakes_in_the_folder_name_the_file(report: Path) -> None:
 def test_pages_in_params_yaml_are_refused_with_where_they_belong(form: str) -> None:
     with pytest.raises(UserError, match=rf"{form}: .* a page is workflow/report/{form}/\*\.yaml"):
         params.validate(params.merge(BASE, {form: {}}))
+
+
+@pytest.mark.parametrize("scale", ["finn2017", "dragen-compat", "omniglot-cpu", "demo"])
+def test_no_cell_of_another_scale_is_called_the_paper_s(scale: str) -> None:
+    overlay = ROOT / "workflow" / "scales" / f"{scale}.yaml"
+    plan, paper = inputs.Plan.of(params.load(PARAMS, overlay)), plan_of(LOADED)
+    table4 = PAGES["paper"]["tables"]["table4"]
+    found = inputs.differences(table4, plan, paper)
+    planned = {(c.experiment, c.method) for c in plan.cells.values()}
+    wanted_ = {name for name in table4.wants().cells if (name[0], name[2]) in planned}
+    assert set(found) == {"/".join(name) for name in wanted_}
+    one = found["5way_1shot/omniglot/maml"]
+    assert {
+        "finn2017": "inner_lr 2.0 (the paper's: 0.4), inner_steps 1 (the paper's: 8), momentum 0.",
+        "dragen-compat": "network.order conv-relu-bn (the paper's: conv-bn-relu), rotate_test Fal",
+        "omniglot-cpu": "hold_out_validation True (the paper's: False), iterations 2,000 (the pap",
+        "demo": "dataset Drawn characters (stand-in, not Omniglot) (the paper's: Omniglot), ",
+    }[scale] in one
+    assert inputs.differences(table4, paper, paper) == {}
+
+
+def test_measured_methods_are_compared_too() -> None:
+    table = PAGES["paper"]["tables"]["table1_replay"]
+    fewer = params.validate(params.merge(BASE, {"measure": {"batches": 20}}))
+    found = inputs.differences(table, plan_of(fewer), plan_of(LOADED))
+    assert found == {
+        f"measure/sgd_224_replay/bird/{method}": "measure.batches 20 (the paper's: 200)"
+        for method in table.methods
+    }
+
+
+def test_a_page_reads_only_what_its_plan_expects(tmp_path: Path) -> None:
+    record = records.few_shot()
+    file = "results/5way_1shot/patterns/maml/0.json"
+    path = tmp_path / file
+    write_json(path, record)
+    cell = {key: value for key, value in record["cell"].items() if key != "seed"}
+    name = query.record_name(file)
+    plan: Record = {"cells": {name: {"cell": cell, "seeds": [0, 1]}}, "measurements": {}}
+    assert query.read(path, plan) == query.read(path) == record
+    plan["cells"][name]["seeds"] = [1]
+    with pytest.raises(UserError, match=r"0\.json: the plan has no such result for this page"):
+        query.read(path, plan)
+    plan["cells"][name] = {
+        "cell": cell | {"settings": cell["settings"] | {"window": 4}},
+        "seeds": [0],
+    }
+    with pytest.raises(UserError, match=r"0\.json: cell.settings.window is 2, but the plan says 4"):
+        query.read(path, plan)
+    record["metrics"]["test_accuracy"] = 99.0
+    write_json(path, record)
+    with pytest.raises(UserError, match="its content differs from its seal"):
+        query.read(path)
+
+
+def test_what_pages_expect_is_the_plan_s() -> None:
+    plan = plan_of(LOADED)
+    files = of("figure4")
+    expected = inputs.expectations(files, plan)
+    for file in files:
+        cell = plan.measurements.get(file) or json.loads(plan.cells[file].json)
+        assert query.expected(Path(file), expected).cell == cell

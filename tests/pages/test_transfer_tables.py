@@ -156,12 +156,17 @@ def test_notes_are_of_what_the_page_shows(write: Write) -> None:
         assert "**" not in text.replace("**Table 9.**", "")
 
 
-def test_a_shorter_run_says_so_beside_its_gap(context: Context) -> None:
+def test_a_run_that_is_not_the_paper_s_has_no_gap(context: Context) -> None:
     spec = table_spec(ACCURACIES)
-    rows = table(spec, context, [cell_result("adam_224", "bird", "l2t", accuracies=[10.0])])
-    row = next(row for row in rows if row.n)
-    assert row.note == "Run for 1 epoch; the paper: 3."
-    assert row.gap == pytest.approx(50 - 66.26)
+    differences = {"adam_224/bird/l2t": "batch_size 32 (the paper's: 128)"}
+    other = context.model_copy(update={"differences": differences})
+    for names, accuracies, differs in (
+        (context, [10.0], "1 epoch (the paper's: 3)"),
+        (other, None, "batch_size 32 (the paper's: 128)"),
+    ):
+        rows = table(spec, names, [cell_result("adam_224", "bird", "l2t", accuracies=accuracies)])
+        row = next(row for row in rows if row.n)
+        assert (row.gap, row.otherwise) == (None, differs)
 
 
 def test_stand_ins_are_named_and_never_compared(stand_in: Context, write: Write) -> None:

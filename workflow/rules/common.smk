@@ -221,24 +221,31 @@ def network_data(wildcards):
 # --- tables and figures -----------------------------------------------------------------------
 
 
-def shown(pages):
-    """Those pages of which this scale computes anything, with the files that they are drawn from."""
-    plan = list(CELLS.values())
-    found = {name: inputs.results(p, plan, MEASUREMENTS, PARAMS) for name, p in pages.items()}
-    return {name: files for name, files in found.items() if files}
-
-
+PLAN = inputs.Plan(PARAMS, CELLS, MEASUREMENTS)
+# The paper's own scale, to which pages compare what this one does.
+BASE = params.read(ROOT / "params.yaml")
+SAME = params.merge(BASE, config) == BASE
+PAPER = PLAN if SAME else inputs.Plan.of(params.validate(BASE))
 CONTEXT = inputs.context(PARAMS)
-TABLES = shown(PAGES["tables"])
-FIGURES = shown(PAGES["figures"])
+# Those pages of which this scale computes anything, with the files that they are drawn from.
+TABLES, FIGURES = (
+    {name: files for name, spec in pages.items() if (files := inputs.results(spec, PLAN))}
+    for pages in PAGES.values()
+)
+
+
+def spec_of(form, wildcards):
+    return PAGES[form][wildcards[form.removesuffix("s")]]
 
 
 def page_code(form):
     """The code that draws a page: its kind's, and no other kind's."""
 
     def digest(wildcards):
-        kind = PAGES[form][wildcards[form.removesuffix("s")]].kind
-        entries = (f"multistep.pages.{form}", f"multistep.pages.{form}.{kind}")
+        entries = (
+            f"multistep.pages.{form}",
+            f"multistep.pages.{form}.{spec_of(form, wildcards).kind}",
+        )
         return code(*entries, *provenance.reading_modules(), alone=("multistep.pages.cli",))
 
     return digest
@@ -248,8 +255,23 @@ def page_caption(form):
     """What Snakemake's report says under a page."""
 
     def text(wildcards):
-        page = PAGES[form][wildcards[form.removesuffix("s")]]
-        caption = page.caption.format(data=CONTEXT.titles(page.wants().datasets))
-        return f"{page.title}: {caption}, at scale **{PARAMS.scale}**. {inspect.getdoc(page)}"
+        spec = spec_of(form, wildcards)
+        caption = spec.caption.format(data=CONTEXT.titles(spec.wants().datasets))
+        return f"{spec.title}: {caption}, at scale **{PARAMS.scale}**. {inspect.getdoc(spec)}"
 
     return text
+
+
+def page_context(form):
+    """The names that a page prints, and how what it shows differs from the paper's."""
+
+    def names(wildcards):
+        differences = inputs.differences(spec_of(form, wildcards), PLAN, PAPER)
+        return as_json(CONTEXT.model_copy(update={"differences": differences}))
+
+    return names
+
+
+def page_plan(wildcards, input):
+    """What the plan says of the results that a page shows."""
+    return json.dumps(inputs.expectations(input.results, PLAN), ensure_ascii=False)

@@ -18,11 +18,13 @@ rule table:
         code=page_code("tables"),
         caption=page_caption("tables"),
         spec=lambda wildcards: as_json(PAGES["tables"][wildcards.table]),
-        context=as_json(CONTEXT),
+        context=page_context("tables"),
+        plan=page_plan,
         out=subpath(output.csv, strip_suffix=".csv"),
     shell:
         "multistep report table --name {wildcards.table} --spec {params.spec:q} "
-        "--context {params.context:q} --out {params.out:q} {input.results:q} > {log:q} 2>&1"
+        "--context {params.context:q} --plan {params.plan:q} "
+        "--out {params.out:q} {input.results:q} > {log:q} 2>&1"
 
 
 rule figure:
@@ -44,11 +46,13 @@ rule figure:
         code=page_code("figures"),
         caption=page_caption("figures"),
         spec=lambda wildcards: as_json(PAGES["figures"][wildcards.figure]),
-        context=as_json(CONTEXT),
+        context=page_context("figures"),
+        plan=page_plan,
         out=subpath(output.csv, strip_suffix=".csv"),
     shell:
         "multistep report figure --name {wildcards.figure} --spec {params.spec:q} "
-        "--context {params.context:q} --out {params.out:q} {input.results:q} > {log:q} 2>&1"
+        "--context {params.context:q} --plan {params.plan:q} "
+        "--out {params.out:q} {input.results:q} > {log:q} 2>&1"
 
 
 # Every table and figure is a target by its name: `snakemake table4`.

@@ -78,24 +78,24 @@ def _differences(record: dict[str, Any], expected: Expected) -> Iterator[tuple[s
     chosen = cell.pop("chosen", None)
     if chosen is not None and chosen["setting"] not in right.get("settings", {}):
         choice = chosen if expected.choice is None else expected.choice
-        yield from _unequal("cell.chosen", chosen, {k: choice.get(k) for k in chosen})
+        yield from unequal("cell.chosen", chosen, {k: choice.get(k) for k in chosen})
         right["settings"] = {**right["settings"], choice["setting"]: choice["value"]}
     if not is_sealed(record):
         right.pop("kind", None)
-    yield from _unequal("cell", cell, right)
+    yield from unequal("cell", cell, right)
     inputs = record.get("made_from") or {}
     for name in ("dataset", "network"):
         wanted = getattr(expected, name)
         found = inputs.get(name, record["environment"].get(f"{name}_digest"))
         if wanted is not None and is_sealed(record):
-            yield from _unequal(f"made_from.{name}", found, wanted)
+            yield from unequal(f"made_from.{name}", found, wanted)
 
 
-def _unequal(where: str, found: Any, right: Any) -> Iterator[tuple[str, Any, Any]]:
+def unequal(where: str, found: Any, right: Any) -> Iterator[tuple[str, Any, Any]]:
     """Each key that differs, with both values."""
     if isinstance(found, Mapping) and isinstance(right, Mapping):
         for key in (*right, *(k for k in found if k not in right)):
-            yield from _unequal(f"{where}.{key}", found.get(key, "missing"), right.get(key, "none"))
+            yield from unequal(f"{where}.{key}", found.get(key, "missing"), right.get(key, "none"))
     elif found != right:
         yield where, found, right
 

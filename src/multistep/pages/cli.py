@@ -28,6 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
         sub.add_argument("--name", required=True, help=f"its name, as in workflow/report/{kind}s/")
         sub.add_argument("--spec", required=True, help="what its file there says, as JSON")
         sub.add_argument("--context", required=True, help="JSON with scale, titles and stand_ins")
+        sub.add_argument("--plan", help="JSON of what the results have to be")
         sub.add_argument(
             "--out", required=True, type=Path, help=f"path without suffix; writes {writes}"
         )
@@ -43,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from multistep.pages.spec import parse
 
     context = settings.parse(Context, _json("--context", args.context), "--context: ")
-    records = [query.read(path) for path in args.results]
+    plan = None if args.plan is None else _json("--plan", args.plan)
+    records = [query.read(path, plan) for path in args.results]
     spec = parse(f"{args.kind}s", _json("--spec", args.spec), "--spec: ")
     if args.kind == "table":
         from multistep.pages.tables import write_table as write

@@ -19,6 +19,14 @@ class Context(BaseModel):
     source_networks: dict[str, str] = {}  # name -> title
     stand_ins: dict[str, str] = {}  # dataset or source network -> what this scale has in its place
 
+    # experiment/dataset/method (before it "measure/" for what is timed): how this scale isn't the
+    # paper's there, in every setting that differs; only of what the page shows
+    differences: dict[str, str] = {}
+
+    def differs(self, *names: str) -> str:
+        """In which settings a cell, or what is timed, isn't the paper's; empty if in none."""
+        return self.differences.get("/".join(names), "")
+
     def dataset(self, name: str) -> str:
         """The dataset that this scale uses where a spec says `name`."""
         return self.stand_ins.get(name, name)

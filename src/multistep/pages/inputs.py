@@ -1,35 +1,73 @@
-"""What a page is drawn from: files of the plan, and names of params.yaml. No torch here."""
+"""What a page is drawn from: files of the plan, what they have to be, names of params.yaml.
+
+Read inside Snakemake: no torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
+from multistep.job.results import unequal
 from multistep.pages.context import Context
+from multistep.pages.query import record_name
 from multistep.pages.spec import Spec
+from multistep.plan import cells
 from multistep.plan.cells import Cell
 from multistep.plan.schema import Params
 
 
-def results(
-    page: Spec, cells: Sequence[Cell], measurements: Collection[str], params: Params
-) -> list[str]:
+class Plan(NamedTuple):
+    """The plan of a scale: cells and measurements by the paths of their files."""
+
+    params: Params
+    cells: dict[str, Cell]
+    measurements: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, params: Params) -> Plan:
+        """All that `params` asks for."""
+        planned = {cell.path: cell for cell in cells.plan(params)}
+        jobs = cells.measurements(params).items()
+        return cls(params, planned, {path: job for path, job in jobs if job["methods"]})
+
+
+def results(spec: Spec, plan: Plan) -> list[str]:
     """Paths of results, measurements and prepared datasets, relative to the scale's directory.
 
-    `measurements` are the paths of those that the plan makes. What is not in the plan is left out
-    (of datasets those without any cell); empty if this scale computes nothing for the page.
+    What is not in the plan is left out (of datasets those without any cell); empty if this scale
+    computes nothing for the page.
     """
-    wants = page.wants()
-    selected = {(experiment, params.dataset(d), method) for experiment, d, method in wants.cells}
-    found = [c.path for c in cells if (c.experiment, c.dataset, c.method) in selected]
+    wants, dataset_of = spec.wants(), plan.params.dataset
+    selected = {(experiment, dataset_of(d), method) for experiment, d, method in wants.cells}
+    found = [
+        path for path, c in plan.cells.items() if (c.experiment, c.dataset, c.method) in selected
+    ]
     for experiment, dataset in wants.measured:
-        path = f"results/measure/{experiment}/{params.dataset(dataset)}.json"
-        if path in measurements:
+        path = f"results/measure/{experiment}/{dataset_of(dataset)}.json"
+        if path in plan.measurements:
             found.append(path)
-    prepared = {cell.dataset for cell in cells}
+    prepared = {cell.dataset for cell in plan.cells.values()}
     for dataset in wants.prepared:
-        if params.dataset(dataset) in prepared:
-            found.append(f"data/processed/{params.dataset(dataset)}/dataset.json")
+        if dataset_of(dataset) in prepared:
+            found.append(f"data/processed/{dataset_of(dataset)}/dataset.json")
     return list(dict.fromkeys(found))
+
+
+def expectations(files: Sequence[str], plan: Plan) -> dict[str, Any]:
+    """What the plan says of a page's files, for `query.read`; of seeds that share all else once."""
+    groups: dict[str, dict[str, Any]] = {}
+    jobs = {}
+    for file in files:
+        name = record_name(file)
+        if file in plan.cells:
+            cell = json.loads(plan.cells[file].json)
+            seed = cell.pop("seed")
+            groups.setdefault(name, {"cell": cell, "seeds": []})["seeds"].append(seed)
+        elif file in plan.measurements:
+            jobs[name] = plan.measurements[file]
+    return {"cells": groups, "measurements": jobs}
 
 
 def context(params: Params) -> Context:
@@ -46,3 +84,71 @@ def context(params: Params) -> Context:
         source_networks={name: n.title for name, n in params.source_networks.items()},
         stand_ins=params.stand_ins,
     )
+
+
+def differences(spec: Spec, plan: Plan, paper: Plan) -> dict[str, str]:
+    """Where a page's cells and measured methods aren't the paper's: every setting that differs.
+
+    By experiment/dataset/method in the page's words (before it "measure/" for what is timed).
+    """
+    found = {}
+    theirs = dict(_definitions(spec, paper))
+    for name, ours in _definitions(spec, plan):
+        right = theirs.get(name)
+        if right is None:
+            found[name] = "the paper has no such cell"
+            continue
+        for key in ("dataset", "source"):  # another one is named and not taken apart
+            titles = [d[key]["title"] for d in (ours, right) if key in d]
+            if len(set(titles)) > 1:
+                ours, right = ours | {key: titles[0]}, right | {key: titles[1]}
+        texts = [
+            f"{key.lstrip('.').removeprefix('settings.')} {_text(is_)} (the paper's: {_text(was)})"
+            for key, is_, was in unequal("", ours, right)
+        ]
+        if texts:
+            found[name] = ", ".join(texts)
+    return found
+
+
+def _definitions(spec: Spec, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What makes each cell and each measured method of a page what it is, inputs included."""
+    params = plan.params
+
+    def inputs(dataset: str, settings: dict[str, Any]) -> dict[str, Any]:
+        about = params.datasets[params.dataset(dataset)].model_dump(exclude={"images", "classes"})
+        for archive in about["archives"].values():
+            del archive["urls"]
+        network = params.source_networks.get(settings.pop("source", ""))
+        source = {"source": network.model_dump()} if network else {}
+        return {"dataset": about, **source, "settings": settings}
+
+    planned = {(c.experiment, c.dataset, c.method): c for c in plan.cells.values()}
+    for experiment, dataset, method in spec.wants().cells:
+        cell = planned.get((experiment, params.dataset(dataset), method))
+        if cell is not None:
+            choose = params.experiments[experiment].choice(method)
+            yield (
+                f"{experiment}/{dataset}/{method}",
+                {
+                    "algorithm": cell.algorithm,
+                    **inputs(dataset, json.loads(cell.settings)),
+                    "choose": choose.model_dump(exclude={"methods"}) if choose else {},
+                },
+            )
+    for experiment, dataset in spec.wants().measured:
+        path = f"results/measure/{experiment}/{params.dataset(dataset)}.json"
+        job = plan.measurements.get(path, {"methods": {}})
+        for method, timed in job["methods"].items():
+            yield (
+                f"measure/{experiment}/{dataset}/{method}",
+                {
+                    "algorithm": timed["algorithm"],
+                    **inputs(dataset, dict(timed["settings"])),
+                    "measure": job["measure"],
+                },
+            )
+
+
+def _text(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multistep import stats
+from multistep import seal, stats
 from multistep.files import UserError, read_json
 from multistep.job import results
 from multistep.pages.context import Context
@@ -32,7 +32,8 @@ class TidyRow:
     n: int = 0  # of what `ours` is a mean: seeds or mini-batches
     paper: float | None = None  # as printed
     paper_spread: float | None = None  # as printed
-    gap: float | None = None  # ours - paper
+    gap: float | None = None  # ours - paper, where ours was run as the paper's in every setting
+    otherwise: str = ""  # the settings in which it wasn't, with the paper's
     section: str = "ours"  # or "literature"
     row_title: str = ""
     column_title: str = ""
@@ -40,9 +41,35 @@ class TidyRow:
     data: str = ""
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A file that a page is drawn from: a result, a measurement or a prepared dataset's JSON."""
-    return read_json(path) if path.name == "dataset.json" else results.read(path)
+def read(path: Path, plan: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A file that a page is drawn from: a result, a measurement or a prepared dataset's JSON.
+
+    Refused: what isn't as it was sealed, and what the plan doesn't expect at this place, if `plan`
+    is given (see `inputs.expectations`).
+    """
+    if path.name == "dataset.json":
+        record: dict[str, Any] = read_json(path)
+        seal.check(path, record, "delete the folder and run `snakemake data`")
+        return record
+    return results.read(path, None if plan is None else expected(path, plan))
+
+
+def expected(path: Path, plan: Mapping[str, Any]) -> results.Expected:
+    """What the file of a result or a measurement has to be, by its place."""
+    name = record_name(path)
+    if name in plan["measurements"]:
+        return results.Expected(plan["measurements"][name])
+    group = plan["cells"].get(name)
+    if group is None or path.stem not in map(str, group["seeds"]):
+        raise UserError(f"{path}: the plan has no such result for this page; leave it out")
+    return results.Expected({**group["cell"], "seed": int(path.stem)})
+
+
+def record_name(file: Path | str) -> str:
+    """experiment/dataset/method of a result's file, measure/experiment/dataset of another's."""
+    path = Path(file)
+    measured = path.parent.parent.name == "measure"
+    return "/".join(path.with_suffix("").parts[-3:] if measured else path.parts[-4:-1])
 
 
 def group_results(
@@ -61,7 +88,7 @@ def group_results(
     for group in groups.values():
         group.sort(key=lambda result: int(result["cell"]["seed"]))
         for first, second in itertools.pairwise(group):
-            _check_alike(first["cell"], second["cell"])
+            _check_alike(first, second)
     return groups
 
 
@@ -207,15 +234,109 @@ def tidy(row: type, rows: Sequence[Any]) -> str:
     return text.getvalue()
 
 
-def _check_alike(first: dict[str, Any], second: dict[str, Any]) -> None:
+def _check_alike(one: Result, other: Result) -> None:
     """Two results of one cell of a table differ in their seed, and in nothing else."""
+    first, second = one["cell"], other["cell"]
     if first["seed"] == second["seed"]:
         raise UserError(f"{cell_name(first)}: two results for one seed; give each cell once")
-    for part in ("settings", "data"):
-        one, other = first.get(part, {}), second.get(part, {})
-        for key in sorted(set(one) | set(other)):
-            if one.get(key) != other.get(key):
-                raise UserError(
-                    f"{cell_name(first)} and {cell_name(second)} were run with different "
-                    f"{part}.{key} ({one.get(key)} and {other.get(key)}); build both again"
-                )
+    for part in ("algorithm", "settings", "data"):
+        for key, is_, was in results.unequal(part, second.get(part), first.get(part)):
+            raise UserError(
+                f"{cell_name(first)} and {cell_name(second)} were run with different "
+                f"{key} ({was} and {is_}); build both again"
+            )
+
+
+def otherwise(rows: Sequence[Any]) -> list[str]:
+    """A note for each way in which cells with a number of the paper were run otherwise."""
+    cells: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        if row.otherwise:
+            cells.setdefault(row.otherwise, {}).setdefault(row.column_title, []).append(
+                row.row_title
+            )
+    return [
+        "Run otherwise than the paper's, so no gap is given: "
+        + "; ".join(f"{column} of {', '.join(names)}" for column, names in columns.items())
+        + f": {text}."
+        for text, columns in cells.items()
+    ]
+
+
+def check_inputs(records: Sequence[dict[str, Any]]) -> None:
+    """Refuse records that name one dataset or source network and were made from different bytes."""
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    for record in records:
+        cell = record.get("cell", {})
+        of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
+        settings = [cell.get("settings", {}), *of_methods]
+        network = next((s["source"] for s in settings if s.get("source")), "")
+        for what, name in (("dataset", cell.get("dataset")), ("network", network)):
+            digest = input_digest(record, what)
+            if name and digest:
+                here = cell_name(cell)
+                first, there = seen.setdefault((what, name), (digest, here))
+                if digest != first:
+                    raise UserError(
+                        f"{there} and {here} were made from different bytes of {name}; build the "
+                        "older one again"
+                    )
+
+
+def input_digest(record: dict[str, Any], what: str) -> str | None:
+    """Of the dataset or the source network that a record was made from; None without any."""
+    made_from = record.get("made_from") or {}
+    found = made_from.get(what) or record.get("environment", {}).get(f"{what}_digest")
+    return None if found is None else str(found)
+
+
+def remarks(context: Context, records: Sequence[dict[str, Any]]) -> list[str]:
+    """What readers have to know of the records behind a page, as notes.
+
+    Rows whose results come from different machines or versions, choices with their diverged
+    candidates, test episodes with numbers that aren't finite, and records from before seals.
+    """
+    notes = []
+    rows: dict[str, list[dict[str, Any]]] = {}
+    choices: dict[str, dict[str, Any]] = {}
+    broken = episodes = 0
+    for record in records:
+        if "metrics" not in record:
+            continue
+        cell, metrics = record["cell"], record["metrics"]
+        rows.setdefault(cell["method"], []).append(record)
+        if cell.get("chosen"):
+            choices["/".join(cell_name(cell).split("/")[:-1])] = cell["chosen"]
+        broken += metrics.get("non_finite_episodes") or 0
+        episodes += metrics.get("test_episodes", 0)
+    for method, group in rows.items():
+        mixed = []
+        for key in ("device", "cpu", "threads", "torch", "commit"):
+            values = dict.fromkeys(r["environment"].get(key) for r in group)
+            if len(values) > 1:
+                short = [str(value)[:7] if key == "commit" else str(value) for value in values]
+                mixed.append(f"{key} {' and '.join(short)}")
+        if mixed:
+            name = context.methods.get(method, method)
+            notes.append(f"{name}: its results differ in where they were made: {'; '.join(mixed)}.")
+    if choices:
+        scores = [
+            c["validation_accuracy"] for choice in choices.values() for c in choice["candidates"]
+        ]
+        notes.append(
+            f"{len(choices)} choices by validation among {len(scores)} candidates, of which "
+            f"{scores.count(None)} diverged; none of them met a test class."
+        )
+    if broken:
+        notes.append(
+            f"{broken:,} of {episodes:,} test episodes had numbers that aren't finite; they count "
+            "with the accuracy that remains."
+        )
+    sealed = [record for record in records if "environment" in record]
+    old = sum(not results.is_sealed(record) for record in sealed)
+    if old:
+        notes.append(
+            f"{old} of {len(sealed)} records are from before records were sealed: that they are as "
+            "they were written is not proven."
+        )
+    return notes

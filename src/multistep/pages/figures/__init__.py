@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from multistep.files import write_text
-from multistep.pages import style
+from multistep.pages import query, style
 from multistep.pages.context import Context
-from multistep.pages.query import tidy
 from multistep.pages.spec import Spec, module
 
 
@@ -26,8 +25,11 @@ def write_figure(
     left out, what is of another scale is refused.
     """
     kind = module("figures", spec.kind)
+    query.check_inputs(records)
+    notes = [*spec.notes, *query.remarks(context, records)]
+    spec = spec.model_copy(update={"notes": notes})
     points = kind.points(spec, context, records)
     figure = kind.draw(spec, context, points)
     path = prefix.with_name(prefix.name + ".csv")
-    write_text(path, tidy(kind.Point, points))
+    write_text(path, query.tidy(kind.Point, points))
     return [*style.save(figure, prefix), path]

@@ -129,18 +129,30 @@ def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
         stand_in = context.is_stand_in(context.dataset(spec.dataset)) or any(
             context.is_stand_in(point.source) for point in points
         )
-        if spec.paper and stand_in:
-            header.append(("The paper's numbers are left out: stand-in data.", "quiet"))
+        differs = _differs(spec, context)
+        if spec.paper and (stand_in or differs):
+            why = "stand-in data" if stand_in else differs
+            header.append((f"The paper's numbers are left out: {why}.", "quiet"))
         figure, axes = style.panels(1, 2, header)
         figure.subplots_adjust(left=0.06, right=0.985, wspace=0.14, bottom=0.14)
         accuracy, time = axes[0]
-        marks = spec.paper is not None and not stand_in
+        marks = spec.paper is not None and not stand_in and not differs
         _panel(accuracy, points, "accuracy", "the paper" if marks else "")
         accuracy.set_title("test accuracy (%)")
         device = f"the paper, {spec.paper.device}" if spec.paper and marks else ""
         _panel(time, points, "seconds", device)
         time.set_title("seconds per epoch")
     return figure
+
+
+def _differs(spec: Spec, context: Context) -> str:
+    """The settings in which bars with a number of the paper aren't the paper's."""
+    if spec.paper is None:
+        return ""
+    cells = [(spec.bars[m].experiment, spec.dataset, m) for m in spec.paper.accuracy]
+    timed = [("measure", spec.measured, spec.dataset, m) for m in spec.paper.seconds]
+    found = [context.differs(*names) for names in (*cells, *timed)]
+    return "; ".join(dict.fromkeys(text for text in found if text))
 
 
 def _panel(axes: Axes, points: Sequence[Point], quantity: str, marks: str) -> None:

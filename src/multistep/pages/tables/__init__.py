@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from multistep.files import write_text
-from multistep.pages import formats, html
+from multistep.pages import formats, html, query
 from multistep.pages.context import Context
-from multistep.pages.query import tidy
 from multistep.pages.spec import Spec, module
 
 
@@ -26,11 +25,14 @@ def write_table(
     `records` are results, measurements or descriptions of prepared datasets, as the kind needs.
     """
     kind = module("tables", spec.kind)
+    query.check_inputs(records)
+    notes = [*spec.notes, *query.remarks(context, records)]
+    spec = spec.model_copy(update={"notes": notes})
     rows = kind.rows(spec, context, records)
     page = kind.page(spec, context, rows)
     page = dataclasses.replace(page, caption=page.caption + spec.remark)
     texts = {
-        ".csv": tidy(kind.Row, rows),
+        ".csv": query.tidy(kind.Row, rows),
         ".md": formats.markdown(page),
         ".tex": formats.latex(page),
         ".html": html.document(page),

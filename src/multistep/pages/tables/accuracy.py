@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from multistep import stats
 from multistep.pages.context import Context
 from multistep.pages.layout import DASH, Line, Page, Section, citation_mark, line, printed, signed
-from multistep.pages.query import Result, TidyRow, group_results, over_seeds
+from multistep.pages.query import Result, TidyRow, group_results, otherwise, over_seeds
 from multistep.pages.spec import (
     Column,
     Experiment,
@@ -161,13 +161,13 @@ def _cell(spec: Spec, context: Context, method: str, column: str, results: list[
     if context.is_stand_in(context.dataset(spec.dataset)):
         note = " ".join(part for part in (remark, "Not compared: stand-in data.") if part)
         return dataclasses.replace(row, note=note)
+    differs = context.differs(column, spec.dataset, method) or _not_like_for_like(paper, row)
+    if differs:
+        return dataclasses.replace(row, otherwise=differs)
     comparison = stats.compare(
         ours.accuracy, theirs[0], row.paper_half_width or 0.0, float16=paper.float16_means
     )
-    reason = _not_like_for_like(paper, row)
-    within = "" if reason else ("yes" if comparison.within else "no")
-    note = " ".join(part for part in (remark, reason) if part)
-    return dataclasses.replace(row, gap=comparison.gap, within=within, note=note)
+    return dataclasses.replace(row, gap=comparison.gap, within="yes" if comparison.within else "no")
 
 
 def _another(metrics: list[dict[str, Any]], key: str) -> tuple[float, float] | tuple[None, None]:
@@ -195,18 +195,15 @@ def _candidates(choice: dict[str, Any] | None) -> str:
 
 
 def _not_like_for_like(paper: AccuracyPaper, row: Row) -> str:
-    """Why a gap says nothing about the method, or nothing if the cell is the paper's own."""
+    """In what a cell isn't the paper's by what the page itself says of the paper."""
     theirs = (paper.iterations, paper.meta_batch[row.column])
     if (row.iterations, row.meta_batch) != theirs:
         return (
-            f"Not compared: {row.iterations:,} meta-iterations of {row.meta_batch} tasks; "
-            f"the paper has {theirs[0]:,} of {theirs[1]}."
+            f"{row.iterations:,} meta-iterations of {row.meta_batch} tasks "
+            f"(the paper's: {theirs[0]:,} of {theirs[1]})"
         )
     if row.paper_inner_lr not in (None, row.inner_lr) and not row.candidates:
-        return (
-            f"Not compared: inner learning rate {row.inner_lr:g}; "
-            f"the paper's is {row.paper_inner_lr:g}."
-        )
+        return f"inner_lr {row.inner_lr:g} (the paper's: {row.paper_inner_lr:g})"
     return ""
 
 
@@ -237,7 +234,7 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
         training=_training(spec, rows),
         headings=tuple(spec.columns.values()),
         sections=tuple(sections),
-        notes=(*_legend(spec, rows), *_remarks(spec, context), *spec.notes),
+        notes=(*_legend(spec, rows), *otherwise(rows), *_remarks(spec, context), *spec.notes),
         references=tuple(spec.references.values()),
     )
 
@@ -309,8 +306,10 @@ def _training(spec: Spec, rows: Sequence[Row]) -> str:
         text = " or ".join(f"{n:,} meta-iterations of {tasks} tasks" for n, tasks in sorted(runs))
         if runs and spec.paper is not None:
             theirs = (spec.paper.iterations, spec.paper.meta_batch[column])
-            same = runs == {theirs}
-            text += " (as the paper)" if same else f" (the paper: {theirs[0]:,} of {theirs[1]})"
+            if runs != {theirs}:
+                text += f" (the paper: {theirs[0]:,} of {theirs[1]})"
+            elif not any(row.otherwise for row in rows if row.column == column):
+                text += " (as the paper)"
         columns.setdefault(text or "not run", []).append(heading)
     return "Training. " + "; ".join(f"{' and '.join(c)}: {run}" for run, c in columns.items()) + "."
 

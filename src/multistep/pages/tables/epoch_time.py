@@ -12,7 +12,7 @@ from pydantic import Field
 from multistep.pages import timing
 from multistep.pages.context import Context
 from multistep.pages.layout import DASH, Page, Section, line, printed, signed
-from multistep.pages.query import TidyRow, group_measurements
+from multistep.pages.query import TidyRow, group_measurements, otherwise
 from multistep.pages.spec import Dataset, Experiment, Method, Number, Reference, ShownMethod, Wants
 from multistep.pages.spec import Spec as AnySpec
 from multistep.pages.timing import EpochTime
@@ -93,7 +93,7 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
         training=_how(rows) + device,
         headings=tuple(dict.fromkeys(row.column_title for row in rows)),
         sections=(Section("", tuple(blocks)),),
-        notes=(*_legend(spec), *spec.notes),
+        notes=(*_legend(spec), *otherwise(rows), *spec.notes),
         references=tuple(spec.references.values()),
     )
 
@@ -148,7 +148,7 @@ def _rows(spec: Spec, context: Context, method: str, times: dict[str, EpochTime]
             paper=theirs,
             paper_spread=spread,
         )
-        found.append(_compared(row, context, dataset, first is time))
+        found.append(_compared(spec, context, row))
     return found
 
 
@@ -156,12 +156,16 @@ _FROM_TIMES: tuple[str, ...] = ("batches", "iterations", "batch_size", "scheme",
 _FROM_TIMES += ("clock", "bytes", "memory", "device", "source")
 
 
-def _compared(row: Row, context: Context, dataset: str, is_first: bool) -> Row:
+def _compared(spec: Spec, context: Context, row: Row) -> Row:
     """With the gap, where it says something: the ratio does on any device, seconds do not."""
-    if row.ours is None or row.paper is None or row.column != "ratio" or is_first:
+    first, dataset = spec.methods[0], context.dataset(spec.dataset)
+    if row.ours is None or row.paper is None or row.column != "ratio" or row.row == first:
         return row
     if context.is_stand_in(dataset) or context.is_stand_in(row.source):
         return dataclasses.replace(row, note="Not compared: stand-in data.")
+    of = [context.differs("measure", spec.experiment, spec.dataset, m) for m in (row.row, first)]
+    if differs := "; ".join(dict.fromkeys(text for text in of if text)):
+        return dataclasses.replace(row, otherwise=differs)
     if (row.scheme, row.source_features) != ("replay", "step"):
         return dataclasses.replace(row, note="Not compared: the paper's was computed otherwise.")
     return dataclasses.replace(row, gap=row.ours - row.paper)

@@ -20,7 +20,7 @@ from multistep.pages.layout import (
     printed,
     signed,
 )
-from multistep.pages.query import Result, TidyRow, group_results
+from multistep.pages.query import Result, TidyRow, group_results, otherwise
 from multistep.pages.spec import (
     Column,
     Dataset,
@@ -142,7 +142,7 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
         headings=tuple(spec.columns.values()),
         subheadings=_subheadings(spec, context, rows),
         sections=tuple(sections),
-        notes=(*_legend(spec, rows, printed_best), *spec.notes),
+        notes=(*_legend(spec, rows, printed_best), *otherwise(rows), *spec.notes),
         references=tuple(spec.references.values()),
     )
 
@@ -210,10 +210,12 @@ def _ours(
         return row
     if context.is_stand_in(cell["dataset"]) or context.is_stand_in(row.source):
         return dataclasses.replace(row, note="Not compared: stand-in data.")
-    note = ""
-    if spec.paper and row.epochs != spec.paper.epochs:
-        note = f"Run for {_epochs([row.epochs or 0])}; the paper: {spec.paper.epochs}."
-    return dataclasses.replace(row, gap=mean - row.paper, note=note)
+    differs = context.differs(experiment, column, method)
+    if not differs and spec.paper and row.epochs != spec.paper.epochs:
+        differs = f"{_epochs([row.epochs or 0])} (the paper's: {spec.paper.epochs})"
+    if differs:
+        return dataclasses.replace(row, otherwise=differs)
+    return dataclasses.replace(row, gap=mean - row.paper)
 
 
 def _marks_best(spec: Spec) -> bool:
@@ -287,8 +289,10 @@ def _training(spec: Spec, rows: Sequence[Row]) -> str:
         epochs = sorted({r.epochs for r in rows if r.column == column and r.epochs is not None})
         text = _epochs(epochs) if epochs else ""
         if epochs and spec.paper is not None:
-            same = epochs == [spec.paper.epochs]
-            text += " (as the paper)" if same else f" (the paper: {spec.paper.epochs})"
+            if epochs != [spec.paper.epochs]:
+                text += f" (the paper: {spec.paper.epochs})"
+            elif not any(row.otherwise for row in rows if row.column == column):
+                text += " (as the paper)"
         columns.setdefault(text or "not run", []).append(heading)
     return "Training. " + "; ".join(f"{', '.join(c)}: {run}" for run, c in columns.items()) + "."
 
