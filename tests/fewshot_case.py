@@ -41,7 +41,7 @@ def settings(name: str, changes: dict[str, Any] | None = None) -> FewShot:
     users = [m for m, method in params().methods.items() if method.algorithm == name]
     s = cell_settings(params(), "5way_1shot", users[0] if users else "maml")
     small = {"queries": 3, "inner_lr": min(s.inner_lr, 0.1)}
-    return FewShot.model_validate(merge(s.model_dump() | small, changes or {}))
+    return type(s).model_validate(merge(s.model_dump() | small, changes or {}))
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Case:
 
     def but(self, **changes: Any) -> Case:
         """With other settings."""
-        new = FewShot.model_validate(merge(self.settings.model_dump(), changes))
+        new = type(self.settings).model_validate(merge(self.settings.model_dump(), changes))
         return dataclasses.replace(self, algorithm=type(self.algorithm)(new))
 
     def at(self, theta: meta.Theta) -> Case:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from fewshot_case import case, relative, settings
+from fewshot_case import case, params, relative, settings
 from helpers import ROOT, prepared_dataset
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -185,11 +185,11 @@ def test_it_is_trained_and_measured(name: str, tmp_path: Path) -> None:
         "scale": "test",
         "family": "few_shot",
         "experiment": "small",
-        "dataset": "patterns",
+        "dataset": "omniglot",
         "method": name,
         "algorithm": name,
         "seed": 0,
-        "data": {},
+        "data": params().datasets["omniglot"].prepare,
         "settings": settings(name, few).model_dump(),
     }
     line = ["--data", data, "--device", "cpu", "--out"]
