@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import zipfile
 
 import pytest
 
-from multistep.data.archives import asked, contents_digest, record_path, wanted
+from multistep.data.archives import contents_digest, record_path
 from multistep.data.download import fetch
 from multistep.data.resume import Patience
 from multistep.data.settings import Archive
@@ -47,8 +48,10 @@ def assert_arrived(server, destination):
 
 
 def assert_alone(destination):
-    names = [destination.name, f"{destination.name}.json"]
-    assert sorted(path.name for path in destination.parent.iterdir()) == names
+    names = [path.name for path in destination.parent.iterdir()]
+    pattern = rf"{destination.name}@[0-9a-f]{{12}}\.json"
+    assert [name for name in names if not re.fullmatch(pattern, name)] == [destination.name]
+    assert len(names) == 2
 
 
 def ranges(server):
@@ -162,7 +165,7 @@ def test_another_file_in_the_way_is_kept_beside_once_the_right_one_is_here(
     assert destination.read_bytes() == b"mine"
     get(server, destination, "ok")
     assert destination.read_bytes() == server.body
-    (aside,) = set(tmp_path.glob("shapes.zip.*")) - {tmp_path / "shapes.zip.json"}
+    (aside,) = tmp_path.glob("shapes.zip.*")
     assert aside.read_bytes() == b"mine"
     assert f"it is kept as {aside.name}" in capsys.readouterr().err
 
@@ -298,27 +301,24 @@ def test_a_page_that_comes_instead_of_an_archive_without_digest_is_refused(serve
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_download_is_asked_for_stays_while_the_file_fits(server, tmp_path):
-    """It is all that makes a download stale (workflow/rules/data.smk)."""
+def test_a_record_serves_while_the_file_is_there_and_fits(server, tmp_path):
+    """Its name is all that makes a download stale (workflow/rules/data.smk)."""
     path = tmp_path / "shapes"
     free = Archive(urls=[server.url("ok")], unverified=True)
     pinned = Archive(sha256=server.sha256, urls=["http://127.0.0.1:9/moved"])
     other = Archive(sha256="0" * 64)
-    first = asked(free, path)
-    assert (first, asked(pinned, path)) == (wanted(free), wanted(pinned))
-    fetch(free, path, dataset="shapes", asked_for=first, patience=QUICK)
-    assert asked(free, path) == asked(pinned, path) == first
-    assert asked(other, path) == wanted(other) != first
+    first = record_path(free, path)
+    assert len({first, record_path(pinned, path), record_path(other, path)}) == 3
+    fetch(free, path, dataset="shapes", record=first, patience=QUICK)
+    assert record_path(free, path) == record_path(pinned, path) == first
+    assert record_path(other, path) != first
     body = path.read_bytes()
-    path.write_bytes(body[:-1])
-    again = asked(free, path)
-    assert again != first
-    path.unlink()
-    assert asked(free, path) == again
-    fetch(free, path, dataset="shapes", asked_for=again, patience=QUICK)
-    assert asked(free, path) == asked(pinned, path) == again
-    path.unlink()
-    assert asked(free, path) not in (first, again)
-    record = record_path(path)
-    record.write_text(record.read_text()[:50])
-    assert asked(free, path) == wanted(free)
+    for break_it in (lambda: path.write_bytes(body[:-1]), path.unlink):
+        break_it()
+        again = record_path(free, path)
+        assert again != first
+    fetch(free, path, dataset="shapes", record=again, patience=QUICK)
+    assert_arrived(server, path)
+    assert record_path(free, path) == record_path(pinned, path) == again
+    again.write_text(again.read_text()[:50])
+    assert record_path(free, path) == first

@@ -47,6 +47,7 @@ ALL_CORES = workflow.resource_settings.cores or 1
 
 wildcard_constraints:
     archive=r"[^/]+",
+    key="[0-9a-f]{12}",
     dataset="|".join(PARAMS.datasets),
     network="|".join(PARAMS.source_networks) or "none",
     archived="|".join([*PARAMS.datasets, *PARAMS.source_networks]),
@@ -84,8 +85,12 @@ def archive(wildcards):
     return archived(wildcards).archives[wildcards.archive]
 
 
-def archive_path(wildcards):
-    return ROOT / PARAMS.directory / "data" / "raw" / wildcards.archived / wildcards.archive
+def records(owner):
+    """The records of the archives of a dataset or source network, which stand for them."""
+    folder = ROOT / PARAMS.directory / "data" / "raw" / owner
+    owned = {**PARAMS.source_networks, **PARAMS.datasets}[owner].archives
+    found = [archives.record_path(entry, folder / name) for name, entry in owned.items()]
+    return [f"data/raw/{owner}/{record.name}" for record in found]
 
 
 def archive_code(wildcards):
@@ -105,12 +110,6 @@ def archive_source(wildcards, output):
     """`--source FOLDER` if the user has the archive."""
     folder = PARAMS.sources.get(wildcards.archived)
     return ["--source", str(ROOT / Path(folder).expanduser())] if folder else []
-
-
-def raw_archives(wildcards):
-    """The records of a dataset's archives."""
-    names = PARAMS.datasets[wildcards.dataset].archives
-    return [f"data/raw/{wildcards.dataset}/{name}.json" for name in names]
 
 
 def loader_code(wildcards):
@@ -205,9 +204,15 @@ def network(wildcards):
     return PARAMS.source_networks[wildcards.network]
 
 
-def checkpoint_file(wildcards):
-    """The record of a published network's archive."""
-    return [f"data/raw/{wildcards.network}/{name}.json" for name in network(wildcards).archives]
+def checkpoint_record(wildcards):
+    return records(wildcards.network)
+
+
+def checkpoint_option(wildcards):
+    """`--checkpoint-file FILE` for a published network."""
+    folder = f"data/raw/{wildcards.network}"
+    names = network(wildcards).archives
+    return [option for name in names for option in ("--checkpoint-file", f"{folder}/{name}")]
 
 
 def network_data(wildcards):

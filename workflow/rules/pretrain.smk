@@ -1,6 +1,6 @@
 rule source_network:
     input:
-        checkpoint=checkpoint_file,
+        checkpoint=checkpoint_record,
         data=network_data,
     output:
         weights="data/networks/{network}/weights.pt",
@@ -13,11 +13,7 @@ rule source_network:
     params:
         code=code("multistep.transfer.pretrain"),
         spec=lambda wildcards: as_json(network(wildcards)),
-        checkpoint=lambda wildcards, input: [
-            option
-            for record in input.checkpoint
-            for option in ("--checkpoint-file", record.removesuffix(".json"))
-        ],
+        checkpoint=checkpoint_option,
         data=lambda wildcards, input: [
             option for file in input.data[:1] for option in ("--data", str(Path(file).parent))
         ],

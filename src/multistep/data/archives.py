@@ -10,6 +10,7 @@ holds the same files under the same names, still counts as the same data.
 
 from __future__ import annotations
 
+import glob
 import gzip
 import hashlib
 import json
@@ -24,7 +25,7 @@ from typing import IO
 
 from multistep import seal
 from multistep.data.settings import Archive, Dataset
-from multistep.files import UserError, canonical_json, digest, sha256, write_json
+from multistep.files import UserError, digest, sha256, write_json
 
 _AGAIN = "delete it and run the download again"
 _BLOCK = 1 << 20
@@ -211,45 +212,47 @@ def _file_digest(path: Path, kind: str) -> str:
 # --- the record beside a file in data/raw that was found to be its archive --------------------
 
 
-def wanted(archive: Archive) -> str:
-    """What tells an archive from others, as text: its digests, or how it is drawn."""
-    return canonical_json(archive.model_dump(include={*_DIGESTS, "drawn"}, exclude_none=True))
+def record_path(archive: Archive, path: Path) -> Path:
+    """The record of the file at `path`, `<name>@<key>.json` beside it, or where it is to be made.
 
-
-def asked(archive: Archive, path: Path) -> str:
-    """What a download is asked for, which is all that makes it stale.
-
-    While the file at `path` is there and fits, it is what was asked for when it came, whatever was
-    added to params.yaml since (its digest, say). Read inside Snakemake.
+    A record that fits serves, whatever was added to params.yaml since it was made (the digest of
+    what came, say). Else the key is that of what is wanted: the digests or how it is drawn, neither
+    addresses nor titles. Read inside Snakemake, for which the record stands for the archive.
     """
+    for file in sorted(path.parent.glob(f"{glob.escape(path.name)}@*.json")):
+        if _fits(file, archive, path):
+            return file
+    wanted = archive.model_dump(include={*_DIGESTS, "drawn"}, exclude_none=True)
+    file = path.with_name(f"{path.name}@{digest(wanted)[:12]}.json")
+    if file.exists():  # but not, or no longer, what it says
+        file = path.with_name(f"{path.name}@{sha256(file)[:12]}.json")
+    return file
+
+
+def _fits(record: Path, archive: Archive, path: Path) -> bool:
     try:
-        record = json.loads(record_path(path).read_text(encoding="utf-8"))
-        fits = record["drawn"] == archive.drawn
-        if archive.drawn is None and (
-            pins := {k: v for k in _DIGESTS if (v := getattr(archive, k))}
-        ):
-            fits &= any(record[kind] == pin for kind, pin in pins.items())
-        if not path.exists() or path.stat().st_size != record["bytes"]:
-            return f"again: {digest(record)}"
-        return str(record["asked"]) if fits else wanted(archive)
+        found = json.loads(record.read_text(encoding="utf-8"))
+        if found["drawn"] != archive.drawn or path.stat().st_size != found["bytes"]:
+            return False
+        pins = archive.model_dump(include=set(_DIGESTS), exclude_none=True)
+        drawn = archive.drawn is not None
+        return drawn or not pins or any(found[kind] == pin for kind, pin in pins.items())
     except (OSError, ValueError, KeyError, TypeError):
-        return wanted(archive)
+        return False
 
 
-def write_record(archive: Archive, path: Path, asked_for: str | None) -> None:
+def write_record(archive: Archive, path: Path, record: Path | None = None) -> None:
     """Say beside the file at `path` that it is `archive`, and how to know it again."""
-    record = {
+    record = record or record_path(archive, path)
+    content = {
         "archive": path.name,
         "bytes": path.stat().st_size,
         "sha256": sha256(path),
         "sha1": _file_digest(path, "sha1") if archive.sha1 else None,
         "contents": contents_digest(path) if archive.contents else None,
         "drawn": archive.drawn,
-        "asked": wanted(archive) if asked_for is None else asked_for,
     }
-    write_json(record_path(path), seal.seal(record, None))
-
-
-def record_path(path: Path) -> Path:
-    """Where the record of an archive lies."""
-    return path.with_name(f"{path.name}.json")
+    for other in path.parent.glob(f"{glob.escape(path.name)}@*.json"):
+        if other != record:
+            other.unlink()
+    write_json(record, seal.seal(content, None))

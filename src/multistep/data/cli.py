@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
     download.add_argument("--archive", required=True, help="its name under `archives:`")
     download.add_argument("--out", type=Path, help="default: data/raw/DATASET/ARCHIVE")
     download.add_argument("--source", type=Path, help="a folder of yours that holds the archive")
-    download.add_argument("--asked", help="what the record beside the archive keeps of the request")
+    download.add_argument("--record", type=Path, help="where to say what came; default: beside it")
     download.add_argument("--loader", help="the loader whose stand-in `drawn:` describes")
     download.set_defaults(run=run_download)
 
@@ -67,12 +67,12 @@ def run_download(args: argparse.Namespace) -> None:
             raise UserError("--loader: needed to draw a stand-in")
         with one_writer(out):
             _draw(out, loader, entry.drawn)
-            write_record(entry, out, args.asked)
+            write_record(entry, out, args.record)
     elif not entry.verifiable:
         raise UserError(f"{args.archive}: needs `urls` and `sha256`, or `drawn` for a stand-in")
     else:
         own = Path(folder) if folder else None
-        fetch(entry, out, dataset=args.dataset, folder=own, asked_for=args.asked)
+        fetch(entry, out, dataset=args.dataset, folder=own, record=args.record)
 
 
 def _draw(out: Path, loader: str, drawn: dict[str, Any]) -> None:

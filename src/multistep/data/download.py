@@ -28,7 +28,7 @@ def fetch(
     *,
     dataset: str,
     folder: Path | None = None,
-    asked_for: str | None = None,
+    record: Path | None = None,
     patience: Patience = Patience(),  # noqa: B008 (frozen)
 ) -> Path:
     """Put `archive` at `destination` and return it; a right file that is there already stays.
@@ -36,8 +36,8 @@ def fetch(
     The destination's name is the archive's; `dataset` names its entry in messages. `folder` holds
     the user's own file of that name: it is taken if its SHA-256 or its contents digest fits. A
     wrong file at `destination` is kept beside, once the right one is here. Raises UserError when
-    nothing delivers. Beside the file appears its record, which keeps `asked_for`; of several
-    processes that want it one fetches and the others wait.
+    nothing delivers. Beside the file appears its `record`; of several processes that want it one
+    fetches and the others wait.
     """
     name, destination = destination.name, Path(destination)
     work = destination.with_name(f"{name}.part")
@@ -60,7 +60,7 @@ def fetch(
                 finally:
                     if not (work / "body").exists():
                         shutil.rmtree(work)
-            write_record(archive, destination, asked_for)
+            write_record(archive, destination, record)
     except OSError as error:
         raise UserError(
             f"{destination}: can't be written ({error}); make room or mend the folder and run "
