@@ -187,3 +187,68 @@ def test_one_archive_is_asked_for():
     assert single("set", dataset(a=Archive(), b=Archive()), besides="b") == "a"
     with pytest.raises(UserError, match=r"datasets.set.archives: .* one archive, not 2"):
         single("set", dataset(a=Archive(), b=Archive()))
+
+
+def linked(path, links):
+    """The usual files and links, each (name, what it names, whether it is symbolic)."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(packed(path, FILES), "a") as archive:
+            for name, target, _ in links:
+                member = zipfile.ZipInfo(name)
+                member.external_attr = 0o120777 << 16
+                archive.writestr(member, target)
+        return path
+    with tarfile.open(path, "w") as archive:
+        for name, data in FILES.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        for name, target, symbolic in links:
+            member = tarfile.TarInfo(name)
+            member.type = tarfile.SYMTYPE if symbolic else tarfile.LNKTYPE
+            member.linkname = target
+            archive.addfile(member)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_links_are_the_files_that_they_name(tmp_path, kind, capsys):
+    links = [("set/one", "a.txt", True), ("set/sub/two", "../a.txt", True)]
+    if kind == "tar":
+        links.append(("set/three", "set/sub/b.bin", False))
+    archive = linked(tmp_path / f"a.{kind}", links)
+    expected = {"set/one": b"first", "set/sub/two": b"first"}
+    if kind == "tar":
+        expected["set/three"] = FILES["set/sub/b.bin"]
+    for _ in range(2):
+        assert dict(members(archive)) == FILES | expected
+    told = capsys.readouterr().err.splitlines()
+    assert f"{archive}: links are read as the files that they name, such as set/one" in told
+    assert len(told) == len(set(told))  # once, however often it is read
+    assert contents_digest(archive) == contents_digest(packed(tmp_path / "plain.zip", FILES))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_links_out_of_an_archive_are_mentioned_and_left_out(tmp_path, kind, capsys):
+    links = [("set/one", "/etc/passwd", True), ("set/two", "../../a.txt", True)]
+    archive = linked(tmp_path / f"a.{kind}", links)
+    assert dict(members(archive)) == FILES
+    told = capsys.readouterr().err
+    for name in ("set/one", "set/two"):
+        assert f"{archive}: links to what it doesn't hold are left out, such as {name}" in told
+
+
+@pytest.mark.parametrize(("what", "method", "flag"), [("Deflate64", 9, 0), ("a password", 8, 1)])
+def test_a_zip_that_python_cannot_unpack_is_named_with_the_way_out(tmp_path, what, method, flag):
+    archive = packed(tmp_path / "a.zip", FILES)
+    data = bytearray(archive.read_bytes())
+    for mark, at_method, at_flag in ((b"PK\3\4", 8, 6), (b"PK\1\2", 10, 8)):
+        at = data.find(mark)
+        while at >= 0:
+            data[at + at_method] = method
+            data[at + at_flag] |= flag
+            at = data.find(mark, at + 4)
+    archive.write_bytes(data)
+    message = failure(archive)
+    assert f"{archive}: set/a.txt can't be unpacked here" in message, what
+    assert "pack it anew, with Deflate and without a password" in message

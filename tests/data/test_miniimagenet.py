@@ -90,6 +90,27 @@ def rows(change):
     return changed
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace(",", ", "),
+        lambda text: text.replace("filename,label", "Filename,LABEL"),
+        lambda text: text.replace("\nn", "\nimages/n"),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("filename,label", "filename,label,"),
+    ],
+)
+def test_lists_as_spreadsheets_save_them_are_the_same_lists(drawn, tmp_path, change):
+    def changed(files):
+        for name in ("train.csv", "val.csv", "test.csv"):
+            files[name] = change(files[name].decode()).encode()
+
+    raw = tampered("miniimagenet", drawn, tmp_path / "raw", changed)
+    found = prepare("miniimagenet", raw, tmp_path / "out")
+    assert found.digest == prepare("miniimagenet", drawn, tmp_path / "as drawn").digest
+
+
 FIRST = "images/n9800000000000001.jpg"
 
 

@@ -13,19 +13,24 @@ from __future__ import annotations
 import glob
 import gzip
 import hashlib
+import io
 import json
+import posixpath
 import re
+import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO
 
 from multistep import seal
 from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError, digest, sha256, write_json
+from multistep.progress import say
 
 _AGAIN = "delete it and run the download again"
 _BLOCK = 1 << 20
@@ -51,15 +56,42 @@ def members(
 def streams(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield (path in the archive, open file) of every file; each only valid until the next.
 
-    Folders and links are left out, a leading "./" of names, and what macOS leaves in archives.
+    Folders are left out, a leading "./" of names, and what macOS leaves in archives. A link is the
+    file of the archive that it names, and comes last.
     """
-    for name, stream in _every(path):
-        parts = name.split("/")
-        if parts[0] != "__MACOSX" and parts[-1] != ".DS_Store" and not parts[-1].startswith("._"):
-            yield name, stream
+    links: dict[str, list[str]] = {}  # names by what they link to
+    for name, stream, target in _every(path):
+        if not _left_behind(name):
+            if stream is not None:
+                yield name, stream
+            else:
+                links.setdefault(target, []).append(name)
+    if not links:
+        return
+    for name, stream, _ in _every(path):
+        if stream is not None and name in links:
+            with naming(path, name):
+                data = stream.read()
+            _mention(path, f"links are read as the files that they name, such as {links[name][0]}")
+            for link in links.pop(name):
+                yield link, io.BytesIO(data)
+    for names in links.values():
+        _mention(path, f"links to what it doesn't hold are left out, such as {names[0]}")
 
 
-def _every(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+@cache
+def _mention(path: Path, message: str) -> None:
+    """Once, however often the archive is read."""
+    say(f"{path}: {message}")
+
+
+def _left_behind(name: str) -> bool:
+    parts = name.split("/")
+    return parts[0] == "__MACOSX" or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
+
+
+def _every(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
+    """Name and open file of each member that isn't a folder; of links None, and what they name."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; download it first")
     if path.name.endswith(".zip"):
@@ -68,10 +100,16 @@ def _every(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
         yield from _tarred(path)
     else:
         with open(path, "rb") as file:
-            yield path.name, file
+            yield path.name, file, ""
 
 
-def _zipped(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _plain(name: str, link: str = "") -> str:
+    """A path in an archive without "./" and "..", with `link`: what that names from there."""
+    folder = posixpath.dirname(name) if link else name
+    return posixpath.normpath(posixpath.join(folder, link)).removeprefix("./")
+
+
+def _zipped(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
@@ -80,13 +118,17 @@ def _zipped(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
         for member in archive.infolist():
             if member.is_dir():
                 continue
+            name = _plain(member.filename)
             with naming(path, member.filename):
                 file = archive.open(member)
             with file:
-                yield member.filename.removeprefix("./"), file
+                if stat.S_ISLNK(member.external_attr >> 16):
+                    yield name, None, _plain(name, file.read().decode(errors="replace"))
+                else:
+                    yield name, file, ""
 
 
-def _tarred(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _tarred(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
     """In one pass and without seeking back, whatever the size."""
     kind = "tar" if path.name.endswith(".tar") else "tar.gz"
     with open(path, "rb") if kind == "tar" else gzip.open(path, "rb") as packed:
@@ -109,14 +151,19 @@ def _tarred(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
             yield found
 
 
-def _files(packed: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+def _files(packed: IO[bytes]) -> Iterator[tuple[str, IO[bytes] | None, str]]:
     with tarfile.open(fileobj=packed, mode="r|", bufsize=_BLOCK) as archive:
         for member in archive:
+            name, target = _plain(member.name), ""
             file = archive.extractfile(member) if member.isreg() else None
+            if member.islnk():
+                target = _plain(member.linkname)
+            elif member.issym():
+                target = _plain(name, member.linkname)
             # tarfile keeps what it has seen; a stream never goes back to it.
             archive.members = []  # type: ignore[attr-defined]
-            if file is not None:
-                yield member.name.removeprefix("./"), file
+            if file is not None or target:
+                yield name, file, target
 
 
 @contextmanager
@@ -124,6 +171,11 @@ def naming(path: Path, member: str) -> Iterator[None]:
     """Turn what reading damaged bytes raises into a UserError with archive and member."""
     try:
         yield
+    except (NotImplementedError, RuntimeError) as error:  # Deflate64 and the like; a password
+        raise UserError(
+            f"{path}: {member} can't be unpacked here ({error}); unpack it with another program "
+            "and pack it anew, with Deflate and without a password"
+        ) from error
     except _DAMAGED as error:
         raise UserError(f"{path}: {member} is damaged ({error}); {_AGAIN}") from error
 
@@ -137,7 +189,9 @@ def blocks(stream: IO[bytes], size: int = _BLOCK) -> Iterator[bytes]:
 def contents_digest(path: Path) -> str:
     r"""SHA-256 over the sorted lines "<member>\0<sha256 of its bytes>\n", folders left out."""
     lines = []
-    for name, stream in _every(path):
+    for name, stream, _ in _every(path):
+        if stream is None:
+            continue
         found = hashlib.sha256()
         with naming(path, name):
             for block in blocks(stream):

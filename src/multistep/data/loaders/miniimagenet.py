@@ -73,9 +73,13 @@ def _listed(archives: list[Path]) -> Labels:
             found = labels.setdefault(lists[PurePosixPath(member).name], {})
             if found:
                 raise UserError(f"{where}: a second list of this part; leave one of them out")
-            rows = csv.DictReader(io.StringIO(data.decode("utf-8", errors="replace")))
+            # As spreadsheets save them, too: with a byte order mark, blanks, other case, or paths.
+            text_file = io.StringIO(data.decode("utf-8-sig", errors="replace"))
+            rows = csv.DictReader(text_file, restkey="more", restval="")
             for row in rows:
-                file, label = row.get("filename"), row.get("label")
+                named = {key.strip().lower(): row[key] for key in row if key != "more"}
+                file = PurePosixPath(named.get("filename", "").strip()).name
+                label = named.get("label", "").strip()
                 if not file or not label:
                     raise UserError(f"{where}: no columns filename and label; {AGAIN}")
                 if file in seen:
