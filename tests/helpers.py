@@ -28,7 +28,7 @@ def prepared_dataset(folder: Path) -> Path:
         splits={"train": range(600), "validation": range(600, 800), "test": range(800, 1200)},
         shape=(28, 28),
         images=enumerate(images),
-        made_from={"prepare": params.read(PARAMS)["datasets"]["omniglot"]["prepare"]},
+        made_from={"dataset": {"prepare": params.read(PARAMS)["datasets"]["omniglot"]["prepare"]}},
     )
 
 

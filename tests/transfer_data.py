@@ -44,7 +44,7 @@ def prepared_images(folder: Path, classes: int = 4, each: int = 12, size: int = 
         splits={part: np.flatnonzero(mask) for part, mask in parts.items()},
         shape=(size, size, 3),
         images=enumerate(images),
-        made_from={"prepare": {"size": size}},
+        made_from={"dataset": {"prepare": {"size": size}}},
     )
 
 

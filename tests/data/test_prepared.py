@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -11,7 +12,8 @@ from multistep import seal
 from multistep.data import prepared
 from multistep.data.archives import contents_digest
 from multistep.data.settings import Archive, Dataset
-from multistep.files import UserError, digest, sha256
+from multistep.files import UserError, sha256
+from multistep.plan import provenance
 
 PARTS = {"train": ["b", "a"], "validation": ["d"], "test": ["c"]}
 LABELS = {"a": 0, "b": 1, "c": 1, "d": 0, "spare": 0}
@@ -100,8 +102,17 @@ def test_the_description_says_where_it_came_from(raw):
     about = json.loads((raw / "out" / "dataset.json").read_text())
     assert (about["schema"], about["name"], about["stand_in"]) == (2, "pets", False)
     assert about["images"] == sha256(raw / "out" / "images.npy")
-    contents = digest({"pets.zip": contents_digest(raw / "pets.zip")})
-    assert about["made_from"] == {"prepare": {"size": None}, "contents": contents}
+    assert about["made_from"] == {
+        "dataset": {
+            "loader": "image_folder",
+            "classes": 2,
+            "images": {"train": 2, "validation": 1, "test": 1},
+            "archives": ["pets.zip"],
+            "prepare": {"size": None},
+        },
+        "archives": {"pets.zip": contents_digest(raw / "pets.zip")},
+        "code": provenance.code("multistep.data.loaders.image_folder"),
+    }
     assert about["labels"] == [[0, 1], [1, 2], [0, 1]]
     assert about["splits"] == {"train": [[0, 2]], "validation": [[3, 4]], "test": [[2, 3]]}
 
@@ -219,7 +230,8 @@ def test_any_edit_of_a_description_breaks_its_seal(raw):
 # What may differ without a reader's knowing, and why.
 FREE = {
     "stand_in": "what is shown follows from the plan; nothing is computed from it",
-    "made_from.contents": "the plan states digests of archives, which preparing has compared",
+    "made_from.archives": "the plan states digests of archives, which preparing has compared",
+    "made_from.code": "Snakemake compares it with the code that is there",
 }
 # Any other edit is refused for itself, though sealed anew; `plan` stands for what the plan expects.
 EDITS = {
@@ -231,8 +243,9 @@ EDITS = {
     "shapes": [[6, 9], [6, 9], [6, 9], [9, 7]],
     "splits": SPLITS | {"train": SPLITS["test"]},
     "images": "1" * 64,
-    "made_from.prepare": {"size": 8},
-    "made_from.contents": "1" * 64,
+    "made_from.dataset": {"prepare": {"size": 8}},
+    "made_from.archives": {},
+    "made_from.code": "1" * 64,
     "seal": "1" * 64,
 }
 
@@ -262,6 +275,15 @@ def test_another_dataset_or_preparation_than_the_plans_is_refused(raw):
     write(raw, {key: picture(key) for key in "abcd"})
     with pytest.raises(UserError, match=r"dataset\.json: the dataset pets, not birds; .*/birds/"):
         prepared.read(raw / "out", "birds", {"size": None})
+    for key, wrong in (("classes", 3), ("images", {"train": 4})):
+        path = raw / "out" / "dataset.json"
+        record = json.loads(path.read_text())
+        made_from = record["made_from"] | {"dataset": record["made_from"]["dataset"] | {key: wrong}}
+        (raw / "edited").mkdir(exist_ok=True)
+        shutil.copy(raw / "out" / "images.npy", raw / "edited")
+        (raw / "edited" / "dataset.json").write_text(json.dumps(seal.seal(record, made_from)))
+        with pytest.raises(UserError, match=f"made to have .* {key}"):
+            prepared.read(raw / "edited")
     for expected, differs in (({"size": 9}, "size None"), ({"size": None, "a": 1}, "a None")):
         with pytest.raises(UserError, match=rf"with {differs}, but datasets\.pets\.prepare"):
             prepared.read(raw / "out", "pets", expected)

@@ -200,10 +200,10 @@ def contents_digest(path: Path) -> str:
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
-def verified_contents(name: str, dataset: Dataset, raw: Path) -> str:
-    """One digest of what the archives of a dataset hold.
+def verified_contents(name: str, dataset: Dataset, raw: Path) -> dict[str, str]:
+    """The contents digest of each archive of a dataset.
 
-    Raises UserError if the contents of one differ from what its entry in params.yaml states.
+    Raises UserError if one differs from what its entry in params.yaml states.
     """
     found = {archive: contents_digest(raw / archive) for archive in dataset.archives}
     for archive, entry in dataset.archives.items():
@@ -212,7 +212,7 @@ def verified_contents(name: str, dataset: Dataset, raw: Path) -> str:
                 f"{raw / archive}: contents digest {found[archive]}, but datasets.{name} expects "
                 f"{entry.contents}; delete the file and fetch it again"
             )
-    return digest(found)
+    return found
 
 
 def single(name: str, dataset: Dataset, besides: str = "") -> str:

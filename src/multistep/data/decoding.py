@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from multistep.files import UserError
 
-AGAIN = "get the archive again"
+AGAIN = "delete this copy and get the archive again"
 
 Resample = Literal["lanczos", "bilinear"]
 # What Pillow raises on files that are damaged, of unknown kind, or absurdly large.

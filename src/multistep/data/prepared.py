@@ -26,6 +26,7 @@ from multistep import seal
 from multistep.data.archives import verified_contents
 from multistep.data.settings import Dataset
 from multistep.files import UserError, atomic_write, digest, read_json, sha256, write_json
+from multistep.plan import provenance
 from multistep.progress import progress
 from multistep.settings import Model, parse
 
@@ -176,7 +177,11 @@ def write(
         shape=[shape[key] for key in place] if isinstance(shape, Mapping) else shape,
         images=placed(),
         stand_in=any(archive.drawn is not None for archive in dataset.archives.values()),
-        made_from={"prepare": dataset.prepare, "contents": contents},
+        made_from={
+            "dataset": dataset.decisive(),
+            "archives": contents,
+            "code": provenance.code(f"multistep.data.loaders.{dataset.loader}"),
+        },
     )
 
 
@@ -323,6 +328,12 @@ def read(
     try:
         found = _unfolded(about, images)
         _fit(found)
+        stated = (about.made_from or {}).get("dataset", {})
+        sizes = {part: len(indices) for part, indices in found.splits.items()}
+        if stated.get("classes", len(found.classes)) != len(found.classes):
+            raise ValueError(f"made to have {stated['classes']} classes")
+        if (stated.get("images") or sizes) != sizes:
+            raise ValueError(f"made to have {stated['images']} images")
     except ValueError as error:
         raise UserError(
             f"{folder}: images.npy {images.dtype}{list(images.shape)} doesn't fit dataset.json "
@@ -344,7 +355,7 @@ def _expect(
             f"{path}: the dataset {about.name}, not {name}; give the folder of {name} (--data), or "
             f"run `snakemake data/processed/{name}/dataset.json`"
         )
-    found = (about.made_from or {}).get("prepare", {})
+    found = (about.made_from or {}).get("dataset", {}).get("prepare", {})
     expected = found if preparation is None else preparation
     for key in sorted({*found, *expected}):
         if found.get(key) != expected.get(key):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from multistep.files import UserError
+from multistep.files import UserError, digest
 from multistep.pages.context import Context
 from multistep.pages.layout import DASH, Page, Section, line, signed
 from multistep.pages.query import TidyRow
@@ -107,7 +107,7 @@ def _row(
         return row
     sizes = {key: sum(end - first for first, end in runs) for key, runs in about["splits"].items()}
     ours = sum(sizes.values()) if part == "total" else sizes[part]
-    row = dataclasses.replace(row, ours=ours, n=1, contents=about["made_from"]["contents"])
+    row = dataclasses.replace(row, ours=ours, n=1, contents=digest(about["made_from"]["archives"]))
     if paper is None:
         return row
     if stand_in:
