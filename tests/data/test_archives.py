@@ -252,3 +252,15 @@ def test_a_zip_that_python_cannot_unpack_is_named_with_the_way_out(tmp_path, wha
     message = failure(archive)
     assert f"{archive}: set/a.txt can't be unpacked here" in message, what
     assert "pack it anew, with Deflate and without a password" in message
+
+
+def test_a_name_that_is_not_utf_8_can_be_written_down(tmp_path):
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as file:
+        member = tarfile.TarInfo("set/caf\u00e9.txt")
+        member.size = 5
+        file.addfile(member, io.BytesIO(b"first"))
+    assert dict(members(archive)) == {"set/caf\u00e9.txt": b"first"}
+    assert contents_digest(archive) == contents_digest(
+        packed(tmp_path / "b.zip", {"set/caf\u00e9.txt": b"first"})
+    )

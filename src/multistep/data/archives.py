@@ -104,7 +104,14 @@ def _every(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
 
 
 def _plain(name: str, link: str = "") -> str:
-    """A path in an archive without "./" and "..", with `link`: what that names from there."""
+    """A path in an archive without "./" and "..", with `link`: what that names from there.
+
+    Names that aren't UTF-8 are read as Latin-1, so that each can be written down.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        name = name.encode(errors="surrogateescape").decode("latin-1")
     folder = posixpath.dirname(name) if link else name
     return posixpath.normpath(posixpath.join(folder, link)).removeprefix("./")
 
