@@ -57,7 +57,7 @@ def test_features_and_their_gradients_equal_autograd(name: str) -> None:
     features, saved = loss.body(phi)
     weights = random(*features.shape, seed=3)
     by_phi, by_shared = loss.body_backward(phi, saved, weights)
-    images = loss.inputs.unflatten(0, (IMAGES, config.size, config.size)).permute(3, 0, 4, 1, 2)
+    images = loss.pixels
     module = Conv4(config)
     module.head = torch.nn.Identity()  # type: ignore[assignment]
     shared_sum = network.sum_tasks(by_shared, adapted=False)

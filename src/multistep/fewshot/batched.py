@@ -9,18 +9,20 @@ agrees with autograd on `multistep.networks.conv4.Conv4` to rounding: tests/fews
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from multistep.fewshot.first_block import FirstBlock
 from multistep.fewshot.layers import BatchNorm, Convolution, Features, Head, ReLU, Views
 from multistep.fewshot.pooled_norm import PooledBatchNorm
 from multistep.networks.conv4 import Conv4, Conv4Config
 
-Layer = Convolution | BatchNorm | PooledBatchNorm | ReLU | Features | Head
+Layer = FirstBlock | Convolution | BatchNorm | PooledBatchNorm | ReLU | Features | Head
 Named = tuple[str, Layer]
 
 
@@ -36,16 +38,14 @@ class Slot:
 
 @dataclass
 class Tape:
-    """What one gradient evaluation keeps for the Hessian-vector product at the same φ."""
+    """What one gradient evaluation keeps for the Hessian-vector product at the same φ; `nbytes`:
+    of all of it but the episodes' images.
+    """
 
     phi: Tensor
     probabilities: Tensor
     kept: list[Any]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes kept, φ included, the episodes' own images not."""
-        return storage_bytes(self.kept[0][1], self.kept[1:], self.probabilities, self.phi)
+    nbytes: int
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,10 @@ class BatchedConv4:
         bn_next = config.order == "conv-bn-relu"
         self.layers: list[Named] = []
         for i, shape in enumerate(config.convolutions, start=1):
+            if i == 1 and bn_next:
+                options = {"scale": config.bn_scale, "adapted": adapt_bn, "pooled": config.pooled}
+                self.layers.append(("block1", FirstBlock(shape, config.bn_eps, **options)))
+                continue
             conv = Convolution(shape, first=i == 1, bias_cancels=bn_next)
             rest: list[Named] = [(f"norm{i}", self._norm(shape.output)), ("", ReLU())]
             self.layers += [(f"conv{i}", conv), *(rest if bn_next else rest[::-1])]
@@ -136,6 +140,19 @@ class BatchedConv4:
         blocks = [theta[s.start : s.stop].repeat(tasks) for s in self._slots(adapted=True)]
         return torch.cat(blocks)
 
+    def split(self, flat: Tensor, tasks: int, size: int) -> list[Tensor]:
+        """φ `[tasks·P]` of all tasks as the φ's of `size` tasks at a time, the last of the rest."""
+        parts = zip(*(b.split(size) for b in self._blocks(flat, tasks)), strict=True)
+        return [torch.cat([b.reshape(-1) for b in blocks]) for blocks in parts]
+
+    def join(self, parts: list[Tensor], *, adapted: bool = True) -> Tensor:
+        """The inverse of `split`; of vectors of shared parameters too."""
+        size = self.adapted_size if adapted else self.shared_size
+        if not size:
+            return parts[0]
+        blocks = [self._blocks(p, p.numel() // size, adapted=adapted) for p in parts]
+        return torch.cat([block.view(-1) for same in zip(*blocks, strict=True) for block in same])
+
     def sum_tasks(self, flat: Tensor, *, adapted: bool = True) -> Tensor:
         """Sum over the tasks of a flat vector, `[tasks·P]` to `[P]` (or `[tasks·S]` to `[S]`)."""
         size = self.adapted_size if adapted else self.shared_size
@@ -159,13 +176,17 @@ class BatchedConv4:
         return self._view(phi, weight, tasks), self._view(phi, bias, tasks)
 
     def views(self, phi: Tensor, shared: Tensor, tasks: int) -> dict[str, Views]:
-        """Per layer, the parameters inside φ `[tasks·P]` and shared (`[S]` or `[tasks·S]`)."""
+        """Per layer, the parameters inside φ `[tasks·P]` and shared (`[S]` or `[tasks·S]`); of the
+        first block also in the names of `FirstBlock`.
+        """
         views: dict[str, Views] = {"": {}}
         for name, slot in self.slots.items():
             flat = phi if slot.adapted else shared
             n = tasks if slot.adapted or shared.numel() > self.shared_size else 1
             layer, _, kind = name.partition(".")
             views.setdefault(layer, {})[kind] = self._view(flat, slot, n)
+        norm = {"weight": "scale", "bias": "shift"}
+        views["block1"] = views["conv1"] | {norm[k]: v for k, v in views["norm1"].items()}
         return views
 
     @staticmethod
@@ -191,16 +212,22 @@ class EpisodeLoss:
     def __init__(
         self, network: BatchedConv4, shared: Tensor, images: Tensor, labels: Tensor
     ) -> None:
-        self.network, self.shared = network, shared
+        self.network, self.shared, self.pixels = network, shared, images
         self.tasks, self.images = images.shape[:2]
-        self.inputs = images.permute(1, 3, 4, 0, 2).flatten(0, 2).contiguous()
         one_hot = images.new_zeros(*labels.shape, network.config.ways)
         self.targets = one_hot.scatter_(2, labels.unsqueeze(2), 1.0)
+
+    @cached_property
+    def inputs(self) -> Any:
+        """The images as the first layer reads them."""
+        rows = self.pixels.permute(1, 3, 4, 0, 2).flatten(0, 2).contiguous()
+        first = self.network.layers[0][1]
+        return first.patches(rows) if isinstance(first, FirstBlock) else rows
 
     def logits(self, phi: Tensor) -> Tensor:
         """`[tasks, images, ways]` at φ."""
         views = self.network.views(phi, self.shared, self.tasks)
-        x = self.inputs
+        x: Any = self.inputs
         for name, layer in self.network.layers:
             x, _ = layer.forward(views[name], x)
         return x
@@ -223,7 +250,7 @@ class EpisodeLoss:
         views = self.network.views(phi, self.shared, self.tasks)
         gradient, shared, grads = self._buffers(phi)
         logits, saved = self._forward(views, self.network.layers)
-        nbytes = storage_bytes(saved[1:], phi)
+        nbytes = self._bytes(saved, phi)
         probabilities = logits.softmax(2)
         g: Any = (probabilities - self.targets).div_(self.images)
         kept: list[Any] = []
@@ -231,7 +258,10 @@ class EpisodeLoss:
             g, k = layer.backward(views[name], grads[name], saved.pop(), g)
             if keep:
                 kept.append(k)
-        tape = Tape(phi, probabilities, kept[::-1]) if keep else None
+        tape = None
+        if keep:
+            nbytes_kept = self._bytes(kept, probabilities, phi)
+            tape = Tape(phi, probabilities, kept[::-1], nbytes_kept)
         return Evaluation(logits, gradient, shared, nbytes, tape)
 
     def hessian_product(self, tape: Tape, direction: Tensor) -> tuple[Tensor, Tensor]:
@@ -258,10 +288,9 @@ class EpisodeLoss:
         views = self.network.views(phi, self.shared, self.tasks)
         return self._forward(views, self.network.layers[:-1])
 
-    @staticmethod
-    def body_bytes(saved: list[Any]) -> int:
+    def body_bytes(self, saved: list[Any]) -> int:
         """Bytes that `body` saved; the images, φ and the features are the caller's to count."""
-        return storage_bytes(saved[1:])
+        return self._bytes(saved)
 
     def body_backward(
         self, phi: Tensor, saved: list[Any], by_features: Tensor
@@ -282,7 +311,8 @@ class EpisodeLoss:
         self, views: dict[str, Views], layers: Sequence[Named]
     ) -> tuple[Tensor, list[Any]]:
         """The images through these layers, and what each saves."""
-        x, saved = self.inputs, []
+        x: Any = self.inputs
+        saved = []
         for name, layer in layers:
             x, s = layer.forward(views[name], x)
             saved.append(s)
@@ -294,11 +324,52 @@ class EpisodeLoss:
         shared = like.new_empty(self.tasks * self.network.shared_size)
         return flat, shared, self.network.views(flat, shared, self.tasks)
 
+    def _bytes(self, *kept: Any) -> int:
+        """Bytes of the distinct storages behind nested tensors, the images' not counted."""
+        own = {t.untyped_storage().data_ptr() for t in _tensors([self.inputs])}
+        sizes = {
+            t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors(kept)
+        }
+        return sum(size for pointer, size in sizes.items() if pointer not in own)
 
-def storage_bytes(*kept: Any) -> int:
-    """Bytes of the distinct storages behind nested tensors."""
-    sizes = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors(kept)}
-    return sum(sizes.values())
+
+class GroupedLoss(EpisodeLoss):
+    """The same for images that are too many for all tasks at once: first derivatives are taken of
+    `together` tasks at a time, and nothing but their results stays.
+    """
+
+    def __init__(
+        self,
+        network: BatchedConv4,
+        shared: Tensor,
+        images: Tensor,
+        labels: Tensor,
+        together: int,
+    ) -> None:
+        super().__init__(network, shared, images, labels)
+        self.labels, self.together = labels, together
+
+    def logits(self, phi: Tensor) -> Tensor:
+        return torch.cat([loss.logits(part) for loss, part in self._groups(phi)])
+
+    def evaluate(self, phi: Tensor, *, keep: bool = False) -> Evaluation:
+        if keep or self.together >= self.tasks:
+            return super().evaluate(phi, keep=keep)
+        found = [loss.evaluate(part) for loss, part in self._groups(phi)]
+        join = self.network.join
+        return Evaluation(
+            logits=torch.cat([e.logits for e in found]),
+            by_phi=join([e.by_phi for e in found]),
+            by_shared=join([e.by_shared for e in found], adapted=False),
+            nbytes=max(e.nbytes for e in found),
+            tape=None,
+        )
+
+    def _groups(self, phi: Tensor) -> Iterator[tuple[EpisodeLoss, Tensor]]:
+        parts = self.network.split(phi, self.tasks, self.together)
+        groups = self.pixels.split(self.together), self.labels.split(self.together), parts
+        for images, labels, part in zip(*groups, strict=True):
+            yield EpisodeLoss(self.network, self.shared, images, labels), part
 
 
 def _tensors(items: Iterable[Any]) -> Iterable[Tensor]:

@@ -1,17 +1,22 @@
 """A convolution with its own weights for every task, and its two derivatives.
 
 Activations are `[rows, tasks, channels]` with rows = images × height × width, weights
-`[tasks, channels out, kernel² × channels in]`. There are two ways to compute the same sums:
+`[tasks, channels out, kernel² × channels in]`. Each of the three functions is bilinear and takes
+several pairs of arguments, whose results it adds up: the derivative of a bilinear map along a
+direction is such a sum. There are two ways to compute them:
 
-* `grouped`: one convolution in channels-last layout with one group per task. On the CPU this
-  reaches oneDNN's vectorised kernels: 1.5 to 3 times the speed of the other way.
-* `patches`: im2col and one batched matrix product. On CUDA grouped convolutions of this shape
-  fall back to slow kernels, while batched products run at full speed.
+* `grouped`: one convolution in channels-last layout with one group per task. On a CPU this reaches
+  oneDNN's vectorised kernels, which skip the padding; but it reorders the weights at every call.
+* `product`: im2col and one batched matrix product, whose results are written and added up in place.
+  On CUDA grouped convolutions of this shape fall back to slow kernels, while batched products run
+  at full speed; on a CPU gradients by weights are products where a task has few rows.
 
-The device decides (`convolve`, `convolve_backward`); the tests hold the two against each other.
+Device and size decide; the tests hold the two against each other.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,52 +24,75 @@ from torch.nn import functional as F
 
 from multistep.networks.conv4 import ConvShape
 
+Pairs = Sequence[tuple[Tensor, Tensor]]
 
-def convolve(x: Tensor, weight: Tensor, s: ConvShape) -> Tensor:
-    """`[images·size², tasks, in]` to `[images·output², tasks, out]`."""
-    return (convolve_patches if x.is_cuda else convolve_grouped)(x, weight, s)
-
-
-def convolve_backward(
-    gy: Tensor, x: Tensor, weight: Tensor, s: ConvShape, *, input_needed: bool
-) -> tuple[Tensor | None, Tensor]:
-    """(∂L/∂x or None, ∂L/∂weight) from gy = ∂L/∂y."""
-    backward = backward_patches if x.is_cuda else backward_grouped
-    return backward(gy, x, weight, s, input_needed=input_needed)
+# Output rows of a task up to which a CPU takes products for gradients by weights, which oneDNN
+# computes in a layout of its own: measured on maps of 64 filters.
+FEW_ROWS = 256
 
 
-def convolve_grouped(x: Tensor, weight: Tensor, s: ConvShape) -> Tensor:
+def convolve(pairs: Pairs, s: ConvShape) -> Tensor:
+    """Σ over (x, weight): `[images·size², tasks, in]` to `[images·output², tasks, out]`."""
+    return (convolve_product if pairs[0][0].is_cuda else convolve_grouped)(pairs, s)
+
+
+def input_gradient(pairs: Pairs, s: ConvShape) -> Tensor:
+    """Σ over (gy, weight) of ∂⟨gy, y⟩/∂x."""
+    return (input_gradient_product if pairs[0][0].is_cuda else input_gradient_grouped)(pairs, s)
+
+
+def weight_gradient(pairs: Pairs, s: ConvShape, out: Tensor) -> None:
+    """Σ over (gy, x) of ∂⟨gy, y⟩/∂weight, written to `out`."""
+    gy = pairs[0][0]
+    products = gy.is_cuda or gy.shape[0] <= FEW_ROWS
+    (weight_gradient_product if products else weight_gradient_grouped)(pairs, s, out)
+
+
+def convolve_grouped(pairs: Pairs, s: ConvShape) -> Tensor:
     """`convolve` as one convolution with a group per task."""
-    tasks = x.shape[1]
-    y = F.conv2d(_images(x, s.size), _kernels(weight, s), None, s.stride, s.padding, groups=tasks)
-    return _rows(y, tasks)
+    tasks = pairs[0][0].shape[1]
+    ys = [
+        F.conv2d(_images(x, s.size), _kernels(w, s), None, s.stride, s.padding, groups=tasks)
+        for x, w in pairs
+    ]
+    return _rows(_total(ys), tasks)
 
 
-def backward_grouped(
-    gy: Tensor, x: Tensor, weight: Tensor, s: ConvShape, *, input_needed: bool
-) -> tuple[Tensor | None, Tensor]:
-    """`convolve_backward` of `convolve_grouped`."""
-    tasks = x.shape[1]
-    stride, padding, mask = [s.stride] * 2, [s.padding] * 2, [input_needed, True, False]
-    gx, gw, _ = torch.ops.aten.convolution_backward(
-        _images(gy, s.output), _images(x, s.size), _kernels(weight, s), None,
-        stride, padding, [1, 1], False, [0, 0], tasks, mask,
-    )  # fmt: skip
-    return (_rows(gx, tasks) if input_needed else None), gw.permute(0, 2, 3, 1).reshape_as(weight)
+def input_gradient_grouped(pairs: Pairs, s: ConvShape) -> Tensor:
+    """`input_gradient` of `convolve_grouped`."""
+    tasks = pairs[0][0].shape[1]
+    images = pairs[0][0].shape[0] // s.output**2
+    like = pairs[0][0].new_empty(images, s.size, s.size, tasks * s.channels).permute(0, 3, 1, 2)
+    gxs = [_backward(_images(gy, s.output), like, _kernels(w, s), s, 0) for gy, w in pairs]
+    return _rows(_total(gxs), tasks)
 
 
-def convolve_patches(x: Tensor, weight: Tensor, s: ConvShape) -> Tensor:
+def weight_gradient_grouped(pairs: Pairs, s: ConvShape, out: Tensor) -> None:
+    """`weight_gradient` of `convolve_grouped`."""
+    like = _kernels(out, s)
+    gws = [_backward(_images(gy, s.output), _images(x, s.size), like, s, 1) for gy, x in pairs]
+    out.view(-1, s.kernel, s.kernel, s.channels).copy_(_total(gws).permute(0, 2, 3, 1))
+
+
+def convolve_product(pairs: Pairs, s: ConvShape) -> Tensor:
     """`convolve` as im2col and a batched product."""
-    return torch.bmm(im2col(x, s), weight.transpose(1, 2)).transpose(0, 1)
+    (x, weight), tasks = pairs[0], pairs[0][0].shape[1]
+    y = x.new_empty(x.shape[0] // s.size**2 * s.output**2, tasks, weight.shape[1])
+    _add_products([(im2col(x, s), w.transpose(1, 2)) for x, w in pairs], y.transpose(0, 1))
+    return y
 
 
-def backward_patches(
-    gy: Tensor, x: Tensor, weight: Tensor, s: ConvShape, *, input_needed: bool
-) -> tuple[Tensor | None, Tensor]:
-    """`convolve_backward` of `convolve_patches`."""
-    gy = gy.transpose(0, 1)
-    gw = torch.bmm(gy.transpose(1, 2), im2col(x, s))
-    return (col2im(torch.bmm(gy, weight), s) if input_needed else None), gw
+def input_gradient_product(pairs: Pairs, s: ConvShape) -> Tensor:
+    """`input_gradient` of `convolve_product`."""
+    gy, weight = pairs[0]
+    patches = gy.new_empty(gy.shape[1], gy.shape[0], weight.shape[2])
+    _add_products([(gy.transpose(0, 1), w) for gy, w in pairs], patches)
+    return col2im(patches, s)
+
+
+def weight_gradient_product(pairs: Pairs, s: ConvShape, out: Tensor) -> None:
+    """`weight_gradient` of `convolve_product`."""
+    _add_products([(gy.permute(1, 2, 0), im2col(x, s)) for gy, x in pairs], out)
 
 
 def im2col(x: Tensor, s: ConvShape) -> Tensor:
@@ -94,6 +122,29 @@ def col2im(g: Tensor, s: ConvShape) -> Tensor:
             x[:, :, i : i + reach : s.stride, j : j + reach : s.stride].add_(g[:, :, :, :, i, j])
     inner = slice(s.padding, s.padding + s.size)
     return x[:, :, inner, inner].reshape(tasks, -1, s.channels).transpose(0, 1)
+
+
+def _backward(gy: Tensor, x: Tensor, kernels: Tensor, s: ConvShape, wanted: int) -> Tensor:
+    """The gradient of a grouped convolution by its input (wanted = 0) or its kernels (1)."""
+    stride, padding, mask = [s.stride] * 2, [s.padding] * 2, [wanted == 0, wanted == 1, False]
+    groups = x.shape[1] // s.channels
+    gradients = torch.ops.aten.convolution_backward(
+        gy, x, kernels, None, stride, padding, [1, 1], False, [0, 0], groups, mask
+    )
+    return gradients[wanted]
+
+
+def _total(terms: list[Tensor]) -> Tensor:
+    for term in terms[1:]:
+        terms[0].add_(term)
+    return terms[0]
+
+
+def _add_products(pairs: Pairs, out: Tensor) -> None:
+    """Σ a b of batches of matrices, into `out`."""
+    torch.bmm(*pairs[0], out=out)
+    for a, b in pairs[1:]:
+        torch.baddbmm(out, a, b, out=out)
 
 
 def _images(x: Tensor, side: int) -> Tensor:

@@ -26,7 +26,8 @@ def episode_accuracies(
     s = algorithm.settings
     window = window or s.window
     # On a GPU, where training takes all tasks, as many as it holds with ease.
-    many = min(100, max(1, 2**30 // meta.task_bytes(network, s)))
+    images = s.ways * (s.shots + s.queries)
+    many = min(100, max(1, 2**30 // meta.map_bytes(network, images)))
     size = meta.chunk_size(network, s, sampler.images.device) or many
     accuracies: list[float] = []
     for start in range(0, episodes, size):

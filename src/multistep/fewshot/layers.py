@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multistep.fewshot.convolution import convolve, convolve_backward
+from multistep.fewshot.convolution import convolve, input_gradient, weight_gradient
 from multistep.networks.conv4 import ConvShape
 
 Views = dict[str, Tensor]
@@ -42,39 +42,30 @@ class Convolution:
         self.shape, self.first, self.bias_cancels = shape, first, bias_cancels
 
     def forward(self, p: Views, x: Tensor) -> tuple[Tensor, Any]:
-        y = convolve(x, p["weight"], self.shape)
+        y = convolve([(x, p["weight"])], self.shape)
         return (y if self.bias_cancels else y.add_(p["bias"])), x
 
     def backward(self, p: Views, grad: Views, saved: Any, gy: Tensor) -> tuple[Tensor | None, Any]:
-        gx, gw = convolve_backward(gy, saved, p["weight"], self.shape, input_needed=not self.first)
-        grad["weight"].copy_(gw)
+        weight_gradient([(gy, saved)], self.shape, grad["weight"])
         self._bias(grad, gy)
+        gx = None if self.first else input_gradient([(gy, p["weight"])], self.shape)
         return gx, (saved, gy)
 
     def tangent(self, p: Views, u: Views, kept: Any, dx: Tensor | None) -> tuple[Tensor, Any]:
-        dy = convolve(kept[0], u["weight"], self.shape)
-        if not self.bias_cancels:
-            dy.add_(u["bias"])
-        if dx is not None:
-            dy.add_(convolve(dx, p["weight"], self.shape))
-        return dy, dx
+        pairs = [(kept[0], u["weight"])]
+        dy = convolve(pairs if dx is None else [*pairs, (dx, p["weight"])], self.shape)
+        return (dy if self.bias_cancels else dy.add_(u["bias"])), dx
 
     def adjoint(
         self, p: Views, u: Views, product: Views, kept: Any, tangent: Any, dgy: Tensor
     ) -> Tensor | None:
         x, gy = kept
         self._bias(product, dgy)
-        dgx, weight = convolve_backward(
-            dgy, x, p["weight"], self.shape, input_needed=not self.first
-        )
-        if tangent is None:
-            product["weight"].copy_(weight)
+        pairs = [(dgy, x)] if tangent is None else [(dgy, x), (gy, tangent)]
+        weight_gradient(pairs, self.shape, product["weight"])
+        if self.first:
             return None
-        more, moved = convolve_backward(gy, tangent, u["weight"], self.shape, input_needed=True)
-        torch.add(weight, moved, out=product["weight"])
-        assert dgx is not None
-        assert more is not None
-        return dgx.add_(more)
+        return input_gradient([(dgy, p["weight"]), (gy, u["weight"])], self.shape)
 
     def _bias(self, into: Views, g: Tensor) -> None:
         if self.bias_cancels:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from multistep.fewshot.algorithms import Algorithm
-from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
+from multistep.fewshot.batched import BatchedConv4, EpisodeLoss, GroupedLoss
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.settings import FewShot
 from multistep.networks.conv4 import Conv4Config, initial_parameters
@@ -57,8 +57,12 @@ class Tasks:
 
     @cached_property
     def query(self) -> EpisodeLoss:
-        """L_Q, the outer (meta-) objective."""
-        return self.loss(self.batch.query_images, self.batch.query_labels)
+        """L_Q, the outer (meta-) objective: of more images than the inner one, so that fewer tasks
+        go through the network at once.
+        """
+        images, labels = self.batch.query_images, self.batch.query_labels
+        together = tasks_together(self.network, images.shape[1], images.device) or self.count
+        return GroupedLoss(self.network, self.theta.shared, images, labels, together)
 
     def loss(self, images: Tensor, labels: Tensor) -> EpisodeLoss:
         """The cross-entropy of other images, `[tasks, images, ...]`, at θ's shared parameters."""
@@ -106,21 +110,22 @@ def initial_theta(network: BatchedConv4, seed: int, device: torch.device) -> The
 
 
 def chunk_size(network: BatchedConv4, s: FewShot, device: torch.device) -> int | None:
-    """Tasks that go through the network together; None is all of them.
+    """Tasks that adapt together; None is all of them."""
+    return tasks_together(network, s.ways * s.shots, device)
 
-    On a CPU as many as keep a map of the first block within 16 MB, so that much of the work stays
-    in the caches: measured within 5% of the best size for Omniglot's four settings, and within 20%
-    (mostly at the best) for pooled networks from 32×32 to 84×84. A GPU wants them all.
+
+def tasks_together(network: BatchedConv4, images: int, device: torch.device) -> int | None:
+    """How many tasks of so many images go through the network at once; None is all of them.
+
+    On a CPU as many as keep their maps of the first block within 4 MB, so that most of the work
+    stays in the caches, and one at least. A GPU wants them all.
     """
-    if device.type == "cuda":
-        return None
-    return max(1, 16_056_320 // task_bytes(network, s))
+    return None if device.type == "cuda" else max(1, 4 * 2**20 // map_bytes(network, images))
 
 
-def task_bytes(network: BatchedConv4, s: FewShot) -> int:
-    """Bytes of the largest map of one task's images, in float32."""
+def map_bytes(network: BatchedConv4, images: int) -> int:
+    """Bytes of the largest map of so many images, in float32."""
     first = network.config.convolutions[0]
-    images = s.ways * (s.shots + s.queries)
     return 4 * images * first.output**2 * network.config.filters
 
 

@@ -34,26 +34,26 @@ class PooledBatchNorm:
     def forward(self, p: Views, x: Tensor) -> tuple[Tensor, Any]:
         centred = x.contiguous() - x.mean(0)
         r = torch.rsqrt((centred * centred).mean(0) + self.eps)
-        y, picked = self._pool(torch.addcmul(p["bias"], centred, self._slope(p, r)))
+        y, picked = pool(torch.addcmul(p["bias"], centred, self._slope(p, r)), self.side)
         return y, (centred, r, picked)
 
     def backward(self, p: Views, grad: Views, saved: Any, gy: Tensor) -> tuple[Tensor, Any]:
         centred, r, picked = saved
         rows = centred.shape[0]
-        normal = self._pick(centred, picked).mul_(r)
+        normal = pick(centred, picked).mul_(r)
         sum_g, sum_gn = gy.sum(0), (gy * normal).sum(0)
         grad["bias"].copy_(sum_g)
         if self.scale:
             grad["weight"].copy_(sum_gn)
         slope = self._slope(p, r)
         gx = torch.addcmul(-slope * sum_g / rows, centred, -slope * r * sum_gn / rows)
-        self._put(gx, picked, gy * slope)
+        put(gx, picked, gy * slope)
         return gx, (centred, r, picked, normal, gy, sum_g, sum_gn)
 
     def tangent(self, p: Views, u: Views, kept: Any, dx: Tensor) -> tuple[Tensor, Any]:
         centred, r, picked, normal = kept[:4]
         mean, correlation = dx.mean(0), (centred * dx).mean(0).mul_(r)
-        dnormal = (self._pick(dx, picked) - mean).addcmul_(normal, correlation, value=-1).mul_(r)
+        dnormal = (pick(dx, picked) - mean).addcmul_(normal, correlation, value=-1).mul_(r)
         dy = dnormal * p["weight"] if self.scale else dnormal.clone()
         if self.adapted:
             dy += u["bias"]
@@ -80,27 +80,30 @@ class PooledBatchNorm:
         by_centred = r * (-by_dx * correlation - (slope * dsum_gn + dslope * sum_gn) / rows)
         constant = -by_dx * mean - (slope * dsum_g + dslope * sum_g) / rows
         dgx = torch.addcmul(constant, centred, by_centred).addcmul_(dx, by_dx)
-        self._put(dgx, picked, (dgy * slope).addcmul_(gy, dslope))
+        put(dgx, picked, (dgy * slope).addcmul_(gy, dslope))
         return dgx
 
     def _slope(self, p: Views, r: Tensor) -> Tensor:
         return p["weight"] * r if self.scale else r
 
-    def _pool(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest of each 2×2 window, `[rows of the pooled maps, tasks, channels]`, and where
-        in its map it stood, `[images, pooled pixels, tasks·channels]`.
-        """
-        maps = y.view(-1, self.side, self.side, y.shape[1] * y.shape[2]).permute(0, 3, 1, 2)
-        largest, places = torch.ops.aten.max_pool2d_with_indices(maps, [2, 2], [2, 2])
-        pooled = largest.permute(0, 2, 3, 1).reshape(-1, *y.shape[1:])
-        return pooled, places.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
 
-    def _pick(self, x: Tensor, picked: Tensor) -> Tensor:
-        """The values at the picked places."""
-        maps = x.reshape(-1, self.side**2, picked.shape[2])
-        return maps.gather(1, picked).view(-1, *x.shape[1:])
+def pool(y: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """The largest of each 2×2 window of maps of `side`, `[rows of the pooled maps, tasks,
+    channels]`, and where in its map it stood, `[images, pooled pixels, tasks·channels]`.
+    """
+    maps = y.view(-1, side, side, y.shape[1] * y.shape[2]).permute(0, 3, 1, 2)
+    largest, places = torch.ops.aten.max_pool2d_with_indices(maps, [2, 2], [2, 2])
+    pooled = largest.permute(0, 2, 3, 1).reshape(-1, *y.shape[1:])
+    return pooled, places.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
 
-    def _put(self, x: Tensor, picked: Tensor, values: Tensor) -> None:
-        """Add values at the picked places: each place at most once, so in no particular order."""
-        maps = x.view(-1, self.side**2, picked.shape[2])
-        maps.scatter_add_(1, picked, values.reshape(picked.shape))
+
+def pick(x: Tensor, places: Tensor) -> Tensor:
+    """The values at the places of `pool`."""
+    maps = x.reshape(places.shape[0], -1, places.shape[2])
+    return maps.gather(1, places).view(-1, *x.shape[1:])
+
+
+def put(x: Tensor, places: Tensor, values: Tensor) -> None:
+    """Add values at the places of `pool`: each place at most once, so in no particular order."""
+    maps = x.view(places.shape[0], -1, places.shape[2])
+    maps.scatter_add_(1, places, values.reshape(places.shape))
