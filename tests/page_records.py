@@ -8,16 +8,31 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import transfer_records
+import records
 
+from multistep import seal
 from multistep.pages.context import Context
 from multistep.pages.inputs import Plan
 from multistep.pages.spec import Spec, module, parse
+from multistep.transfer import record as transfer_record
 
 Record = dict[str, Any]
 Write = Callable[..., dict[str, str]]  # the fixture: texts of a table by suffix
 
-ENVIRONMENT = {k: v for k, v in transfer_records.ENVIRONMENT.items() if k != "network_digest"}
+GPU = {"device": "Imaginary GPU"}
+SETTINGS = {  # of a transfer cell
+    "source": "imagenet", "source_taps": [1, 2], "target_taps": [1, 2, 3], "batch_size": 64,
+    "epochs": 3, "optimizer": "sgd", "inner_steps": 2, "window": 1, "scheme": "keep",
+    "source_features": "batch", "log_every": 10,
+}  # fmt: skip
+PAIRS = 6
+BATCHES = 20  # of an epoch
+
+
+def _timing(seconds: Sequence[float], **more: float) -> Record:
+    """`seconds` until each entry of the history."""
+    total = {"train_seconds": 10.0, "process_seconds": 10.0, "seconds_per_iteration": 0.1}
+    return {**total, "history_seconds": list(seconds), "peak_bytes": 1, **more}
 
 
 def few_shot(
@@ -45,12 +60,9 @@ def few_shot(
     episodes = episodes or [40.0, 60.0]
     history = history or [(10, 30.0, None), (20, 50.0, None)]
     metrics: Record = {
-        "test_accuracy": sum(episodes) / len(episodes),
-        "test_ci95": 1.0,
-        "test_episodes": len(episodes),
-        "episode_accuracies": episodes,
-        "iterations": iterations,
-    }
+        "test_accuracy": sum(episodes) / len(episodes), "test_ci95": 1.0,
+        "test_episodes": len(episodes), "episode_accuracies": episodes, "iterations": iterations,
+    }  # fmt: skip
     if exact is not None:
         metrics["exact_adaptation"] = {"test_accuracy": exact[0], "test_ci95": exact[1]}
     if last is not None:
@@ -62,47 +74,24 @@ def few_shot(
         for value, score in (chosen or {}).items()
     ]
     choice = {"setting": "inner_lr", "value": inner_lr, "rule": "", "candidates": candidates}
+    settings = {
+        "ways": 5, "iterations": iterations, "meta_batch": meta_batch, "inner_lr": inner_lr,
+    }  # fmt: skip
+    names = {"scale": scale, "experiment": experiment, "dataset": dataset, "method": method}
+    more = {**names, "seed": seed, **({"chosen": choice} if chosen else {})}
     return {
         "schema": 1,
-        "cell": {
-            "scale": scale,
-            "family": "few_shot",
-            "experiment": experiment,
-            "dataset": dataset,
-            "method": method,
-            "algorithm": "multistep",
-            "seed": seed,
-            "data": {"size": 28},
-            "settings": {
-                "ways": 5,
-                "iterations": iterations,
-                "meta_batch": meta_batch,
-                "inner_lr": inner_lr,
-            },
-            **({"chosen": choice} if chosen else {}),
-        },
+        "cell": records.cell("few_shot", settings, **more),
         "metrics": metrics,
         "history": [
-            {
-                "iteration": iteration,
-                "tasks": iteration * meta_batch,
-                "train_loss": 1.0,
-                "train_accuracy": training,
-                "meta_gradient_norm": 1.0,
-                "validation_accuracy": validation,
-                "validation_ci95": None if validation is None else 1.0,
-            }
+            {"iteration": iteration, "tasks": iteration * meta_batch, "train_loss": 1.0,
+             "train_accuracy": training, "meta_gradient_norm": 1.0,
+             "validation_accuracy": validation, "validation_ci95": validation and 1.0}
             for iteration, training, validation in history
         ],
-        "timing": {
-            "train_seconds": 1.0,
-            "process_seconds": 1.0,
-            "seconds_per_iteration": 0.1,
-            "history_seconds": seconds or [float(entry[0]) for entry in history],
-            "peak_bytes": 1,
-        },
-        "environment": dict(ENVIRONMENT),
-    }
+        "timing": _timing(seconds or [float(entry[0]) for entry in history]),
+        "environment": dict(records.ENVIRONMENT),
+    }  # fmt: skip
 
 
 def few_shot_times(
@@ -144,13 +133,118 @@ def few_shot_times(
             {"method": method, "steps": steps, "seconds": seconds, "bytes": size}
             for method, steps, seconds, size in rows
         ],
-        "environment": ENVIRONMENT | ({"device": "Imaginary GPU"} if gpu else {}),
+        "environment": records.ENVIRONMENT | (GPU if gpu else {}),
     }
+
+
+def transfer(
+    experiment: str = "sgd",
+    dataset: str = "bird",
+    method: str = "l2t",
+    seed: int = 0,
+    *,
+    test: float = 50.0,
+    accuracies: list[float] | None = None,
+    lambdas: list[list[float]] | None = None,
+    dead: list[float] | None = None,
+    norms: list[float] | None = None,
+    drift: list[list[tuple[int, float, float]]] | None = None,
+    scale: str = "paper",
+    settings: Record | None = None,
+) -> Record:
+    """One result. By epoch: validation `accuracies` (3 by default), `lambdas`, `norms`, `drift`."""
+    accuracies = accuracies or [20.0, 40.0, 50.0]
+    epochs = len(accuracies)
+    bilevel = method != "scratch"
+    names = {"scale": scale, "experiment": experiment, "dataset": dataset, "method": method}
+    more = {"algorithm": "bilevel" if bilevel else "scratch", "seed": seed, "data": {"size": None}}
+    history = []
+    for e, accuracy in enumerate(accuracies):
+        of_meta = {
+            "transfer_loss": 1.0, "meta_loss": 1.0, "meta_decay_norm": 1e-3,
+            "meta_gradient_norm": (norms or [1.0] * epochs)[e],
+            "lambda_mean": (lambdas or [[1.0] * PAIRS] * epochs)[e],
+            "lambda_dead": dead or [0.0] * PAIRS,
+        }  # fmt: skip
+        history.append(
+            {"epoch": e, "iterations": (e + 1) * BATCHES, "lr": 0.1, "train_loss": 1.0,
+             "train_accuracy": min(100.0, accuracy + 10), "validation_accuracy": accuracy,
+             "test_accuracy": accuracy - 1, "masked": 0, "drift": drift[e] if drift else None,
+             **(of_meta if bilevel else dict.fromkeys(of_meta))}
+        )  # fmt: skip
+    record = {
+        "schema": 1,
+        "cell": records.cell(
+            "transfer", SETTINGS | {"epochs": epochs} | (settings or {}), **names, **more
+        ),
+        "metrics": {
+            "test_accuracy": test, "validation_accuracy": max(accuracies),
+            "best_epoch": accuracies.index(max(accuracies)),
+            "last_test_accuracy": accuracies[-1] - 1, "epochs": epochs, "train_images": 1280,
+            "test_images": 500,
+        },
+        "history": history,
+        "timing": _timing(
+            [10.0 * (e + 1) for e in range(epochs)], loading_seconds=1.0, evaluation_seconds=1.0
+        ),
+        "environment": dict(records.ENVIRONMENT),
+    }  # fmt: skip
+    transfer_record.Result.model_validate(record)
+    return record
+
+
+def transfer_times(
+    experiment: str = "sgd",
+    dataset: str = "bird",
+    *,
+    seconds: dict[str, list[float]],
+    iterations: int = 100,
+    scale: str = "paper",
+    settings: Record | None = None,
+) -> Record:
+    """One measurement: `seconds` of each timed mini-batch by method."""
+    record = {
+        "schema": 1,
+        "kind": "measure",
+        "cell": {
+            "scale": scale,
+            "family": "transfer",
+            "experiment": experiment,
+            "dataset": dataset,
+            "methods": {
+                method: {"algorithm": "bilevel", "settings": SETTINGS | (settings or {})}
+                for method in seconds
+            },
+            "measure": {"batches": 4},
+        },
+        "unit": {"time": "CUDA-event seconds", "memory": "peak allocated bytes"},
+        "iterations_per_epoch": iterations,
+        "rows": [
+            {"method": method, "seconds": values, "bytes": 10**9}
+            for method, values in seconds.items()
+        ],
+        "environment": records.ENVIRONMENT | GPU,
+    }
+    transfer_record.Measurement.model_validate(record)
+    return record
+
+
+def prepared(name: str, train: int, validation: int, test: int) -> Record:
+    """The dataset.json of a prepared image set, as far as pages read it."""
+    ends = {"train": (0, train), "validation": (train, train + validation)}
+    ends["test"] = (train + validation, train + validation + test)
+    record = {
+        "schema": 2,
+        "name": name,
+        "stand_in": False,
+        "splits": {part: [[first, end]] for part, (first, end) in ends.items()},
+    }
+    return seal.seal(record, {"archives": {"a.zip": "2" * 64}})
 
 
 def made_up(files: Sequence[str], plan: Plan) -> list[Record]:
     """A record for each file of a plan that a page asks for, valid and with the plan's settings."""
-    records = []
+    found = []
     for i, file in enumerate(files):
         if file in plan.cells:
             cell = json.loads(plan.cells[file].json)
@@ -167,7 +261,7 @@ def made_up(files: Sequence[str], plan: Plan) -> list[Record]:
                     cell = cell | {"settings": settings | {"inner_lr": 0.4}, "chosen": chosen}
             else:
                 pairs = len(settings.get("source_taps", [])) * len(settings.get("target_taps", []))
-                record = transfer_records.cell_result(
+                record = transfer(
                     method=cell["method"],
                     test=40.0 + i % 7,
                     lambdas=[[1.0] * pairs] * 3,
@@ -183,12 +277,12 @@ def made_up(files: Sequence[str], plan: Plan) -> list[Record]:
                 record = few_shot_times(rows=rows)
             else:
                 seconds = {method: [1.0, 1.1 + i % 3] for method in cell["methods"]}
-                record = transfer_records.measurement(seconds=seconds)
+                record = transfer_times(seconds=seconds)
             record["cell"] = cell
         else:
-            record = transfer_records.prepared(Path(file).parent.name, 5, 2, 3)
-        records.append(record)
-    return records
+            record = prepared(Path(file).parent.name, 5, 2, 3)
+        found.append(record)
+    return found
 
 
 def table_spec(values: Record) -> Spec:

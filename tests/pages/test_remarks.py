@@ -3,8 +3,7 @@
 from typing import Any
 
 import pytest
-from page_records import Record, Write, few_shot
-from transfer_records import cell_result
+from page_records import Record, Write, few_shot, transfer
 
 from multistep.files import UserError
 from multistep.pages import query
@@ -23,7 +22,7 @@ def test_rows_of_different_machines_or_versions_are_told(context: Context, write
     mixed.append(made(few_shot(method="multistep8"), cpu="Another CPU"))  # alone in its row
     told = (
         "MAML (ours): its results differ in where they were made: "
-        "torch 2.15.0 and 2.14.0; commit aaaaaaa and bbbbbbb."
+        "torch 2.12.0 and 2.14.0; commit aaaaaaa and bbbbbbb."
     )
     assert query.remarks(context, mixed) == [told]
     texts = write(mixed)
@@ -63,6 +62,6 @@ def test_one_dataset_or_source_of_different_bytes_is_refused() -> None:
     another = {"made_from": {"dataset": "b" * 64}, "schema": 2}
     with pytest.raises(UserError, match=message):
         query.check_inputs([one, few_shot(seed=1) | another])
-    first, second = (made(cell_result(seed=s), network_digest=d * 64) for s, d in enumerate("ab"))
+    first, second = (made(transfer(seed=s), network_digest=d * 64) for s, d in enumerate("ab"))
     with pytest.raises(UserError, match="different bytes of imagenet"):
         query.check_inputs([first, second])

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_records import Record, figure_spec, texts
-from transfer_records import cell_result, measurement
+from page_records import Record, figure_spec, texts, transfer, transfer_times
 
 from multistep.pages.context import Context
 from multistep.pages.figures import (
@@ -82,9 +81,9 @@ def test_drift_has_every_seed_and_their_mean(tmp_path: Path, context: Context) -
     spec = figure_spec(ONE | {"kind": "drift"})
     second = [[(10, 3.0, 1.5), (20, 1.0, 0.5)], []]  # stopped earlier
     records = [
-        cell_result(accuracies=[1.0, 2.0], drift=DRIFT),
-        cell_result(accuracies=[1.0, 2.0], drift=second, seed=1),
-        cell_result(method="multistep"),  # has no two gradients to compare
+        transfer(accuracies=[1.0, 2.0], drift=DRIFT),
+        transfer(accuracies=[1.0, 2.0], drift=second, seed=1),
+        transfer(method="multistep"),  # has no two gradients to compare
     ]
     rows = written(tmp_path, spec, context, records)
     found = [(r["seed"], r["iteration"], r["drift"]) for r in rows if r["part"] == "all"]
@@ -107,7 +106,7 @@ def test_where_shows_the_epochs_asked_for_and_the_last(tmp_path: Path, context: 
     spec = figure_spec(ONE | {"kind": "where", "epochs": [1, 10]})
     lambdas = [[float(e)] * 5 + [2.0 * e] for e in (1, 2, 3)]
     dead = [1.0, 0.4, 0.5, 0.0, 0.0, 0.0]
-    records = [cell_result(seed=s, lambdas=lambdas, dead=dead) for s in (0, 1)]
+    records = [transfer(seed=s, lambdas=lambdas, dead=dead) for s in (0, 1)]
     rows = written(tmp_path, spec, context, records)
     assert [r["epoch"] for r in rows] == ["1"] * 6 + ["3"] * 6
     taps = [("1", "1"), ("1", "2"), ("1", "3"), ("2", "1"), ("2", "2"), ("2", "3")]
@@ -127,9 +126,9 @@ def test_where_shows_the_epochs_asked_for_and_the_last(tmp_path: Path, context: 
 def test_norms_are_on_one_logarithmic_scale(tmp_path: Path, context: Context) -> None:
     spec = figure_spec(ONE | {"kind": "meta_gradient"})
     records = [
-        cell_result(norms=[4.0, 2.0, 1.0]),
-        cell_result(norms=[2.0, 2.0, 3.0], seed=1),
-        cell_result(method="multistep", norms=[0.0, 0.0, 0.0]),
+        transfer(norms=[4.0, 2.0, 1.0]),
+        transfer(norms=[2.0, 2.0, 3.0], seed=1),
+        transfer(method="multistep", norms=[0.0, 0.0, 0.0]),
     ]
     rows = written(tmp_path, spec, context, records)
     assert [(r["norm"], r["norm_low"], r["norm_high"]) for r in rows[:3]] == [
@@ -146,9 +145,9 @@ def test_norms_are_on_one_logarithmic_scale(tmp_path: Path, context: Context) ->
 def test_curves_show_the_targets_that_were_run(tmp_path: Path, context: Context) -> None:
     spec = figure_spec(PANELS | {"kind": "transfer_curves", "methods": ["scratch", "l2t"]})
     records = [
-        cell_result("adam_224", "bird", "l2t", accuracies=[10.0, 30.0]),
-        cell_result("adam_224", "bird", "l2t", 1, accuracies=[20.0, 50.0]),
-        cell_result("adam_224", "bird", "scratch", accuracies=[5.0, 6.0]),
+        transfer("adam_224", "bird", "l2t", accuracies=[10.0, 30.0]),
+        transfer("adam_224", "bird", "l2t", 1, accuracies=[20.0, 50.0]),
+        transfer("adam_224", "bird", "scratch", accuracies=[5.0, 6.0]),
     ]
     rows = written(tmp_path, spec, context, records)
     keys = ("method", "epoch", "seconds", "accuracy", "accuracy_low", "test_accuracy", "seeds")
@@ -166,12 +165,12 @@ def test_curves_show_the_targets_that_were_run(tmp_path: Path, context: Context)
 
 def test_panels_and_bars_have_the_short_names_of_stand_ins(stand_in: Context) -> None:
     spec = figure_spec(PANELS | {"kind": "transfer_curves"})
-    points = transfer_curves.points(spec, stand_in, [cell_result("adam_224", "drawn", "l2t")])
+    points = transfer_curves.points(spec, stand_in, [transfer("adam_224", "drawn", "l2t")])
     figure = transfer_curves.draw(spec, stand_in, points)
     assert figure.axes[0].get_title(loc="left") == "Bird (stand-in): against epochs"
     assert "data: Drawn birds (stand-in);" in texts(figure)
     spec = figure_spec(PANELS | {"kind": "epoch_time"})
-    record = measurement("adam_224", "drawn", seconds={"l2t": [1.0]})
+    record = transfer_times("adam_224", "drawn", seconds={"l2t": [1.0]})
     figure = epoch_time.draw(spec, stand_in, epoch_time.points(spec, stand_in, [record]))
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["Bird\n(stand-in)"]
 
@@ -180,8 +179,8 @@ def test_epoch_bars_say_what_is_saved(tmp_path: Path, context: Context) -> None:
     spec = figure_spec(PANELS | {"kind": "epoch_time"})
     seconds = {"l2t": [1.0, 1.0], "multistep": [0.6, 0.7]}
     records = [
-        measurement("adam_32", "stl10", seconds={"l2t": [0.1], "multistep": [0.11]}),
-        measurement("adam_224", "bird", seconds=seconds),
+        transfer_times("adam_32", "stl10", seconds={"l2t": [0.1], "multistep": [0.11]}),
+        transfer_times("adam_224", "bird", seconds=seconds),
     ]
     rows = written(tmp_path, spec, context, records)
     assert [(r["dataset"], r["method"], r["seconds"], r["ratio"]) for r in rows] == [
@@ -203,10 +202,10 @@ def test_steps_take_cells_of_two_experiments_and_one_measurement(
 ) -> None:
     spec = figure_spec(STEPS)
     records = [
-        cell_result("steps", "bird", "zero", test=48.0),
-        cell_result("adam", "bird", "l2t", test=60.0),
-        cell_result("adam", "bird", "l2t", 1, test=62.0),
-        measurement("steps", "bird", seconds={"zero": [1.0], "l2t": [3.0], "multistep": [2.0]}),
+        transfer("steps", "bird", "zero", test=48.0),
+        transfer("adam", "bird", "l2t", test=60.0),
+        transfer("adam", "bird", "l2t", 1, test=62.0),
+        transfer_times("steps", "bird", seconds={"zero": [1.0], "l2t": [3.0], "multistep": [2.0]}),
     ]
     rows = written(tmp_path, spec, context, records)
     keys = ("label", "accuracy", "seeds", "seconds", "paper_accuracy", "paper_seconds")
@@ -231,7 +230,7 @@ def test_steps_take_cells_of_two_experiments_and_one_measurement(
 
 def test_the_paper_s_marks_are_left_out_on_stand_ins(stand_in: Context) -> None:
     spec = figure_spec(STEPS)
-    points = steps.points(spec, stand_in, [cell_result("steps", "drawn", "zero")])
+    points = steps.points(spec, stand_in, [transfer("steps", "drawn", "zero")])
     figure = steps.draw(spec, stand_in, points)
     assert not [line for axes in figure.axes for line in axes.lines if line.get_marker() == "D"]
     found = texts(figure)

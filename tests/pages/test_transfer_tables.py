@@ -6,8 +6,7 @@ import math
 import re
 
 import pytest
-from page_records import Record, Write, table, table_spec
-from transfer_records import cell_result, measurement, prepared
+from page_records import Record, Write, prepared, table, table_spec, transfer, transfer_times
 
 from multistep.files import UserError
 from multistep.pages.context import Context
@@ -97,10 +96,10 @@ def by_cell(text: str) -> dict[tuple[str, str], dict[str, str]]:
 
 def test_accuracies_are_means_over_seeds_beside_the_printed_ones(write: Write) -> None:
     records = [
-        *(cell_result("adam_224", "bird", "l2t", s, test=x) for s, x in enumerate((60, 62, 67))),
-        cell_result("adam_224", "bird", "multistep", test=66.0),
-        cell_result("sgd", "bird", "scratch", test=40.0),
-        cell_result("sgd", "bird", "l2t", test=1.0),  # of another table
+        *(transfer("adam_224", "bird", "l2t", s, test=x) for s, x in enumerate((60, 62, 67))),
+        transfer("adam_224", "bird", "multistep", test=66.0),
+        transfer("sgd", "bird", "scratch", test=40.0),
+        transfer("sgd", "bird", "l2t", test=1.0),  # of another table
     ]
     texts = write(records, table_spec(ACCURACIES))
     rows = by_cell(texts["csv"])
@@ -144,7 +143,7 @@ def test_accuracies_are_means_over_seeds_beside_the_printed_ones(write: Write) -
 
 def test_notes_are_of_what_the_page_shows(write: Write) -> None:
     tests = {"l2t": 1.0, "multistep": 2.0}
-    records = [cell_result("adam_224", "bird", method, test=x) for method, x in tests.items()]
+    records = [transfer("adam_224", "bird", method, test=x) for method, x in tests.items()]
     alone = {k: v for k, v in ACCURACIES.items() if k not in ("paper", "literature")}
     text = write(records, table_spec(alone))["md"]
     assert "sample standard deviation. Bold: the best of ours.\n" in text
@@ -164,14 +163,14 @@ def test_a_run_that_is_not_the_paper_s_has_no_gap(context: Context) -> None:
         (context, [10.0], "1 epoch (the paper's: 3)"),
         (other, None, "batch_size 32 (the paper's: 128)"),
     ):
-        rows = table(spec, names, [cell_result("adam_224", "bird", "l2t", accuracies=accuracies)])
+        rows = table(spec, names, [transfer("adam_224", "bird", "l2t", accuracies=accuracies)])
         row = next(row for row in rows if row.n)
         assert (row.gap, row.otherwise) == (None, differs)
 
 
 def test_stand_ins_are_named_and_never_compared(stand_in: Context, write: Write) -> None:
     settings = {"source": "shapes"}
-    record = cell_result("adam_224", "drawn", "l2t", scale="demo", settings=settings)
+    record = transfer("adam_224", "drawn", "l2t", scale="demo", settings=settings)
     texts = write([record], table_spec(ACCURACIES), context=stand_in)
     row = by_cell(texts["csv"])["l2t", "bird"]
     assert (row["n"], row["gap"], row["note"]) == ("1", "", "Not compared: stand-in data.")
@@ -193,25 +192,25 @@ def test_stand_ins_are_named_and_never_compared(stand_in: Context, write: Write)
 
 def test_real_data_with_a_stand_in_for_its_source_is_not_compared(context: Context) -> None:
     swapped = context.model_copy(update={"stand_ins": {"imagenet": "shapes"}})
-    record = cell_result("adam_224", "bird", "l2t", settings={"source": "shapes"})
+    record = transfer("adam_224", "bird", "l2t", settings={"source": "shapes"})
     row = next(r for r in table(table_spec(ACCURACIES), swapped, [record]) if r.n)
     assert (row.gap, row.note) == (None, "Not compared: stand-in data.")
 
 
 def test_seeds_that_differ_in_more_than_the_seed_are_refused(context: Context) -> None:
     records = [
-        cell_result("adam_224", "bird", "l2t", seed, settings={"batch_size": 32 << seed})
+        transfer("adam_224", "bird", "l2t", seed, settings={"batch_size": 32 << seed})
         for seed in (0, 1)
     ]
     with pytest.raises(UserError, match=r"different settings.batch_size \(32 and 64\)"):
         table(table_spec(ACCURACIES), context, records)
     with pytest.raises(UserError, match="none of the 1 results belongs to Table 9: it shows exp"):
-        table(table_spec(ACCURACIES), context, [cell_result("other")])
+        table(table_spec(ACCURACIES), context, [transfer("other")])
 
 
 def test_epoch_times_are_scaled_from_mini_batches(write: Write) -> None:
     seconds = {"l2t": [0.9, 1.1, 1.0, 1.0], "multistep": [0.7, 0.7, 0.7, 0.7]}
-    record = measurement(
+    record = transfer_times(
         seconds=seconds, iterations=100, settings={"scheme": "replay", "source_features": "step"}
     )
     texts = write([record], table_spec(TIMES))
@@ -247,7 +246,8 @@ def test_an_unmeasured_table_has_its_printed_numbers(write: Write) -> None:
 
 
 def test_times_on_a_stand_in_have_no_gap(stand_in: Context) -> None:
-    record = measurement(dataset="drawn", seconds={"l2t": [1.0], "multistep": [0.5]}, scale="demo")
+    seconds = {"l2t": [1.0], "multistep": [0.5]}
+    record = transfer_times(dataset="drawn", seconds=seconds, scale="demo")
     rows = table(table_spec(TIMES), stand_in, [record])
     assert [row.ours for row in rows if row.column == "ratio"] == [1.0, 0.5]
     assert {row.gap for row in rows} == {None}
