@@ -94,8 +94,8 @@ def test_a_listed_image_that_is_not_there(drawn, tmp_path, loader):
     listed_one = next(name for name in sorted(inside) if name.endswith(".jpg"))
     raw = tampered(loader, drawn[loader], tmp_path / "raw", lambda held: held.pop(listed_one))
     assert fault(loader, raw, tmp_path / "out") == (
-        f"{raw / archive(loader)}: lacks 1 of 32 listed images, such as {listed_one}; get the "
-        "archive again"
+        f"{raw / archive(loader)}: lacks 1 of 32 listed images, such as {listed_one}; "
+        f"{decoding.AGAIN}"
     )
 
 
@@ -126,7 +126,7 @@ def test_an_archive_without_its_lists(drawn, tmp_path, loader, member):
         loader, drawn[loader], tmp_path / "raw", lambda held: held.pop(member), name=last
     )
     message = fault(loader, raw, tmp_path / "out")
-    assert message == f"{raw / last}: has no {member}; get the archive again"
+    assert message == f"{raw / last}: has no {member}; {decoding.AGAIN}"
 
 
 def action_lists(drawn, raw, change):
