@@ -88,27 +88,24 @@ def test_every_job_claims_a_slot_of_its_own(tmp_path: Path) -> None:
         f"print(claim_slot(Path({str(tmp_path)!r}), 2), flush=True); sys.stdin.read()"
     )
 
-    def start() -> tuple[subprocess.Popen[str], str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        return process, process.stdout.readline().strip()
+    def start() -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, text=True)
 
-    (a, first), (b, second) = start(), start()
-    c, third = start()
-    assert sorted([first, second]) == ["0", "1"]
-    assert third == "None"
-    a.kill()
-    a.wait()
-    d, fourth = start()
-    assert fourth == first
-    for process in (a, b, c, d):
-        process.kill()
-        process.communicate()
+    def slot(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline().strip()
+
+    jobs = [start(), start(), start()]
+    claimed = {slot(job): job for job in jobs}
+    assert sorted(claimed) == ["0", "1", "None"]
+    claimed["0"].kill()
+    claimed["0"].wait()
+    jobs.append(start())
+    assert slot(jobs[-1]) == "0"
+    for job in jobs:
+        job.kill()
+        job.communicate()
 
 
 def test_prepare_refuses_what_is_no_device() -> None:
