@@ -140,29 +140,27 @@ def test_from_candidates_to_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyP
     found = [train(cell) for cell in candidates]
     for record in found:
         assert set(record["metrics"]) == {"best", "diverged"}, "a candidate saw the test classes"
-    assert (
-        cli.main(["choose", "--setting", setting, "--out", path, *(c.path for c in candidates)])
-        == 0
-    )
+    line = ["choose", "--setting", setting, "--out", path, *(c.path for c in candidates)]
+    listed = [cell.definition for cell in candidates]
+    assert cli.main([*line, "--cells", json.dumps(listed[::-1])]) == 2, "not those of the plan"
+    assert cli.main([*line, "--cells", "[]"]) == 2
+    assert cli.main([*line, "--cells", json.dumps(listed)]) == 0
     choice = json.loads(Path(path).read_text())
     best = max(found, key=lambda record: record["metrics"]["best"]["validation_accuracy"])
     assert choice["value"] == best["cell"]["settings"]["inner_lr"]
     final = train(everything["results/5way_1shot/omniglot/maml/1.json"], "--choice", path)
     assert final["cell"]["settings"]["inner_lr"] == choice["value"]
-    assert final["cell"]["chosen"] == choice
-    assert (
-        cli.main(
-            [
-                "choose",
-                "--setting",
-                setting,
-                "--out",
-                "x.json",
-                "results/5way_1shot/omniglot/maml/1.json",
-            ]
-        )
-        == 2
-    )
+    for key in ("setting", "value", "rule", "candidates"):
+        assert final["cell"]["chosen"][key] == choice[key]
+    assert cli.main([*line[:5], "results/5way_1shot/omniglot/maml/1.json"]) == 2, "no candidate"
+    values = [0.1, 0.4]
+    assert choose.read_choice(Path(path), setting, values) == choice
+    for other in (("momentum", values), (setting, [0.1, 0.2])):
+        with pytest.raises(UserError, match=f"{path}: it chooses inner_lr among"):
+            choose.read_choice(Path(path), *other)
+    Path(path).write_text(json.dumps({**choice, "value": 0.4 if choice["value"] == 0.1 else 0.1}))
+    with pytest.raises(UserError, match="its content differs from its seal"):
+        choose.read_choice(Path(path), setting, values)
 
 
 def test_a_diverged_candidate_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from multistep.files import UserError, read_json, sha256
 from multistep.networks.build import build
 from multistep.networks.settings import Architecture
 from multistep.transfer import pretrain, sources
-from multistep.transfer.record import stepped_rate
+from multistep.transfer.source_record import stepped_rate
 from multistep.transfer.source_settings import SourceNetwork
 
 CPU = torch.device("cpu")

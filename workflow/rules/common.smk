@@ -18,7 +18,7 @@ os.environ.update(
 )
 
 from multistep.data import archives  # noqa: E402
-from multistep.plan import cells, params, provenance  # noqa: E402
+from multistep.plan import cells, params, provenance, unrecorded  # noqa: E402
 from multistep.plan.provenance import code  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.pages import inputs, load  # noqa: E402
@@ -40,6 +40,16 @@ DATASETS = sorted(
     {cell.dataset for cell in CELLS.values()}
     | {PARAMS.dataset(d) for n in NETWORKS if (d := PARAMS.source_networks[n].dataset)}
 )
+# What Snakemake has no record of counts only if it is what the plan says.
+if workflow.is_main_process:
+    home = ROOT / PARAMS.directory
+    planned = unrecorded.checks(home, PARAMS, CELLS, CHOICES, MEASUREMENTS)
+    if wrong := unrecorded.mistakes(home, planned):
+        shown = wrong[:5] + [f"and {len(wrong) - 5} more"] * (len(wrong) > 5)
+        raise WorkflowError(
+            f"{len(wrong)} of the files in {home} that Snakemake has no record of (copied in, pulled in part, "
+            "or .snakemake was lost) are not what the plan says:\n  " + "\n  ".join(shown)
+        )
 CUDA = PARAMS.device == "cuda"
 # None where a cluster does the counting.
 ALL_CORES = workflow.resource_settings.cores or 1
@@ -247,11 +257,16 @@ def page_code(form):
     """The code that draws a page: its kind's, and no other kind's."""
 
     def digest(wildcards):
+        name = wildcards[form.removesuffix("s")]
         entries = (
             f"multistep.pages.{form}",
             f"multistep.pages.{form}.{spec_of(form, wildcards).kind}",
         )
-        return code(*entries, *provenance.reading_modules(), alone=("multistep.pages.cli",))
+        files = {"tables": TABLES, "figures": FIGURES}[form][name]
+        families = [CELLS[file].family for file in files if file in CELLS]
+        families += [MEASUREMENTS[file]["family"] for file in files if file in MEASUREMENTS]
+        reading = provenance.reading_modules(families)
+        return code(*entries, *reading, alone=("multistep.pages.cli",))
 
     return digest
 

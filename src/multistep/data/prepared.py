@@ -55,6 +55,12 @@ class Description(Model):
     made_from: dict[str, Any] | None
     seal: str
 
+    @property
+    def digest(self) -> str:
+        """Of the content, whatever it was made from."""
+        what = {"name", "classes", "labels", "shapes", "splits", "images"}
+        return digest(self.model_dump(include=what))
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -306,20 +312,13 @@ def read(
 ) -> Prepared:
     """Open a prepared dataset, checked in all it says: nothing damaged trains silently.
 
-    `name`, `preparation`: of the dataset, and its `prepare` settings, that the plan expects here.
+    `name`, `preparation`: as for `describe`.
 
     The whole of images.npy is read for its digest, of whatever size: a size and a time of change
     don't tell that a bit is still the same, and what was read lies in the page cache when training
     asks for it.
     """
-    path = folder / "dataset.json"
-    record = read_json(path)
-    seal.check(path, record, AGAIN)
-    try:
-        about = parse(Description, record, "")
-    except UserError as error:
-        raise UserError(f"{path}: {error}; {AGAIN}") from None
-    _expect(path, about, name, preparation)
+    about = describe(folder, name, preparation)
     try:
         # Copy on write: torch takes no array that it can't write to.
         images = np.load(folder / "images.npy", mmap_mode="c")
@@ -344,6 +343,24 @@ def read(
             f"{folder / 'images.npy'}: its bytes differ from the digest in dataset.json; {AGAIN}"
         )
     return found
+
+
+def describe(
+    folder: Path, name: str | None = None, preparation: Mapping[str, Any] | None = None
+) -> Description:
+    """What dataset.json says, as it was sealed, without a look at the images.
+
+    `name`, `preparation`: of the dataset, and its `prepare` settings, that the plan expects here.
+    """
+    path = folder / "dataset.json"
+    record = read_json(path)
+    seal.check(path, record, AGAIN)
+    try:
+        about = parse(Description, record, "")
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {AGAIN}") from None
+    _expect(path, about, name, preparation)
+    return about
 
 
 def _expect(
@@ -382,7 +399,6 @@ def _unfolded(about: Description, images: np.ndarray) -> Prepared:
             raise ValueError(f"part {part} isn't sorted, or has an image twice")
         ranges = [np.arange(first, end, dtype=np.int64) for first, end in runs]
         splits[part] = np.concatenate([np.zeros(0, np.int64), *ranges])
-    content = about.model_dump(include={"name", "classes", "labels", "shapes", "splits", "images"})
     return Prepared(
         about.name,
         images,
@@ -390,7 +406,7 @@ def _unfolded(about: Description, images: np.ndarray) -> Prepared:
         shapes,
         about.classes,
         splits,
-        digest(content),
+        about.digest,
     )
 
 

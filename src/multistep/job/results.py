@@ -22,7 +22,9 @@ from pydantic import ValidationError
 from multistep import seal
 from multistep.files import UserError, read_json, write_json
 from multistep.job.record import SCHEMA, Sealed, short
-from multistep.plan.families import FAMILIES, module
+from multistep.plan.families import FAMILIES, module, widest
+
+MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,10 @@ def _differences(record: dict[str, Any], expected: Expected) -> Iterator[tuple[s
         choice = chosen if expected.choice is None else expected.choice
         yield from unequal("cell.chosen", chosen, {k: choice.get(k) for k in chosen})
         right["settings"] = {**right["settings"], choice["setting"]: choice["value"]}
-    if not is_sealed(record):
-        right.pop("kind", None)
-    yield from unequal("cell", cell, right)
+    if is_sealed(record):
+        yield from unequal("cell", cell, right)
+    else:
+        yield from _unequal_before_seals(cell, right)
     inputs = record.get("made_from") or {}
     for name in ("dataset", "network"):
         wanted = getattr(expected, name)
@@ -91,11 +94,37 @@ def _differences(record: dict[str, Any], expected: Expected) -> Iterator[tuple[s
             yield from unequal(f"made_from.{name}", found, wanted)
 
 
+def _unequal_before_seals(
+    cell: dict[str, Any], right: dict[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """The same of schema 1, whose cells have no kind, dummy values for settings that they don't
+    read, and lack the settings that were added since.
+    """
+    known = widest(right["family"]).model_fields.keys()
+
+    def read(settings: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in settings.items() if k in planned or k not in known}
+
+    if "settings" in cell:
+        cell = {**cell, "settings": read(cell["settings"], right["settings"])}
+    for method, timed in cell.get("methods", {}).items():
+        if method in right["methods"]:
+            planned = right["methods"][method]["settings"]
+            methods = {
+                **cell["methods"],
+                method: {**timed, "settings": read(timed["settings"], planned)},
+            }
+            cell = {**cell, "methods": methods}
+    for key, found, wanted in unequal("cell", cell, right):
+        if found != MISSING:
+            yield key, found, wanted
+
+
 def unequal(where: str, found: Any, right: Any) -> Iterator[tuple[str, Any, Any]]:
     """Each key that differs, with both values."""
     if isinstance(found, Mapping) and isinstance(right, Mapping):
         for key in (*right, *(k for k in found if k not in right)):
-            yield from unequal(f"{where}.{key}", found.get(key, "missing"), right.get(key, "none"))
+            yield from unequal(f"{where}.{key}", found.get(key, MISSING), right.get(key, "none"))
     elif found != right:
         yield where, found, right
 

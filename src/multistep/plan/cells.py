@@ -9,6 +9,7 @@ cells.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -49,6 +50,12 @@ class Cell:
         head = {k: v for k, v in vars(self).items() if k not in ("data", "settings", "choice")}
         body = canonical_json(head)[:-1]
         return f'{body}, "data": {self.data}, "settings": {self.settings}}}'
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The same, as records have it."""
+        definition: dict[str, Any] = json.loads(self.json)
+        return definition
 
 
 def plan(params: Params) -> list[Cell]:

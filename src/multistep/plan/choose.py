@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multistep.files import UserError, write_json
+from multistep import seal
+from multistep.files import UserError, read_json, write_json
 from multistep.job import results
+from multistep.job.record import SCHEMA
 
 RULE = "highest validation accuracy, mean over the candidates' seeds; the smaller value of equals"
 
@@ -45,6 +48,23 @@ def choose(setting: str, candidates: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def read_choice(path: Path, setting: str, values: Sequence[float]) -> dict[str, Any]:
+    """A choice from its file. Raises UserError if it isn't as it was made, or another's: `setting`
+    among `values` is what the plan lets validation choose.
+    """
+    again = f"delete it and build it again (snakemake {path})"
+    choice: dict[str, Any] = read_json(path)
+    if "schema" in choice:  # else it is older than seals
+        seal.check(path, choice, again)
+    tried = [candidate["value"] for candidate in choice["candidates"]]
+    if (choice["setting"], tried) != (setting, sorted(values)):
+        raise UserError(
+            f"{path}: it chooses {choice['setting']} among {tried}, but the plan {setting} among "
+            f"{sorted(values)}; {again}"
+        )
+    return choice
+
+
 def _mean(found: list[float | None]) -> float | None:
     """None if any seed diverged: such a value can't be relied on."""
     finite = [score for score in found if score is not None]
@@ -56,16 +76,36 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("choose", help="choose a setting", description=__doc__)
     parser.add_argument("--setting", required=True, help="the key, e.g. inner_lr")
     parser.add_argument("--out", type=Path, required=True, help="results/choices/.../<method>.json")
+    parser.add_argument(
+        "--cells", help="the candidates as the plan has them, a JSON list in the order of the files"
+    )
     parser.add_argument("candidates", type=Path, nargs="+", help="results of candidates")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Read the candidates, choose, write."""
-    candidates = [results.read(path) for path in args.candidates]
+    expected = _expected(args.cells, len(args.candidates))
+    candidates = [
+        results.read(path, right) for path, right in zip(args.candidates, expected, strict=True)
+    ]
     for path, candidate in zip(args.candidates, candidates, strict=True):
         if not results.is_candidate(candidate):
             raise UserError(f"{path}: not the result of a candidate; give those of one choice")
     choice = choose(args.setting, candidates)
-    write_json(args.out, choice)
+    made_from = {"candidates": [candidate.get("seal") for candidate in candidates]}
+    write_json(args.out, seal.seal({"schema": SCHEMA, **choice}, made_from))
     print(json.dumps(choice, indent=1))
+
+
+def _expected(text: str | None, count: int) -> list[results.Expected | None]:
+    """What `--cells` says of each file; None where it isn't given."""
+    if text is None:
+        return [None] * count
+    try:
+        cells = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--cells: not valid JSON ({error})") from None
+    if not isinstance(cells, list) or len(cells) != count:
+        raise UserError(f"--cells: not a list of {count} cells, one for each file")
+    return [results.Expected(cell) for cell in cells]

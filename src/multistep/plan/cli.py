@@ -49,7 +49,7 @@ def whole(plan: Params) -> dict[str, Any]:
         "scale": plan.scale,
         "directory": plan.directory,
         "cells": {
-            cell.path: {**json.loads(cell.json), "choice": cell.choice} for cell in cells.plan(plan)
+            cell.path: {**cell.definition, "choice": cell.choice} for cell in cells.plan(plan)
         },
         "choices": {
             path: {"setting": setting, "candidates": [candidate.path for candidate in candidates]}

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from multistep.plan.families import FAMILIES, package
+from multistep.plan.families import package
 
 SOURCE = Path(__file__).resolve().parents[2]
 PACKAGE = Path(__file__).resolve().parents[1].name
@@ -37,9 +37,9 @@ def measurement_modules(family: str, algorithms: Iterable[str]) -> list[str]:
     return ["multistep.job.measure", *(f"{home}.{module}" for module in modules)]
 
 
-def reading_modules() -> list[str]:
-    """What reads results of every family."""
-    return [f"{package(family)}.record" for family in FAMILIES]
+def reading_modules(families: Iterable[str]) -> list[str]:
+    """What reads results of these families."""
+    return [f"{package(family)}.record" for family in sorted(set(families))]
 
 
 def code(*entries: str, alone: tuple[str, ...] = ()) -> str:

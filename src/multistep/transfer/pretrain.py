@@ -30,7 +30,7 @@ from multistep.progress import say
 from multistep.transfer import sources
 from multistep.transfer.batches import Batch, Batches, count_correct
 from multistep.transfer.epoch import EpochRun
-from multistep.transfer.record import stepped_rate
+from multistep.transfer.source_record import stepped_rate
 from multistep.transfer.source_settings import Pretrain, SourceNetwork
 
 CODE = ["multistep.transfer.pretrain"]  # with all that it imports

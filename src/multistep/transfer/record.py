@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from multistep import stats
 from multistep.job.record import (
     Count,
-    Digest,
     MeasurementRecord,
     Percent,
     Positive,
     Record,
     ResultRecord,
-    Sealed,
     Share,
     increasing,
     on_grid,
 )
-from multistep.transfer.source_settings import SourceNetwork
 
 Facts = Iterable[tuple[str, Any, Any]]
 
@@ -110,75 +106,6 @@ class Result(ResultRecord):
 def rate(lr: float, offset: int, epochs: int, epoch: int) -> float:
     """The learning rate of an epoch (from 0): cosine to zero, eq. 55 with its missing η₀."""
     return lr / 2 * (1 + math.cos(math.pi * (epoch + offset) / epochs))
-
-
-class SourceEpoch(Record):
-    """An epoch of a source network's training; accuracies in percent."""
-
-    epoch: Count
-    lr: Positive
-    train_loss: float
-    train_accuracy: Percent
-    validation_accuracy: Percent
-
-
-class SourceMetrics(Record):
-    """Of a trained network's kept epoch, or of a published one: its file and what that says; and
-    the accuracy on the test part with its 95% interval, in percent, where there is a dataset.
-    """
-
-    best_epoch: Count | None = None
-    epochs: int | None = None
-    train_images: int | None = None
-    validation_accuracy: Percent | None = None
-    train_seconds: Positive | None = None
-    published: dict[str, Any] | None = None
-    test_accuracy: Percent | None = None
-    test_interval95: tuple[Percent, Percent] | None = None
-    test_images: int | None = Field(default=None, ge=1)
-
-
-class Network(Sealed):
-    """network.json; `digest`: SHA-256 of the weights. `made_from.network`: of the file that was
-    published, if the network wasn't trained here.
-    """
-
-    schema_: Literal[2] = Field(alias="schema")
-    name: str
-    digest: Digest
-    settings: SourceNetwork
-    metrics: SourceMetrics
-    history: list[SourceEpoch]
-
-    def facts(self) -> Facts:
-        """The kept epoch is the history's best, the interval that of the accuracy."""
-        m, history, train = self.metrics, self.history, self.settings.train
-        assert self.made_from is not None
-        trained = self.made_from.network is None
-        yield "metrics.published", m.published is None, trained
-        if not trained or train is None:
-            yield "history: entries", len(history), 0
-        else:
-            yield "history: epoch", [e.epoch for e in history], list(range(train.epochs))
-            rates = [stepped_rate(train.lr, train.lr_steps, e.epoch) for e in history]
-            yield "history: lr", [e.lr for e in history], rates
-            best = max(history, key=lambda entry: entry.validation_accuracy)
-            yield "metrics.epochs", m.epochs, train.epochs
-            yield "metrics.best_epoch", m.best_epoch, best.epoch
-            yield "metrics.validation_accuracy", m.validation_accuracy, best.validation_accuracy
-        tested = m.test_accuracy is not None
-        yield "metrics.test_accuracy", tested, self.made_from.dataset is not None
-        yield "metrics.test_images", m.test_images is not None, tested
-        if m.test_accuracy is not None and m.test_images is not None:
-            correct = round(m.test_accuracy * m.test_images / 100)
-            yield "metrics.test_accuracy", m.test_accuracy, 100 * correct / m.test_images
-            interval = stats.wilson(correct, m.test_images)
-            yield "metrics.test_interval95", m.test_interval95, interval
-
-
-def stepped_rate(lr: float, steps: list[int], epoch: int) -> float:
-    """The learning rate of an epoch, counted from 0: a tenth after each of `steps` epochs."""
-    return lr / 10 ** sum(epoch >= step for step in steps)
 
 
 class MeasureRow(Record):

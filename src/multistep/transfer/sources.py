@@ -22,7 +22,7 @@ from multistep.files import UserError, atomic_write, read_json, sha256, write_js
 from multistep.job.record import SCHEMA
 from multistep.networks.build import Backbone, build
 from multistep.networks.settings import Architecture
-from multistep.transfer.record import Network
+from multistep.transfer.source_record import Network
 from multistep.transfer.source_settings import SourceNetwork
 
 WEIGHTS, DESCRIPTION = "weights.pt", "network.json"

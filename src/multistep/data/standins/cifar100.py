@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from multistep.data.cifar import FOLDER, SIDE
 from multistep.data.standins import photographs
 from multistep.data.standins.packing import Members, drawing
 from multistep.data.standins.photographs import Settings
+
+FOLDER, SIDE = "cifar-100-python", 32
 
 
 def _members(s: Settings) -> Members:

@@ -1,9 +1,10 @@
 """A stand-in for CUB-200-2011: drawn photographs in its one tgz, lists included."""
 
-from multistep.data.loaders.cub200 import ARCHIVE, FOLDER
 from multistep.data.standins.packing import Members, drawing
 from multistep.data.standins.photographs import Gallery as Settings
 from multistep.data.standins.photographs import Place, gallery
+
+ARCHIVE, FOLDER = "CUB_200_2011.tgz", "CUB_200_2011"
 
 
 def _members(s: Settings) -> Members:

@@ -6,10 +6,12 @@ end in a newline.
 
 from functools import partial
 
-from multistep.data.loaders.indoor67 import ARCHIVE, FOLDER, TEST, TRAIN
 from multistep.data.standins.packing import Members, drawing
 from multistep.data.standins.photographs import Gallery as Settings
 from multistep.data.standins.photographs import Place, gallery
+
+ARCHIVE, FOLDER = "indoorCVPR_09.tar", "Images"
+TRAIN, TEST = "TrainImages.txt", "TestImages.txt"
 
 
 def _list(name: str, s: Settings) -> Members:

@@ -12,12 +12,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 
-from multistep.data.loaders.omniglot import SIDE
 from multistep.data.standins.packing import Members, drawing
 from multistep.data.standins.photographs import encoded, seeded
 from multistep.files import UserError
 from multistep.progress import progress
 from multistep.settings import Model
+
+SIDE = 105  # pixels, as in the official archives
 
 _EM = 90.0  # pixels per em of an average drawer: characters as large as Omniglot's on average
 _FINE = 2  # pixels of a printed character for one of an average drawer

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
-from multistep.data.loaders.stanford40 import IMAGES, SPLITS
 from multistep.data.standins.packing import Members, drawing
 from multistep.data.standins.photographs import Gallery as Settings
 from multistep.data.standins.photographs import Place, gallery
+
+IMAGES, SPLITS = "Stanford40_JPEGImages.zip", "Stanford40_ImageSplits.zip"
 
 
 def _lists(s: Settings) -> Members:

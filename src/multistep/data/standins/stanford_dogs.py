@@ -4,10 +4,12 @@ import io
 
 import numpy as np
 
-from multistep.data.loaders.stanford_dogs import IMAGES, LISTS, TEST, TRAIN
 from multistep.data.standins.packing import Members, drawing
 from multistep.data.standins.photographs import Gallery as Settings
 from multistep.data.standins.photographs import Place, gallery
+
+IMAGES, LISTS = "images.tar", "lists.tar"
+TRAIN, TEST = "train_list.mat", "test_list.mat"
 
 _TEXT = 116  # bytes at the start of a MATLAB 5 file that say who wrote it, and when
 

@@ -2,9 +2,10 @@
 
 from pydantic import Field
 
-from multistep.data.loaders.stl10 import FOLDER, SIDE
 from multistep.data.standins import photographs
 from multistep.data.standins.packing import Members, drawing
+
+FOLDER, SIDE = "stl10_binary", 96
 
 
 class Settings(photographs.Settings):

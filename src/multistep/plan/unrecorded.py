@@ -1,0 +1,114 @@
+"""Files of the plan that Snakemake has no record of: copied in, pulled in part, `.snakemake` lost.
+
+Snakemake takes such a file for up to date, whatever made it. So each is compared with the plan
+when the workflow is read, and what is something else is refused before anything rests on it.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from multistep import seal
+from multistep.data import prepared
+from multistep.files import UserError, read_json
+from multistep.job import results
+from multistep.plan.cells import Cell
+from multistep.plan.choose import read_choice
+from multistep.plan.schema import Params
+
+Checks = Mapping[str, Callable[[], object]]  # by path; UserError for what isn't as planned
+
+
+def mistakes(home: Path, checks: Checks) -> list[str]:
+    """A line for each file in a scale's folder that is neither recorded nor what was planned.
+
+    What an interrupted job left is built again anyway.
+    """
+    known = _names(home / ".snakemake/metadata") | _names(home / ".snakemake/incomplete")
+    found = []
+    for path, check in checks.items():
+        if path not in known and (home / path).is_file():
+            try:
+                check()
+            except UserError as error:
+                found.append(str(error).replace(f"{home}/", ""))
+    return found
+
+
+def _names(folder: Path) -> set[str]:
+    """The files that a folder of `.snakemake` has an entry of, by its names in base64, of which the
+    long ones are cut: @PART/@PART/PART.
+    """
+    found = set()
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        try:
+            name = "".join(part.removeprefix("@") for part in parts)
+            found.add(urlsafe_b64decode(name).decode())
+        except (binascii.Error, UnicodeDecodeError):
+            continue  # a folder, which has the beginning of a name
+    return found
+
+
+def checks(
+    home: Path,
+    params: Params,
+    cells: Mapping[str, Cell],
+    choices: Mapping[str, tuple[str, list[Cell]]],
+    measurements: Mapping[str, Mapping[str, Any]],
+) -> Checks:
+    """How each file of a plan is compared with it."""
+
+    def record(path: str, cell: Mapping[str, Any], choice: str | None = None) -> None:
+        data = home / "data/processed" / cell["dataset"]
+        timed = cell.get("methods", {"": cell}).values()  # of a measurement
+        source = next((m["settings"]["source"] for m in timed if m["settings"].get("source")), None)
+        network = home / f"data/networks/{source}/network.json"
+        chosen = home / choice if choice is not None else None
+        expected = results.Expected(
+            cell,
+            prepared.describe(data).digest if (data / "dataset.json").is_file() else None,
+            read_json(network).get("digest") if network.is_file() else None,
+            read_json(chosen) if chosen is not None and chosen.is_file() else None,
+        )
+        results.read(home / path, expected)
+
+    def network(name: str) -> None:
+        path = home / f"data/networks/{name}/network.json"
+        if not path.with_name("weights.pt").is_file():
+            return  # they are made together
+        about = read_json(path)
+        seal.check(path, about)
+        right = params.source_networks[name].model_dump()
+        for key, found, wanted in results.unequal("settings", about["settings"], right):
+            raise UserError(
+                f"{path}: {key} is {found!r}, but the plan says {wanted!r}; {seal.AGAIN}"
+            )
+
+    def choice(path: str) -> None:
+        setting, candidates = choices[path]
+        values = {candidate.definition["settings"][setting] for candidate in candidates}
+        read_choice(home / path, setting, sorted(values))
+
+    def data(name: str) -> None:
+        folder = home / "data/processed" / name
+        if (folder / "images.npy").is_file():  # else they are made together
+            prepared.describe(folder, name, params.datasets[name].prepare)
+
+    found: dict[str, Callable[[], object]] = {}
+    for name in params.datasets:
+        found[f"data/processed/{name}/dataset.json"] = partial(data, name)
+    for name in params.source_networks:
+        found[f"data/networks/{name}/network.json"] = partial(network, name)
+    for path, cell in cells.items():
+        found[path] = partial(record, path, cell.definition, cell.choice)
+    for path in choices:
+        found[path] = partial(choice, path)
+    for path, job in measurements.items():
+        found[path] = partial(record, path, job)
+    return found

@@ -1,0 +1,77 @@
+"""Files that Snakemake has no record of: those of the plan count, others are told."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import PARAMS, ROOT
+
+from multistep.plan import cells, params, unrecorded
+
+BUILT = sorted(p.parent.name for p in (ROOT / "scales").glob("*/results"))
+
+
+def mistakes(home: Path, scale: str, **changes: Any) -> list[str]:
+    overlay = params.read(ROOT / "workflow" / "scales" / f"{scale}.yaml")
+    plan = params.validate(params.merge(params.merge(params.read(PARAMS), overlay), changes))
+    planned = {cell.path: cell for cell in cells.plan(plan)}
+    parts = (planned, cells.choices(plan), cells.measurements(plan))
+    return unrecorded.mistakes(home, unrecorded.checks(home, plan, *parts))
+
+
+@pytest.mark.parametrize("scale", BUILT)
+def test_what_this_repository_has_is_what_its_plans_say(scale: str) -> None:
+    """Old results lack settings that were added since, and have dummy values of others."""
+    assert mistakes(ROOT / "scales" / scale, scale) == []
+
+
+FIRST = "results/5way_1shot/omniglot/maml/0.json"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder with two results that were copied there."""
+    for seed in (0, 1):
+        name = FIRST.replace("0.json", f"{seed}.json")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "scales/omniglot-cpu" / name, tmp_path / name)
+    return tmp_path
+
+
+def test_other_settings_and_another_cell_s_file_are_told(home: Path) -> None:
+    scale = "omniglot-cpu"
+    assert mistakes(home, scale) == []
+    found = mistakes(home, scale, methods={"maml": {"settings": {"inner_lr": 0.123}}})
+    assert len(found) == 2
+    assert found[0].startswith(
+        f"{FIRST}: cell.settings.inner_lr is 0.4, but the plan says 0.123; delete it and build it"
+    )
+    shutil.copy(home / FIRST.replace("0.json", "1.json"), home / FIRST)
+    assert [line.partition(";")[0] for line in mistakes(home, scale)] == [
+        f"{FIRST}: cell.seed is 1, but the plan says 0"
+    ]
+    (home / FIRST).write_text("{")
+    assert f"{FIRST}: not valid JSON" in mistakes(home, scale)[0]
+
+
+@pytest.mark.parametrize("kind", ["metadata", "incomplete"])
+@pytest.mark.parametrize("length", [8, 300], ids=["short", "long"])
+def test_what_snakemake_knows_is_its_own_matter(home: Path, kind: str, length: int) -> None:
+    """Long names are cut into folders, as `snakemake.persistence.file` does."""
+    name = f"results/{'name/' * (length // 5)}0.json"
+    cut = base64.urlsafe_b64encode(name.encode()).decode()
+    parts = [cut[i : i + 254] for i in range(0, len(cut), 254)]
+    entry = home.joinpath(".snakemake", kind, *(f"@{part}" for part in parts[:-1]), parts[-1])
+    entry.parent.mkdir(parents=True)
+    entry.write_text("{}")
+    (home / name).parent.mkdir(parents=True)
+    (home / name).write_text("anything")
+
+    def refuse() -> None:
+        raise AssertionError("it has a record")
+
+    assert unrecorded.mistakes(home, {name: refuse}) == []

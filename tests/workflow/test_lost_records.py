@@ -1,0 +1,45 @@
+"""`.snakemake` lost, or results copied in: what is there counts if it is what the plan says."""
+
+import shutil
+
+import workspace
+
+CELL = "results/5way_1shot/drawn_first/fomaml/0.json"
+
+
+def test_without_snakemakes_record_the_plan_decides(project):
+    shutil.rmtree(project / ".snakemake")
+    assert workspace.pending(project) == {}
+    workspace.change(project, lambda p: p["methods"]["fomaml"]["settings"].update(momentum=0.5))
+    output = workspace.snakemake(project, status=1)
+    assert f"{CELL}: cell.settings.momentum is 0.0, but the plan says 0.5; delete it" in output
+    assert "Traceback" not in output
+    for seed in (0, 1):
+        (project / CELL.replace("0.json", f"{seed}.json")).unlink()
+    output = workspace.snakemake(project, "-n", status=1)
+    assert "results/measure/5way_1shot/drawn_first.json: cell.methods.fomaml" in output
+    (project / "results/measure/5way_1shot/drawn_first.json").unlink()
+    counts = workspace.pending(project)
+    assert (counts["train_cell"], counts["measure_methods"]) == (2, 1)
+
+
+def test_data_of_another_preparation_and_a_choice_among_others_are_told(project):
+    shutil.rmtree(project / ".snakemake")
+    workspace.change(
+        project, lambda p: p["datasets"]["drawn_first"]["prepare"].update(invert=False)
+    )
+    output = workspace.snakemake(project, "-n", status=1)
+    assert "data/processed/drawn_first/dataset.json: prepared with invert True" in output
+    workspace.git(project, "checkout", "-q", "params.yaml")
+    grid = {"values": [0.4, 0.2]}
+    workspace.change(project, lambda p: p["experiments"]["5way_5shot"]["choose"].update(grid))
+    output = workspace.snakemake(project, "-n", status=1)
+    assert "it chooses inner_lr among [0.1, 0.4], but the plan inner_lr among [0.2, 0.4]" in output
+
+
+def test_a_result_that_another_cell_made_is_told(project):
+    shutil.rmtree(project / ".snakemake")
+    shutil.copy(project / CELL.replace("0.json", "1.json"), project / CELL)
+    assert f"{CELL}: cell.seed is 1, but the plan says 0" in workspace.snakemake(
+        project, "-n", status=1
+    )
