@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from multistep.pages.query import device_name
+from multistep.pages.query import Point, device_name
 
 LABELS = {
     "process seconds": "process time",
@@ -18,30 +17,33 @@ LABELS = {
 }
 
 
-@dataclass(frozen=True)
-class Cost:
-    """The cost of one meta-iteration: a method with so many inner steps."""
+def costs(measurement: dict[str, Any], method: str) -> list[Point]:
+    """What a meta-iteration of one method costs, by inner steps; empty if it was not measured."""
+    cell, units = measurement["cell"], measurement["unit"]
+    found = []
+    for row in sorted(measurement["rows"], key=lambda row: int(row["steps"])):
+        if row["method"] == method:
+            low, median, high = np.quantile(row["seconds"], [0.25, 0.5, 0.75])
+            settings = cell["methods"][method]["settings"]
+            found.append(
+                Point(
+                    method=method,
+                    steps=int(row["steps"]),
+                    seconds=float(median),  # over rounds, with quartiles
+                    seconds_low=float(low),
+                    seconds_high=float(high),
+                    rounds=len(row["seconds"]),
+                    bytes=int(row["bytes"]),
+                    clock=units["time"],
+                    memory=units["memory"],
+                    tasks=int(cell["measure"]["tasks"] or settings["meta_batch"]),
+                    device=device_name(measurement["environment"]),
+                )
+            )
+    return found
 
-    method: str
-    steps: int
-    seconds: float  # median over rounds
-    seconds_low: float  # first quartile
-    seconds_high: float  # third quartile
-    rounds: int
-    bytes: int
-    clock: str  # which time, e.g. process seconds
-    memory: str  # which memory, e.g. bytes saved for backward per task
-    tasks: int  # in the meta-batch
-    device: str
 
-
-def costs(measurement: dict[str, Any], method: str) -> list[Cost]:
-    """One method of a measurement, by inner steps; empty if it was not measured."""
-    rows = [row for row in measurement["rows"] if row["method"] == method]
-    return [_cost(measurement, row) for row in sorted(rows, key=lambda row: int(row["steps"]))]
-
-
-def at_training(measurement: dict[str, Any], method: str) -> tuple[Cost, int] | None:
+def at_training(measurement: dict[str, Any], method: str) -> tuple[Point, int] | None:
     """The cost with as many inner steps as the method is trained with, and that number.
 
     Where so many were not measured it is the cost with the most that were.
@@ -66,22 +68,3 @@ def text(quantity: str, value: float) -> str:
     scaled = value / factor
     decimals = max(0, 2 - math.floor(math.log10(scaled))) if scaled > 0 else 0
     return f"{scaled:,.{decimals}f} {name}"
-
-
-def _cost(measurement: dict[str, Any], row: dict[str, Any]) -> Cost:
-    cell, units = measurement["cell"], measurement["unit"]
-    settings = cell["methods"][row["method"]]["settings"]
-    low, median, high = np.quantile(row["seconds"], [0.25, 0.5, 0.75])
-    return Cost(
-        method=row["method"],
-        steps=int(row["steps"]),
-        seconds=float(median),
-        seconds_low=float(low),
-        seconds_high=float(high),
-        rounds=len(row["seconds"]),
-        bytes=int(row["bytes"]),
-        clock=units["time"],
-        memory=units["memory"],
-        tasks=int(cell["measure"]["tasks"] or settings["meta_batch"]),
-        device=device_name(measurement["environment"]),
-    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from multistep import seal, stats
@@ -18,6 +18,7 @@ from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 
 Result = dict[str, Any]
+Point = SimpleNamespace  # a row of a figure's csv, which has the COLUMNS of its module
 
 
 @dataclass(frozen=True)
@@ -164,11 +165,23 @@ def over_seeds(results: Sequence[Result]) -> OverSeeds:
     )
 
 
-def sources(groups: Mapping[Any, Sequence[Result]]) -> list[str]:
-    """The source networks that results took features from, each once."""
-    cells = [result["cell"] for group in groups.values() for result in group]
-    used = [c["settings"]["source"] for c in cells if c["algorithm"] != "scratch"]
-    return list(dict.fromkeys(used))
+def of_seeds(context: Context, results: Sequence[Result]) -> dict[str, Any]:
+    """What a figure's points say of the cell whose seeds they are over; `source`: if it has one."""
+    cell = results[0]["cell"]
+    return {
+        "experiment": cell["experiment"],
+        "method": cell["method"],
+        "seeds": len(results),
+        "device": devices(results),
+        "source": "" if cell["algorithm"] == "scratch" else cell["settings"].get("source", ""),
+        "scale": context.scale,
+        "data": context.dataset_title(cell["dataset"]),
+    }
+
+
+def shared(seeds: Sequence[Mapping[int, Any]]) -> list[int]:
+    """The rising numbers at which all seeds have something; none without seeds."""
+    return sorted(set.intersection(*map(set, seeds))) if seeds else []
 
 
 def check_scale(cell: dict[str, Any], context: Context) -> None:
@@ -224,12 +237,13 @@ def clocks(of: Iterable[str]) -> str:
     return " or ".join(_CLOCKS[clock] for clock in dict.fromkeys(of))
 
 
-def tidy(row: type, rows: Sequence[Any]) -> str:
-    """Rows of a frozen dataclass as csv: floats with six digits, nothing where there is None."""
+def tidy(columns: Sequence[str], rows: Sequence[Any]) -> str:
+    """Rows as csv: floats with six digits, nothing where there is None."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in dataclasses.fields(row)])
-    for values in map(dataclasses.astuple, rows):
+    writer.writerow(columns)
+    for row in rows:
+        values = [getattr(row, column) for column in columns]
         writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in values])
     return text.getvalue()
 

@@ -6,13 +6,15 @@ matplotlib is imported where something is drawn: Snakemake reads what pages say,
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from multistep.files import atomic_write
+from multistep.pages.context import Context
+from multistep.pages.query import Point
 from multistep.pages.spec import Spec
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-from multistep.pages.context import Context
 
 INK, QUIET, HAIR = "#1b1f24", "#57606a", "#d8dee4"
 
@@ -105,68 +106,66 @@ def look(context: Context, method: str) -> Look:
     return Look(_COLOURS[turn % len(_COLOURS)], _MARKERS[turn % len(_MARKERS)], name, dashes)
 
 
-def header(
-    spec: Spec,
-    context: Context,
-    devices: Sequence[str],
-    *,
-    datasets: Sequence[str] = (),
-    sources: Sequence[str] = (),
-) -> list[tuple[str, str]]:
-    """The header lines that every figure has: title, caption, scale and data, devices used.
-
-    `datasets` (as the spec calls them; none: all that it shows) and source networks that were used.
-    """
-    shown = datasets or spec.wants().datasets
-    used = "; ".join(dict.fromkeys(devices))
-    provenance = context.provenance(*map(context.dataset, shown), sources=sources)
-    return [
-        (spec.title, "title"),
-        (spec.caption.format(data=context.titles(shown)) + spec.remark, "text"),
-        (provenance + (f"; device: {used}" if used else ""), "quiet"),
-        *((note, "quiet") for note in spec.notes),
-    ]
-
-
-Point = TypeVar("Point")
-
-
 def by_panel(
-    headings: Mapping[str, str], points: Sequence[Point], key: Callable[[Point], str]
+    headings: Mapping[str, str], points: Sequence[Point], key: str
 ) -> tuple[dict[str, list[Point]], list[str]]:
-    """The points of each panel by its key, and the headings of panels without points."""
-    found = {panel: [point for point in points if key(point) == panel] for panel in headings}
+    """The points of each panel by its `key`, and the headings of panels without points."""
+    found = {name: [p for p in points if getattr(p, key) == name] for name in headings}
     return (
         {panel: here for panel, here in found.items() if here},
         [headings[panel] for panel, here in found.items() if not here],
     )
 
 
+def lines(spec: Any, context: Context, points: Sequence[Point]) -> list[tuple[Look, list[Point]]]:
+    """The look and the points of each of a figure's methods that has any, in the spec's order."""
+    found = [(look(context, m), [p for p in points if p.method == m]) for m in spec.methods]
+    return [(of, line) for of, line in found if line]
+
+
 def panels(
-    rows: int,
-    columns: int,
-    lines: Sequence[tuple[str, str]],
+    spec: Spec,
+    context: Context,
+    points: Sequence[Point],
+    notes: Sequence[str],
+    shape: tuple[int, int] = (1, 2),
     *,
+    datasets: Sequence[str] = (),
+    nothing: str = "nothing run",
     panel: float = 2.6,
     widths: Sequence[float] | None = None,
+    **adjust: float,
 ) -> tuple[Figure, Any]:
     """A figure with a grid of panels under a header; returns it and its axes [rows, columns].
 
-    Each header line is (text, role), role `title`, `text` or `quiet`; long lines are wrapped.
-    `panel`: height of a panel in inches; `widths`: of the columns, relative to each other.
+    The header has what every figure says (title, caption, scale and data, sources and devices of
+    the points, notes of the spec) and `notes`. Without points one panel says `nothing`. `datasets`:
+    those that were used, as the spec calls them; none: all that it shows. `panel`: height of a
+    panel in inches; `widths`: of the columns, relative to each other; `adjust`: margins, as
+    matplotlib's `subplots_adjust` takes them.
     """
-    width, gap, line = 10.0, 0.85, 0.19
-    fits = {"title": 105, "text": 138, "quiet": 158}  # characters across the figure
-    wrapped = [(part, role) for text, role in lines for part in textwrap.wrap(text, fits[role])]
-    head = 0.15 + line * len(wrapped) + 0.4
-    height = head + rows * panel + (rows - 1) * gap + 0.6
     from matplotlib.figure import Figure
 
+    shown = datasets or spec.wants().datasets
+    used = "; ".join(dict.fromkeys(point.device for point in points if point.device))
+    sources = [point.source for point in points if vars(point).get("source")]
+    provenance = context.provenance(*map(context.dataset, shown), sources=sources)
+    header = [
+        (spec.title, "title"),
+        (spec.caption.format(data=context.titles(shown)) + spec.remark, "text"),
+        (provenance + (f"; device: {used}" if used else ""), "quiet"),
+        *((note, "quiet") for note in (*spec.notes, *notes)),
+    ]
+    width, gap, line = 10.0, 0.85, 0.19
+    fits = {"title": 105, "text": 138, "quiet": 158}  # characters across the figure
+    wrapped = [(part, role) for text, role in header for part in textwrap.wrap(text, fits[role])]
+    rows, columns = max(1, shape[0]), max(1, shape[1])
+    head = 0.15 + line * len(wrapped) + 0.4
+    height = head + rows * panel + (rows - 1) * gap + 0.6
     figure = Figure(figsize=(width, height))
-    axes = figure.subplots(rows, columns, squeeze=False, width_ratios=widths)
-    figure.subplots_adjust(
-        left=0.07, right=0.86, top=1 - head / height, bottom=0.6 / height, hspace=gap / panel
-    )
+    axes = figure.subplots(rows, columns, squeeze=False, width_ratios=widths or None)
+    margins = {"left": 0.07, "right": 0.86, "top": 1 - head / height, "bottom": 0.6 / height}
+    figure.subplots_adjust(**{**margins, "hspace": gap / panel, **adjust})
     style: dict[str, dict[str, Any]] = {
         "title": {"weight": "bold", "size": 11},
         "text": {"size": 9},
@@ -175,6 +174,11 @@ def panels(
     for i, (text, role) in enumerate(wrapped):
         y = 1 - (0.15 + line * i) / height
         figure.text(0.015, y, text, va="top", ha="left", **style[role])
+    if not points:
+        for one in axes[0]:
+            one.set_axis_off()
+        place = {"transform": axes[0][0].transAxes, "ha": "center", "va": "center"}
+        axes[0][0].text(0.5, 0.5, nothing, color=QUIET, **place)
     return figure, axes
 
 
@@ -237,17 +241,11 @@ def wrap(name: str, width: int) -> str:
     return "\n".join(textwrap.wrap(name, width, break_on_hyphens=False))
 
 
-def seeds(counts: Iterable[int]) -> str:
-    """For headers: over how many seeds, e.g. "2 or 3 seeds"."""
-    numbers = sorted(set(counts))
-    return " or ".join(map(str, numbers)) + (" seed" if numbers == [1] else " seeds")
-
-
-def empty(row: Sequence[Axes], text: str) -> None:
-    """A row of panels for which there is nothing to draw says so."""
-    for axes in row:
-        axes.set_axis_off()
-    row[0].text(0.5, 0.5, text, transform=row[0].transAxes, ha="center", va="center", color=QUIET)
+def seeds(points: Sequence[Point], spread: str = "") -> str:
+    """For headers: over how many seeds, e.g. "2 or 3 seeds", and how their spread is drawn."""
+    numbers = sorted({point.seeds for point in points})
+    text = " or ".join(map(str, numbers)) + (" seed" if numbers == [1] else " seeds")
+    return text if numbers == [1] else text + spread
 
 
 def save(figure: Figure, prefix: Path) -> list[Path]:

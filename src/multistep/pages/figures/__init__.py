@@ -1,7 +1,7 @@
 """Figures: one module a kind.
 
-It has `Spec` (what such a figure says in its YAML file), `Point` (a row of the csv that it is drawn
-from), `points` (from records to points) and `draw`; they are written as svg, png and csv.
+It has `Spec` (what such a figure says in its YAML file), `COLUMNS` (of the csv that it is drawn
+from), `points` (from records to rows of it) and `draw`; they are written as svg, png and csv.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ def write_figure(
     points = kind.points(spec, context, records)
     figure = kind.draw(spec, context, points)
     path = prefix.with_name(prefix.name + ".csv")
-    write_text(path, query.tidy(kind.Point, points))
+    write_text(path, query.tidy(kind.COLUMNS.split(), points))
     return [*style.save(figure, prefix), path]

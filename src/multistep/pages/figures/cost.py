@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from multistep.pages import measured, style
 from multistep.pages.context import Context
-from multistep.pages.query import group_measurements
+from multistep.pages.query import Point, group_measurements
 from multistep.pages.spec import FewShotFigure, ShownMethod, Wants
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+COLUMNS = (
+    "method steps seconds seconds_low seconds_high rounds bytes clock memory tasks device "
+    "experiment scale data"
+)
 _TURNS = 3  # methods with open markers have them at every third point each
 
 
@@ -34,118 +36,79 @@ class Spec(FewShotFigure):
         return Wants(measured=[(experiment, self.dataset) for experiment in self.panels])
 
 
-@dataclass(frozen=True)
-class Point(measured.Cost):
-    """A method with so many inner steps, in one experiment."""
-
-    experiment: str
-    scale: str
-    data: str
-
-
 def points(spec: Spec, context: Context, measurements: Sequence[dict[str, Any]]) -> list[Point]:
     """All points of a cost figure in drawing order; methods lack those that were not measured.
 
     A window of n steps needs steps divisible by n, so Multi-step (n) has points only there. The
     number of steps that a method alone is trained with is left to the tables.
     """
-    found = {
-        experiment: measurement
-        for (experiment, _), measurement in group_measurements(spec, context, measurements).items()
-    }
+    found = group_measurements(spec, context, measurements)
+    data = context.titles([spec.dataset])
     return [
-        Point(
-            experiment=experiment,
-            scale=context.scale,
-            data=context.dataset_title(context.dataset(spec.dataset)),
-            **dataclasses.asdict(cost),
-        )
-        for experiment in spec.panels
-        if experiment in found
+        Point(**vars(cost), experiment=experiment, scale=context.scale, data=data)
+        for (experiment, _), measurement in found.items()
         for method in spec.methods
-        for cost in measured.costs(found[experiment], method)
-        if cost.steps in found[experiment]["cell"]["measure"]["steps"]
+        for cost in measured.costs(measurement, method)
+        if cost.steps in measurement["cell"]["measure"]["steps"]
     ]
 
 
 def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
     """One row of two panels (time, memory) per experiment, one line per method."""
-    panels, missing = style.by_panel(spec.panels, points, lambda point: point.experiment)
-    header = style.header(spec, context, [point.device for point in points])
-    if remarks := _remarks(spec, context, points):
-        header.append((remarks, "quiet"))
+    panels, missing = style.by_panel(spec.panels, points, "experiment")
+    names = {method: style.look(context, method).name for method in spec.methods}
+    notes = []
     if points:
-        first = style.look(context, spec.methods[0]).name
-        header.append(
-            (
-                f"Time: {points[0].clock}, median and quartiles over {points[0].rounds} rounds. "
-                f"Memory: {points[0].memory}. ×: relative to {first} with as many inner steps."
-                + _turns(context, points),
-                "quiet",
-            )
+        said: dict[str, list[str]] = {}
+        for method in spec.methods:
+            if method in spec.remarks and any(point.method == method for point in points):
+                said.setdefault(spec.remarks[method], []).append(names[method])
+        notes.append(" ".join(f"{' and '.join(of)}: {remark}." for remark, of in said.items()))
+        text = (
+            f"Time: {points[0].clock}, median and quartiles over {points[0].rounds} rounds. "
+            f"Memory: {points[0].memory}. ×: relative to {names[spec.methods[0]]} with as many "
+            "inner steps."
         )
-    if absent := "; ".join([*missing, *_absent(spec, context, panels)]):
-        header.append((f"Not measured: {absent}.", "quiet"))
-    with style.theme():
-        figure, axes = style.panels(max(1, len(panels)), 2, header)
-        figure.subplots_adjust(right=0.82, wspace=0.95)  # room for labels
-        if not panels:
-            style.empty(axes[0], "nothing measured")
-        for (panel, here), (time, memory) in zip(panels.items(), axes, strict=False):
-            heading = spec.panels[panel]
-            _panel(time, spec, context, here, "time")
-            time.set_title(f"{heading}, {_tasks(context, here)}: time")
-            _panel(memory, spec, context, here, "memory")
-            memory.set_title(f"{heading}: memory")
-    return figure
-
-
-def _absent(spec: Spec, context: Context, panels: dict[str, list[Point]]) -> list[str]:
-    """The methods without a point in a panel that is drawn, with these panels if others have it."""
-    found = []
+        if any(style.look(context, point.method).dashes for point in points):
+            text += " Open markers are drawn at every third point, for legibility."
+        notes.append(text)
     for method in spec.methods:
         without = [p for p, here in panels.items() if all(point.method != method for point in here)]
-        where = ", ".join(spec.panels[panel] for panel in without)
         if without:
-            partly = f" ({where})" if len(without) < len(panels) else ""
-            found.append(style.look(context, method).name + partly)
-    return found
-
-
-def _remarks(spec: Spec, context: Context, points: Sequence[Point]) -> str:
-    """The remarks on the methods that are drawn, each under their names."""
-    drawn = {point.method for point in points}
-    said: dict[str, list[str]] = {}
-    for method in (m for m in spec.methods if m in drawn and m in spec.remarks):
-        said.setdefault(spec.remarks[method], []).append(style.look(context, method).name)
-    return " ".join(f"{' and '.join(names)}: {remark}." for remark, names in said.items())
-
-
-def _tasks(context: Context, points: list[Point]) -> str:
-    """Tasks in the meta-batch; a method that was measured with another number is named."""
-    odd = {p.method: p.tasks for p in points if p.tasks != points[0].tasks}
-    named = ", ".join(f"{style.look(context, method).name}: {n}" for method, n in odd.items())
-    return f"{points[0].tasks} tasks" + (f" ({named})" if named else "")
-
-
-def _turns(context: Context, points: Sequence[Point]) -> str:
-    """For the header: what open markers leave out, if there are any."""
-    dashed = any(style.look(context, point.method).dashes for point in points)
-    return " Open markers are drawn at every third point, for legibility." if dashed else ""
+            where = ", ".join(spec.panels[panel] for panel in without)
+            missing.append(names[method] + (f" ({where})" if len(without) < len(panels) else ""))
+    if missing:
+        notes.append(f"Not measured: {'; '.join(missing)}.")
+    with style.theme():
+        figure, axes = style.panels(
+            spec,
+            context,
+            points,
+            notes,
+            (len(panels), 2),
+            nothing="nothing measured",
+            right=0.82,  # room for labels
+            wspace=0.95,
+        )
+        for (panel, here), (time, memory) in zip(panels.items(), axes, strict=False):
+            odd = {point.method: point.tasks for point in here if point.tasks != here[0].tasks}
+            named = ", ".join(f"{names[method]}: {n}" for method, n in odd.items())
+            tasks = f"{here[0].tasks} tasks" + (f" ({named})" if named else "")
+            _panel(time, spec, context, here, "time")
+            time.set_title(f"{spec.panels[panel]}, {tasks}: time")
+            _panel(memory, spec, context, here, "memory")
+            memory.set_title(f"{spec.panels[panel]}: memory")
+    return figure
 
 
 def _panel(axes: Axes, spec: Spec, context: Context, points: list[Point], quantity: str) -> None:
     """One line per method, from zero; at the right its name and its cost relative to the first."""
-    values = {p: p.seconds if quantity == "time" else float(p.bytes) for p in points}
-    unit, factor = measured.unit(quantity, max(values.values()))
-    reference = {(p.steps, p.tasks): values[p] for p in points if p.method == spec.methods[0]}
+    key = "seconds" if quantity == "time" else "bytes"
+    unit, factor = measured.unit(quantity, max(getattr(point, key) for point in points))
+    first = {(p.steps, p.tasks): getattr(p, key) for p in points if p.method == spec.methods[0]}
     ends, turn = [], 0
-    for method in spec.methods:
-        line = [point for point in points if point.method == method]
-        if not line:
-            continue
-        look = style.look(context, method)
-        y = np.array([values[point] for point in line]) / factor
+    for look, line in style.lines(spec, context, points):
+        y = np.array([getattr(point, key) for point in line]) / factor
         spread = None
         if quantity == "time":
             low = np.array([point.seconds_low for point in line]) / factor
@@ -157,8 +120,8 @@ def _panel(axes: Axes, spec: Spec, context: Context, points: list[Point], quanti
             every, turn = slice(-1 - turn, None, -_TURNS), (turn + 1) % _TURNS
         axes.errorbar(steps, y, yerr=spread, elinewidth=1, markevery=every, **look.line)
         ratio, alike = "", (steps[-1], line[-1].tasks)
-        if method != spec.methods[0] and alike in reference:
-            ratio = f"  {values[line[-1]] / reference[alike]:.2f}×"
+        if line[-1].method != spec.methods[0] and alike in first:
+            ratio = f"  {getattr(line[-1], key) / first[alike]:.2f}×"
         ends.append((float(steps[-1]), float(y[-1]), look.name + ratio, look.colour))
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     axes.set_xticks(sorted({point.steps for point in points}))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from multistep.pages import style
 from multistep.pages.context import Context
-from multistep.pages.query import Result, devices, group_results, sources
+from multistep.pages.query import Point, Result, group_results, of_seeds, shared
 from multistep.pages.spec import OneExperiment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COLUMNS = "method part seed iteration drift seeds device source scale data"
 PARTS = {"all": "all parameters that it moves", "backbone": "the target network alone"}
 
 
@@ -23,52 +23,28 @@ class Spec(OneExperiment):
     """‖g(φ₂) − g(φ₁)‖ / ‖g(φ₂)‖ of the transfer gradient g at two consecutive inner steps."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """‖g(φ₂) − g(φ₁)‖ / ‖g(φ₂)‖ at one mini-batch, g the gradient of the transfer loss."""
-
-    method: str
-    part: str  # all of φ that has a transfer gradient, or the backbone alone
-    seed: str  # or "mean" over seeds
-    iteration: int
-    drift: float  # mean over `log_every` mini-batches
-    seeds: int
-    device: str
-    source: str
-    scale: str
-    data: str
-
-
 def points(spec: Spec, context: Context, records: Sequence[Result]) -> list[Point]:
-    """The lines of every seed, and their mean at the iterations that all seeds recorded."""
+    """The lines of every seed, and their mean at the iterations that all seeds recorded.
+
+    A drift is a mean over `log_every` mini-batches; its part is all of φ that has a transfer
+    gradient, or the backbone alone.
+    """
     groups = group_results(spec, context, records)
     found = []
-    for method in spec.methods:
-        results = groups.get((spec.experiment, spec.dataset, method), [])
-        recorded = [
-            {int(at): (a, b) for e in r["history"] for at, a, b in e["drift"] or []}
-            for r in results
-        ]
-        results = [result for result, seed in zip(results, recorded, strict=True) if seed]
-        recorded = [seed for seed in recorded if seed]
-        if not recorded:
+    for names in spec.wants().cells:
+        lines, results = {}, []
+        for result in groups.get(names, []):
+            drifts = [drift for entry in result["history"] for drift in entry["drift"] or []]
+            if drifts:
+                lines[str(result["cell"]["seed"])] = {int(at): (a, b) for at, a, b in drifts}
+                results.append(result)
+        if not lines:
             continue
-        shared = sorted(set.intersection(*map(set, recorded)))
-        lines = {str(r["cell"]["seed"]): seed for r, seed in zip(results, recorded, strict=True)}
-        lines["mean"] = {at: tuple(np.mean([s[at] for s in recorded], axis=0)) for at in shared}
+        seeds = list(lines.values())
+        lines["mean"] = {at: np.mean([s[at] for s in seeds], axis=0) for at in shared(seeds)}
+        common = of_seeds(context, results)
         found += [
-            Point(
-                method=method,
-                part=part,
-                seed=seed,
-                iteration=at,
-                drift=float(values[i]),
-                seeds=len(recorded),
-                device=devices(results),
-                source=sources({method: results})[0],
-                scale=context.scale,
-                data=context.dataset_title(context.dataset(spec.dataset)),
-            )
+            Point(**common, part=part, seed=seed, iteration=at, drift=float(values[i]))
             for i, part in enumerate(PARTS)
             for seed, line in lines.items()
             for at, values in sorted(line.items())
@@ -78,36 +54,23 @@ def points(spec: Spec, context: Context, records: Sequence[Result]) -> list[Poin
 
 def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
     """Two panels (all of φ, the backbone alone): seeds as light lines, their mean dark."""
-    header = style.header(
-        spec, context, [p.device for p in points], sources=[p.source for p in points]
+    note = (
+        "‖g(φ₂) − g(φ₁)‖ / ‖g(φ₂)‖, g: gradient of the transfer loss at two consecutive inner "
+        f"steps of a mini-batch. Lines: mean over {style.seeds(points, '; light: each seed')}."
     )
-    if points:
-        over = style.seeds(point.seeds for point in points)
-        light = "" if over == "1 seed" else "; light: each seed"
-        header.append(
-            (
-                "‖g(φ₂) − g(φ₁)‖ / ‖g(φ₂)‖, g: gradient of the transfer loss at two consecutive "
-                f"inner steps of a mini-batch. Lines: mean over {over}{light}.",
-                "quiet",
-            )
-        )
     with style.theme():
-        figure, axes = style.panels(1, 2, header)
-        figure.subplots_adjust(wspace=0.12)
+        figure, axes = style.panels(spec, context, points, [note] if points else [], wspace=0.12)
         if not points:
-            style.empty(axes[0], "nothing run")
             return figure
         for panel, (part, title) in zip(axes[0], PARTS.items(), strict=True):
-            for method in spec.methods:
-                look = style.look(context, method)
+            for look, here in style.lines(spec, context, [p for p in points if p.part == part]):
                 lines: dict[str, list[Point]] = {}
-                for point in points:
-                    if point.method == method and point.part == part:
-                        lines.setdefault(point.seed, []).append(point)
+                for point in here:
+                    lines.setdefault(point.seed, []).append(point)
+                if len(lines) == 2:  # one seed is its own mean
+                    lines = {"mean": lines["mean"]}
                 for seed, line in lines.items():
                     mean = seed == "mean"
-                    if len(lines) == 2 and not mean:
-                        continue  # one seed is its own mean
                     panel.plot(
                         [point.iteration for point in line],
                         [point.drift for point in line],

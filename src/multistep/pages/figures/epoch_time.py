@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multistep.pages import style, timing
 from multistep.pages.context import Context
-from multistep.pages.layout import MINUS
-from multistep.pages.query import group_measurements
+from multistep.pages.layout import signed
+from multistep.pages.query import Point, group_measurements
 from multistep.pages.spec import Panels, Wants
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+COLUMNS = (
+    "method seconds seconds_sd seconds_half_width batches iterations bytes batch_size scheme "
+    "source_features source clock memory device dataset experiment ratio ratio_half_width scale "
+    "data"
+)
 
 
 class Spec(Panels):
@@ -28,38 +32,22 @@ class Spec(Panels):
         return Wants(measured=[(self.experiments[dataset], dataset) for dataset in self.panels])
 
 
-@dataclass(frozen=True)
-class Point(timing.EpochTime):
-    """One bar: a method on a dataset, as the figure calls it; the ratio is to the first method."""
-
-    dataset: str
-    experiment: str
-    ratio: float | None
-    ratio_half_width: float | None
-    scale: str
-    data: str
-
-
 def points(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[Point]:
     """All bars in drawing order; datasets and methods that were not measured lack."""
-    found = group_measurements(spec, context, records)
     bars = []
-    for dataset in spec.panels:
-        experiment = spec.experiments[dataset]
-        measurement = found.get((experiment, dataset))
-        times = timing.epoch_times(measurement, spec.methods) if measurement else {}
-        first = times.get(spec.methods[0])
+    for (experiment, dataset), found in group_measurements(spec, context, records).items():
+        times = timing.epoch_times(found, spec.methods)
         for time in times.values():
-            ratio, ratio_half_width = time.relative(first) if first else (None, None)
+            ratio, half_width = timing.relative(time, times.get(spec.methods[0]))
             bars.append(
                 Point(
-                    **dataclasses.asdict(time),
-                    dataset=dataset,
+                    **vars(time),
+                    dataset=dataset,  # as the figure calls it
                     experiment=experiment,
-                    ratio=ratio,
-                    ratio_half_width=ratio_half_width,
+                    ratio=ratio,  # to the first method
+                    ratio_half_width=half_width,
                     scale=context.scale,
-                    data=context.dataset_title(context.dataset(dataset)),
+                    data=context.titles([dataset]),
                 )
             )
     return bars
@@ -67,28 +55,29 @@ def points(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> l
 
 def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
     """One panel per experiment (sizes of images differ a lot), a group of bars per dataset."""
-    run, missing = style.by_panel(spec.panels, points, lambda point: point.dataset)
-    header = style.header(
-        spec,
-        context,
-        [point.device for point in points],
-        datasets=list(run),
-        sources=[point.source for point in points],
-    )
+    run, missing = style.by_panel(spec.panels, points, "dataset")
+    notes = []
     if points:
         first = style.look(context, spec.methods[0]).name
         how = timing.how(points).rpartition("; device")[0]  # the line above has it
-        header.append((f"{how}. Bars: ± sd of an epoch. %: relative to {first}.", "quiet"))
+        notes.append(f"{how}. Bars: ± sd of an epoch. %: relative to {first}.")
     if missing:
-        header.append((f"Not measured: {', '.join(missing)}.", "quiet"))
+        notes.append(f"Not measured: {', '.join(missing)}.")
     groups: dict[str, list[str]] = {}
     for dataset in run:
         groups.setdefault(spec.experiments[dataset], []).append(dataset)
     with style.theme():
-        widths = [len(datasets) for datasets in groups.values()]
-        figure, axes = style.panels(1, max(1, len(groups)), header, widths=widths or None)
+        figure, axes = style.panels(
+            spec,
+            context,
+            points,
+            notes,
+            (1, len(groups)),
+            datasets=list(run),
+            widths=[len(datasets) for datasets in groups.values()],
+            nothing="nothing measured",
+        )
         if not points:
-            style.empty(axes[0], "nothing measured")
             return figure
         for panel, datasets in zip(axes[0], groups.values(), strict=True):
             _panel(panel, spec, context, datasets, run)
@@ -98,11 +87,7 @@ def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
 
 
 def _panel(
-    axes: Axes,
-    spec: Spec,
-    context: Context,
-    datasets: list[str],
-    run: dict[str, list[Point]],
+    axes: Axes, spec: Spec, context: Context, datasets: list[str], run: dict[str, list[Point]]
 ) -> None:
     width = 0.8 / len(spec.methods)
     for k, method in enumerate(spec.methods):
@@ -118,7 +103,7 @@ def _panel(
         for at, value, sd, (_, point) in zip(x, y, spread, bars, strict=True):
             text = timing.text(value)
             if k and point.ratio is not None:
-                text = f"{change(point.ratio)}\n{text}"
+                text = f"{signed(100 * (point.ratio - 1), 0)}%\n{text}"
             axes.annotate(
                 text,
                 (at, value + sd),
@@ -137,9 +122,3 @@ def _panel(
     ]
     axes.set_xticks(range(len(datasets)), names, size=8)
     axes.tick_params(axis="x", length=0)
-
-
-def change(ratio: float) -> str:
-    """A ratio of times as the change in percent."""
-    percent = 100 * (ratio - 1)
-    return f"{MINUS if percent < 0 else '+'}{abs(percent):.0f}%"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from multistep import stats
 from multistep.pages import style, timing
 from multistep.pages.context import Context
-from multistep.pages.query import Result, device_name, group_measurements, group_results
+from multistep.pages.query import Point, device_name, group_measurements, group_results
 from multistep.pages.spec import Dataset, Experiment, Method, Number, Ref, Wants
 from multistep.pages.spec import Spec as AnySpec
 from multistep.settings import Model
@@ -20,8 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+COLUMNS = (
+    "method label estimate_of experiment accuracy accuracy_sd seeds epochs seconds seconds_sd "
+    "batches batch_size scheme source_features clock paper_accuracy paper_accuracy_sd "
+    "paper_seconds paper_seconds_sd device source scale data"
+)
 _EXACT, _ESTIMATED = "#0072B2", "#E69F00"  # from the palette of methods
-
+_NOT_TIMED: dict[str, Any] = dict.fromkeys(("seconds", "seconds_sd", "batch_size"))
+_NOT_TIMED |= dict.fromkeys(("scheme", "source_features", "clock"), "") | {"batches": 0}
 
 OneBar = Annotated[str, Ref("bar", "bars")]
 
@@ -53,94 +58,83 @@ class Spec(AnySpec):
         )
 
 
-@dataclass(frozen=True)
-class Point:
-    """One bar: a method's accuracy (%) and seconds per epoch, and what the paper prints of them."""
-
-    method: str
-    label: str
-    estimate_of: str  # the method that this one estimates, if it does
-    experiment: str
-    accuracy: float | None = None  # mean over seeds of the test accuracy
-    accuracy_sd: float | None = None  # sample standard deviation over seeds
-    seeds: int = 0
-    epochs: int | None = None
-    seconds: float | None = None  # per epoch
-    seconds_sd: float | None = None  # of an epoch, taking its mini-batches as independent
-    batches: int = 0  # timed
-    batch_size: int | None = None
-    scheme: str = ""
-    source_features: str = ""
-    clock: str = ""
-    paper_accuracy: float | None = None
-    paper_accuracy_sd: float | None = None
-    paper_seconds: float | None = None
-    paper_seconds_sd: float | None = None
-    device: str = ""
-    source: str = ""
-    scale: str = ""
-    data: str = ""
-
-
 def points(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[Point]:
     """All bars in drawing order, those without a result or measurement too; none without any."""
     groups = group_results(spec, context, records)
     measurement = group_measurements(spec, context, records).get((spec.measured, spec.dataset))
-    times = timing.epoch_times(measurement, spec.bars) if measurement else {}
+    times = timing.epoch_times(measurement, spec.bars)
     if not groups and not times:
         return []
-    return [
-        _point(
-            spec,
-            context,
-            method,
-            groups.get((bar.experiment, spec.dataset, method), []),
-            times.get(method),
-        )
-        for method, bar in spec.bars.items()
-    ]
+    found = []
+    for method, bar in spec.bars.items():
+        results = groups.get((bar.experiment, spec.dataset, method), [])
+        accuracies = [float(result["metrics"]["test_accuracy"]) for result in results]
+        mean, sd = stats.over_seeds(accuracies) if accuracies else (None, None)
+        time = times.get(method)
+        origins = [
+            (device_name(r["environment"]), r["cell"]["settings"]["source"]) for r in results
+        ]
+        if time is not None:
+            origins.append((time.device, time.source))
+        printed = {
+            name: values.get(method, (None, None))
+            for name, values in (
+                ("accuracy", spec.paper.accuracy if spec.paper else {}),
+                ("seconds", spec.paper.seconds if spec.paper else {}),
+            )
+        }
+        values = _NOT_TIMED | (vars(time) if time else {})
+        values |= {f"paper_{name}": value for name, (value, _) in printed.items()}
+        values |= {f"paper_{name}_sd": spread for name, (_, spread) in printed.items()}
+        values |= {
+            "method": method,
+            "label": bar.label,
+            "estimate_of": bar.of or "",
+            "experiment": bar.experiment,
+            "accuracy": mean,
+            "accuracy_sd": sd,
+            "seeds": len(results),
+            "epochs": int(results[0]["metrics"]["epochs"]) if results else None,
+            "device": "; ".join(dict.fromkeys(device for device, _ in origins)),
+            "source": origins[0][1] if origins else "",
+            "scale": context.scale,
+            "data": context.titles([spec.dataset]),
+        }
+        found.append(Point(**values))
+    return found
 
 
 def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
     """Two panels, accuracy and time; the paper's numbers as open marks, unless on a stand-in."""
-    header = style.header(
-        spec,
-        context,
-        [point.device for point in points if point.device],
-        sources=[point.source for point in points if point.source],
-    )
-    with style.theme():
-        if not points:
-            figure, axes = style.panels(1, 2, header)
-            style.empty(axes[0], "nothing run")
-            return figure
+    notes = []
+    paper = spec.paper
+    if points:
         timed = [point for point in points if point.seconds is not None]
         run = [point for point in points if point.seeds]
         how = timing.how(timed).rpartition("; device")[0] if timed else "Times: not measured"
-        header.append((f"{how}. ±: sd of an epoch.", "quiet"))
-        epochs = " or ".join(str(n) for n in sorted({p.epochs for p in run if p.epochs}))
+        notes.append(f"{how}. ±: sd of an epoch.")
         if run:
-            over = style.seeds(point.seeds for point in run)
+            epochs = " or ".join(str(n) for n in sorted({p.epochs for p in run if p.epochs}))
+            over = style.seeds(run)
             over = "one seed" if over == "1 seed" else f"mean ± sd over {over}"
-            header.append((f"Accuracies: {over}, {epochs} epochs.", "quiet"))
+            notes.append(f"Accuracies: {over}, {epochs} epochs.")
         missing = [point.label for point in points if not point.seeds]
         if missing:
-            header.append((f"Not run: {', '.join(missing).rstrip('.')}.", "quiet"))
-        stand_in = context.is_stand_in(context.dataset(spec.dataset)) or any(
-            context.is_stand_in(point.source) for point in points
-        )
-        differs = _differs(spec, context)
-        if spec.paper and (stand_in or differs):
-            why = "stand-in data" if stand_in else differs
-            header.append((f"The paper's numbers are left out: {why}.", "quiet"))
-        figure, axes = style.panels(1, 2, header)
+            notes.append(f"Not run: {', '.join(missing).rstrip('.')}.")
+        used = [context.dataset(spec.dataset), *(point.source for point in points)]
+        why = "stand-in data" if any(map(context.is_stand_in, used)) else _differs(spec, context)
+        if paper and why:
+            paper = None
+            notes.append(f"The paper's numbers are left out: {why}.")
+    with style.theme():
+        figure, axes = style.panels(spec, context, points, notes)
+        if not points:
+            return figure
         figure.subplots_adjust(left=0.06, right=0.985, wspace=0.14, bottom=0.14)
         accuracy, time = axes[0]
-        marks = spec.paper is not None and not stand_in and not differs
-        _panel(accuracy, points, "accuracy", "the paper" if marks else "")
+        _panel(accuracy, points, "accuracy", "the paper" if paper else "")
         accuracy.set_title("test accuracy (%)")
-        device = f"the paper, {spec.paper.device}" if spec.paper and marks else ""
-        _panel(time, points, "seconds", device)
+        _panel(time, points, "seconds", f"the paper, {paper.device}" if paper else "")
         time.set_title("seconds per epoch")
     return figure
 
@@ -175,78 +169,24 @@ def _panel(axes: Axes, points: Sequence[Point], quantity: str, marks: str) -> No
         top = max(top, y)
     from matplotlib.patches import Patch
 
-    handles: list[Any] = []
-    for colour, label in ((_EXACT, "exact"), (_ESTIMATED, "estimated")):
-        handles.append(Patch(color=colour, label=label))
-    if marks:
-        known = [i for i, p in enumerate(points) if getattr(p, f"paper_{quantity}") is not None]
+    handles: list[Any] = [Patch(color=_EXACT, label="exact")]
+    handles.append(Patch(color=_ESTIMATED, label="estimated"))
+    known = [i for i, p in enumerate(points) if getattr(p, f"paper_{quantity}") is not None]
+    if marks and known:
         theirs = np.array([getattr(points[i], f"paper_{quantity}") for i in known])
         sds = np.array([getattr(points[i], f"paper_{quantity}_sd") for i in known])
-        if known:
-            top = max(top, float((theirs + sds).max()))
-            handles.append(
-                axes.errorbar(
-                    known,
-                    theirs,
-                    yerr=sds,
-                    fmt="D",
-                    color=style.INK,
-                    markerfacecolor="white",
-                    markersize=5,
-                    elinewidth=1,
-                    capsize=3,
-                    label=marks,
-                )
-            )
+        top = max(top, float((theirs + sds).max()))
+        drawn: dict[str, Any] = {
+            "fmt": "D",
+            "color": style.INK,
+            "markerfacecolor": "white",
+            "markersize": 5,
+        }
+        drawn |= {"elinewidth": 1, "capsize": 3, "label": marks}
+        handles.append(axes.errorbar(known, theirs, yerr=sds, **drawn))
     axes.set_ylim(0, 1.3 * top if top else 1)
     axes.set_xlim(-0.6, len(points) - 0.4)
     labels = [style.wrap(point.label, 8) for point in points]
     axes.set_xticks(range(len(points)), labels, size=8)
     axes.tick_params(axis="x", length=0)
     axes.legend(handles=handles, loc="upper left", ncols=3, fontsize=8)
-
-
-def _point(
-    spec: Spec,
-    context: Context,
-    method: str,
-    results: list[Result],
-    time: timing.EpochTime | None,
-) -> Point:
-    bar = spec.bars[method]
-    paper_accuracy = spec.paper.accuracy.get(method) if spec.paper else None
-    paper_seconds = spec.paper.seconds.get(method) if spec.paper else None
-    mean, sd = (
-        stats.over_seeds([float(r["metrics"]["test_accuracy"]) for r in results])
-        if results
-        else (None, None)
-    )
-    devices = [device_name(result["environment"]) for result in results]
-    sources = [result["cell"]["settings"]["source"] for result in results]
-    if time is not None:
-        devices, sources = [*devices, time.device], [*sources, time.source]
-    return Point(
-        method=method,
-        label=bar.label,
-        estimate_of=bar.of or "",
-        experiment=bar.experiment,
-        accuracy=mean,
-        accuracy_sd=sd,
-        seeds=len(results),
-        epochs=int(results[0]["metrics"]["epochs"]) if results else None,
-        seconds=time.seconds if time else None,
-        seconds_sd=time.seconds_sd if time else None,
-        batches=time.batches if time else 0,
-        batch_size=time.batch_size if time else None,
-        scheme=time.scheme if time else "",
-        source_features=time.source_features if time else "",
-        clock=time.clock if time else "",
-        paper_accuracy=paper_accuracy[0] if paper_accuracy else None,
-        paper_accuracy_sd=paper_accuracy[1] if paper_accuracy else None,
-        paper_seconds=paper_seconds[0] if paper_seconds else None,
-        paper_seconds_sd=paper_seconds[1] if paper_seconds else None,
-        device="; ".join(dict.fromkeys(devices)),
-        source=sources[0] if sources else "",
-        scale=context.scale,
-        data=context.dataset_title(context.dataset(spec.dataset)),
-    )

@@ -32,7 +32,7 @@ def write_table(
     page = kind.page(spec, context, rows)
     page = dataclasses.replace(page, caption=page.caption + spec.remark)
     texts = {
-        ".csv": query.tidy(kind.Row, rows),
+        ".csv": query.tidy([field.name for field in dataclasses.fields(kind.Row)], rows),
         ".md": formats.markdown(page),
         ".tex": formats.latex(page),
         ".html": html.document(page),

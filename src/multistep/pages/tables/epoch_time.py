@@ -12,10 +12,9 @@ from pydantic import Field
 from multistep.pages import timing
 from multistep.pages.context import Context
 from multistep.pages.layout import DASH, Page, Section, line, printed, signed
-from multistep.pages.query import TidyRow, group_measurements, otherwise
+from multistep.pages.query import Point, TidyRow, group_measurements, otherwise
 from multistep.pages.spec import Dataset, Experiment, Method, Number, Reference, ShownMethod, Wants
 from multistep.pages.spec import Spec as AnySpec
-from multistep.pages.timing import EpochTime
 from multistep.settings import Model
 
 
@@ -69,7 +68,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> lis
     """Three cells per method; without a measurement they have the printed numbers alone."""
     found = group_measurements(spec, context, records)
     measurement = found.get((spec.experiment, spec.dataset))
-    times = timing.epoch_times(measurement, spec.methods) if measurement else {}
+    times = timing.epoch_times(measurement, spec.methods)
     return [row for method in spec.methods for row in _rows(spec, context, method, times)]
 
 
@@ -98,7 +97,7 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
     )
 
 
-def _rows(spec: Spec, context: Context, method: str, times: dict[str, EpochTime]) -> list[Row]:
+def _rows(spec: Spec, context: Context, method: str, times: dict[str, Point]) -> list[Row]:
     time, first = times.get(method), times.get(spec.methods[0])
     dataset = context.dataset(spec.dataset)
     common = Row(
@@ -117,7 +116,7 @@ def _rows(spec: Spec, context: Context, method: str, times: dict[str, EpochTime]
     hours = spec.epochs / 3600
     seconds = time.seconds if time else None
     half_width = time.seconds_half_width if time else None
-    ratio, ratio_half_width = time.relative(first) if time and first else (None, None)
+    ratio, ratio_half_width = timing.relative(time, first)
     paper = spec.paper
     printed_seconds = paper.seconds.get(method, [None, None]) if paper else [None, None]
     values = {
