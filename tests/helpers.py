@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from multistep.data import prepared
 from multistep.plan import cells, params
@@ -73,3 +75,21 @@ def small_cell(method: str = "maml", seed: int = 0, **few_shot: Any) -> cells.Ce
     )
     plan = cells.plan(params.validate(settings))
     return next(c for c in plan if (c.experiment, c.method, c.seed) == ("5way_1shot", method, seed))
+
+
+def mistakes(text: str) -> list[tuple[str, str]]:
+    """(change, message) of every "CHANGE -> MESSAGE"; indented lines belong to the one before."""
+    rows = re.sub(r"\n +", " ", text.strip()).splitlines()
+    return [(change, message) for change, _, message in (row.partition(" -> ") for row in rows)]
+
+
+def put(values: dict[str, Any], change: str) -> dict[str, Any]:
+    """`values` after "KEY/KEY=VALUE", or several of these joined by " & "; values are YAML."""
+    for one in change.split(" & "):
+        path, _, value = one.partition("=")
+        *parents, last = path.split("/")
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = yaml.safe_load(value)
+    return values

@@ -4,12 +4,11 @@ import json
 import shutil
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import records
 import yaml
-from helpers import PARAMS, ROOT
+from helpers import PARAMS, ROOT, mistakes, put
 from page_records import Outline, Record, made_up, read_csv
 
 from multistep.files import UserError, write_json
@@ -177,143 +176,51 @@ def report(tmp_path: Path) -> Path:
 
 
 # A page, a key of it, what is put there, and the one line that is said.
-MISTAKES: list[tuple[str, str, Any, str]] = [
-    (
-        "tables/table2",
-        "kind",
-        "transfers",
-        "kind: no kind of tables named 'transfers'; did you mean",
-    ),
-    (
-        "figures/new",
-        "title",
-        "x",
-        "kind: no kind of figures named 'None'; known: cost, curves, dri",
-    ),
-    ("tables/table2", "colums", {}, "colums: unknown key; did you mean 'columns'?"),
-    ("tables/table2", "methods", [], "methods: unknown key; known: beyond, "),
-    ("tables/table2", "paper.epoch", 1, "paper.epoch: unknown key; did you mean 'epochs'?"),
-    ("figures/figure1", "dataset", 3, "dataset: input should be a valid string, got 3"),
-    (
-        "figures/figure1",
-        "caption",
-        "{dat}",
-        "caption: value error, unknown placeholder {dat}; known",
-    ),
-    ("tables/table4", "caption", "{data", "caption: value error, expected '}'"),
-    (
-        "tables/table2",
-        "rows.l2t.birds",
-        "sgd_224",
-        "rows.l2t: no column named 'birds'; did you mean",
-    ),
-    (
-        "tables/table2",
-        "rows.l2t.bird",
-        "sgd_25",
-        "rows.l2t.bird: no experiment named 'sgd_25'; did",
-    ),
-    ("tables/table2", "sources.bird", "resnet", "sources.bird: no source network named 'resnet'"),
-    (
-        *("tables/table2", "literature.l2t_literature.method", "l2tt"),
-        "literature.l2t_literature.method: no row named 'l2tt'; did you mean 'l2t'?",
-    ),
-    ("tables/table1", "paper.hours.x", 1.0, "paper.hours: no method named 'x'; known: l2t, l2t_m"),
-    (
-        "tables/table4",
-        "paper.inner_lr",
-        {"maml": {"5way": 1.0}},
-        "paper.inner_lr.maml: no column na",
-    ),
-    (
-        "tables/table4",
-        "paper.interval_n",
-        "x",
-        "paper.interval_n: input should be 'episodes' or 'ep",
-    ),
-    (
-        "tables/table4",
-        "paper.values.mamll",
-        {},
-        "paper.values: no method named 'mamll'; did you mean",
-    ),
-    (
-        *(
-            "tables/table4",
-            "paper.meta_batch",
-            {"5way_1shot": 32, "5way_5shot": 32, "20way_1shot": 16},
-        ),
-        "columns: no paper.meta_batch entry named '20way_5shot'",
-    ),
-    (
-        "tables/table4",
-        "cell_notes",
-        {"maml": {"2way": "x"}},
-        "cell_notes.maml: no column named '2way",
-    ),
-    (
-        "tables/table4",
-        "literature.maml_literature.source",
-        "finn",
-        "literature.maml_literature.source",
-    ),
-    ("tables/table4", "methods", [], "methods: list should have at least 1 item after validation"),
-    ("tables/table6", "rows.birds", "x", "rows: no dataset named 'birds'; did you mean 'bird'?"),
-    (
-        *("tables/table2", "paper.values.l2t_multistep.bird", [64.89]),
-        "paper.values.l2t_multistep.bird: list should have at least 2 items",
-    ),
-    (
-        "tables/extended_fc100",
-        "literature.x",
-        {"title": "", "source": "?", "values": {}},
-        "literatur",
-    ),
-    (
-        *("tables/extended_fc100", "literature.maml_learn2learn.values", {"cifar_5way_1shot": []}),
-        "literature.maml_learn2learn.values.cifar_5way_1shot: list should have at least 1 item",
-    ),
-    (
-        "figures/figure4",
-        "bars.l2t_3_est.of",
-        "l2t_33",
-        "bars.l2t_3_est.of: no bar named 'l2t_33'; di",
-    ),
-    (
-        "figures/figure2",
-        "remarks.repti",
-        "as many",
-        "remarks: no method named 'repti'; did you mean '",
-    ),
-    (
-        "figures/figure4",
-        "measured",
-        "step",
-        "measured: no experiment named 'step'; did you mean 'step",
-    ),
-    (
-        "figures/figure3",
-        "experiments.birds",
-        "sgd_224",
-        "experiments: no panel named 'birds'; did you",
-    ),
-    ("figures/where_bird", "epochs", [0], "epochs.0: input should be greater than or equal to 1"),
-]
+MISTAKES = """
+tables/table2: kind=transfers -> kind: no kind of tables named 'transfers'; did you mean
+figures/new: title=x -> kind: no kind of figures named 'None'; known: cost, curves, dri
+tables/table2: colums={} -> colums: unknown key; did you mean 'columns'?
+tables/table2: methods=[] -> methods: unknown key; known: beyond,
+tables/table2: paper/epoch=1 -> paper.epoch: unknown key; did you mean 'epochs'?
+figures/figure1: dataset=3 -> dataset: input should be a valid string, got 3
+figures/figure1: caption='{dat}' -> caption: value error, unknown placeholder {dat}; known
+tables/table4: caption='{data' -> caption: value error, expected '}'
+tables/table2: rows/l2t/birds=sgd_224 -> rows.l2t: no column named 'birds'; did you mean
+tables/table2: rows/l2t/bird=sgd_25 -> rows.l2t.bird: no experiment named 'sgd_25'; did
+tables/table2: sources/bird=resnet -> sources.bird: no source network named 'resnet'
+tables/table2: literature/l2t_literature/method=l2tt -> literature.l2t_literature.method: no row
+    named 'l2tt'; did you mean 'l2t'?
+tables/table1: paper/hours/x=1.0 -> paper.hours: no method named 'x'; known: l2t, l2t_m
+tables/table4: paper/inner_lr={maml: {5way: 1.0}} -> paper.inner_lr.maml: no column na
+tables/table4: paper/interval_n=x -> paper.interval_n: input should be 'episodes' or 'ep
+tables/table4: paper/values/mamll={} -> paper.values: no method named 'mamll'; did you mean
+tables/table4: paper/meta_batch={5way_1shot: 32, 5way_5shot: 32, 20way_1shot: 16} -> columns: no
+    paper.meta_batch entry named '20way_5shot'
+tables/table4: cell_notes={maml: {2way: x}} -> cell_notes.maml: no column named '2way
+tables/table4: literature/maml_literature/source=finn -> literature.maml_literature.source
+tables/table4: methods=[] -> methods: list should have at least 1 item after validation
+tables/table6: rows/birds=x -> rows: no dataset named 'birds'; did you mean 'bird'?
+tables/table2: paper/values/l2t_multistep/bird=[64.89] -> paper.values.l2t_multistep.bird: list
+    should have at least 2 items
+tables/extended_fc100: literature/x={title: '', source: '?', values: {}} -> literatur
+tables/extended_fc100: literature/maml_learn2learn/values={cifar_5way_1shot: []} ->
+    literature.maml_learn2learn.values.cifar_5way_1shot: list should have at least 1 item
+figures/figure4: bars/l2t_3_est/of=l2t_33 -> bars.l2t_3_est.of: no bar named 'l2t_33'; di
+figures/figure2: remarks/repti=as many -> remarks: no method named 'repti'; did you mean '
+figures/figure4: measured=step -> measured: no experiment named 'step'; did you mean 'step
+figures/figure3: experiments/birds=sgd_224 -> experiments: no panel named 'birds'; did you
+figures/where_bird: epochs=[0] -> epochs.0: input should be greater than or equal to 1
+"""
 
 
-@pytest.mark.parametrize(
-    ("page", "key", "value", "message"), MISTAKES, ids=lambda x: x if isinstance(x, str) else ""
-)
+@pytest.mark.parametrize(("change", "message"), mistakes(MISTAKES))
 def test_a_mistake_in_a_page_is_one_line_with_its_file_and_key(
-    report: Path, page: str, key: str, value: Any, message: str
+    report: Path, change: str, message: str
 ) -> None:
+    page, _, change = change.partition(": ")
     file = report / f"{page}.yaml"
     values = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
-    *path, last = key.split(".")
-    place = values
-    for part in path:
-        place = place.setdefault(part, {})
-    place[last] = value
+    put(values, change)
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     with pytest.raises(UserError) as error:
         load.pages(report, LOADED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers import PARAMS, ROOT
+from helpers import PARAMS, ROOT, mistakes, put
 
 from multistep.fewshot.settings import FewShot
 from multistep.files import UserError
@@ -86,78 +86,52 @@ def test_a_stand_in_takes_its_dataset_s_place_under_its_own_name() -> None:
         assert "stand-in" in p.datasets[name].title
 
 
-# (overlay, what the message must hold)
-MISTAKES: list[tuple[dict[str, Any], str]] = [
-    ({"seedz": [1]}, "seedz: unknown key; did you mean 'seeds'?"),
-    ({"few_shot": {"inner_stepz": 3}}, "few_shot.inner_stepz: unknown key; did you mean 'inner_st"),
-    ({"few_shot": {"network": {"filterz": 1}}}, "few_shot.network.filterz: unknown key; did you m"),
-    ({"methods": {"maml": {"settings": {"windov": 2}}}}, "methods.maml.settings.windov: unknown k"),
-    ({"datasets": {"omniglot": {"splitt": 1}}}, "datasets.omniglot.splitt: unknown key"),
-    ({"few_shot": {"inner_lr": "0.4"}}, "few_shot.inner_lr: input should be a valid number, got '"),
-    ({"few_shot": {"rotate_test": 1}}, "few_shot.rotate_test: input should be a valid boolean"),
-    ({"few_shot": {"momentum": 1.0}}, "few_shot.momentum: input should be less than 1, got 1.0"),
-    ({"seeds": []}, "seeds: list should have at least 1 item"),
-    ({"seeds": [-1]}, "seeds.0: input should be greater than or equal to 0"),
-    ({"experiments": {"5way_1shot": {"seeds": []}}}, "experiments.5way_1shot.seeds: list should"),
-    ({"measure": {"steps": [0]}}, "measure.steps.0: input should be greater than or equal to 1"),
-    ({"few_shot": {"inner_lr": float("inf")}}, "few_shot.inner_lr: input should be a finite numb"),
-    ({"scale": "mine"}, "directory: the scale 'mine' builds in 'scales/mine', not elsewhere"),
-    (
-        {"few_shot": {"hold_out_validation": True, "validate_every": 150}},
-        "few_shot.validate_every: 150 is not a multiple of few_shot.log_every=100",
-    ),
-    ({"device": "gpu"}, "device: input should be 'cuda' or 'cpu', got 'gpu'"),
-    (
-        {"few_shot": {"inner_steps": 6}},
-        "few_shot.inner_steps: 6 steps are not divisible by methods.multistep4.settings.window=4",
-    ),
-    (
-        {"experiments": {"5way_1shot": {"settings": {"ways": 2000}}}},
-        "experiments.5way_1shot.settings.ways: 2000 ways, but datasets.omniglot has 1623 classes",
-    ),
-    (
-        {"experiments": {"5way_1shot": {"settings": {"ways": 424}}}},
-        "experiments.5way_1shot.settings.ways: 424 ways, but datasets.omniglot has 423 test "
-        "classes (prepare.split: finn)",
-    ),
-    (
-        {
-            "few_shot": {"hold_out_validation": True},
-            "experiments": {"5way_1shot": {"settings": {"ways": 101}}},
-        },
-        "experiments.5way_1shot.settings.ways: 101 ways, but datasets.omniglot has 100 validation",
-    ),
-    (
-        {"experiments": {"mini_5way_1shot": {"settings": {"ways": 17}}}},
-        "ways: 17 ways, but datasets.miniimagenet has 16 validation classes (prepare.split: ravi)",
-    ),
-    (
-        {"few_shot": {"queries": 16}},
-        "few_shot.queries: 16 queries + 5 shots (experiments.5way_5shot.settings.shots) exceed the "
-        "20 images per class of datasets.omniglot",
-    ),
-    (
-        {"experiments": {"5way_1shot": {"methods": ["mamll"]}}},
-        "experiments.5way_1shot.methods: no method named 'mamll'; did you mean 'maml'?",
-    ),
-    ({"stand_ins": {"omniglot": "drawn"}}, "stand_ins.omniglot: no dataset named 'drawn'"),
-    ({"stand_ins": {"omniglott": "bird"}}, "stand_ins: no dataset or source network named 'omnig"),
-    ({"sources": {"mini": "/data"}}, "sources: no dataset or source network named 'mini'"),
-    (
-        {"methods": {"maml": {"algorithm": "maml"}}},
-        "methods.maml.algorithm: no algorithm named 'maml'",
-    ),
-    (
-        {"datasets": {"omniglot": {"archives": {"images_background.zip": {"sha256": None}}}}},
-        "datasets.omniglot.archives.images_background.zip: needs `urls` and `sha256`, or `drawn`",
-    ),
-]
+# Changes of params.yaml, and what the one line about each must hold.
+MISTAKES = """
+seedz=[1] -> seedz: unknown key; did you mean 'seeds'?
+few_shot/inner_stepz=3 -> few_shot.inner_stepz: unknown key; did you mean 'inner_st
+few_shot/network/filterz=1 -> few_shot.network.filterz: unknown key; did you m
+methods/maml/settings/windov=2 -> methods.maml.settings.windov: unknown k
+datasets/omniglot/splitt=1 -> datasets.omniglot.splitt: unknown key
+few_shot/inner_lr='0.4' -> few_shot.inner_lr: input should be a valid number, got '
+few_shot/rotate_test=1 -> few_shot.rotate_test: input should be a valid boolean
+few_shot/momentum=1.0 -> few_shot.momentum: input should be less than 1, got 1.0
+seeds=[] -> seeds: list should have at least 1 item
+seeds=[-1] -> seeds.0: input should be greater than or equal to 0
+experiments/5way_1shot/seeds=[] -> experiments.5way_1shot.seeds: list should
+measure/steps=[0] -> measure.steps.0: input should be greater than or equal to 1
+few_shot/inner_lr=.inf -> few_shot.inner_lr: input should be a finite numb
+scale=mine -> directory: the scale 'mine' builds in 'scales/mine', not elsewhere
+few_shot/hold_out_validation=true & few_shot/validate_every=150 -> few_shot.validate_every: 150 is
+    not a multiple of few_shot.log_every=100
+device=gpu -> device: input should be 'cuda' or 'cpu', got 'gpu'
+few_shot/inner_steps=6 -> few_shot.inner_steps: 6 steps are not divisible by
+    methods.multistep4.settings.window=4
+experiments/5way_1shot/settings/ways=2000 -> experiments.5way_1shot.settings.ways: 2000 ways, but
+    datasets.omniglot has 1623 classes
+experiments/5way_1shot/settings/ways=424 -> experiments.5way_1shot.settings.ways: 424 ways, but
+    datasets.omniglot has 423 test classes (prepare.split: finn)
+few_shot/hold_out_validation=true & experiments/5way_1shot/settings/ways=101 ->
+    experiments.5way_1shot.settings.ways: 101 ways, but datasets.omniglot has 100 validation
+experiments/mini_5way_1shot/settings/ways=17 -> ways: 17 ways, but datasets.miniimagenet has 16
+    validation classes (prepare.split: ravi)
+few_shot/queries=16 -> few_shot.queries: 16 queries + 5 shots
+    (experiments.5way_5shot.settings.shots) exceed the 20 images per class of datasets.omniglot
+experiments/5way_1shot/methods=[mamll] -> experiments.5way_1shot.methods: no method named 'mamll';
+    did you mean 'maml'?
+stand_ins/omniglot=drawn -> stand_ins.omniglot: no dataset named 'drawn'
+stand_ins/omniglott=bird -> stand_ins: no dataset or source network named 'omnig
+sources/mini=/data -> sources: no dataset or source network named 'mini'
+methods/maml/algorithm=maml -> methods.maml.algorithm: no algorithm named 'maml'
+datasets/omniglot/archives/images_background.zip/sha256=null ->
+    datasets.omniglot.archives.images_background.zip: needs `urls` and `sha256`, or `drawn`
+"""
 
 
-@pytest.mark.parametrize(("overlay", "message"), MISTAKES, ids=lambda x: str(x)[:40])
-def test_a_mistake_is_one_line_with_its_path(overlay: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(("change", "message"), mistakes(MISTAKES))
+def test_a_mistake_is_one_line_with_its_path(change: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        params.validate(params.merge(BASE, overlay))
+        params.validate(params.merge(BASE, put({}, change)))
     lines = str(error.value).splitlines()[1:]
     assert any(message in line for line in lines), lines
     assert len(lines) == len(set(lines))

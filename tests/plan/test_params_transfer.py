@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from helpers import PARAMS
+from helpers import PARAMS, mistakes, put
 
 from multistep.files import UserError
 from multistep.plan import cells, params
@@ -95,68 +95,47 @@ def test_a_scale_may_run_one_family() -> None:
     assert {job["family"] for job in cells.measurements(p).values()} == {"few_shot"}
 
 
-# (overlay, what the message must hold)
-MISTAKES: list[tuple[dict[str, Any], str]] = [
-    ({"transfer": {"inner_stepz": 3}}, "transfer.inner_stepz: unknown key; did you mean 'inner_st"),
-    (
-        {"experiments": {"sgd_32": {"settings": {"inner_steps": 3}}}, "methods": {"l2t": None}},
-        "methods.l2t",
-    ),
-    (
-        {"methods": {"l2t_multistep": {"settings": {"inner_steps": 3}}}},
-        "methods.l2t_multistep.settings.inner_steps: 3 steps are not divisible by methods.l2t_mul",
-    ),
-    ({"transfer": {"source": "imagenet"}}, "transfer.source: no source network named 'imagenet'"),
-    ({"transfer": {"optimizer": "adamw"}}, "transfer.optimizer: input should be 'sgd' or 'adam'"),
-    (
-        {"experiments": {"sgd_32": {"datasets": ["omniglot"]}}},
-        "datasets.omniglot.images: missing; transfer needs train, validation",
-    ),
-    (
-        {
-            "experiments": {
-                "5way_1shot": {"datasets": ["stl10"], "measured": {"datasets": ["stl10"]}}
-            }
-        },
-        "datasets.stl10.images_per_class: missing; episodes need it",
-    ),
-    (
-        {"experiments": {"sgd_32": {"methods": ["maml"]}}},
-        "maml has the algorithm 'multistep', which the family transfer doesn't have",
-    ),
-    (
-        {"datasets": {"stl10": {"prepare": {"sise": 32}}}},
-        "datasets.stl10.prepare.sise: unknown key; did you mean 'size'?",
-    ),
-    (
-        {"datasets": {"stl10": {"archives": {"stl10-val": {"drawn": {"clases": 3}}}}}},
-        "datasets.stl10.archives.stl10-val.drawn.clases: unknown key",
-    ),
-    (
-        {"source_networks": {"imagenet_resnet34": {"dataset": "imagenet"}}},
-        "source_networks.imagenet_resnet34.dataset: no dataset named 'imagenet'",
-    ),
-    (
-        {"source_networks": {"imagenet_resnet34": {"layout": None}}},
-        "source_networks.imagenet_resnet34.archives: one checkpoint with its `layout`",
-    ),
-    ({"source_networks": {"stl10": BASE["source_networks"]["imagenet_resnet34"]}}, "has this name"),
-    ({"experiments": {"steps": {"measured": {"methods": ["l2"]}}}}, "experiments.steps.measured."),
-    ({"experiments": {"steps": {"measured": {"methods": ["maml"]}}}}, "no method named 'maml'"),
-    ({"experiments": {"sgd_32": {"measured": {"datasets": ["bird"]}}}}, "no dataset named 'bird'"),
-    ({"transfer": {"source_taps": [4, 4]}}, "transfer.source_taps: [4, 4] names a tap twice"),
-    ({"transfer": {"adam_betas": [0.9, 1.5]}}, "transfer.adam_betas.1: input should be less than"),
-    ({"transfer": {"size": 64}}, "transfer.size: 64, but datasets.cifar100.prepare.size is 32"),
-    (
-        {"source_networks": {"imagenet_resnet34": {"archives": {"a.pth": {"drawn": {}}}}}},
-        "source_networks.imagenet_resnet34.archives.a.pth.drawn: a network can't be drawn",
-    ),
-]
+# Changes of params.yaml, and what the one line about each must hold.
+MISTAKES = """
+transfer/inner_stepz=3 -> transfer.inner_stepz: unknown key; did you mean 'inner_st
+experiments/sgd_32/settings/inner_steps=3 & methods/l2t=null -> methods.l2t
+methods/l2t_multistep/settings/inner_steps=3 -> methods.l2t_multistep.settings.inner_steps: 3 steps
+    are not divisible by methods.l2t_mul
+transfer/source=imagenet -> transfer.source: no source network named 'imagenet'
+transfer/optimizer=adamw -> transfer.optimizer: input should be 'sgd' or 'adam'
+experiments/sgd_32/datasets=[omniglot] -> datasets.omniglot.images: missing; transfer needs train,
+    validation
+experiments/5way_1shot/datasets=[stl10] & experiments/5way_1shot/measured/datasets=[stl10] ->
+    datasets.stl10.images_per_class: missing; episodes need it
+experiments/sgd_32/methods=[maml] -> maml has the algorithm 'multistep', which the family transfer
+    doesn't have
+datasets/stl10/prepare/sise=32 -> datasets.stl10.prepare.sise: unknown key; did you mean 'size'?
+datasets/stl10/archives/stl10-val/drawn/clases=3 -> datasets.stl10.archives.stl10-val.drawn.clases:
+    unknown key
+source_networks/imagenet_resnet34/dataset=imagenet -> source_networks.imagenet_resnet34.dataset: no
+    dataset named 'imagenet'
+source_networks/imagenet_resnet34/layout=null -> source_networks.imagenet_resnet34.archives: one
+    checkpoint with its `layout`
+experiments/steps/measured/methods=[l2] -> experiments.steps.measured.
+experiments/steps/measured/methods=[maml] -> no method named 'maml'
+experiments/sgd_32/measured/datasets=[bird] -> no dataset named 'bird'
+transfer/source_taps=[4, 4] -> transfer.source_taps: [4, 4] names a tap twice
+transfer/adam_betas=[0.9, 1.5] -> transfer.adam_betas.1: input should be less than
+transfer/size=64 -> transfer.size: 64, but datasets.cifar100.prepare.size is 32
+source_networks/imagenet_resnet34/archives/a.pth/drawn={} ->
+    source_networks.imagenet_resnet34.archives.a.pth.drawn: a network can't be drawn
+"""
 
 
-@pytest.mark.parametrize(("overlay", "message"), MISTAKES, ids=lambda x: str(x)[:40])
-def test_a_mistake_is_one_line_with_its_path(overlay: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(("change", "message"), mistakes(MISTAKES))
+def test_a_mistake_is_one_line_with_its_path(change: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        params.validate(params.merge(BASE, overlay))
+        params.validate(params.merge(BASE, put({}, change)))
     lines = str(error.value).splitlines()[1:]
     assert any(message in line for line in lines), lines
+
+
+def test_a_dataset_and_a_source_network_don_t_share_a_name() -> None:
+    network = BASE["source_networks"]["imagenet_resnet34"]
+    with pytest.raises(UserError, match="has this name"):
+        params.validate(params.merge(BASE, {"source_networks": {"stl10": network}}))
