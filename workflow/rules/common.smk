@@ -211,7 +211,9 @@ def measurement_code(wildcards):
 
 
 def network(wildcards):
-    return PARAMS.source_networks[wildcards.network]
+    """A source network, with the dataset that this scale really uses."""
+    found = PARAMS.source_networks[wildcards.network]
+    return found.model_copy(update={"dataset": found.dataset and PARAMS.dataset(found.dataset)})
 
 
 def checkpoint_record(wildcards):
@@ -229,7 +231,7 @@ def network_data(wildcards):
     """The prepared dataset that trains the network, or on whose test part it is scored."""
     if network(wildcards).dataset is None:
         return []
-    folder = f"data/processed/{PARAMS.dataset(network(wildcards).dataset)}"
+    folder = f"data/processed/{network(wildcards).dataset}"
     return [ancient(f"{folder}/images.npy"), f"{folder}/dataset.json"]
 
 

@@ -137,7 +137,7 @@ def make(
             "dataset and train"
         )
     place = device.prepare(where, threads)
-    images = None if data is None else prepared.read(data)
+    images = None if data is None else prepared.read(data, spec.dataset)
     if images is not None and len(images.classes) != spec.classes:
         raise UserError(
             f"{data}: {len(images.classes)} classes, but the source network {name} has "
