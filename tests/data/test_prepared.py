@@ -243,7 +243,7 @@ EDITS = {
     "shapes": [[6, 9], [6, 9], [6, 9], [9, 7]],
     "splits": SPLITS | {"train": SPLITS["test"]},
     "images": "1" * 64,
-    "made_from.dataset": {"prepare": {"size": 8}},
+    "made_from.dataset": "other",
     "made_from.archives": {},
     "made_from.code": "1" * 64,
     "seal": "1" * 64,
@@ -275,7 +275,7 @@ def test_another_dataset_or_preparation_than_the_plans_is_refused(raw):
     write(raw, {key: picture(key) for key in "abcd"})
     with pytest.raises(UserError, match=r"dataset\.json: the dataset pets, not birds; .*/birds/"):
         prepared.read(raw / "out", "birds", {"size": None})
-    for key, wrong in (("classes", 3), ("images", {"train": 4})):
+    for key, wrong in (("classes", 3), ("images", {"train": 4}), ("images", 7)):
         path = raw / "out" / "dataset.json"
         record = json.loads(path.read_text())
         made_from = record["made_from"] | {"dataset": record["made_from"]["dataset"] | {key: wrong}}

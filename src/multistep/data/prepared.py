@@ -52,7 +52,7 @@ class Description(Model):
     shapes: list[Pair] | None
     splits: dict[Literal["train", "validation", "test"], list[Pair]]
     images: str
-    made_from: dict[str, Any] | None
+    made_from: dict[Literal["dataset", "archives", "code"], Any] | None
     seal: str
 
     @property
@@ -60,6 +60,11 @@ class Description(Model):
         """Of the content, whatever it was made from."""
         what = {"name", "classes", "labels", "shapes", "splits", "images"}
         return digest(self.model_dump(include=what))
+
+    def stated(self, key: str, otherwise: Any) -> Any:
+        """A setting of the dataset that this was made from."""
+        settings = (self.made_from or {}).get("dataset")
+        return settings.get(key, otherwise) if isinstance(settings, dict) else otherwise
 
 
 @dataclass(frozen=True)
@@ -327,12 +332,10 @@ def read(
     try:
         found = _unfolded(about, images)
         _fit(found)
-        stated = (about.made_from or {}).get("dataset", {})
         sizes = {part: len(indices) for part, indices in found.splits.items()}
-        if stated.get("classes", len(found.classes)) != len(found.classes):
-            raise ValueError(f"made to have {stated['classes']} classes")
-        if (stated.get("images") or sizes) != sizes:
-            raise ValueError(f"made to have {stated['images']} images")
+        for key, is_so in (("classes", len(found.classes)), ("images", sizes)):
+            if (stated := about.stated(key, is_so)) != is_so:
+                raise ValueError(f"made to have {stated} {key}")
     except ValueError as error:
         raise UserError(
             f"{folder}: images.npy {images.dtype}{list(images.shape)} doesn't fit dataset.json "
@@ -372,14 +375,15 @@ def _expect(
             f"{path}: the dataset {about.name}, not {name}; give the folder of {name} (--data), or "
             f"run `snakemake data/processed/{name}/dataset.json`"
         )
-    found = (about.made_from or {}).get("dataset", {}).get("prepare", {})
-    expected = found if preparation is None else preparation
-    for key in sorted({*found, *expected}):
-        if found.get(key) != expected.get(key):
-            raise UserError(
-                f"{path}: prepared with {key} {found.get(key)!r}, but datasets.{about.name}."
-                f"prepare.{key} is {expected.get(key)!r} in the plan; {AGAIN}"
-            )
+    found = about.stated("prepare", None)
+    if preparation is not None and found != preparation:
+        found = found if isinstance(found, dict) else {}
+        every = sorted({*found, *preparation})
+        key = next((k for k in every if found.get(k) != preparation.get(k)), "")
+        raise UserError(
+            f"{path}: prepared with {key} {found.get(key)!r}, but datasets.{about.name}."
+            f"prepare.{key} is {preparation.get(key)!r} in the plan; {AGAIN}"
+        )
 
 
 def _unfolded(about: Description, images: np.ndarray) -> Prepared:
