@@ -122,3 +122,32 @@ def test_an_unreadable_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert f"{tmp_path / 'a.yaml'}: " in capsys.readouterr().err
     assert cli.main(["plan", str(tmp_path)]) == 2
     assert str(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["train", "--cell", "{"], "--cell"),
+        (["train", "--cell", "5"], "--cell"),
+        (["train", "--cell", '{"scale": 1}'], "family: Field required"),
+        (["measure", "--definition", "[]"], "--definition: "),
+        (["measure", "--definition", '{"family": "few_shot"}'], "--definition: scale: Field req"),
+        (["pretrain", "--name", "n", "--spec", "{"], "--spec: not valid JSON"),
+        (["data", "prepare", "--dataset", "d", "--spec", "{}"], "--spec: loader: Field required"),
+        (["data", "download", "--dataset", "d", "--archive", "a", "--spec", "7"], "--spec: "),
+        (["choose", "--setting", "lr", "--out", "o", "--cells", "{}", "a"], "--cells: "),
+        (["choose", "--setting", "lr", "--out", "o", "absent.json"], "absent.json: no such file"),
+        (
+            ["report", "table", "--name", "t", "--spec", "{}", "--context", "[", "--out", "o"],
+            "--con",
+        ),
+    ],
+    ids=lambda x: " ".join(x)[:40] if isinstance(x, list) else None,
+)
+def test_the_option_and_the_key_are_named(
+    line: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(line) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("error: ")
+    assert said in told

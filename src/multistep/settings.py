@@ -5,6 +5,7 @@ Nothing here imports torch: it is read inside Snakemake.
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,6 +19,14 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def json_of(option: str, text: str) -> Any:
+    """What an option of a command line says in JSON. Raises UserError, one line, with its name."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{option}: not valid JSON ({error})") from None
+
+
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -26,5 +35,7 @@ def parse(model: type[ModelT], value: Any, where: str) -> ModelT:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        places = [".".join(map(str, e["loc"])) for e in error.errors()]
+        told = zip(places, error.errors(), strict=True)
+        problems = [f"{place}: {e['msg']}" if place else e["msg"] for place, e in told]
         raise UserError("; ".join(where + problem for problem in problems)) from None

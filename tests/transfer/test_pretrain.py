@@ -112,9 +112,11 @@ def test_a_part_that_is_missing_is_found_before_training() -> None:
 
 
 def test_settings_that_are_no_json(capsys: pytest.CaptureFixture[str]) -> None:
-    for text in ("{", '{"title": "x"}'):
+    for text, said in {"{": "not valid JSON", '{"title": "x"}': "classes: Field required"}.items():
         assert cli.main(["pretrain", "--name", "n", "--spec", text]) == 2
-        assert "--spec is not the JSON of a source network" in capsys.readouterr().err
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: --spec: ")
+        assert said in line
 
 
 def test_the_rate_is_a_tenth_after_each_step() -> None:

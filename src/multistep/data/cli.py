@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from multistep import lock
 from multistep.data import loaders
@@ -15,9 +14,7 @@ from multistep.data.download import fetch, one_writer
 from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError
 from multistep.plan import params
-from multistep.settings import Model, parse
-
-SpecT = TypeVar("SpecT", bound=Model)
+from multistep.settings import json_of, parse
 
 
 def add_parser(subparsers: Any) -> None:
@@ -51,7 +48,7 @@ def run_download(args: argparse.Namespace) -> None:
     """Fetch `--archive`; an entry with `drawn:` is drawn instead."""
     folder, loader = args.source, args.loader
     if args.spec is not None:
-        entry = _spec(Archive, args.spec)
+        entry = parse(Archive, json_of("--spec", args.spec), "--spec: ")
     else:
         merged = params.load(*args.params)
         owners = {**merged.source_networks, **merged.datasets}
@@ -86,7 +83,7 @@ def _draw(out: Path, loader: str, drawn: dict[str, Any]) -> None:
 def run_prepare(args: argparse.Namespace) -> None:
     """Run the dataset's loader on its archives."""
     if args.spec is not None:
-        dataset = _spec(Dataset, args.spec)
+        dataset = parse(Dataset, json_of("--spec", args.spec), "--spec: ")
     else:
         dataset = _known(params.load(*args.params).datasets, args.dataset, "dataset")
     loader = _known({name: name for name in loaders.names()}, dataset.loader, "loader")
@@ -102,12 +99,3 @@ def _known(entries: dict[str, Any], name: str, what: str) -> Any:
     if name not in entries:
         raise UserError(f"no {what} named {name!r}; known: {', '.join(sorted(entries))}")
     return entries[name]
-
-
-def _spec(model: type[SpecT], text: str) -> SpecT:
-    """An option's JSON, checked."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"--spec: not valid JSON ({error})") from None
-    return parse(model, value, "--spec: ")

@@ -8,17 +8,16 @@ What is timed belongs to the family: `multistep.fewshot.measure`, `multistep.tra
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from multistep.files import UserError
 from multistep.job import arguments, device, results
-from multistep.job.settings import Measure
+from multistep.job.settings import Definition
 from multistep.plan import provenance
-from multistep.plan.families import module
+from multistep.plan.families import module, settings_of
 from multistep.progress import progress
+from multistep.settings import json_of, parse
 
 Key = TypeVar("Key")
 What = TypeVar("What")
@@ -81,13 +80,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Parse the definition and measure."""
-    try:
-        definition = json.loads(args.definition)
-        for entry in definition["methods"].values():
-            module(definition["family"], "algorithms").create(entry["algorithm"], entry["settings"])
-        Measure.model_validate(definition["measure"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"--definition is not the JSON of a measurement ({error!r})") from None
+    where = "--definition: "
+    definition = json_of("--definition", args.definition)
+    checked = parse(Definition, definition, where)
+    for name, timed in checked.methods.items():
+        model = settings_of(checked.family, timed.algorithm)
+        parse(model, timed.settings, f"{where}methods.{name}.settings.")
     name = f"{definition['experiment']}/{definition['dataset']}"
     data = args.data or Path("data/processed") / definition["dataset"]
     out = args.out or Path(f"results/measure/{name}.json")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from multistep.settings import Model
+
+
+class Timed(Model):
+    """A method of a measurement, with the settings of its cells."""
+
+    algorithm: str
+    settings: dict[str, Any]
 
 
 class Measure(Model):
@@ -20,3 +27,14 @@ class Measure(Model):
     tasks: int | None = Field(ge=1)
     batches: int = Field(ge=1)
     alone: bool
+
+
+class Definition(Model):
+    """A measurement as the plan has it: all methods of an experiment on one dataset."""
+
+    scale: str
+    family: Literal["few_shot", "transfer"]
+    experiment: str
+    dataset: str
+    methods: dict[str, Timed]
+    measure: Measure

@@ -98,9 +98,10 @@ def _cell(text: str) -> dict[str, Any]:
     """The cell of `--cell`, its settings not yet checked. Raises UserError if it is none."""
     try:
         cell: dict[str, Any] = json.loads(text)
-        cell.setdefault("kind", parse(CellRecord, cell, "").kind)
+        checked = parse(CellRecord, cell, "")
     except (ValueError, UserError) as error:
         raise UserError(f"--cell is not the JSON of a cell ({error})") from None
+    cell.setdefault("kind", checked.kind)
     if cell["family"] not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise UserError(f"--cell: no family named {cell['family']!r}; known: {known}")

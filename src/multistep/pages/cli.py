@@ -7,12 +7,10 @@ file and params.yaml, so that any table can be drawn again by hand. Only its kin
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from multistep import settings
-from multistep.files import UserError
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -43,10 +41,10 @@ def run(args: argparse.Namespace) -> int:
     from multistep.pages.context import Context
     from multistep.pages.spec import parse
 
-    context = settings.parse(Context, _json("--context", args.context), "--context: ")
-    plan = None if args.plan is None else _json("--plan", args.plan)
+    context = settings.parse(Context, settings.json_of("--context", args.context), "--context: ")
+    plan = None if args.plan is None else settings.json_of("--plan", args.plan)
     records = [query.read(path, plan) for path in args.results]
-    spec = parse(f"{args.kind}s", _json("--spec", args.spec), "--spec: ")
+    spec = parse(f"{args.kind}s", settings.json_of("--spec", args.spec), "--spec: ")
     if args.kind == "table":
         from multistep.pages.tables import write_table as write
     else:
@@ -55,11 +53,3 @@ def run(args: argparse.Namespace) -> int:
     for path in paths:
         print(path)
     return 0
-
-
-def _json(option: str, text: str) -> Any:
-    """The value of an option that takes JSON."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{option}: not valid JSON ({error})") from None

@@ -18,6 +18,7 @@ from multistep import seal
 from multistep.files import UserError, read_json, write_json
 from multistep.job import results
 from multistep.job.record import SCHEMA
+from multistep.settings import json_of
 
 RULE = "highest validation accuracy, mean over the candidates' seeds; the smaller value of equals"
 
@@ -102,10 +103,7 @@ def _expected(text: str | None, count: int) -> list[results.Expected | None]:
     """What `--cells` says of each file; None where it isn't given."""
     if text is None:
         return [None] * count
-    try:
-        cells = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"--cells: not valid JSON ({error})") from None
+    cells = json_of("--cells", text)
     if not isinstance(cells, list) or len(cells) != count:
         raise UserError(f"--cells: not a list of {count} cells, one for each file")
     return [results.Expected(cell) for cell in cells]

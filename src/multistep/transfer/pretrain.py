@@ -9,7 +9,6 @@ of equals; test images decide nothing.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from multistep.job import arguments, checkpoint, device, loop
 from multistep.networks.build import Backbone, build
 from multistep.plan import provenance
 from multistep.progress import say
+from multistep.settings import json_of, parse
 from multistep.transfer import sources
 from multistep.transfer.batches import Batch, Batches, count_correct
 from multistep.transfer.epoch import EpochRun
@@ -227,10 +227,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Parse the settings, fill in the default paths, make the network."""
-    try:
-        spec = SourceNetwork.model_validate(json.loads(args.spec))
-    except ValueError as error:
-        raise UserError(f"--spec is not the JSON of a source network ({error!r})") from None
+    spec = parse(SourceNetwork, json_of("--spec", args.spec), "--spec: ")
     make(
         args.name,
         spec,
