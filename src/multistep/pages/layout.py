@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from multistep.pages.context import Context
 
 DASH = "–"  # stands where there is no number
 MINUS = "−"
@@ -43,6 +45,26 @@ class Page:
     corner: str = "Method"  # over the labels
     subheadings: tuple[Line, ...] = ()  # more rows of the table's head
 
+    @classmethod
+    def of(
+        cls,
+        spec: Any,
+        context: Context,
+        datasets: Sequence[str],
+        sources: Iterable[str] = (),
+        *,
+        notes: Iterable[str] = (),
+        **rest: Any,
+    ) -> Page:
+        """A page with what its spec says; `datasets` that it shows, as the spec calls them."""
+        return cls(
+            title=spec.title,
+            caption=spec.caption.format(data=context.titles(datasets)),
+            provenance=context.provenance(*map(context.dataset, datasets), sources=sources),
+            notes=(*notes, *spec.notes),
+            **{"references": tuple(spec.references.values()), **rest},
+        )
+
 
 Cell = TypeVar("Cell")
 
@@ -54,24 +76,43 @@ def line(
     return Line(label, tuple(text(cell) for cell in cells), role)
 
 
-def printed(value: float, spread: float | None, fewest: int = 0) -> str:
+def by_row(rows: Iterable[Any], section: str) -> list[list[Any]]:
+    """The cells of each row of a section."""
+    found: dict[str, list[Any]] = {}
+    for cell in rows:
+        if cell.section == section:
+            found.setdefault(cell.row, []).append(cell)
+    return list(found.values())
+
+
+def grouped(what: str, texts: Iterable[tuple[str, str]], joint: str = ", ") -> str:
+    """A sentence of (heading, text) pairs; headings with the same text share it."""
+    found: dict[str, list[str]] = {}
+    for heading, text in texts:
+        found.setdefault(text, []).append(heading)
+    return f"{what}. " + "; ".join(f"{joint.join(h)}: {text}" for text, h in found.items()) + "."
+
+
+def printed(value: float | None, spread: float | None, fewest: int = 0) -> str:
     """A printed number with the decimals it was printed with, at least the `fewest`."""
+    if value is None:
+        return DASH
     numbers = [value] if spread is None else [value, spread]
     decimals = max(fewest, *(len(repr(x).partition(".")[2]) for x in numbers))
     return " ± ".join(f"{x:,.{decimals}f}" for x in numbers)
 
 
-def signed(value: float, decimals: int) -> str:
+def seeds(cell: Any) -> str:
+    """Of a cell over seeds: their standard deviation and number."""
+    return ("" if cell.seed_sd is None else f"sd {cell.seed_sd:.2f}, ") + f"n = {cell.n}"
+
+
+def signed(value: float | None, decimals: int) -> str:
     """A difference, with its sign."""
-    return f"{MINUS if value < 0 else '+'}{abs(value):,.{decimals}f}"
+    return DASH if value is None else f"{MINUS if value < 0 else '+'}{abs(value):,.{decimals}f}"
 
 
 def best(values: Sequence[float | None]) -> list[bool]:
     """Which of some numbers is the largest; all of them if several are."""
     numbers = [value for value in values if value is not None]
     return [value is not None and value == max(numbers) for value in values]
-
-
-def citation_mark(reference: str) -> str:
-    """The "[11]" that a reference begins with, or nothing."""
-    return reference.split("]")[0] + "]" if reference.startswith("[") else ""

@@ -136,33 +136,47 @@ def _groups(
     return groups
 
 
-@dataclass(frozen=True)
-class OverSeeds:
-    """The accuracy of a cell over its seeds, and what a row says of it."""
+def own(row: Any, spec: Any, context: Context, method: str, column: str, dataset: str) -> Any:
+    """A row of a method of ours without its number; `row` is the table's class of rows."""
+    return row(
+        method,
+        column,
+        row_title=context.methods.get(method, method),
+        column_title=spec.columns[column],
+        scale=context.scale,
+        data=context.titles([dataset]),
+    )
 
-    accuracy: stats.Mean
-    fields: dict[str, Any]
+
+def quoted(row: Any, spec: Any) -> list[Any]:
+    """The rows of numbers of the literature; after the title the "[11]" of their reference."""
+    found = []
+    for name, entry in spec.literature.items():
+        mark, bracket, _ = spec.references[entry.source].partition("]")
+        title = f"{entry.title} {mark}{bracket}" if mark.startswith("[") else entry.title
+        for column, heading in spec.columns.items():
+            value, spread = [*entry.values.get(column, []), None, None][:2]
+            about = {"section": "literature", "row_title": title, "column_title": heading}
+            found.append(row(name, column, paper=value, paper_spread=spread, **about))
+    return found
 
 
-def over_seeds(results: Sequence[Result]) -> OverSeeds:
-    """What the seeds of one cell say together; its fields have their names in rows of tables."""
+def over_seeds(results: Sequence[Result]) -> tuple[stats.Mean, dict[str, Any]]:
+    """The accuracy of a cell over its seeds, and what fields of rows say of it."""
     metrics = [result["metrics"] for result in results]
     ours = stats.over_episodes_and_seeds([m["episode_accuracies"] for m in metrics])
     seeds = [float(m["test_accuracy"]) for m in metrics]
-    return OverSeeds(
-        ours,
-        {
-            "ours": ours.mean,
-            "ours_low": ours.low,
-            "ours_high": ours.high,
-            "n": len(results),
-            "seed_sd": stats.over_seeds(seeds)[1],
-            "seed_t95": stats.t_interval(seeds).half_width if len(seeds) > 1 else None,
-            "episodes": ours.n,
-            "iterations": int(metrics[0]["iterations"]),
-            "meta_batch": int(results[0]["cell"]["settings"]["meta_batch"]),
-        },
-    )
+    return ours, {
+        "ours": ours.mean,
+        "ours_low": ours.low,
+        "ours_high": ours.high,
+        "n": len(results),
+        "seed_sd": stats.over_seeds(seeds)[1],
+        "seed_t95": stats.t_interval(seeds).half_width if len(seeds) > 1 else None,
+        "episodes": ours.n,
+        "iterations": int(metrics[0]["iterations"]),
+        "meta_batch": int(results[0]["cell"]["settings"]["meta_batch"]),
+    }
 
 
 def of_seeds(context: Context, results: Sequence[Result]) -> dict[str, Any]:

@@ -9,8 +9,19 @@ from typing import Annotated, Any, Literal
 
 from multistep import stats
 from multistep.pages.context import Context
-from multistep.pages.layout import DASH, Line, Page, Section, citation_mark, line, printed, signed
-from multistep.pages.query import Result, TidyRow, group_results, otherwise, over_seeds
+from multistep.pages.layout import (
+    DASH,
+    Line,
+    Page,
+    Section,
+    by_row,
+    grouped,
+    line,
+    printed,
+    seeds,
+    signed,
+)
+from multistep.pages.query import Result, TidyRow, group_results, otherwise, over_seeds, own, quoted
 from multistep.pages.spec import (
     Column,
     Experiment,
@@ -87,31 +98,11 @@ def rows(spec: Spec, context: Context, results: Sequence[Result]) -> list[Row]:
     `results` may be incomplete: a cell without one has n = 0 and no number of ours.
     """
     groups = group_results(spec, context, results)
-    literature = [
-        _literature(spec, name, column) for name in spec.literature for column in spec.columns
-    ]
-    ours = [
+    return quoted(Row, spec) + [
         _cell(spec, context, method, column, groups.get((column, spec.dataset, method), []))
         for method in spec.methods
         for column in spec.columns
     ]
-    return literature + ours
-
-
-def _literature(spec: Spec, name: str, column: str) -> Row:
-    """A cell that the paper quotes from the literature."""
-    quoted = spec.literature[name]
-    accuracy, spread = quoted.values.get(column, (None, None))
-    title = f"{quoted.title} {citation_mark(spec.references[quoted.source])}".strip()
-    return Row(
-        name,
-        column,
-        paper=accuracy,
-        paper_spread=spread,
-        section="literature",
-        row_title=title,
-        column_title=spec.columns[column],
-    )
 
 
 def _cell(spec: Spec, context: Context, method: str, column: str, results: list[Result]) -> Row:
@@ -119,15 +110,8 @@ def _cell(spec: Spec, context: Context, method: str, column: str, results: list[
     paper = spec.paper
     theirs = paper.values.get(method, {}).get(column) if paper else None
     remark = spec.cell_notes.get(method, {}).get(column, "")
-    row = Row(
-        method,
-        column,
-        note=remark,
-        row_title=context.methods.get(method, method),
-        column_title=spec.columns[column],
-        scale=context.scale,
-        data=context.dataset_title(context.dataset(spec.dataset)),
-    )
+    row: Row = own(Row, spec, context, method, column, spec.dataset)
+    row = dataclasses.replace(row, note=remark)
     if paper and theirs:
         row = dataclasses.replace(
             row,
@@ -142,12 +126,12 @@ def _cell(spec: Spec, context: Context, method: str, column: str, results: list[
         return row
 
     metrics = [result["metrics"] for result in results]
-    ours = over_seeds(results)
+    ours, fields = over_seeds(results)
     exact, exact_half_width = _another(metrics, "exact_adaptation")
     last, last_half_width = _another(metrics, "last")
     row = dataclasses.replace(
         row,
-        **ours.fields,
+        **fields,
         exact=exact,
         exact_half_width=exact_half_width,
         tested=" ".join(str(m["best"]["iteration"]) for m in metrics if m.get("best")),
@@ -165,7 +149,7 @@ def _cell(spec: Spec, context: Context, method: str, column: str, results: list[
     if differs:
         return dataclasses.replace(row, otherwise=differs)
     comparison = stats.compare(
-        ours.accuracy, theirs[0], row.paper_half_width or 0.0, float16=paper.float16_means
+        ours, theirs[0], row.paper_half_width or 0.0, float16=paper.float16_means
     )
     return dataclasses.replace(row, gap=comparison.gap, within="yes" if comparison.within else "no")
 
@@ -209,33 +193,35 @@ def _not_like_for_like(paper: AccuracyPaper, row: Row) -> str:
 
 def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
     """Arrange the rows of `accuracy.rows` as the paper does."""
-    lines: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        lines.setdefault((row.section, row.row), []).append(row)
-    literature = [cells for cells in lines.values() if cells[0].section == "literature"]
-    ours = [cells for cells in lines.values() if cells[0].section == "ours"]
-    dataset = context.dataset(spec.dataset)
-    data = context.dataset_title(dataset)
+    ours = by_row(rows, "ours")
     original = context.dataset_title(spec.dataset)
     sections = []
-    if literature:
-        groups = tuple((line(cells[0].row_title, cells, _printed),) for cells in literature)
-        sections.append(Section(f"Literature on {original}, as the paper quotes it", groups))
-    heading = f"Ours on {data}, the paper's on {original}"
-    gaps = _has_gaps(rows)
+    if literature := by_row(rows, "literature"):
+        quotes = (
+            line(c[0].row_title, c, lambda c: printed(c.paper, c.paper_spread)) for c in literature
+        )
+        heading = f"Literature on {original}, as the paper quotes it"
+        sections.append(Section(heading, tuple((quote,) for quote in quotes)))
+    gaps = any(row.gap is not None for row in rows)
+    heading = f"Ours on {context.titles([spec.dataset])}, the paper's on {original}"
     sections.append(Section(heading, tuple(_group(spec, cells, gaps) for cells in ours)))
-    if _shows_rates(rows):
+    # Inner learning rates are shown where they differ from cell to cell by somebody's choice.
+    if any(row.candidates or row.paper_inner_lr is not None for row in rows):
         rates = tuple((line(cells[0].row_title, cells, _rate, "detail"),) for cells in ours)
         sections.append(Section("Inner learning rate: ours / the paper's", rates))
-    return Page(
-        title=spec.title,
-        caption=spec.caption.format(data=data),
-        provenance=context.provenance(dataset),
+    remarks = [
+        f"{context.methods.get(method, method)}, {spec.columns[column]}: {remark}"
+        for method, remarks in spec.cell_notes.items()
+        for column, remark in remarks.items()
+    ]
+    return Page.of(
+        spec,
+        context,
+        [spec.dataset],
         training=_training(spec, rows),
         headings=tuple(spec.columns.values()),
         sections=tuple(sections),
-        notes=(*_legend(spec, rows), *otherwise(rows), *_remarks(spec, context), *spec.notes),
-        references=tuple(spec.references.values()),
+        notes=(*_legend(spec, rows, gaps), *otherwise(rows), *remarks),
     )
 
 
@@ -245,19 +231,24 @@ def _group(spec: Spec, cells: list[Row], gaps: bool) -> tuple[Line, ...]:
     def shown(label: str, text: Callable[[Row], str]) -> Line:
         return line(label, cells, text, "detail")
 
+    def paper(cell: Row) -> str:
+        rescaled = spec.paper is not None and spec.paper.interval_n != "episodes"
+        width = f" [{cell.paper_half_width:.2f}]" if cell.paper is not None and rescaled else ""
+        return _mean(cell.paper, cell.paper_spread) + width
+
+    verdicts = {"yes": ", inside", "no": ", outside", "": ""}
     lines = [
         line(cells[0].row_title, cells, lambda c: _mean(c.ours, c.ours_high, c.ours)),
-        shown("seeds", _seeds),
+        shown("seeds", seeds),
     ]
     if any(cell.exact is not None for cell in cells):
         lines.append(shown("exact adaptation", lambda c: _mean(c.exact, c.exact_half_width)))
     if any(cell.last is not None for cell in cells):
         lines.append(shown("last iterate", lambda c: _mean(c.last, c.last_half_width)))
     if any(cell.paper is not None for cell in cells):
-        rescaled = spec.paper is not None and spec.paper.interval_n != "episodes"
-        lines.append(shown("paper", lambda c: _paper(c, rescaled=rescaled)))
+        lines.append(shown("paper", paper))
         if gaps:
-            lines.append(shown("gap", _gap))
+            lines.append(shown("gap", lambda c: signed(c.gap, 2) + verdicts[c.within]))
     return tuple(lines)
 
 
@@ -268,35 +259,14 @@ def _mean(value: float | None, end: float | None, start: float | None = 0.0) -> 
     return f"{value:.2f} ± {end - start:.2f}"
 
 
-def _seeds(cell: Row) -> str:
-    spread = "" if cell.seed_sd is None else f"sd {cell.seed_sd:.2f}, "
-    return f"{spread}n = {cell.n}"
-
-
 def _rate(cell: Row) -> str:
     rates = (cell.inner_lr, cell.paper_inner_lr)
     return " / ".join(DASH if rate is None else f"{rate:g}" for rate in rates)
 
 
-def _printed(cell: Row) -> str:
-    return DASH if cell.paper is None else printed(cell.paper, cell.paper_spread)
-
-
-def _paper(cell: Row, *, rescaled: bool) -> str:
-    half_width = f" [{cell.paper_half_width:.2f}]" if cell.paper is not None and rescaled else ""
-    return _mean(cell.paper, cell.paper_spread) + half_width
-
-
-def _gap(cell: Row) -> str:
-    if cell.gap is None:
-        return DASH
-    verdict = {"yes": ", inside", "no": ", outside", "": ""}[cell.within]
-    return signed(cell.gap, 2) + verdict
-
-
 def _training(spec: Spec, rows: Sequence[Row]) -> str:
     """How long each column was trained, against the paper's meta-iterations and meta-batch."""
-    columns: dict[str, list[str]] = {}
+    texts = []
     for column, heading in spec.columns.items():
         runs = {
             (row.iterations, row.meta_batch)
@@ -310,11 +280,11 @@ def _training(spec: Spec, rows: Sequence[Row]) -> str:
                 text += f" (the paper: {theirs[0]:,} of {theirs[1]})"
             elif not any(row.otherwise for row in rows if row.column == column):
                 text += " (as the paper)"
-        columns.setdefault(text or "not run", []).append(heading)
-    return "Training. " + "; ".join(f"{' and '.join(c)}: {run}" for run, c in columns.items()) + "."
+        texts.append((heading, text or "not run"))
+    return grouped("Training", texts, " and ")
 
 
-def _legend(spec: Spec, rows: Sequence[Row]) -> list[str]:
+def _legend(spec: Spec, rows: Sequence[Row], gaps: bool) -> list[str]:
     """How to read the lines of the second section."""
     counts = sorted({row.episodes for row in rows if row.episodes is not None})
     episodes = f"{' or '.join(str(count) for count in counts)} " if counts else ""
@@ -323,11 +293,11 @@ def _legend(spec: Spec, rows: Sequence[Row]) -> list[str]:
         "Seeds: sample standard deviation of their means (sd), number of seeds (n)."
     ]
     if (paper := spec.paper) is not None:
-        printed = f"with its 95% interval over {paper.episodes} episodes"
+        interval = f"with its 95% interval over {paper.episodes} episodes"
         if paper.interval_n != "episodes":
-            printed = f"± as printed [half-width over {paper.episodes} episodes]"
-        text = f"Paper: as printed, {printed}."
-        if _has_gaps(rows):
+            interval = f"± as printed [half-width over {paper.episodes} episodes]"
+        text = f"Paper: as printed, {interval}."
+        if gaps:
             text += (
                 " Gap: ours − paper, in points; inside or outside the joint 95% interval over test "
                 "episodes (the spread over seeds comes on top), where the cell was run as the "
@@ -359,21 +329,3 @@ def _bound(rows: Sequence[Row]) -> str:
     """What the ± of exact adaptation or of the last iterate is, where rows have several seeds."""
     several = any(row.n > 1 for row in rows)
     return "; its ± is the mean of the seeds' half-widths, an upper bound" if several else ""
-
-
-def _has_gaps(rows: Sequence[Row]) -> bool:
-    return any(row.gap is not None for row in rows)
-
-
-def _shows_rates(rows: Sequence[Row]) -> bool:
-    """Whether inner learning rates differ from cell to cell by somebody's choice."""
-    return any(row.candidates or row.paper_inner_lr is not None for row in rows)
-
-
-def _remarks(spec: Spec, context: Context) -> list[str]:
-    """The remarks on single cells, each under the name of its cell."""
-    return [
-        f"{context.methods.get(method, method)}, {spec.columns[column]}: {remark}"
-        for method, remarks in spec.cell_notes.items()
-        for column, remark in remarks.items()
-    ]

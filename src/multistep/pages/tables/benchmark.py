@@ -11,13 +11,14 @@ from pydantic import Field
 
 from multistep.pages import measured
 from multistep.pages.context import Context
-from multistep.pages.layout import DASH, Line, Page, Section, citation_mark, line, printed
+from multistep.pages.layout import DASH, Line, Page, Section, by_row, grouped, line, printed, seeds
 from multistep.pages.query import (
-    Result,
     TidyRow,
     group_measurements,
     group_results,
     over_seeds,
+    own,
+    quoted,
 )
 from multistep.pages.spec import Column, FewShotTable, Reference, Wants
 from multistep.settings import Model
@@ -78,47 +79,22 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> lis
     found = []
     for method in spec.methods:
         for column in spec.columns:
-            group = results.get((column, spec.dataset, method), [])
-            found.append(_accuracy(spec, context, method, column, group))
-            measurement = measurements.get((column, spec.dataset))
-            found += _costs(spec, context, method, column, measurement)
-    for name in spec.literature:
-        found += [_literature(spec, name, column) for column in spec.columns]
+            row: Row = own(Row, spec, context, method, column, spec.dataset)
+            group = results.get((column, spec.dataset, method))
+            found.append(dataclasses.replace(row, **over_seeds(group)[1]) if group else row)
+            found += _costs(spec, row, measurements.get((column, spec.dataset)))
+    for row in quoted(Row, spec):
+        spread = "" if row.paper_spread is None else spec.literature[row.row].spread
+        found.append(dataclasses.replace(row, spread=spread))
     return found
 
 
-def _row(spec: Spec, context: Context, method: str, column: str, quantity: str) -> Row:
-    """A row of ours without its number."""
-    return Row(
-        method,
-        column,
-        quantity=quantity,
-        row_title=context.methods.get(method, method),
-        column_title=spec.columns[column],
-        scale=context.scale,
-        data=context.dataset_title(context.dataset(spec.dataset)),
-    )
-
-
-def _accuracy(spec: Spec, context: Context, method: str, column: str, results: list[Result]) -> Row:
-    row = _row(spec, context, method, column, "accuracy")
-    if not results:
-        return row
-    return dataclasses.replace(row, **over_seeds(results).fields)
-
-
-def _costs(
-    spec: Spec,
-    context: Context,
-    method: str,
-    column: str,
-    measurement: dict[str, Any] | None,
-) -> list[Row]:
+def _costs(spec: Spec, row: Row, measurement: dict[str, Any] | None) -> list[Row]:
     """Time and memory with as many inner steps as the method trains with, if they were measured."""
-    empty = [_row(spec, context, method, column, quantity) for quantity in QUANTITIES[1:]]
-    found = measured.at_training(measurement, method) if measurement else None
+    time, memory = (dataclasses.replace(row, quantity=quantity) for quantity in QUANTITIES[1:])
+    found = measured.at_training(measurement, row.row) if measurement else None
     if measurement is None or found is None:
-        return empty
+        return [time, memory]
     cost, trained = found
     first = measured.at_training(measurement, spec.methods[0])
     reference = first[0] if first and first[0].tasks == cost.tasks else None
@@ -128,7 +104,6 @@ def _costs(
         "tasks": cost.tasks,
         "device": cost.device,
     }
-    time, memory = empty
     return [
         dataclasses.replace(
             time,
@@ -151,23 +126,6 @@ def _costs(
     ]
 
 
-def _literature(spec: Spec, name: str, column: str) -> Row:
-    """An accuracy of the literature."""
-    quoted = spec.literature[name]
-    mean, spread = [*quoted.values.get(column, []), None, None][:2]
-    title = f"{quoted.title} {citation_mark(spec.references[quoted.source])}".strip()
-    return Row(
-        name,
-        column,
-        paper=mean,
-        paper_spread=spread,
-        spread=quoted.spread if spread is not None else "",
-        section="literature",
-        row_title=title,
-        column_title=spec.columns[column],
-    )
-
-
 def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
     """Three columns per experiment, and two lines per method of ours: relative, then absolute.
 
@@ -175,27 +133,29 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
     """
     rows = _shown(rows)
     columns = {c: spec.columns[c] for c in spec.columns if any(row.column == c for row in rows)}
-    data = context.titles([spec.dataset])
-    lines: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        lines.setdefault((row.section, row.row), []).append(row)
-    ours = tuple(_group(cells) for (section, _), cells in lines.items() if section == "ours")
-    sections = [Section(f"Ours on {data}", ours)]
-    quoted = tuple((_quoted(cells),) for (s, _), cells in lines.items() if s == "literature")
-    if quoted:
-        original = context.dataset_title(spec.dataset)
-        sections.append(Section(f"Literature on {original}, as printed", quoted))
-    return Page(
-        title=spec.title,
-        caption=spec.caption.format(data=data),
-        provenance=context.provenance(context.dataset(spec.dataset)),
+    sections = [
+        Section(
+            f"Ours on {context.titles([spec.dataset])}",
+            tuple(_group(cells) for cells in by_row(rows, "ours")),
+        )
+    ]
+    literature = by_row(rows, "literature")
+    if literature:
+        heading = f"Literature on {context.dataset_title(spec.dataset)}, as printed"
+        sections.append(Section(heading, tuple((_quoted(cells),) for cells in literature)))
+    cited = {spec.literature[cells[0].row].source for cells in literature}
+    uncited = {entry.source for entry in spec.literature.values()} - cited
+    return Page.of(
+        spec,
+        context,
+        [spec.dataset],
         training=_training(columns, rows),
         headings=tuple(
             heading for column in columns.values() for heading in (column, *QUANTITIES[1:])
         ),
         sections=tuple(sections),
-        notes=(*_legend(spec, context, rows), *_absent(spec, context, rows), *spec.notes),
-        references=_references(spec, rows),
+        notes=(*_legend(spec, context, rows), *_absent(spec, context, rows)),
+        references=tuple(text for name, text in spec.references.items() if name not in uncited),
     )
 
 
@@ -220,14 +180,6 @@ def _absent(spec: Spec, context: Context, rows: Sequence[Row]) -> list[str]:
     headings = [heading for column, heading in spec.columns.items() if column not in columns]
     left_out = "; ".join(", ".join(some) for some in (names, headings) if some)
     return [f"Not run at this scale: {left_out}."] if left_out else []
-
-
-def _references(spec: Spec, rows: Sequence[Row]) -> tuple[str, ...]:
-    """The references without those of rows of the literature that are left out."""
-    shown = {row.row for row in rows if row.section == "literature"}
-    cited = {spec.literature[name].source for name in shown}
-    uncited = {quoted.source for quoted in spec.literature.values()} - cited
-    return tuple(text for name, text in spec.references.items() if name not in uncited)
 
 
 def _group(cells: list[Row]) -> tuple[Line, ...]:
@@ -255,7 +207,7 @@ def _value(cell: Row) -> str:
 def _detail(cell: Row) -> str:
     """Seeds, or seconds or bytes."""
     if cell.quantity == "accuracy":
-        return ("" if cell.seed_sd is None else f"sd {cell.seed_sd:.2f}, ") + f"n = {cell.n}"
+        return seeds(cell)
     return "" if cell.ours is None else measured.text(cell.quantity, cell.ours)
 
 
@@ -265,14 +217,13 @@ def _quoted(cells: list[Row]) -> Line:
     means = [repr(cell.paper) for cell in cells if cell.paper is not None]
     decimals = max((len(mean.partition(".")[2]) for mean in means), default=0)
     for cell in cells:
-        text = DASH if cell.paper is None else printed(cell.paper, cell.paper_spread, decimals)
-        texts += [text, *("" for _ in QUANTITIES[1:])]
+        texts += [printed(cell.paper, cell.paper_spread, decimals), *("" for _ in QUANTITIES[1:])]
     return Line(cells[0].row_title, tuple(texts))
 
 
 def _training(headings: dict[str, str], rows: Sequence[Row]) -> str:
     """Meta-iterations of each column, and of methods that were trained otherwise than the first."""
-    columns: dict[str, list[str]] = {}
+    texts = []
     for column, heading in headings.items():
         runs: dict[str, list[str]] = {}
         for row in rows:
@@ -281,8 +232,8 @@ def _training(headings: dict[str, str], rows: Sequence[Row]) -> str:
                 runs.setdefault(run, []).append(_short(row))
         others = [f"{', '.join(names)}: {run}" for run, names in list(runs.items())[1:]]
         text = next(iter(runs), "not run") + (f" ({'; '.join(others)})" if others else "")
-        columns.setdefault(text, []).append(heading)
-    return "Training. " + "; ".join(f"{' and '.join(c)}: {run}" for run, c in columns.items()) + "."
+        texts.append((heading, text))
+    return grouped("Training", texts, " and ")
 
 
 def _legend(spec: Spec, context: Context, rows: Sequence[Row]) -> list[str]:
@@ -306,7 +257,11 @@ def _legend(spec: Spec, context: Context, rows: Sequence[Row]) -> list[str]:
             f"×: relative to {_name(context, spec.methods[0])}, at T inner steps, as many as each "
             f"method trains with{exception if fewer else ''}.",
         ]
-        legend += _uneven(spec, times)
+        first = {row.column: row.tasks for row in times if row.row == spec.methods[0]}
+        odd = [row for row in times if row.tasks != first.get(row.column, row.tasks)]
+        if odd:  # they can't be set beside the first method
+            named = "; ".join(f"{_short(r)}, {r.column_title}: {r.tasks} tasks" for r in odd)
+            legend.append(f"No ratio where another number of tasks was measured ({named}).")
     else:
         legend.append("Time and memory: not measured.")
     kinds: dict[str, list[str]] = {}
@@ -315,16 +270,6 @@ def _legend(spec: Spec, context: Context, rows: Sequence[Row]) -> list[str]:
             kinds[row.spread].append(row.row_title)
     legend += [f"± of {'; '.join(titles)}: {kind}." for kind, titles in kinds.items()]
     return legend
-
-
-def _uneven(spec: Spec, times: Sequence[Row]) -> list[str]:
-    """Methods that can't be set beside the first, since other numbers of tasks were timed."""
-    first = {row.column: row.tasks for row in times if row.row == spec.methods[0]}
-    odd = [row for row in times if row.tasks != first.get(row.column, row.tasks)]
-    if not odd:
-        return []
-    named = "; ".join(f"{_short(row)}, {row.column_title}: {row.tasks} tasks" for row in odd)
-    return [f"No ratio where another number of tasks was measured ({named})."]
 
 
 def _name(context: Context, method: str) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from multistep.pages import timing
 from multistep.pages.context import Context
-from multistep.pages.layout import DASH, Page, Section, line, printed, signed
+from multistep.pages.layout import DASH, Line, Page, Section, line, printed, signed
 from multistep.pages.query import Point, TidyRow, group_measurements, otherwise
 from multistep.pages.spec import Dataset, Experiment, Method, Number, Reference, ShownMethod, Wants
 from multistep.pages.spec import Spec as AnySpec
@@ -77,74 +77,65 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
     blocks = []
     for method in spec.methods:
         cells = [row for row in rows if row.row == method]
-        lines = [line(cells[0].row_title, cells, _value), line("mini-batches", cells, _n, "detail")]
+        batches = f"n = {cells[0].n}"  # in the column of seconds
+        lines = [line(cells[0].row_title, cells, _value)]
+        lines.append(Line("mini-batches", (batches, *("" for _ in cells[1:])), "detail"))
         if any(cell.paper is not None for cell in cells):
             lines.append(line("paper", cells, _printed, "detail"))
         if any(cell.gap is not None for cell in cells):
-            lines.append(line("gap", cells, _gap, "detail"))
+            lines.append(line("gap", cells, lambda cell: signed(cell.gap, 2), "detail"))
         blocks.append(tuple(lines))
     device = f" The paper: a {spec.paper.device}." if spec.paper else ""
-    sources = [row.source for row in rows if row.source]
-    return Page(
-        title=spec.title,
-        caption=spec.caption.format(data=context.titles([spec.dataset])),
-        provenance=context.provenance(context.dataset(spec.dataset), sources=sources),
-        training=_how(rows) + device,
+    timed = [row for row in rows if row.column == "seconds" and row.n]
+    return Page.of(
+        spec,
+        context,
+        [spec.dataset],
+        [row.source for row in rows if row.source],
+        training=timing.how(timed) + device,
         headings=tuple(dict.fromkeys(row.column_title for row in rows)),
         sections=(Section("", tuple(blocks)),),
-        notes=(*_legend(spec), *otherwise(rows), *spec.notes),
-        references=tuple(spec.references.values()),
+        notes=(*_legend(spec), *otherwise(rows)),
     )
 
 
 def _rows(spec: Spec, context: Context, method: str, times: dict[str, Point]) -> list[Row]:
     time, first = times.get(method), times.get(spec.methods[0])
-    dataset = context.dataset(spec.dataset)
     common = Row(
         method,
         "",
         row_title=context.methods.get(method, method),
         scale=context.scale,
-        data=context.dataset_title(dataset),
+        data=context.titles([spec.dataset]),
     )
-    if time is not None:
-        common = dataclasses.replace(
-            common,
-            n=time.batches,
-            **{key: getattr(time, key) for key in _FROM_TIMES},
-        )
     hours = spec.epochs / 3600
-    seconds = time.seconds if time else None
-    half_width = time.seconds_half_width if time else None
-    ratio, ratio_half_width = timing.relative(time, first)
+    seconds = half_width = long = long_half_width = None
+    if time is not None:
+        timed = {key: value for key, value in vars(time).items() if key in _FROM_TIMES}
+        common = dataclasses.replace(common, n=time.batches, **timed)
+        seconds, half_width = time.seconds, time.seconds_half_width
+        long, long_half_width = seconds * hours, None if half_width is None else half_width * hours
     paper = spec.paper
-    printed_seconds = paper.seconds.get(method, [None, None]) if paper else [None, None]
-    values = {
-        "seconds": (seconds, half_width, *printed_seconds),
-        "hours": (
-            None if seconds is None else seconds * hours,
-            None if half_width is None else half_width * hours,
-            paper.hours.get(method) if paper else None,
-            None,
-        ),
-        "ratio": (ratio, ratio_half_width, paper.ratio.get(method) if paper else None, None),
-    }
-    titles = {
-        "seconds": "Seconds per epoch",
-        "hours": f"Hours of {spec.epochs} epochs",
-        "ratio": "Ratio",
-    }
+    theirs = (
+        *((paper.seconds if paper else {}).get(method, [None, None])),
+        (paper.hours if paper else {}).get(method),
+        (paper.ratio if paper else {}).get(method),
+    )
     found = []
-    for column, (ours, width, theirs, spread) in values.items():
+    for column, title, ours, width, printed_, spread in (
+        ("seconds", "Seconds per epoch", seconds, half_width, theirs[0], theirs[1]),
+        ("hours", f"Hours of {spec.epochs} epochs", long, long_half_width, theirs[2], None),
+        ("ratio", "Ratio", *timing.relative(time, first), theirs[3], None),
+    ):
         row = dataclasses.replace(
             common,
             column=column,
-            column_title=titles[column],
+            column_title=title,
             ours=ours,
             ours_low=None if ours is None or width is None else ours - width,
             ours_high=None if ours is None or width is None else ours + width,
             epoch_sd=time.seconds_sd if time and column == "seconds" else None,
-            paper=theirs,
+            paper=printed_,
             paper_spread=spread,
         )
         found.append(_compared(spec, context, row))
@@ -170,10 +161,6 @@ def _compared(spec: Spec, context: Context, row: Row) -> Row:
     return dataclasses.replace(row, gap=row.ours - row.paper)
 
 
-def _how(rows: Sequence[Row]) -> str:
-    return timing.how([row for row in rows if row.column == "seconds" and row.n])
-
-
 def _value(cell: Row) -> str:
     if cell.ours is None:
         return DASH
@@ -182,20 +169,12 @@ def _value(cell: Row) -> str:
     return f"{cell.ours:.2f}"
 
 
-def _n(cell: Row) -> str:
-    return f"n = {cell.n}" if cell.column == "seconds" else ""
-
-
 def _printed(cell: Row) -> str:
     if cell.paper is None:
         return DASH
     fewest = {"seconds": 1, "hours": 0, "ratio": 2}[cell.column]
     value = int(cell.paper) if cell.column == "hours" and cell.paper.is_integer() else cell.paper
     return printed(value, cell.paper_spread, fewest)
-
-
-def _gap(cell: Row) -> str:
-    return DASH if cell.gap is None else signed(cell.gap, 2)
 
 
 def _legend(spec: Spec) -> list[str]:

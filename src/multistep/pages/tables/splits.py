@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from multistep.files import UserError, digest
 from multistep.pages.context import Context
-from multistep.pages.layout import DASH, Page, Section, line, signed
+from multistep.pages.layout import DASH, Page, Section, grouped, line, signed
 from multistep.pages.query import TidyRow
 from multistep.pages.spec import Dataset, Ref, Reference, Wants
 from multistep.pages.spec import Spec as AnySpec
@@ -66,24 +66,24 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
     blocks = []
     for dataset, label in spec.rows.items():
         cells = [row for row in rows if row.row == dataset]
-        lines = [line(cells[0].row_title, cells, _ours)]
+        lines = [line(cells[0].row_title, cells, lambda cell: _count(cell.ours))]
         if any(cell.paper is not None for cell in cells):
             name = "paper" if cells[0].row_title == label else f"paper, {label}"
-            lines.append(line(name, cells, _paper, "detail"))
+            lines.append(line(name, cells, lambda cell: _count(cell.paper), "detail"))
         if any(cell.gap for cell in cells):
-            gap = line("difference", cells, _gap, "detail")
+            gap = line(
+                "difference", cells, lambda c: "=" if c.gap == 0 else signed(c.gap, 0), "detail"
+            )
             lines.append(dataclasses.replace(gap, bold=tuple(bool(c.gap) for c in cells)))
         blocks.append(tuple(lines))
     shown = [d for d in spec.rows if any(r.row == d and r.n for r in rows)] or list(spec.rows)
-    return Page(
-        title=spec.title,
-        caption=spec.caption.format(data=context.titles(shown)),
-        provenance=context.provenance(*map(context.dataset, shown)),
+    return Page.of(
+        spec,
+        context,
+        shown,
         training=_summary(spec, rows),
         headings=tuple(PARTS.values()),
         sections=(Section("", tuple(blocks)),),
-        notes=tuple(spec.notes),
-        references=tuple(spec.references.values()),
         corner="Dataset",
     )
 
@@ -118,7 +118,7 @@ def _row(
 
 def _summary(spec: Spec, rows: Sequence[Row]) -> str:
     """Which datasets agree with the paper, in words."""
-    names: dict[str, list[str]] = {}
+    verdicts = []
     for dataset, label in spec.rows.items():
         cells = [row for row in rows if row.row == dataset]
         if not cells[0].n:
@@ -129,19 +129,9 @@ def _summary(spec: Spec, rows: Sequence[Row]) -> str:
             verdict = "as the paper"
         else:
             verdict = "not compared"
-        names.setdefault(verdict, []).append(label)
-    return "Sizes. " + "; ".join(f"{', '.join(n)}: {verdict}" for verdict, n in names.items()) + "."
+        verdicts.append((label, verdict))
+    return grouped("Sizes", verdicts)
 
 
-def _ours(cell: Row) -> str:
-    return DASH if cell.ours is None else f"{cell.ours:,.0f}"
-
-
-def _paper(cell: Row) -> str:
-    return DASH if cell.paper is None else f"{cell.paper:,.0f}"
-
-
-def _gap(cell: Row) -> str:
-    if cell.gap is None:
-        return DASH
-    return "=" if cell.gap == 0 else signed(cell.gap, 0)
+def _count(number: float | None) -> str:
+    return DASH if number is None else f"{number:,.0f}"

@@ -15,12 +15,13 @@ from multistep.pages.layout import (
     Page,
     Section,
     best,
-    citation_mark,
+    by_row,
+    grouped,
     line,
     printed,
     signed,
 )
-from multistep.pages.query import Result, TidyRow, group_results, otherwise
+from multistep.pages.query import Result, TidyRow, group_results, otherwise, own, quoted
 from multistep.pages.spec import (
     Column,
     Dataset,
@@ -91,74 +92,66 @@ class Row(TidyRow):
 def rows(spec: Spec, context: Context, records: Sequence[Result]) -> list[Row]:
     """All cells of a table: what the paper quotes, then one per method and target."""
     groups = group_results(spec, context, records)
-    quoted = [
-        _quoted(spec, name, literature, column)
-        for name, literature in spec.literature.items()
-        for column in spec.columns
-    ]
     ours = [
         _ours(spec, context, method, column, experiment, groups.get((experiment, column, method)))
         for method, row in spec.rows.items()
         for column in spec.columns
         for experiment in [row.get(column, "")]
     ]
-    return quoted + ours
+    return [dataclasses.replace(row, quoted="yes") for row in quoted(Row, spec)] + ours
 
 
 def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
     """The paper's layout: sources under the targets, quoted rows, then ours beside the paper's."""
-    lines: dict[str, list[Row]] = {}
-    for row in rows:
-        lines.setdefault(row.row, []).append(row)
     run = [row for row in rows if row.ours is not None]
     columns = [c for c in spec.columns if not run or any(row.column == c for row in run)]
     networks = [row.source for row in run if row.source] or [
         context.source(spec.sources[column]) for column in columns
     ]
-    printed_best = {} if spec.beyond else _best_printed(spec, rows)
-    quoted = [cells for cells in lines.values() if cells[0].section == "literature"]
-    ours = [cells for cells in lines.values() if cells[0].section == "ours"]
-    ours_best = {
-        column: best([row.ours for row in rows if row.column == column and row.section == "ours"])
-        for column in spec.columns
-    }
+    largest: dict[str, float] = {}  # that the paper prints in a column, where it compares several
+    for column in () if spec.beyond else spec.columns:
+        numbers = [
+            row.paper
+            for row in rows
+            if row.column == column and (row.section == "literature" or not row.quoted)
+        ]
+        if len(compared := [number for number in numbers if number is not None]) > 1:
+            largest[column] = max(compared)
+
+    def theirs(label: str, cells: list[Row], role: str = "value") -> Line:
+        text = line(label, cells, lambda c: printed(c.paper, c.paper_spread, fewest=2), role)
+        bold = tuple(c.paper is not None and c.paper == largest.get(c.column) for c in cells)
+        return dataclasses.replace(text, bold=bold)
+
     sections = []
-    if quoted:
-        groups = [(_bold(line(c[0].row_title, c, _printed), c, printed_best),) for c in quoted]
-        sections.append(Section("Quoted by the paper from earlier work", tuple(groups)))
+    if literature := by_row(rows, "literature"):
+        groups = tuple((theirs(cells[0].row_title, cells),) for cells in literature)
+        sections.append(Section("Quoted by the paper from earlier work", groups))
+    ours = by_row(rows, "ours")
+    ours_best = [best([cell.ours for cell in cells]) for cells in zip(*ours, strict=True)]
     blocks = []
     for i, cells in enumerate(ours):
-        bold = tuple(ours_best[c.column][i] and _marks_best(spec) for c in cells)
-        value = dataclasses.replace(line(cells[0].row_title, cells, _value), bold=bold)
-        blocks.append((value, *_details(cells, printed_best)))
-    printed = spec.paper is not None or spec.literature
-    heading = "Ours, and below it the paper's" if printed else "Ours"
+        bold = tuple(marks[i] and _marks_best(spec) for marks in ours_best)
+        lines = [dataclasses.replace(line(cells[0].row_title, cells, _value), bold=bold)]
+        lines.append(line("seeds", cells, lambda cell: f"n = {cell.n}", "detail"))
+        if any(cell.paper is not None for cell in cells):
+            label = "quoted" if any(cell.quoted for cell in cells) else "paper"
+            lines.append(theirs(label, cells, "detail"))
+        if any(cell.gap is not None for cell in cells):
+            lines.append(line("gap", cells, lambda cell: signed(cell.gap, 2), "detail"))
+        blocks.append(tuple(lines))
+    heading = "Ours, and below it the paper's" if spec.paper or spec.literature else "Ours"
     sections.append(Section(heading, tuple(blocks)))
-    return Page(
-        title=spec.title,
-        caption=spec.caption.format(data=context.titles(columns)),
-        provenance=context.provenance(*map(context.dataset, columns), sources=networks),
+    return Page.of(
+        spec,
+        context,
+        columns,
+        networks,
         training=_training(spec, rows),
         headings=tuple(spec.columns.values()),
         subheadings=_subheadings(spec, context, rows),
         sections=tuple(sections),
-        notes=(*_legend(spec, rows, printed_best), *otherwise(rows), *spec.notes),
-        references=tuple(spec.references.values()),
-    )
-
-
-def _quoted(spec: Spec, name: str, literature: Quoted, column: str) -> Row:
-    value, spread = literature.values.get(column, (None, None))
-    title = f"{literature.title} {citation_mark(spec.references[literature.source])}".strip()
-    return Row(
-        name,
-        column,
-        paper=value,
-        paper_spread=spread,
-        quoted="yes",
-        section="literature",
-        row_title=title,
-        column_title=spec.columns[column],
+        notes=(*_legend(spec, rows, largest), *otherwise(rows)),
     )
 
 
@@ -172,23 +165,15 @@ def _ours(
 ) -> Row:
     """Our cell: mean and spread over seeds, and beside it the number that the paper has."""
     values = spec.paper.values.get(method, {}) if spec.paper else {}
-    value, quoted = values.get(column), ""
+    value, taken = values.get(column), ""
     for literature in spec.literature.values():
         if value is None and literature.method == method:
             value = literature.values.get(column)
-            quoted = "yes" if value else ""
-    row = Row(
-        method,
-        column,
-        paper=value[0] if value else None,
-        paper_spread=value[1] if value else None,
-        quoted=quoted,
-        experiment=experiment,
-        row_title=context.methods.get(method, method),
-        column_title=spec.columns[column],
-        scale=context.scale,
-        data=context.dataset_title(context.dataset(column)),
-    )
+            taken = "yes" if value else ""
+    row: Row = own(Row, spec, context, method, column, column)
+    row = dataclasses.replace(row, quoted=taken, experiment=experiment)
+    if value:
+        row = dataclasses.replace(row, paper=value[0], paper_spread=value[1])
     if not results:
         return row
     accuracies = [float(result["metrics"]["test_accuracy"]) for result in results]
@@ -223,42 +208,10 @@ def _marks_best(spec: Spec) -> bool:
     return len(spec.rows) > 1 and not spec.beyond
 
 
-def _best_printed(spec: Spec, rows: Sequence[Row]) -> dict[str, float]:
-    """The largest number that the paper prints in each column, where it compares several."""
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        if row.paper is not None and (row.section == "literature" or not row.quoted):
-            found.setdefault(row.column, []).append(row.paper)
-    return {column: max(values) for column, values in found.items() if len(values) > 1}
-
-
-def _bold(text: Line, cells: Sequence[Row], largest: dict[str, float]) -> Line:
-    bold = tuple(c.paper is not None and c.paper == largest.get(c.column) for c in cells)
-    return dataclasses.replace(text, bold=bold)
-
-
-def _details(cells: list[Row], largest: dict[str, float]) -> list[Line]:
-    lines = [line("seeds", cells, lambda cell: f"n = {cell.n}", "detail")]
-    if any(cell.paper is not None for cell in cells):
-        label = "quoted" if any(cell.quoted for cell in cells) else "paper"
-        lines.append(_bold(line(label, cells, _printed, "detail"), cells, largest))
-    if any(cell.gap is not None for cell in cells):
-        lines.append(line("gap", cells, _gap, "detail"))
-    return lines
-
-
 def _value(cell: Row) -> str:
     if cell.ours is None:
         return DASH
     return f"{cell.ours:.2f}" + ("" if cell.seed_sd is None else f" ± {cell.seed_sd:.2f}")
-
-
-def _printed(cell: Row) -> str:
-    return DASH if cell.paper is None else printed(cell.paper, cell.paper_spread, fewest=2)
-
-
-def _gap(cell: Row) -> str:
-    return DASH if cell.gap is None else signed(cell.gap, 2)
 
 
 def _subheadings(spec: Spec, context: Context, rows: Sequence[Row]) -> tuple[Line, ...]:
@@ -284,7 +237,7 @@ def _subheadings(spec: Spec, context: Context, rows: Sequence[Row]) -> tuple[Lin
 
 def _training(spec: Spec, rows: Sequence[Row]) -> str:
     """How long each column was trained, against the paper's epochs."""
-    columns: dict[str, list[str]] = {}
+    texts = []
     for column, heading in spec.columns.items():
         epochs = sorted({r.epochs for r in rows if r.column == column and r.epochs is not None})
         text = _epochs(epochs) if epochs else ""
@@ -293,8 +246,8 @@ def _training(spec: Spec, rows: Sequence[Row]) -> str:
                 text += f" (the paper: {spec.paper.epochs})"
             elif not any(row.otherwise for row in rows if row.column == column):
                 text += " (as the paper)"
-        columns.setdefault(text or "not run", []).append(heading)
-    return "Training. " + "; ".join(f"{', '.join(c)}: {run}" for run, c in columns.items()) + "."
+        texts.append((heading, text or "not run"))
+    return grouped("Training", texts)
 
 
 def _epochs(numbers: Sequence[int]) -> str:
