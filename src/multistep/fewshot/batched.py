@@ -220,9 +220,10 @@ class EpisodeLoss:
     @cached_property
     def inputs(self) -> Any:
         """The images as the first layer reads them."""
-        rows = self.pixels.permute(1, 3, 4, 0, 2).flatten(0, 2).contiguous()
         first = self.network.layers[0][1]
-        return first.patches(rows) if isinstance(first, FirstBlock) else rows
+        if isinstance(first, FirstBlock):
+            return first.patches(self.pixels)
+        return self.pixels.permute(1, 3, 4, 0, 2).flatten(0, 2).contiguous()
 
     def logits(self, phi: Tensor) -> Tensor:
         """`[tasks, images, ways]` at φ."""

@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multistep.fewshot.convolution import im2col
 from multistep.fewshot.layers import Views
 from multistep.fewshot.pooled_norm import pick, pool, put
 from multistep.networks.conv4 import ConvShape
@@ -59,10 +58,16 @@ class FirstBlock:
         self.scale, self.adapted, self.pooled = scale, adapted, pooled
 
     def patches(self, images: Tensor) -> Patches:
-        """`[images·size², tasks, channels]` as the block reads them."""
-        p = im2col(images, self.shape)
-        p = p - p.mean(1, keepdim=True)
-        return Patches(F.pad(p, (0, 1), value=1.0), torch.bmm(p.mT, p) / p.shape[1])
+        """Images `[tasks, images, channels, size, size]` as the block reads them."""
+        tasks, count, channels = images.shape[:3]
+        s = self.shape
+        p = F.unfold(images.flatten(0, 1), s.kernel, padding=s.padding, stride=s.stride)
+        p = p.view(tasks, count, channels, s.kernel**2, s.output**2)
+        values = p.new_ones(tasks, s.kernel**2 * channels + 1, count * s.output**2)
+        centred = values[:, :-1]
+        centred.view(tasks, s.kernel**2, channels, count, -1).copy_(p.permute(0, 3, 2, 1, 4))
+        centred -= centred.mean(2, keepdim=True)
+        return Patches(values.mT, torch.bmm(centred, centred.mT) / centred.shape[2])
 
     def forward(self, p: Views, x: Patches) -> tuple[Tensor, Any]:
         w = p["weight"]
