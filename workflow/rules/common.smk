@@ -116,7 +116,7 @@ def archive_loader(wildcards, output):
     return ["--loader", archived(wildcards).loader]
 
 
-def archive_source(wildcards, output):
+def own_copy(wildcards, output):
     """`--source FOLDER` if the user has the archive."""
     folder = PARAMS.sources.get(wildcards.archived)
     return ["--source", str(ROOT / Path(folder).expanduser())] if folder else []

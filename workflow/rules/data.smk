@@ -12,10 +12,10 @@ rule download:
         spec=lambda wildcards, output: as_json(archive(wildcards)),
         code=archive_code,
         loader=archive_loader,
-        source=archive_source,
+        own_copy=own_copy,
     shell:
         "multistep data download --dataset {wildcards.archived} --archive {wildcards.archive} "
-        "--spec {params.spec:q} {params.loader:q} {params.source:q} "
+        "--spec {params.spec:q} {params.loader:q} {params.own_copy:q} "
         "--out data/raw/{wildcards.archived:q}/{wildcards.archive:q} --record {output:q} 2>&1 "
         '| (trap "" INT TERM; tee {log:q})'
 

@@ -153,13 +153,9 @@ def class_by_class(parts: Split, class_of: Mapping[str, str], where: str) -> dic
 
 
 def of_archive(
-    loader: str,
-    rule: str,
-    labels: Mapping[str, Mapping[str, str]],
-    wanted: str,
-    name: str,
+    loader: str, rule: str, labels: Mapping[str, Mapping[str, str]], wanted: str, name: str,
     raw: Path,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """The same from what an archive itself says: the class of each image by part and key.
 
     Raises UserError if a part is absent, `wanted` being the file that would have it, or if classes

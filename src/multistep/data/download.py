@@ -23,14 +23,9 @@ _WRONG_BODIES = 2
 
 
 def fetch(
-    archive: Archive,
-    destination: Path,
-    *,
-    dataset: str,
-    folder: Path | None = None,
-    record: Path | None = None,
-    patience: Patience = Patience(),  # noqa: B008 (frozen)
-) -> Path:
+    archive: Archive, destination: Path, *, dataset: str, folder: Path | None = None,
+    record: Path | None = None, patience: Patience = Patience(),  # noqa: B008 (frozen)
+) -> Path:  # fmt: skip
     """Put `archive` at `destination` and return it; a right file that is there already stays.
 
     The destination's name is the archive's; `dataset` names its entry in messages. `folder` holds

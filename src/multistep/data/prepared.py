@@ -134,17 +134,11 @@ def starts(shapes: np.ndarray) -> np.ndarray:
 
 
 def write(
-    name: str,
-    dataset: Dataset,
-    raw: Path,
-    out: Path,
-    *,
-    classes: Sequence[str],
-    labels: Mapping[str, int],
-    parts: Mapping[str, Sequence[str]],
+    name: str, dataset: Dataset, raw: Path, out: Path, *,
+    classes: Sequence[str], labels: Mapping[str, int], parts: Mapping[str, Sequence[str]],
     shape: tuple[int, ...] | Mapping[str, tuple[int, int]],
     images: Iterable[tuple[str, np.ndarray]],
-) -> None:
+) -> None:  # fmt: skip
     """Write the prepared dataset `out` from the archives in `raw`; one image is held at a time.
 
     `labels`: the class index by key of each image, in the order in which they are stored; `parts`:
@@ -197,17 +191,12 @@ def write(
 
 
 def save(
-    out: Path,
-    *,
-    name: str,
-    classes: Sequence[str],
-    labels: Iterable[int],
-    splits: Mapping[str, Iterable[int]],
+    out: Path, *,
+    name: str, classes: Sequence[str], labels: Iterable[int], splits: Mapping[str, Iterable[int]],
     shape: tuple[int, ...] | Sequence[tuple[int, int]] | np.ndarray,
     images: Iterable[tuple[int, np.ndarray]],
-    stand_in: bool = True,
-    made_from: dict[str, Any] | None = None,
-) -> Path:
+    stand_in: bool = True, made_from: dict[str, Any] | None = None,
+) -> Path:  # fmt: skip
     """Write images.npy and dataset.json: `images` are (row, pixels) in any order, each row once.
 
     `shape`: of every image, or the (height, width) of each. Raises UserError for other pixels.
@@ -259,12 +248,9 @@ def _runs(indices: Iterable[int]) -> list[list[int]]:
 
 
 def check(
-    name: str,
-    dataset: Dataset,
-    classes: Sequence[str],
-    labels: Mapping[str, int],
+    name: str, dataset: Dataset, classes: Sequence[str], labels: Mapping[str, int],
     parts: Mapping[str, Sequence[str]],
-) -> None:
+) -> None:  # fmt: skip
     """Raise UserError unless classes, parts and images per class are what params.yaml states.
 
     Also if an image stands in two parts, or twice in one: a test on training images says nothing.
@@ -276,13 +262,10 @@ def check(
             f"{dataset.classes}; {again}"
         )
     seen: dict[str, str] = {}
-    for part in PARTS:
-        for key in parts[part]:
-            if key in seen:
-                raise UserError(
-                    f"{where}: {key} stands in {seen[key]} and in {part}; mend the list"
-                )
-            seen[key] = part
+    for part, key in ((p, k) for p in PARTS for k in parts[p]):
+        if key in seen:
+            raise UserError(f"{where}: {key} stands in {seen[key]} and in {part}; mend the list")
+        seen[key] = part
     least = dataset.images_per_class
     if (dataset.images is None and least is None) or (dataset.images and len(dataset.images) < 3):
         raise UserError(f"{where}.images: state the number of train, validation and test images")

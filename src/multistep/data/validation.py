@@ -37,17 +37,9 @@ def in_order(files: Sequence[str]) -> list[str]:
 
 
 def divide(
-    name: str,
-    dataset: Dataset,
-    raw: Path,
-    files: Sequence[str],
-    labels: Sequence[int],
-    *,
-    rule: str = "own",
-    published: str = "",
-    committed: str = "",
-    balanced: bool = True,
-) -> dict[str, list[str]]:
+    name: str, dataset: Dataset, raw: Path, files: Sequence[str], labels: Sequence[int], *,
+    rule: str = "own", published: str = "", committed: str = "", balanced: bool = True,
+) -> dict[str, list[str]]:  # fmt: skip
     """The parts train and validation of official training images, `files` with these `labels`.
 
     `rule`: `l2t_ww`, which reads the list that is the dataset's archive `published`; or `own`: the

@@ -20,15 +20,7 @@ from pydantic import Field
 from multistep.data import class_splits, prepared
 from multistep.data.archives import members, naming, streams
 from multistep.data.class_splits import FILES, of_archive
-from multistep.data.decoding import (
-    AGAIN,
-    Resample,
-    decode,
-    lines,
-    png_files,
-    text,
-    unpickled,
-)
+from multistep.data.decoding import AGAIN, Resample, decode, lines, png_files, text, unpickled
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
@@ -88,7 +80,9 @@ def _pickled_labels(archives: list[Path], split: str) -> Labels:
     found: dict[str, tuple[str, dict[str, object]]] = {}
     lists: dict[str, list[str]] = {}
     for archive in archives:
-        for member, data in members(archive, _names_classes):
+        for member, data in members(
+            archive, lambda m: bool(_LABELS.search(m)) or PurePosixPath(m).name in _NAMES
+        ):
             where = f"{archive}: {member}"
             if match := _LABELS.search(member):
                 found[FILES[match[1]]] = where, unpickled(data, where)
@@ -110,10 +104,6 @@ def _pickled_labels(archives: list[Path], split: str) -> Labels:
         part: _numbered(part, *entry, [pair for pair in known if pair[1] in set(published[part])])
         for part, entry in found.items()
     }
-
-
-def _names_classes(member: str) -> bool:
-    return _LABELS.search(member) is not None or PurePosixPath(member).name in _NAMES
 
 
 def _numbered(
@@ -140,7 +130,7 @@ def _numbered(
     indices = np.asarray(labels)
     if not len(indices) or not 0 <= indices.min() <= indices.max() < len(numbers):
         raise UserError(f"{where}: labels of classes without a name; {AGAIN}")
-    return {_key(part, i): numbers[label] for i, label in enumerate(indices)}
+    return {f"{part}/{i:06}": numbers[label] for i, label in enumerate(indices)}
 
 
 def _pickled_images(
@@ -154,11 +144,7 @@ def _pickled_images(
             with naming(archive, member):
                 for data in png_files(stream, where):
                     pixels = decode(data, f"{where}: image {count}", s.size, s.resample)
-                    yield _key(part, count), pixels
+                    yield f"{part}/{count:06}", pixels
                     count += 1
             if count != len(labels[part]):
                 raise UserError(f"{where}: {count} images, but {len(labels[part])} labels; {AGAIN}")
-
-
-def _key(part: str, i: int) -> str:
-    return f"{part}/{i:06}"
