@@ -39,6 +39,11 @@ onstart:
         workflow.scheduler.job_rate_limiter = None
 
 
+# Outcomes of finished jobs stay until their results have been accepted: now they have been.
+onsuccess:
+    accepted.forget(Path())
+
+
 rule all:
     default_target: True
     input:

@@ -56,7 +56,8 @@ def source_folder(folder: Path) -> Path:
     made_from = {**records.MADE_FROM, "dataset": None, "network": "f" * 64}
     metrics: dict[str, Any] = {"published": {}}
     state = network.state_dict()
-    sources.save(folder, "random", spec, state, metrics, [], records.ENVIRONMENT, made_from)
+    made = {"metrics": metrics, "history": [], "environment": records.ENVIRONMENT}
+    sources.save(folder, "random", spec, state, made, made_from)
     return folder
 
 

@@ -62,6 +62,21 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     sync_directory(path.parent)
 
 
+def check_writable(path: Path) -> None:
+    """Raise UserError if a file can't be made at `path`: before hours of work, not after them."""
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    probe = there / f"{path.name}.probe"
+    try:
+        probe.touch()
+        probe.unlink()
+        if path.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+    except OSError as error:
+        raise UserError(
+            f"{path}: can't be written ({error.strerror}); mend that, or name another place"
+        ) from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` atomically as UTF-8."""
     with atomic_write(Path(path), "w") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from multistep.files import UserError
-from multistep.job import checkpoint
+from multistep.job import accepted, checkpoint, device
 from multistep.plan import provenance
 
 CODE = provenance.cell_modules("few_shot", "multistep")
@@ -51,17 +52,21 @@ def test_another_run_s_checkpoint_is_refused_and_kept(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "cell.pt.stale", "key") is not None
 
 
-def test_the_key_covers_cell_data_device_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = checkpoint.run_key([{"seed": 0}, "data"], CODE, "cpu", 1)
-    assert checkpoint.run_key([{"seed": 0}, "data"], CODE, "cpu", 1) == base
-    others = {
-        checkpoint.run_key([{"seed": 1}, "data"], CODE, "cpu", 1),
-        checkpoint.run_key([{"seed": 0}, "other"], CODE, "cpu", 1),
-        checkpoint.run_key([{"seed": 0}, "data"], CODE, "cuda", 1),
-    }
-    monkeypatch.setattr(provenance, "code", lambda *entries: "edited")
-    others.add(checkpoint.run_key([{"seed": 0}, "data"], CODE, "cpu", 1))
-    assert len(others - {base}) == 4
+def test_the_key_covers_what_decides_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(what: object = "cell", threads: int = 1) -> str:
+        return checkpoint.run_key(what, CODE, torch.device("cpu"), threads)
+
+    keys = [key(), key("other"), key(threads=2)]
+    assert key() == keys[0]
+    for owner, name, value in (
+        (checkpoint.provenance, "code", lambda *entries: "edited"),
+        (torch, "__version__", "0.0"),
+        (device, "identity", lambda where: ["another processor"]),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, value)
+            keys.append(key())
+    assert len(set(keys)) == 6
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(
@@ -90,9 +95,32 @@ def test_one_process_per_checkpoint(tmp_path: Path) -> None:
         checkpoint.exclusive(path),
     ):
         pass
-    with checkpoint.exclusive(path):
-        checkpoint.remove(path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_outcomes_go_when_their_results_have_been_accepted(tmp_path: Path) -> None:
+    states = {
+        "scratch/results/a/b/c/0.pt": "results/a/b/c/0.json",
+        "scratch/results/a/b/c/1.pt": None,  # running, or its result was lost
+        "scratch/networks/n.pt": "data/networks/n/network.json",
+    }
+    older = tmp_path / "results/a/b/c/2.json"  # a result that is being made anew
+    for path in [older, *(tmp_path / state for state in [*states, "scratch/results/a/b/c/2.pt"])]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    os.utime(older, (0, 0))
+    for made in filter(None, states.values()):
+        (tmp_path / made).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / made).touch()
+    marked = tmp_path / ".snakemake/incomplete/b64"
+    marked.parent.mkdir(parents=True)
+    marked.touch()
+    assert accepted.forget(tmp_path) == []
+    marked.unlink()
+    removed = [str(path.relative_to(tmp_path)) for path in accepted.forget(tmp_path)]
+    assert removed == [state for state in sorted(states) if states[state]]
+    assert accepted.forget(tmp_path) == []
+    assert accepted.forget(tmp_path / "elsewhere") == []
 
 
 def test_a_signal_saves_and_leaves_with_its_number(tmp_path: Path) -> None:

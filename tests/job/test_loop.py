@@ -94,7 +94,8 @@ def resumed(make: Any, folder: Path, iterations: int) -> Any:
     with pytest.raises(StoppedError):
         make().train(StopAt(folder / "a.pt", iterations))
     run = make()
-    loop.to_the_end(run, folder / "a.pt", "key", 1e9, CPU)
+    outcome = {"n": run.state["iteration"]}
+    assert loop.to_the_end(run, folder / "a.pt", "key", 1e9, CPU, lambda: outcome) is outcome
     return run
 
 
@@ -127,7 +128,19 @@ def test_a_stopped_run_ends_as_a_whole_one(tmp_path: Path, iterations: int) -> N
     assert run.state["sums"] == whole.state["sums"]
     saved = checkpoint.load(tmp_path / "a.pt", "key")
     assert saved is not None
-    assert saved["iteration"] == 10  # the end is saved as well
+    assert saved["outcome"] == {"n": 0}
+    assert loop.to_the_end(Halving(), tmp_path / "a.pt", "key", 1, CPU, dict) == {"n": 0}
+
+
+def test_the_end_is_saved_before_the_outcome_is_made(tmp_path: Path) -> None:
+    def full() -> dict[str, Any]:
+        raise UserError("full")
+
+    with pytest.raises(UserError):
+        loop.to_the_end(Halving(), tmp_path / "a.pt", "key", 1e9, CPU, full)
+    saved = checkpoint.load(tmp_path / "a.pt", "key")
+    assert saved is not None
+    assert saved["iteration"] == 10
 
 
 def test_a_run_can_end_before_its_time_and_a_mistake_says_where(tmp_path: Path) -> None:
@@ -261,6 +274,10 @@ def test_a_killed_job_goes_on_and_makes_the_same(
         made.append(stable(out))
     assert "resumed at " in capsys.readouterr().err
     assert made[0] == made[1]
+    out.unlink()  # lost before it was accepted
+    assert cli.main(line) == 0
+    assert "finished before" in capsys.readouterr().err
+    assert stable(out) == made[1]
 
 
 def stable(out: Path) -> Any:

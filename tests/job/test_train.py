@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from helpers import prepared_dataset, small_cell
 
-from multistep import cli
-from multistep.job import results
+from multistep import cli, seal
+from multistep.files import write_json
+from multistep.job import loop, results
 
 
 def arguments(cell: str, folder: Path) -> list[str]:
@@ -42,7 +43,6 @@ def test_a_cell_is_the_same_to_the_last_bit_and_its_result_is_complete(tmp_path:
     assert len(first["timing"]["history_seconds"]) == 3
     assert first["environment"]["device"] == "cpu"
     assert first["environment"]["threads"] == 1
-    assert not list((tmp_path / "a" / "scratch").iterdir())  # forgotten on success
     other = train(small_cell("multistep2", seed=1).json, tmp_path / "c")
     assert stable(other) != stable(first)
 
@@ -97,27 +97,106 @@ def test_a_cell_that_waits_for_a_choice_says_so(
     assert said.count("\n") == 1
 
 
+CHOICE = {
+    "schema": 2,
+    "setting": "inner_lr",
+    "value": 0.4,
+    "rule": "the best",
+    "candidates": [
+        {"value": 0.1, "validation_accuracy": 50.0, "seeds": 1},
+        {"value": 0.4, "validation_accuracy": 60.0, "seeds": 1},
+        {"value": 0.8, "validation_accuracy": None, "seeds": 1},
+    ],
+}
+
+
+def test_a_choice_is_part_of_the_cell_and_named_by_its_seal(tmp_path: Path) -> None:
+    choice = tmp_path / "maml.json"
+    sealed = seal.seal(CHOICE, {"candidates": []})
+    write_json(choice, sealed)
+    prepared_dataset(tmp_path / "data")
+    assert cli.main([*arguments(waiting(), tmp_path), "--choice", str(choice)]) == 0
+    record = results.read(tmp_path / "result.json")
+    assert record["cell"]["settings"]["inner_lr"] == 0.4
+    assert record["made_from"]["choice"] == sealed["seal"]
+    results.read(tmp_path / "result.json", results.Expected(json.loads(waiting()), choice=sealed))
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("change", "message"),
     [
         (None, "no such file; build it first"),
         ("{", "not valid JSON"),
-        ("[]", "not a choice (it has no `setting` and `value`)"),
-        ('{"setting": "inner_lr"}', "not a choice (it has no `setting` and `value`)"),
-        ('{"setting": "inner_rate", "value": 0.1}', "not a choice (inner_rate: Extra inputs"),
-        ('{"setting": "inner_lr", "value": "x"}', "not a choice (inner_lr: Input should be a"),
+        (CHOICE, "it has no seal"),
+        ({"value": 0.1}, "not a choice (Value error, 0.1 isn't the best of its candidates)"),
+        ({"candidates": CHOICE["candidates"][::-1]}, "not a choice (Value error, its candidates"),
+        ({"setting": "inner_rate"}, "not a choice (the cell has no setting inner_rate)"),
+        ({"value": "x"}, "not a choice (value: Input should be a valid number"),
+        ({"when": "today"}, "not a choice (when: Extra inputs"),
     ],
+    ids=str,
 )
 def test_a_broken_choice_is_named(
-    tmp_path: Path, text: str | None, message: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, change: Any, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     choice = tmp_path / "maml.json"
-    if text is not None:
-        choice.write_text(text)
+    if isinstance(change, str):
+        choice.write_text(change)
+    elif change is not None:
+        sealed = seal.seal(CHOICE | change, {"candidates": []})
+        write_json(choice, change if change is CHOICE else sealed)
     assert cli.main([*arguments(waiting(), tmp_path), "--choice", str(choice)]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {choice}: {message}")
     assert said.count("\n") == 1
+
+
+def test_an_outcome_outlives_a_result_that_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made again without an iteration, with the log of what was done."""
+    made = train(small_cell().json, tmp_path)
+    (tmp_path / "result.json").unlink()
+    lines = capsys.readouterr().err.splitlines()
+    monkeypatch.setattr(loop.Run, "train", None)
+    assert train(small_cell().json, tmp_path) == made
+    again = capsys.readouterr().err.splitlines()
+    assert "finished before" in "".join(again)
+    assert [line for line in lines if line.startswith("iteration=")] == again[:3]
+    (tmp_path / "result.json").unlink()
+    with pytest.raises(TypeError):  # another seed is another run
+        train(small_cell(seed=1).json, tmp_path)
+
+
+def test_a_full_disk_at_the_end_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, value: Any) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    prepared_dataset(tmp_path / "data")
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_json", full)
+        assert cli.main(arguments(small_cell().json, tmp_path)) == 2
+    assert f"error: {tmp_path}/result.json: No space left" in capsys.readouterr().err
+    monkeypatch.setattr(loop.Run, "train", None)
+    assert cli.main(arguments(small_cell().json, tmp_path)) == 0
+
+
+@pytest.mark.parametrize("option", ["--out", "--checkpoint"])
+def test_what_cannot_be_written_is_found_before_training(
+    tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared_dataset(tmp_path / "data")
+    monkeypatch.setattr(loop.Run, "train", None)
+    for name, reason in (("file/0.json", "Not a directory"), ("data", "it is a folder")):
+        (tmp_path / "file").touch()
+        line = arguments(small_cell().json, tmp_path)
+        line[line.index(option) + 1] = str(tmp_path / name)
+        assert cli.main(line) == 2
+        said = capsys.readouterr().err
+        assert f"{name}: can't be written ({reason}); mend that" in said
+        assert said.count("\n") == 1
 
 
 def test_without_cuda_the_message_says_what_to_do(

@@ -147,7 +147,8 @@ def saved(folder: Path, seed: int = 0) -> dict[str, torch.Tensor]:
     low, high = stats.wilson(1, 4)
     metrics = {"published": {}, "test_accuracy": 25.0, "test_images": 4}
     metrics["test_interval95"] = [low, high]
-    sources.save(folder, "tiny", spec(), state, metrics, [], records.ENVIRONMENT, made_from)
+    made = {"metrics": metrics, "history": [], "environment": records.ENVIRONMENT}
+    sources.save(folder, "tiny", spec(), state, made, made_from)
     return state
 
 

@@ -25,7 +25,7 @@ def test_kill_unlock_resume(project):
     (project / TARGET).unlink()
 
     checkpoint = project / "scratch" / TARGET.replace(".json", ".pt")
-    assert not checkpoint.exists(), "a finished cell leaves no checkpoint"
+    assert not checkpoint.exists(), "an accepted cell leaves no state"
     run = subprocess.Popen(
         [sys.executable, "-m", "snakemake", TARGET],
         cwd=project,
@@ -58,3 +58,43 @@ def test_kill_unlock_resume(project):
     for part in ("cell", "metrics", "history"):
         assert resumed[part] == uninterrupted[part]
     assert not checkpoint.exists()
+
+
+def test_what_an_orphan_made_is_not_lost(project):
+    """Snakemake is killed, its child finishes, and Snakemake deletes what it doesn't know of."""
+    workspace.snakemake(project, "data/processed/drawn_first/dataset.json")
+    log = (project / "logs/train" / TARGET[8:-5]).with_suffix(".log")
+    result = project / TARGET
+
+    def longer(plan):
+        plan["few_shot"].update(iterations=ITERATIONS, log_every=50)
+        plan["experiments"]["5way_5shot"]["datasets"] = []
+
+    workspace.change(project, longer)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", TARGET],
+        cwd=project,
+        env=workspace.environment(project),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not log.exists() or "iteration=50 " not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    run.kill()  # it alone
+    run.wait()
+    while not result.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.2)
+    made, told = result.read_text(), log.read_text()
+    workspace.snakemake(project, "--unlock")
+    output = workspace.snakemake(project, TARGET)
+    assert "finished before" in output
+    assert result.read_text() == made
+    lines = [line for line in told.splitlines() if line.startswith("iteration=")]
+    assert len(lines) == 3
+    assert all(line in log.read_text() for line in lines)
+    assert not (project / "scratch" / TARGET.replace(".json", ".pt")).exists()

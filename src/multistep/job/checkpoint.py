@@ -8,7 +8,6 @@ run. A flipped byte or a checkpoint of other settings, data or code is set aside
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import logging
@@ -18,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,7 +26,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from multistep import lock
 from multistep.files import UserError, atomic_write, digest
+from multistep.job import device
 from multistep.plan import provenance
 
 log = logging.getLogger(__name__)
@@ -35,11 +37,12 @@ log = logging.getLogger(__name__)
 State = dict[str, Any]
 
 
-def run_key(what: Any, entries: list[str], device: str, threads: int) -> str:
-    """Digest of all that defines a run: settings and digests of data (`what`, JSON), the code of
-    the modules `entries` with their imports, torch, device and its threads.
+def run_key(what: Any, entries: list[str], where: torch.device, threads: int) -> str:
+    """Digest of all that decides the bits of a run: settings and digests of its inputs (`what`,
+    JSON), the code of the modules `entries` with their imports, torch, the machine, its threads.
     """
-    return digest([what, provenance.code(*entries), torch.__version__, device, threads])
+    machine = device.identity(where)
+    return digest([what, provenance.code(*entries), torch.__version__, machine, threads])
 
 
 def copies(state: Any) -> Any:
@@ -90,7 +93,11 @@ def load(path: Path, key: str) -> State | None:
         return None
     saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     if saved["key"] != key:
-        _set_aside(path, "stale", "it belongs to other settings, data, code or torch")
+        _set_aside(
+            path,
+            "stale",
+            "it belongs to other settings, data, code, torch or machine",
+        )
         return None
     state: State = saved["state"]
     return state
@@ -132,31 +139,13 @@ class Saver:
                 signal.signal(number, handler)
 
 
-def remove(path: Path) -> None:
-    """Forget the checkpoint of a finished cell, and its lock file."""
-    path.unlink(missing_ok=True)
-    _lock_path(path).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> AbstractContextManager[None]:
     """Refuse two processes on one checkpoint (a restarted scheduler may submit a job twice)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(_lock_path(path), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"{path}: another process is running this cell; wait for it or stop it first"
-            ) from None
-        yield
+    busy = f"{path}: another process is running this cell"
+    return lock.exclusive(path.with_name(path.name + ".lock"), busy, wait=False)
 
 
 def _set_aside(path: Path, word: str, why: str) -> None:
     aside = path.with_name(f"{path.name}.{word}")
     os.replace(path, aside)
     log.warning("%s is not used: %s; kept as %s, starting from the beginning", path, why, aside)
-
-
-def _lock_path(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")

@@ -49,13 +49,23 @@ def prepare(device: str, threads: int) -> torch.device:
     raise UserError(f"device must be cuda or cpu, got {device!r}")
 
 
+def identity(device: torch.device) -> list[Any]:
+    """What decides the bits of float arithmetic here: the GPU and its libraries, or the processor
+    and the instructions that torch uses of it.
+    """
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        return [name, torch.version.cuda, torch.backends.cudnn.version()]
+    return ["cpu", _cpu_name(), torch.backends.cpu.get_cpu_capability()]
+
+
 def environment(device: torch.device, threads: int) -> dict[str, Any]:
     """What a result needs for being traced: versions, device, commit."""
     cuda = device.type == "cuda"
     commit, dirty = _git()
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "numpy": np.__version__,
         "cuda": torch.version.cuda if cuda else None,
         "device": torch.cuda.get_device_name(device) if cuda else "cpu",

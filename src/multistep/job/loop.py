@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +78,10 @@ class Run:
             seconds["process"] += time.process_time() - process
 
     def _record(self, entry: Entry) -> None:
+        seconds = self.state["seconds"]["train"]
         self.state["history"].append(entry)
-        self.state["history_seconds"].append(self.state["seconds"]["train"])
-        shown = {k: v for k, v in entry.items() if not isinstance(v, list)}
-        shown["seconds"] = self.state["seconds"]["train"]
-        say(
-            " ".join(
-                f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in shown.items()
-            )
-        )
+        self.state["history_seconds"].append(seconds)
+        _say(entry, seconds)
 
     @property
     def history(self) -> list[Entry]:
@@ -136,19 +131,46 @@ class Run:
         """Finish what was put off, before the state is kept."""
 
 
-def to_the_end(run: Run, path: Path, key: str, seconds: float, where: torch.device) -> None:
-    """Train a run, from its checkpoint at `path` if there is one of this `key`; save its end.
+def to_the_end(
+    run: Run,
+    path: Path,
+    key: str,
+    seconds: float,
+    where: torch.device,
+    outcome: Callable[[], dict[str, Any]],
+) -> dict[str, Any]:
+    """Train a run, from its checkpoint at `path` if there is one of this `key`; its `outcome`.
 
-    SIGTERM and SIGINT save, then leave with 128 + their number.
+    SIGTERM and SIGINT save, then leave with 128 + their number. The outcome stays at `path` in the
+    state's place: what is made of it may be lost before anyone has accepted it (a scheduler that is
+    killed leaves jobs behind, and deletes what they make), and is made again in no time. What an
+    earlier attempt recorded is said again, since its log is deleted with what it made.
     """
     saved = checkpoint.load(path, key)
+    if saved is not None and "outcome" in saved:
+        for entry, at in zip(saved["history"], saved["history_seconds"], strict=True):
+            _say(entry, at)
+        say(f"{run.title}: finished before; {path} has the outcome")
+        return dict(saved["outcome"])
     if saved is not None:
         checkpoint.restore(run.state, saved, where)
+        for entry, at in zip(run.history, run.state["history_seconds"], strict=True):
+            _say(entry, at)
         say(f"resumed at {run.position}")
     save = checkpoint.Saver(path, key, seconds)
     with save.on_signals(signal.SIGTERM, signal.SIGINT):
         run.train(save)
     save.now(run.state)
+    made = outcome()
+    kept = {name: run.state[name] for name in ("history", "history_seconds")}
+    checkpoint.save(path, key, {"outcome": made, **kept})
+    return made
+
+
+def _say(entry: Entry, seconds: float) -> None:
+    shown = {**entry, "seconds": seconds}
+    told = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in shown.items()}
+    say(" ".join(f"{k}={v}" for k, v in told.items() if not isinstance(v, list)))
 
 
 @contextlib.contextmanager

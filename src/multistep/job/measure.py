@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from multistep.files import check_writable
 from multistep.job import arguments, device, results
 from multistep.job.settings import Definition
 from multistep.plan import provenance
@@ -32,6 +33,7 @@ def run_measurement(
     threads: int,
 ) -> None:
     """Measure every method of one experiment on one dataset and write the result."""
+    check_writable(out)
     place = device.prepare(where, threads)
     family = module(definition["family"], "measure")
     measured, inputs = family.measure(definition, data, network, place)

@@ -43,6 +43,37 @@ class CellRecord(Record):
     chosen: dict[str, Any] | None = None
 
 
+class Scored(Record):
+    """A value that was tried; its accuracy is null where a seed of it diverged."""
+
+    value: float
+    validation_accuracy: Percent | None
+    seeds: int = Field(ge=1)
+
+
+class Choice(Record):
+    """What `multistep choose` writes: the value of a setting with the best validation accuracy."""
+
+    schema_: Literal[2] = Field(alias="schema")
+    setting: str
+    value: float
+    rule: str
+    candidates: list[Scored]
+    made_from: dict[str, list[Digest | None]]
+    seal: str
+
+    @model_validator(mode="after")
+    def _best(self) -> Self:
+        scored = [c for c in self.candidates if c.validation_accuracy is not None]
+        values = [c.value for c in self.candidates]
+        if values != sorted(set(values)):
+            raise ValueError("its candidates are not in order")
+        best = max(scored, key=lambda c: c.validation_accuracy or 0.0, default=None)
+        if best is None or best.value != self.value:
+            raise ValueError(f"{self.value} isn't the best of its candidates")
+        return self
+
+
 class Timing(Record):
     """Seconds of training alone, in all and at each history entry, of loading and evaluation beside
     it (unknown of few-shot cells that are older); `peak_bytes` as `environment` says.

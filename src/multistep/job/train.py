@@ -12,11 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from multistep.files import UserError, read_json
+from multistep import seal
+from multistep.files import UserError, check_writable, read_json
 from multistep.job import arguments, checkpoint, device, loop, results
-from multistep.job.record import CellRecord
+from multistep.job.record import CellRecord, Choice
 from multistep.plan import provenance
 from multistep.plan.families import FAMILIES, module, settings_of
 from multistep.progress import say
@@ -32,26 +31,30 @@ def run_cell(
     where: str,
     threads: int,
     checkpoint_seconds: float = 60,
+    choice: str | None = None,
 ) -> None:
-    """Train (or resume), test, write the result, forget the checkpoint."""
+    """Train (or resume), test, write the result; what it was made of stays until it is accepted."""
     place = device.prepare(where, threads)
+    for path in (out, checkpoint_path):
+        check_writable(path)
     with checkpoint.exclusive(checkpoint_path):
         run = module(cell["family"], "run").Run(cell, data, network, place)
         entries = provenance.cell_modules(cell["family"], cell["algorithm"])
-        key = checkpoint.run_key([cell, run.made_from], entries, place.type, threads)
-        loop.to_the_end(run, checkpoint_path, key, checkpoint_seconds, place)
-        metrics = run.test()
-        record = {
-            "cell": cell,
-            "metrics": metrics,
-            "history": run.history,
-            "timing": {**run.timing(), "peak_bytes": device.peak_bytes(place)},
-            "environment": device.environment(place, threads),
-        }
-        choice = cell.get("chosen", {}).get("seal")
-        code = provenance.code(*entries)
-        results.write(out, record, {**run.made_from, "choice": choice, "code": code})
-        checkpoint.remove(checkpoint_path)
+        decisive = {key: cell[key] for key in ("family", "kind", "algorithm", "seed", "settings")}
+        key = checkpoint.run_key([decisive, run.made_from], entries, place, threads)
+
+        def outcome() -> dict[str, Any]:
+            return {
+                "metrics": run.test(),
+                "history": run.history,
+                "timing": {**run.timing(), "peak_bytes": device.peak_bytes(place)},
+                "environment": device.environment(place, threads),
+            }
+
+        made = loop.to_the_end(run, checkpoint_path, key, checkpoint_seconds, place, outcome)
+        made_from = {**run.made_from, "choice": choice, "code": provenance.code(*entries)}
+        results.write(out, {"cell": cell, **made}, made_from)
+    metrics = made["metrics"]
     if "test_accuracy" in metrics:
         say(f"test accuracy {metrics['test_accuracy']:.2f} % → {out}")
     else:
@@ -81,9 +84,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Parse the cell, fill in the default paths, run it."""
-    cell = _cell(args.cell)
+    cell, choice = _cell(args.cell), None
     if args.choice:
-        cell = with_choice(cell, _choice(args.choice, cell))
+        chosen, choice = _choice(args.choice, cell)
+        cell = with_choice(cell, chosen)
     settings = _settings(cell, args.choice)
     stem = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
     data = args.data or Path("data/processed") / cell["dataset"]
@@ -91,7 +95,17 @@ def run(args: argparse.Namespace) -> None:
     network = args.network or (Path("data/networks") / source if source else None)
     out = args.out or Path(f"results/{stem}.json")
     scratch = args.checkpoint or Path(f"scratch/results/{stem}.pt")
-    run_cell(cell, data, network, out, scratch, args.device, args.threads, args.checkpoint_seconds)
+    run_cell(
+        cell,
+        data,
+        network,
+        out,
+        scratch,
+        args.device,
+        args.threads,
+        args.checkpoint_seconds,
+        choice,
+    )
 
 
 def _cell(text: str) -> dict[str, Any]:
@@ -108,23 +122,17 @@ def _cell(text: str) -> dict[str, Any]:
     return cell
 
 
-def _choice(file: Path, cell: dict[str, Any]) -> dict[str, Any]:
-    """What `multistep choose` wrote. Raises UserError that names the file if that isn't in it."""
-    choice: dict[str, Any] = read_json(file)
-    wrong: list[str] = []
+def _choice(file: Path, cell: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """What `multistep choose` wrote, and its seal. Raises UserError, one line, if that isn't it."""
+    record = read_json(file)
+    seal.check(file, record)
     try:
-        model_of(cell).model_validate({choice["setting"]: choice["value"]})
-    except (KeyError, TypeError):
-        wrong = ["it has no `setting` and `value`"]
-    except ValidationError as error:  # which settings are missing is the cell's matter
-        wrong = [
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
-            for e in error.errors()
-            if e["type"] != "missing"
-        ]
-    if wrong:
-        raise UserError(f"{file}: not a choice ({wrong[0]}); delete it and build it again")
-    return choice
+        choice = parse(Choice, record, "")
+        if choice.setting not in model_of(cell).model_fields:
+            raise UserError(f"the cell has no setting {choice.setting}")
+    except UserError as error:
+        raise UserError(f"{file}: not a choice ({error}); {seal.AGAIN}") from None
+    return choice.model_dump(include={"setting", "value", "rule", "candidates"}), choice.seal
 
 
 def _settings(cell: dict[str, Any], choice: Path | None) -> Model:

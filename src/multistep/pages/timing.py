@@ -21,7 +21,7 @@ def epoch_times(measurement: dict[str, Any] | None, methods: Collection[str]) ->
     rows = {row["method"]: row for row in measurement["rows"]}
     for method in (method for method in methods if method in rows):
         settings = measurement["cell"]["methods"][method]["settings"]
-        iterations = int(measurement["iterations_per_epoch"])
+        iterations = measurement["iterations_per_epoch"]
         times = rows[method]["seconds"]
         mean, sd = stats.over_seeds(times)  # the same formulas, over mini-batches
         width = None if sd is None else iterations * stats.Z95 * sd / math.sqrt(len(times))

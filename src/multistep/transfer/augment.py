@@ -2,9 +2,9 @@
 
 Small images (CIFAR-100, STL-10 and TinyImageNet at 32 × 32): four pixels of zero padding, a random
 crop, a horizontal flip. Large ones: a random-resized crop and a flip, as the code of L2T-ww (Jang
-et al. 2019) has it, or, as the paper's text has it, a resize to a square and a random crop; they
-are evaluated on the central crop after the short side was resized. Normalisation with the
-statistics of ImageNet comes last, so padding is black and not the mean.
+et al. 2019) has it, evaluated on the central crop after the short side was resized; or, as the
+paper's text has it, a resize to a square and a random crop, evaluated on the square's central one.
+Normalisation with the statistics of ImageNet comes last, so padding is black and not the mean.
 
 Random numbers come from a NumPy generator that the caller positions, see
 `multistep.transfer.batches`; images are uint8 until `normalise`.
@@ -122,6 +122,12 @@ def crop_resized(pixels: np.ndarray, offset: np.ndarray, size: int) -> np.ndarra
     top, left = (int(v) for v in offset)
     square = _resized(pixels, larger(size), larger(size))
     return square[top : top + size, left : left + size]
+
+
+def central_square(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Evaluation of what is trained by `crop_resized`: its crop at the centre."""
+    margin = (larger(size) - size) // 2
+    return crop_resized(pixels, np.array([margin, margin]), size)
 
 
 def central_crop(pixels: np.ndarray, size: int) -> np.ndarray:

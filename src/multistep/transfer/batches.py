@@ -161,9 +161,11 @@ class Batches:
             pixels = self._slice(self._crops[part], batch)
         else:
             pixels = np.empty((len(chosen), size, size, 3), np.uint8)
+        squares = self.s.augmentation == "resize_crop"
+        central = augment.central_square if squares else augment.central_crop
         if (part, batch) not in self._done:
             for i, image in enumerate(chosen):
-                pixels[i] = augment.central_crop(self.images.pixels(image), size)
+                pixels[i] = central(self.images.pixels(image), size)
             if part in self._crops:
                 self._done.add((part, batch))
         return self._loaded(chosen, pixels)

@@ -73,7 +73,7 @@ def measure(
             "time": "CUDA-event seconds" if cuda else "process seconds",
             "memory": "peak allocated bytes" if cuda else "bytes saved for backward",
         },
-        "iterations_per_epoch": len(batches),
+        "iterations_per_epoch": batches.count / batches.s.batch_size,
         "rows": [
             {"method": method, "seconds": seconds[method], "bytes": memory[method]}
             for method in learners

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from multistep import stats
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
-from multistep.files import UserError, sha256
+from multistep.files import UserError, check_writable, sha256
 from multistep.inner.dynamics import SGD, Tensors
 from multistep.inner.in_place import step_
 from multistep.job import arguments, checkpoint, device, loop
@@ -143,43 +143,53 @@ def make(
             f"{data}: {len(images.classes)} classes, but the source network {name} has "
             f"{spec.classes}; correct its classes or its dataset"
         )
-    history: list[dict[str, Any]] = []
+    for path in (out / sources.WEIGHTS, scratch):
+        check_writable(path)
     with checkpoint.exclusive(scratch):
         if published is not None:
             assert spec.layout is not None
-            state, facts = sources.load_published(
+            weights, facts = sources.load_published(
                 published, spec.layout, spec.architecture, spec.classes
             )
-            metrics = {
-                "published": facts,
-            }
+            made = _made(spec, weights, {"published": facts}, [], images, place, threads)
         else:
             assert images is not None
             training = Training(name, spec, images, place)
             what = [spec.model_dump(include={"architecture", "classes", "train"}), images.digest]
-            key = checkpoint.run_key(what, CODE, place.type, threads)
-            loop.to_the_end(training, scratch, key, checkpoint_seconds, place)
-            state, metrics = training.state["best_weights"], training.metrics()
-            history = training.history
-        if images is not None:
-            metrics |= tested(spec, state, images, place)
-        sources.save(
-            out,
-            name,
-            spec,
-            state,
-            metrics,
-            history,
-            device.environment(place, threads),
-            {
-                "dataset": None if images is None else images.digest,
-                "network": None if published is None else sha256(published),
-                "code": provenance.code(*CODE),
-            },
-        )
-        checkpoint.remove(scratch)
+            key = checkpoint.run_key(what, CODE, place, threads)
+
+            def outcome() -> dict[str, Any]:
+                kept, metrics = training.state["best_weights"], training.metrics()
+                return _made(spec, kept, metrics, training.history, images, place, threads)
+
+            made = loop.to_the_end(training, scratch, key, checkpoint_seconds, place, outcome)
+        made_from = {
+            "dataset": None if images is None else images.digest,
+            "network": None if published is None else sha256(published),
+            "code": provenance.code(*CODE),
+        }
+        sources.save(out, name, spec, made.pop("weights"), made, made_from)
+    metrics = made["metrics"]
     said = f"test accuracy {metrics['test_accuracy']:.2f} % " if images is not None else ""
     say(f"{name}: {said}→ {out}")
+
+
+def _made(
+    spec: SourceNetwork,
+    weights: sources.State,
+    metrics: dict[str, Any],
+    history: list[dict[str, Any]],
+    images: Prepared | None,
+    place: torch.device,
+    threads: int,
+) -> dict[str, Any]:
+    """What is saved of a network, scored where there are images."""
+    return {
+        "weights": weights,
+        "metrics": metrics if images is None else metrics | tested(spec, weights, images, place),
+        "history": history,
+        "environment": device.environment(place, threads),
+    }
 
 
 def tested(

@@ -117,7 +117,11 @@ class MeasureRow(Record):
 
 
 class Measurement(MeasurementRecord):
-    iterations_per_epoch: int = Field(ge=1)
+    """`iterations_per_epoch`: images of an epoch over those of a mini-batch, so the last mini-batch
+    counts as what it is (records of schema 1 have it rounded up).
+    """
+
+    iterations_per_epoch: float = Field(gt=0)
     rows: list[MeasureRow]
 
     def facts(self) -> Facts:

@@ -87,12 +87,13 @@ def save(
     name: str,
     spec: SourceNetwork,
     state: State,
-    metrics: dict[str, Any],
-    history: list[dict[str, Any]],
-    environment: dict[str, Any],
+    made: dict[str, Any],
     made_from: dict[str, Any],
 ) -> str:
-    """Write a network's folder, sealed, and return the digest of its weights."""
+    """Write a network's folder, sealed, and return the digest of its weights.
+
+    `made`: its metrics, history and environment.
+    """
     buffer = io.BytesIO()  # a file's name would become part of the bytes
     torch.save({k: v.detach().cpu().contiguous() for k, v in state.items()}, buffer)
     # The description goes first and comes last: a pair with only one half new is never read.
@@ -105,9 +106,7 @@ def save(
         "name": name,
         "digest": digest,
         "settings": spec.model_dump(),
-        "metrics": metrics,
-        "history": history,
-        "environment": environment,
+        **made,
     }
     write_json(folder / DESCRIPTION, seal.seal(record, made_from))
     return digest

@@ -52,7 +52,7 @@ class Row(TidyRow):
 
     epoch_sd: float | None = None  # of an epoch, taking its mini-batches as independent
     batches: int | None = None  # timed
-    iterations: int | None = None  # mini-batches of an epoch
+    iterations: float | None = None  # mini-batches of an epoch
     batch_size: int | None = None
     scheme: str = ""
     source_features: str = ""
