@@ -1,4 +1,4 @@
-"""A small learnable image set, a small source network, and cells on them."""
+"""Small made-up image sets, a small source network, and cells on them."""
 
 from __future__ import annotations
 
@@ -10,42 +10,90 @@ import records
 import torch
 
 from multistep.data import prepared
+from multistep.data.prepared import Prepared
 from multistep.networks.build import build
 from multistep.transfer import algorithms, sources
-from multistep.transfer.source_settings import SourceNetwork
+from multistep.transfer.source_settings import Pretrain, SourceNetwork
+
+CLASSES = 4
+
+torch.set_num_threads(1)  # small batches gain nothing from more, and busy machines lose a lot
+
+
+def settings(**changes: Any) -> Pretrain:
+    """Settings of a training of seconds."""
+    values: dict[str, Any] = {
+        "epochs": 4, "batch_size": 16, "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4,
+        "lr_steps": [2], "augmentation": "pad_crop", "size": 16, "seed": 0,
+    }  # fmt: skip
+    return Pretrain.model_validate({**values, **changes})
+
+
+def equal_size(count: int, size: int = 16, test: int = 0) -> Prepared:
+    """Learnable images: noisy copies of one pattern and colour per class, in the order of parts:
+    training, then `test` images each for validation and test.
+    """
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % CLASSES
+    patterns = rng.random((CLASSES, 4, 4, 3)).repeat(size // 4, 1).repeat(size // 4, 2)
+    colours = 1 - 0.8 * np.eye(CLASSES, 3)[:, None, None]
+    noise = rng.random((count, size, size, 3))
+    pixels = (255 * (0.6 * (colours * patterns)[labels] + 0.4 * noise)).astype(np.uint8)
+    return _set(pixels, labels, None, test)
+
+
+def ragged(count: int, test: int = 0) -> Prepared:
+    """Smooth pictures of different sizes, around 60 × 50."""
+    rng = np.random.default_rng(0)
+    shapes = np.stack([rng.integers(30, 70, count), rng.integers(30, 90, count)], 1)
+    pictures = [picture(int(h), int(w), i) for i, (h, w) in enumerate(shapes)]
+    pixels = np.concatenate([p.reshape(-1) for p in pictures])
+    return _set(pixels, np.arange(count) % CLASSES, shapes, test)
+
+
+def picture(height: int, width: int, seed: int) -> np.ndarray:
+    """uint8 `[height, width, 3]` with slopes, edges and noise."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    waves = np.sin(rows[..., None] / rng.uniform(2, 9, 3)) + (columns[..., None] % 11 > 5)
+    noisy = 80 * waves + 60 + 30 * rng.random((height, width, 3))
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+def written(folder: Path, images: Prepared) -> Path:
+    """The set as a prepared folder."""
+    return prepared.save(
+        folder,
+        name=images.name,
+        classes=images.classes,
+        labels=images.labels,
+        splits=images.splits,
+        shape=images.images.shape[1:] if images.shapes is None else images.shapes,
+        images=((i, images.pixels(i)) for i in range(len(images))),
+        made_from={"dataset": {"prepare": {"size": images.size}}},
+    )
+
+
+def _set(pixels: np.ndarray, labels: np.ndarray, shapes: np.ndarray | None, test: int) -> Prepared:
+    numbers = np.arange(len(labels))
+    train, rest = numbers[: len(labels) - 2 * test], numbers[len(labels) - 2 * test :]
+    splits = {"train": train, "validation": rest[:test], "test": rest[test:]}
+    classes = [f"class{i}" for i in range(CLASSES)]
+    return Prepared("patterns", pixels, labels, shapes, classes, splits, "digest")
+
 
 SPEC: dict[str, Any] = {
     "title": "Random",
     "architecture": {"name": "resnet32", "width": 4, "blocks": 1},
     "classes": 6,
     "dataset": "patterns",
-    "train": {
-        "epochs": 2, "batch_size": 16, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0001,
-        "lr_steps": [1], "augmentation": "pad_crop", "size": 32, "seed": 0,
-    },
-}  # fmt: skip
+    "train": settings(epochs=2, lr=0.1, lr_steps=[1], size=32).model_dump(),
+}
 
 
-def prepared_images(folder: Path, classes: int = 4, each: int = 12, size: int = 32) -> Path:
-    """`classes` noisy patterns: of each, 7/12 train, 2/12 validate and the rest test."""
-    rng = np.random.default_rng(0)
-    patterns = rng.random((classes, 1, size // 4, size // 4, 3)).repeat(4, 2).repeat(4, 3)
-    noise = rng.random((classes, each, size, size, 3))
-    images = (255 * (0.6 * patterns + 0.4 * noise)).astype(np.uint8).reshape(-1, size, size, 3)
-    place = np.arange(classes * each) % each
-    low, high = 7 * each // 12, 9 * each // 12
-    parts = {"train": place < low, "validation": (place >= low) & (place < high)}
-    parts["test"] = place >= high
-    return prepared.save(
-        folder,
-        name="patterns",
-        classes=[f"pattern{i}" for i in range(classes)],
-        labels=np.arange(classes * each) // each,
-        splits={part: np.flatnonzero(mask) for part, mask in parts.items()},
-        shape=(size, size, 3),
-        images=enumerate(images),
-        made_from={"dataset": {"prepare": {"size": size}}},
-    )
+def prepared_images(folder: Path) -> Path:
+    """A prepared set of 48 small images: 28 train, 10 validate and 10 test."""
+    return written(folder, equal_size(48, size=32, test=10))
 
 
 def source_folder(folder: Path) -> Path:
@@ -62,35 +110,14 @@ def source_folder(folder: Path) -> Path:
 
 
 SETTINGS: dict[str, Any] = {
-    "source": "random",
-    "target": {"name": "vgg9", "width": 4},
-    "source_taps": [0, 2],
-    "target_taps": [0, 2, 4],
-    "where_bias": 1.0,
-    "size": 32,
-    "augmentation": "pad_crop",
-    "batch_size": 8,
-    "epochs": 3,
-    "optimizer": "sgd",
-    "lr": 0.05,
-    "momentum": 0.9,
-    "adam_betas": [0.9, 0.999],
-    "adam_eps": 1e-8,
-    "weight_decay": 0.0001,
-    "schedule_offset": 0,
-    "beta": 0.5,
-    "beta_in_inner_steps": True,
-    "inner_steps": 2,
-    "window": 1,
-    "transfer_lr_factor": 1.0,
-    "absent_gradients": "zero",
-    "bn_updates": 2,
-    "meta_lr": 0.001,
-    "meta_weight_decay": 0.0001,
-    "scheme": "keep",
-    "source_features": "batch",
-    "log_every": 2,
-}
+    "source": "random", "target": {"name": "vgg9", "width": 4}, "source_taps": [0, 2],
+    "target_taps": [0, 2, 4], "where_bias": 1.0, "size": 32, "augmentation": "pad_crop",
+    "batch_size": 8, "epochs": 3, "optimizer": "sgd", "lr": 0.05, "momentum": 0.9,
+    "adam_betas": [0.9, 0.999], "adam_eps": 1e-08, "weight_decay": 0.0001, "schedule_offset": 0,
+    "beta": 0.5, "beta_in_inner_steps": True, "inner_steps": 2, "window": 1,
+    "transfer_lr_factor": 1.0, "absent_gradients": "zero", "bn_updates": 2, "meta_lr": 0.001,
+    "meta_weight_decay": 0.0001, "scheme": "keep", "source_features": "batch", "log_every": 2,
+}  # fmt: skip
 
 
 def small_transfer(algorithm: str = "bilevel", **settings: Any) -> dict[str, Any]:

@@ -15,8 +15,14 @@ from typing import Any
 import pytest
 import torch
 from helpers import prepared_dataset, small_cell
-from pictures import equal_size, settings, written
-from transfer_data import prepared_images, small_transfer, source_folder
+from transfer_data import (
+    equal_size,
+    prepared_images,
+    settings,
+    small_transfer,
+    source_folder,
+    written,
+)
 
 from multistep import cli
 from multistep.fewshot import run as fewshot

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import functional
+from transfer_data import picture
 
 from multistep.transfer import augment
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import equal_size, ragged, settings, written
 from torch import Tensor
+from transfer_data import equal_size, ragged, settings, written
 
 from multistep.data import prepared
 from multistep.data.prepared import Prepared

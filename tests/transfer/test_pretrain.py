@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from pictures import equal_size, settings, written
+from transfer_data import equal_size, settings, written
 
 from multistep import cli
 from multistep.data import prepared
