@@ -36,7 +36,9 @@ def epoch_times(measurement: dict[str, Any] | None, methods: Collection[str]) ->
             clock=measurement["unit"]["time"],
             memory=measurement["unit"]["memory"],
             device=device_name(measurement["environment"]),
-            **{key: settings[key] for key in ("batch_size", "scheme", "source_features", "source")},
+            batch_size=settings["batch_size"],
+            # Scratch has none of these.
+            **{key: settings.get(key, "") for key in ("scheme", "source_features", "source")},
         )
     return found
 
@@ -60,8 +62,10 @@ def how(times: Sequence[Any]) -> str:
     def values(key: str) -> str:
         return " or ".join(dict.fromkeys(str(getattr(time, key)) for time in times))
 
-    schemes = " or ".join(dict.fromkeys(_SCHEMES[time.scheme] for time in times))
-    features = " or ".join(dict.fromkeys(_FEATURES[time.source_features] for time in times))
+    schemes = " or ".join(dict.fromkeys(_SCHEMES[time.scheme] for time in times if time.scheme))
+    features = " or ".join(
+        dict.fromkeys(_FEATURES[t.source_features] for t in times if t.source_features)
+    )
     return (
         f"Measured: {values('batches')} mini-batches of {values('batch_size')} images of each "
         f"method after a warm-up, methods interleaved, {values('clock')} without loading and "
