@@ -24,30 +24,6 @@ Key = TypeVar("Key")
 What = TypeVar("What")
 
 
-def run_measurement(
-    definition: dict[str, Any],
-    data: Path,
-    network: Path | None,
-    out: Path,
-    where: str,
-    threads: int,
-) -> None:
-    """Measure every method of one experiment on one dataset and write the result."""
-    check_writable(out)
-    place = device.prepare(where, threads)
-    family = module(definition["family"], "measure")
-    measured, inputs = family.measure(definition, data, network, place)
-    algorithms = [entry["algorithm"] for entry in definition["methods"].values()]
-    code = provenance.measurement_modules(definition["family"], algorithms)
-    record = {
-        "kind": "measure",
-        "cell": definition,
-        **measured,
-        "environment": device.environment(place, threads),
-    }
-    results.write(out, record, {**inputs, "code": provenance.code(*code)})
-
-
 def interleaved(
     title: str,
     measured: Mapping[Key, What],
@@ -81,7 +57,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Parse the definition and measure."""
+    """Measure every method of one experiment on one dataset and write the result."""
     where = "--definition: "
     definition = json_of("--definition", args.definition)
     checked = parse(Definition, definition, where)
@@ -91,4 +67,16 @@ def run(args: argparse.Namespace) -> None:
     name = f"{definition['experiment']}/{definition['dataset']}"
     data = args.data or Path("data/processed") / definition["dataset"]
     out = args.out or Path(f"results/measure/{name}.json")
-    run_measurement(definition, data, args.network, out, args.device, args.threads)
+    check_writable(out)
+    place = device.prepare(args.device, args.threads)
+    family = module(checked.family, "measure")
+    measured, inputs = family.measure(definition, data, args.network, place)
+    algorithms = [timed.algorithm for timed in checked.methods.values()]
+    record = {
+        "kind": "measure",
+        "cell": definition,
+        **measured,
+        "environment": device.environment(place, args.threads),
+    }
+    code = provenance.code(*provenance.measurement_modules(checked.family, algorithms))
+    results.write(out, record, {**inputs, "code": code})

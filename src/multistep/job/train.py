@@ -22,54 +22,9 @@ from multistep.progress import say
 from multistep.settings import Model, parse
 
 
-def run_cell(
-    cell: dict[str, Any],
-    data: Path,
-    network: Path | None,
-    out: Path,
-    checkpoint_path: Path,
-    where: str,
-    threads: int,
-    checkpoint_seconds: float = 60,
-    choice: str | None = None,
-) -> None:
-    """Train (or resume), test, write the result; what it was made of stays until it is accepted."""
-    place = device.prepare(where, threads)
-    for path in (out, checkpoint_path):
-        check_writable(path)
-    with checkpoint.exclusive(checkpoint_path):
-        run = module(cell["family"], "run").Run(cell, data, network, place)
-        entries = provenance.cell_modules(cell["family"], cell["algorithm"])
-        decisive = {key: cell[key] for key in ("family", "kind", "algorithm", "seed", "settings")}
-        key = checkpoint.run_key([decisive, run.made_from], entries, place, threads)
-
-        def outcome() -> dict[str, Any]:
-            return {
-                "metrics": run.test(),
-                "history": run.history,
-                "timing": {**run.timing(), "peak_bytes": device.peak_bytes(place)},
-                "environment": device.environment(place, threads),
-            }
-
-        made = loop.to_the_end(run, checkpoint_path, key, checkpoint_seconds, place, outcome)
-        made_from = {**run.made_from, "choice": choice, "code": provenance.code(*entries)}
-        results.write(out, {"cell": cell, **made}, made_from)
-    metrics = made["metrics"]
-    if "test_accuracy" in metrics:
-        say(f"test accuracy {metrics['test_accuracy']:.2f} % → {out}")
-    else:
-        say(f"candidate: {metrics['best'] or metrics['diverged']} → {out}")
-
-
 def model_of(cell: dict[str, Any]) -> type[Model]:
     """The type of a cell's settings."""
     return settings_of(cell["family"], cell["algorithm"], cell["kind"])
-
-
-def with_choice(cell: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
-    """A cell that waits for a choice (see `multistep.plan.choose`), with the value in it."""
-    settings = cell["settings"] | {choice["setting"]: choice["value"]}
-    return {**cell, "settings": settings, "chosen": choice}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -83,29 +38,45 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Parse the cell, fill in the default paths, run it."""
+    """Train the cell (or resume), test, write the result; what it was made of stays until that has
+    been accepted (see `loop.to_the_end`).
+    """
     cell, choice = _cell(args.cell), None
     if args.choice:
         chosen, choice = _choice(args.choice, cell)
-        cell = with_choice(cell, chosen)
-    settings = _settings(cell, args.choice)
+        settings = cell["settings"] | {chosen["setting"]: chosen["value"]}
+        cell = {**cell, "settings": settings, "chosen": chosen}
+    source = getattr(_settings(cell, args.choice), "source", None)
     stem = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
     data = args.data or Path("data/processed") / cell["dataset"]
-    source = getattr(settings, "source", None)
     network = args.network or (Path("data/networks") / source if source else None)
     out = args.out or Path(f"results/{stem}.json")
     scratch = args.checkpoint or Path(f"scratch/results/{stem}.pt")
-    run_cell(
-        cell,
-        data,
-        network,
-        out,
-        scratch,
-        args.device,
-        args.threads,
-        args.checkpoint_seconds,
-        choice,
-    )
+    place = device.prepare(args.device, args.threads)
+    for path in (out, scratch):
+        check_writable(path)
+    with checkpoint.exclusive(scratch):
+        run = module(cell["family"], "run").Run(cell, data, network, place)
+        entries = provenance.cell_modules(cell["family"], cell["algorithm"])
+        decisive = {key: cell[key] for key in ("family", "kind", "algorithm", "seed", "settings")}
+        key = checkpoint.run_key([decisive, run.made_from], entries, place, args.threads)
+
+        def outcome() -> dict[str, Any]:
+            return {
+                "metrics": run.test(),
+                "history": run.history,
+                "timing": {**run.timing(), "peak_bytes": device.peak_bytes(place)},
+                "environment": device.environment(place, args.threads),
+            }
+
+        made = loop.to_the_end(run, scratch, key, args.checkpoint_seconds, place, outcome)
+        made_from = {**run.made_from, "choice": choice, "code": provenance.code(*entries)}
+        results.write(out, {"cell": cell, **made}, made_from)
+    metrics = made["metrics"]
+    if "test_accuracy" in metrics:
+        say(f"test accuracy {metrics['test_accuracy']:.2f} % → {out}")
+    else:
+        say(f"candidate: {metrics['best'] or metrics['diverged']} → {out}")
 
 
 def _cell(text: str) -> dict[str, Any]:

@@ -117,63 +117,6 @@ def score(network: Backbone, batches: Batches, part: str) -> tuple[int, int]:
     return count_correct(lambda x: network(x)[1], batches.evaluation(part))
 
 
-def make(
-    name: str,
-    spec: SourceNetwork,
-    published: Path | None,
-    data: Path | None,
-    out: Path,
-    scratch: Path,
-    where: str,
-    threads: int,
-    checkpoint_seconds: float = 60,
-) -> None:
-    """Read the checkpoint `published`, or train (or resume) on `data`; score it; write `out`."""
-    if published is not None and spec.layout is None:
-        raise UserError(f"{name}: a checkpoint is given, but no layout; set l2t_ww or torchvision")
-    if published is None and (spec.train is None or data is None):
-        raise UserError(
-            f"{name}: nothing to make it from; give a checkpoint (archives and layout), or a "
-            "dataset and train"
-        )
-    place = device.prepare(where, threads)
-    images = None if data is None else prepared.read(data, spec.dataset)
-    if images is not None and len(images.classes) != spec.classes:
-        raise UserError(
-            f"{data}: {len(images.classes)} classes, but the source network {name} has "
-            f"{spec.classes}; correct its classes or its dataset"
-        )
-    for path in (out / sources.WEIGHTS, scratch):
-        check_writable(path)
-    with checkpoint.exclusive(scratch):
-        if published is not None:
-            assert spec.layout is not None
-            weights, facts = sources.load_published(
-                published, spec.layout, spec.architecture, spec.classes
-            )
-            made = _made(spec, weights, {"published": facts}, [], images, place, threads)
-        else:
-            assert images is not None
-            training = Training(name, spec, images, place)
-            what = [spec.model_dump(include={"architecture", "classes", "train"}), images.digest]
-            key = checkpoint.run_key(what, CODE, place, threads)
-
-            def outcome() -> dict[str, Any]:
-                kept, metrics = training.state["best_weights"], training.metrics()
-                return _made(spec, kept, metrics, training.history, images, place, threads)
-
-            made = loop.to_the_end(training, scratch, key, checkpoint_seconds, place, outcome)
-        made_from = {
-            "dataset": None if images is None else images.digest,
-            "network": None if published is None else sha256(published),
-            "code": provenance.code(*CODE),
-        }
-        sources.save(out, name, spec, made.pop("weights"), made, made_from)
-    metrics = made["metrics"]
-    said = f"test accuracy {metrics['test_accuracy']:.2f} % " if images is not None else ""
-    say(f"{name}: {said}→ {out}")
-
-
 def _made(
     spec: SourceNetwork,
     weights: sources.State,
@@ -236,16 +179,51 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Parse the settings, fill in the default paths, make the network."""
+    """Read the checkpoint that is given, or train (or resume) on the data; score it; write it."""
     spec = parse(SourceNetwork, json_of("--spec", args.spec), "--spec: ")
-    make(
-        args.name,
-        spec,
-        args.checkpoint_file,
-        args.data,
-        args.out or Path("data/networks") / args.name,
-        args.checkpoint or Path(f"scratch/networks/{args.name}.pt"),
-        args.device,
-        args.threads,
-        args.checkpoint_seconds,
-    )
+    name, data, published = args.name, args.data, args.checkpoint_file
+    out = args.out or Path("data/networks") / name
+    scratch = args.checkpoint or Path(f"scratch/networks/{name}.pt")
+    if published is not None and spec.layout is None:
+        raise UserError(f"{name}: a checkpoint is given, but no layout; set l2t_ww or torchvision")
+    if published is None and (spec.train is None or data is None):
+        raise UserError(
+            f"{name}: nothing to make it from; give a checkpoint (archives and layout), or a "
+            "dataset and train"
+        )
+    place = device.prepare(args.device, args.threads)
+    images = None if data is None else prepared.read(data, spec.dataset)
+    if images is not None and len(images.classes) != spec.classes:
+        raise UserError(
+            f"{data}: {len(images.classes)} classes, but the source network {name} has "
+            f"{spec.classes}; correct its classes or its dataset"
+        )
+    for path in (out / sources.WEIGHTS, scratch):
+        check_writable(path)
+    with checkpoint.exclusive(scratch):
+        if published is not None:
+            assert spec.layout is not None
+            weights, facts = sources.load_published(
+                published, spec.layout, spec.architecture, spec.classes
+            )
+            made = _made(spec, weights, {"published": facts}, [], images, place, args.threads)
+        else:
+            assert images is not None
+            training = Training(name, spec, images, place)
+            what = [spec.model_dump(include={"architecture", "classes", "train"}), images.digest]
+            key = checkpoint.run_key(what, CODE, place, args.threads)
+
+            def outcome() -> dict[str, Any]:
+                kept, metrics = training.state["best_weights"], training.metrics()
+                return _made(spec, kept, metrics, training.history, images, place, args.threads)
+
+            made = loop.to_the_end(training, scratch, key, args.checkpoint_seconds, place, outcome)
+        made_from = {
+            "dataset": None if images is None else images.digest,
+            "network": None if published is None else sha256(published),
+            "code": provenance.code(*CODE),
+        }
+        sources.save(out, name, spec, made.pop("weights"), made, made_from)
+    metrics = made["metrics"]
+    said = f"test accuracy {metrics['test_accuracy']:.2f} % " if images is not None else ""
+    say(f"{name}: {said}→ {out}")
