@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from helpers import PARAMS, ROOT
 
+from multistep import seal
+from multistep.files import write_json
 from multistep.plan import cells, params, unrecorded
 
 BUILT = sorted(p.parent.name for p in (ROOT / "scales").glob("*/results"))
@@ -75,3 +77,22 @@ def test_what_snakemake_knows_is_its_own_matter(home: Path, kind: str, length: i
         raise AssertionError("it has a record")
 
     assert unrecorded.mistakes(home, {name: refuse}) == []
+
+
+def test_a_source_network_is_its_settings_and_its_archive(tmp_path: Path) -> None:
+    name = "tinyimagenet_resnet32"
+    spec = params.load(PARAMS).source_networks[name]
+    (archive,) = spec.archives
+    folder = tmp_path / "data" / "networks" / name
+    settings = spec.on("tinyimagenet_x50").model_dump()  # which this scale has in its place
+    record = {"settings": settings | {"title": "Before"}}
+    made_from = {"network": spec.archives[archive].sha256}
+    write_json(folder / "network.json", seal.seal(record, made_from))
+    (folder / "weights.pt").write_bytes(b"")
+    scale = "dogs32-cpu"
+    assert mistakes(tmp_path, scale) == []
+    found = mistakes(tmp_path, scale, source_networks={name: {"classes": 100}})
+    assert found[0].partition(";")[0].endswith("settings.classes is 200, but the plan says 100")
+    changed = {"archives": {archive: {"sha256": "0" * 64}}}
+    found = mistakes(tmp_path, scale, source_networks={name: changed})
+    assert f"network.json: made from another {archive}" in found[0]

@@ -214,7 +214,7 @@ def measurement_code(wildcards):
 def network(wildcards):
     """A source network, with the dataset that this scale really uses."""
     found = PARAMS.source_networks[wildcards.network]
-    return found.model_copy(update={"dataset": found.dataset and PARAMS.dataset(found.dataset)})
+    return found.on(found.dataset and PARAMS.dataset(found.dataset))
 
 
 def checkpoint_record(wildcards):

@@ -12,7 +12,9 @@ rule source_network:
         gpu=int(CUDA),
     params:
         code=code("multistep.transfer.pretrain"),
-        spec=lambda wildcards: as_json(network(wildcards)),
+        # What decides its weights, besides its archives: no title, no address.
+        decisive=lambda wildcards: canonical_json(network(wildcards).decisive()),
+        spec=lambda wildcards, output: as_json(network(wildcards)),
         checkpoint=checkpoint_option,
         data=lambda wildcards, input: [
             option for file in input.data[:1] for option in ("--data", str(Path(file).parent))

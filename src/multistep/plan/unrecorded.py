@@ -84,8 +84,14 @@ def checks(
             return  # they are made together
         about = read_json(path)
         seal.check(path, about)
-        right = params.source_networks[name].model_dump()
-        for key, found, wanted in results.unequal("settings", about["settings"], right):
+        spec = params.source_networks[name]
+        right = spec.on(spec.dataset and params.dataset(spec.dataset)).decisive()
+        made = type(spec).model_validate(about["settings"]).decisive()
+        for archive, entry in spec.archives.items():
+            other = entry.sha256 not in (None, about["made_from"]["network"])
+            if other and entry.contents is None:  # else it may have been packed anew
+                raise UserError(f"{path}: made from another {archive}; {seal.AGAIN}")
+        for key, found, wanted in results.unequal("settings", made, right):
             raise UserError(
                 f"{path}: {key} is {found!r}, but the plan says {wanted!r}; {seal.AGAIN}"
             )

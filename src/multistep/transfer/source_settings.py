@@ -5,7 +5,7 @@ Nothing here imports torch: it is read inside Snakemake.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -43,3 +43,11 @@ class SourceNetwork(Model):
     layout: Literal["l2t_ww", "torchvision"] | None = None  # names of the checkpoint's tensors
     archives: dict[str, Archive] = {}  # the checkpoint, at most one
     train: Pretrain | None = None
+
+    def on(self, dataset: str | None) -> SourceNetwork:
+        """The same with the dataset that a scale really uses."""
+        return self.model_copy(update={"dataset": dataset})
+
+    def decisive(self) -> dict[str, Any]:
+        """What decides the weights, besides the archive: not its title, nor addresses."""
+        return self.model_dump(exclude={"title", "archives"}, exclude_defaults=True)
