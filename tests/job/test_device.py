@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -54,3 +55,14 @@ def test_a_single_gpu_and_none_are_left_alone(monkeypatch: pytest.MonkeyPatch, l
 def test_slurm_s_choice_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     assert [claimed(monkeypatch, "2,3") for _ in range(2)] == ["2,3", "2,3"]
+
+
+def test_where_a_file_system_has_no_locks_a_gpu_is_taken_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unsupported(handle: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    assert device.claim_slot(tmp_path, 2) == "0"
+    assert "no locks" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import logging
 import os
 import platform
@@ -20,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from multistep import lock
 from multistep.files import UserError
 
 log = logging.getLogger(__name__)
@@ -147,8 +147,8 @@ def claim_slot(folder: Path, slots: int | Sequence[str]) -> str | None:
         # A part of a GPU may have slashes in its name: MIG-GPU-<id>/<instance>/<instance>.
         file = open(folder / slot.replace("/", "_"), "w")  # noqa: SIM115 (open until the end)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            lock.acquire(file, f"GPU {slot} is another cell's", wait=False)
+        except UserError:
             file.close()
             continue
         _held.append(file)
