@@ -57,6 +57,12 @@ def document(page: Page) -> str:
             kind = ' class="group"' if len(group) > 1 else ""
             rows = "\n".join(_row(line) for line in group)
             bodies.append(f"<tbody{kind}>\n{rows}\n</tbody>")
+    ends = []
+    for heading, texts in (("Notes", page.notes), ("References", page.references)):
+        if texts:
+            items = "\n".join(f"<li>{escape(text)}</li>" for text in texts)
+            ends.append(f'<div class="{heading.lower()}">\n<h2>{heading}</h2>')
+            ends.append(f"<ul>\n{items}\n</ul>\n</div>")
     title = escape(f"{page.title}. {page.caption}")
     return "\n".join(
         [
@@ -81,8 +87,7 @@ def document(page: Page) -> str:
             *bodies,
             "</table>",
             "</div>",
-            *_block("Notes", page.notes),
-            *_block("References", page.references),
+            *ends,
             "</body>",
             "</html>",
             "",
@@ -96,14 +101,3 @@ def _row(line: Line) -> str:
         texts[i] = f"<strong>{texts[i]}</strong>" if bold else texts[i]
     cells = "".join(f"<td>{text}</td>" for text in texts)
     return f'<tr class="{line.role}"><th scope="row">{escape(line.label)}</th>{cells}</tr>'
-
-
-def _block(heading: str, texts: tuple[str, ...]) -> list[str]:
-    """A list under a heading, if there is anything in it."""
-    if not texts:
-        return []
-    return [f'<div class="{heading.lower()}">\n<h2>{heading}</h2>\n{_list(texts)}\n</div>']
-
-
-def _list(texts: tuple[str, ...]) -> str:
-    return "<ul>\n" + "\n".join(f"<li>{escape(text)}</li>" for text in texts) + "\n</ul>"

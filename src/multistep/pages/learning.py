@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from multistep.pages import style
 from multistep.pages.context import Context
-from multistep.pages.query import Point, clocks
+from multistep.pages.query import CLOCKS, Point, Result, of_seeds, shared, training_seconds
+from multistep.stats import over_seeds
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+
+def points(
+    spec: Any, context: Context, groups: dict[Any, list[Result]], at: str, key: str
+) -> list[Point]:
+    """Accuracies (%) `key` of the history where all seeds of a cell have one, in drawing order.
+
+    `place` is where: the history's `at`; `entries` are the seeds' there.
+    """
+    found = []
+    for names in spec.wants().cells:
+        seeds, clock = [], ""
+        for result in groups.get(names, []):
+            times, clock = training_seconds(result)
+            pairs = zip(result["history"], times, strict=True)
+            seeds.append({int(e[at]): (e, float(s)) for e, s in pairs if e.get(key) is not None})
+        for place in shared(seeds):
+            entries = [seed[place][0] for seed in seeds]
+            accuracies = [float(entry[key]) for entry in entries]
+            found.append(
+                Point(
+                    **of_seeds(context, groups[names]),
+                    dataset=names[1],  # as the figure calls it
+                    place=place,
+                    entries=entries,
+                    seconds=over_seeds([seed[place][1] for seed in seeds])[0],  # of training
+                    accuracy=over_seeds(accuracies)[0],
+                    accuracy_low=min(accuracies),
+                    accuracy_high=max(accuracies),
+                    clock=clock,
+                    split="training" if key == "train_accuracy" else "validation",
+                )
+            )
+    return found
 
 
 def draw(
@@ -23,7 +55,7 @@ def draw(
     *,
     timed: str = "",
     right: float = 0.86,
-) -> Figure:
+) -> style.Figure:
     """A row of two panels (`x`, called `label`, and time) per `panel`, one line per method.
 
     Points have an accuracy with its range over seeds, its split, seconds and their clock; those
@@ -34,7 +66,7 @@ def draw(
     notes = []
     if points:
         over = style.seeds(points, "; bands: lowest and highest seed")
-        time = clocks(point.clock for point in points)
+        time = " or ".join(dict.fromkeys(CLOCKS[point.clock] for point in points))
         notes.append(f"Lines: mean over {over}. Time: {time}{timed}, mean over seeds.")
     if missing:
         notes.append(f"Not run: {', '.join(missing)}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,8 +115,13 @@ def _groups(
     """Those records that are wanted, by their names in the page's words."""
     found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for record in records:
-        check_scale(record["cell"], context)
-        found.setdefault(tuple(record["cell"][key] for key in keys), []).append(record)
+        cell = record["cell"]
+        if cell["scale"] != context.scale:  # numbers of two scales are never shown together
+            raise UserError(
+                f"{cell_name(cell)}: made at scale {cell['scale']}, but the scale here is "
+                f"{context.scale}; give only results of one scale"
+            )
+        found.setdefault(tuple(cell[key] for key in keys), []).append(record)
     groups = {}
     for names in wanted:
         here = (names[0], context.dataset(names[1]), *names[2:])
@@ -186,7 +191,7 @@ def of_seeds(context: Context, results: Sequence[Result]) -> dict[str, Any]:
         "experiment": cell["experiment"],
         "method": cell["method"],
         "seeds": len(results),
-        "device": devices(results),
+        "device": "; ".join(dict.fromkeys(device_name(r["environment"]) for r in results)),
         "source": "" if cell["algorithm"] == "scratch" else cell["settings"].get("source", ""),
         "scale": context.scale,
         "data": context.dataset_title(cell["dataset"]),
@@ -196,15 +201,6 @@ def of_seeds(context: Context, results: Sequence[Result]) -> dict[str, Any]:
 def shared(seeds: Sequence[Mapping[int, Any]]) -> list[int]:
     """The rising numbers at which all seeds have something; none without seeds."""
     return sorted(set.intersection(*map(set, seeds))) if seeds else []
-
-
-def check_scale(cell: dict[str, Any], context: Context) -> None:
-    """Refuse a result of another scale: numbers of two scales are never shown together."""
-    if cell["scale"] != context.scale:
-        raise UserError(
-            f"{cell_name(cell)}: made at scale {cell['scale']}, but the scale here is "
-            f"{context.scale}; give only results of one scale"
-        )
 
 
 def cell_name(cell: dict[str, Any]) -> str:
@@ -221,13 +217,8 @@ def device_name(environment: dict[str, Any]) -> str:
     return f"{environment['cpu']}, {threads} thread{'' if threads == 1 else 's'}"
 
 
-def devices(results: Sequence[Result]) -> str:
-    """The devices that results come from, each once."""
-    return "; ".join(dict.fromkeys(device_name(result["environment"]) for result in results))
-
-
 WALL, PROCESS = "wall seconds", "process seconds"
-_CLOCKS = {
+CLOCKS = {
     WALL: "wall clock of training",
     PROCESS: "process seconds of training (its wall clock times the cell's share of the processor)",
 }
@@ -244,11 +235,6 @@ def training_seconds(result: Result) -> tuple[list[float], str]:
         return timing["history_seconds"], WALL
     share = timing["process_seconds"] / timing["train_seconds"]
     return [share * seconds for seconds in timing["history_seconds"]], PROCESS
-
-
-def clocks(of: Iterable[str]) -> str:
-    """Clocks of `training_seconds` for readers, each once."""
-    return " or ".join(_CLOCKS[clock] for clock in dict.fromkeys(of))
 
 
 def tidy(columns: Sequence[str], rows: Sequence[Any]) -> str:

@@ -17,12 +17,13 @@ from multistep.pages.context import Context
 from multistep.pages.query import Point
 from multistep.pages.spec import Spec
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # figures annotate what they draw with `style.Figure` and so on
     from contextlib import AbstractContextManager
 
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage as AxesImage
 
 INK, QUIET, HAIR = "#1b1f24", "#57606a", "#d8dee4"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +11,6 @@ from multistep.pages import measured, style
 from multistep.pages.context import Context
 from multistep.pages.query import Point, group_measurements
 from multistep.pages.spec import FewShotFigure, ShownMethod, Wants
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLUMNS = (
     "method steps seconds seconds_low seconds_high rounds bytes clock memory tasks device "
@@ -53,7 +49,7 @@ def points(spec: Spec, context: Context, measurements: Sequence[dict[str, Any]])
     ]
 
 
-def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
+def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
     """One row of two panels (time, memory) per experiment, one line per method."""
     panels, missing = style.by_panel(spec.panels, points, "experiment")
     names = {method: style.look(context, method).name for method in spec.methods}
@@ -101,7 +97,9 @@ def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, spec: Spec, context: Context, points: list[Point], quantity: str) -> None:
+def _panel(
+    axes: style.Axes, spec: Spec, context: Context, points: list[Point], quantity: str
+) -> None:
     """One line per method, from zero; at the right its name and its cost relative to the first."""
     key = "seconds" if quantity == "time" else "bytes"
     unit, factor = measured.unit(quantity, max(getattr(point, key) for point in points))

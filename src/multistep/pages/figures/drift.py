@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +10,6 @@ from multistep.pages import style
 from multistep.pages.context import Context
 from multistep.pages.query import Point, Result, group_results, of_seeds, shared
 from multistep.pages.spec import OneExperiment
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 COLUMNS = "method part seed iteration drift seeds device source scale data"
 PARTS = {"all": "all parameters that it moves", "backbone": "the target network alone"}
@@ -52,7 +48,7 @@ def points(spec: Spec, context: Context, records: Sequence[Result]) -> list[Poin
     return found
 
 
-def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
+def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
     """Two panels (all of φ, the backbone alone): seeds as light lines, their mean dark."""
     note = (
         "‖g(φ₂) − g(φ₁)‖ / ‖g(φ₂)‖, g: gradient of the transfer loss at two consecutive inner "

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from multistep.pages import style, timing
 from multistep.pages.context import Context
 from multistep.pages.layout import signed
 from multistep.pages.query import Point, group_measurements
 from multistep.pages.spec import Panels, Wants
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLUMNS = (
     "method seconds seconds_sd seconds_half_width batches iterations bytes batch_size scheme "
@@ -53,7 +49,7 @@ def points(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> l
     return bars
 
 
-def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
+def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
     """One panel per experiment (sizes of images differ a lot), a group of bars per dataset."""
     run, missing = style.by_panel(spec.panels, points, "dataset")
     notes = []
@@ -87,7 +83,7 @@ def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
 
 
 def _panel(
-    axes: Axes, spec: Spec, context: Context, datasets: list[str], run: dict[str, list[Point]]
+    axes: style.Axes, spec: Spec, context: Context, datasets: list[str], run: dict[str, list[Point]]
 ) -> None:
     width = 0.8 / len(spec.methods)
     for k, method in enumerate(spec.methods):

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from multistep.pages import style
 from multistep.pages.context import Context
 from multistep.pages.query import Point, Result, group_results, of_seeds, shared
 from multistep.pages.spec import OneExperiment
 from multistep.stats import over_seeds
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 COLUMNS = "method term epoch norm norm_low norm_high seeds device source scale data"
 _TERMS = {"meta_gradient_norm": "meta-gradient", "meta_decay_norm": "weight decay"}
@@ -49,7 +45,7 @@ def points(spec: Spec, context: Context, records: Sequence[Result]) -> list[Poin
     return found
 
 
-def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
+def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
     """One panel per method on a common logarithmic scale: the two terms."""
     zeros = any(point.norm <= 0 for point in points)
     gone = " Norms of exactly zero have no place on a logarithmic scale." if zeros else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -14,10 +14,6 @@ from multistep.pages.query import Point, device_name, group_measurements, group_
 from multistep.pages.spec import Dataset, Experiment, Method, Number, Ref, Wants
 from multistep.pages.spec import Spec as AnySpec
 from multistep.settings import Model
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLUMNS = (
     "method label estimate_of experiment accuracy accuracy_sd seeds epochs seconds seconds_sd "
@@ -104,7 +100,7 @@ def points(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> l
     return found
 
 
-def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
+def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
     """Two panels, accuracy and time; the paper's numbers as open marks, unless on a stand-in."""
     notes = []
     paper = spec.paper
@@ -149,7 +145,7 @@ def _differs(spec: Spec, context: Context) -> str:
     return "; ".join(dict.fromkeys(text for text in found if text))
 
 
-def _panel(axes: Axes, points: Sequence[Point], quantity: str, marks: str) -> None:
+def _panel(axes: style.Axes, points: Sequence[Point], quantity: str, marks: str) -> None:
     """Bars of one quantity from zero with their values; `marks` is the paper's legend, if drawn."""
     top = 0.0
     for i, point in enumerate(points):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -13,11 +13,6 @@ from multistep.pages import style
 from multistep.pages.context import Context
 from multistep.pages.query import Point, Result, group_results, of_seeds, shared
 from multistep.pages.spec import OneExperiment
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 COLUMNS = "method epoch source_tap target_tap weight dead seeds device source scale data"
 _DEAD = 0.5  # share of an epoch's mini-batches from which on a pair is marked
@@ -70,7 +65,7 @@ def points(spec: Spec, context: Context, records: Sequence[Result]) -> list[Poin
     return found
 
 
-def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
+def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
     """A row of heat maps per method, a column per epoch, one colour scale for all."""
     lines = style.lines(spec, context, points)
     epochs = sorted({point.epoch for point in points})
@@ -86,7 +81,7 @@ def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
             return figure
         figure.subplots_adjust(left=0.09, wspace=0.15)
         top = max(point.weight for point in points) or 1.0
-        image: AxesImage | None = None
+        image: style.AxesImage | None = None
         for (look, line), row in zip(lines, axes, strict=True):
             for epoch, panel in zip(epochs, row, strict=True):
                 here = [point for point in line if point.epoch == epoch]
@@ -105,7 +100,7 @@ def draw(spec: Spec, context: Context, points: Sequence[Point]) -> Figure:
     return figure
 
 
-def _heat_map(axes: Axes, points: Sequence[Point], top: float) -> AxesImage:
+def _heat_map(axes: style.Axes, points: Sequence[Point], top: float) -> style.AxesImage:
     """One method at one epoch; the number stands in every field."""
     rows = list(dict.fromkeys(point.source_tap for point in points))
     columns = list(dict.fromkeys(point.target_tap for point in points))

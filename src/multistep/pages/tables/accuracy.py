@@ -127,16 +127,12 @@ def _cell(spec: Spec, context: Context, method: str, column: str, results: list[
 
     metrics = [result["metrics"] for result in results]
     ours, fields = over_seeds(results)
-    exact, exact_half_width = _another(metrics, "exact_adaptation")
-    last, last_half_width = _another(metrics, "last")
     row = dataclasses.replace(
         row,
         **fields,
-        exact=exact,
-        exact_half_width=exact_half_width,
+        **_another(metrics, "exact_adaptation", "exact"),
         tested=" ".join(str(m["best"]["iteration"]) for m in metrics if m.get("best")),
-        last=last,
-        last_half_width=last_half_width,
+        **_another(metrics, "last", "last"),
         inner_lr=results[0]["cell"]["settings"].get("inner_lr"),
         candidates=_candidates(results[0]["cell"].get("chosen")),
     )
@@ -154,17 +150,16 @@ def _cell(spec: Spec, context: Context, method: str, column: str, results: list[
     return dataclasses.replace(row, gap=comparison.gap, within="yes" if comparison.within else "no")
 
 
-def _another(metrics: list[dict[str, Any]], key: str) -> tuple[float, float] | tuple[None, None]:
+def _another(metrics: list[dict[str, Any]], key: str, name: str) -> dict[str, Any]:
     """Another test accuracy of the cell and its half-width, if every seed has them.
 
     The seeds' half-widths are averaged, which is an upper bound for the half-width of their mean.
     """
     found = [m[key] for m in metrics if m.get(key)]
     if len(found) < len(metrics):
-        return None, None
-    accuracy, _ = stats.over_seeds([other["test_accuracy"] for other in found])
-    half_width, _ = stats.over_seeds([other["test_ci95"] for other in found])
-    return accuracy, half_width
+        return {}
+    parts = {name: "test_accuracy", f"{name}_half_width": "test_ci95"}
+    return {of: stats.over_seeds([m[part] for m in found])[0] for of, part in parts.items()}
 
 
 def _candidates(choice: dict[str, Any] | None) -> str:
@@ -207,7 +202,12 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
     sections.append(Section(heading, tuple(_group(spec, cells, gaps) for cells in ours)))
     # Inner learning rates are shown where they differ from cell to cell by somebody's choice.
     if any(row.candidates or row.paper_inner_lr is not None for row in rows):
-        rates = tuple((line(cells[0].row_title, cells, _rate, "detail"),) for cells in ours)
+
+        def rate(cell: Row) -> str:
+            rates = (cell.inner_lr, cell.paper_inner_lr)
+            return " / ".join(DASH if rate is None else f"{rate:g}" for rate in rates)
+
+        rates = tuple((line(cells[0].row_title, cells, rate, "detail"),) for cells in ours)
         sections.append(Section("Inner learning rate: ours / the paper's", rates))
     remarks = [
         f"{context.methods.get(method, method)}, {spec.columns[column]}: {remark}"
@@ -257,11 +257,6 @@ def _mean(value: float | None, end: float | None, start: float | None = 0.0) -> 
     if value is None or end is None or start is None:
         return DASH
     return f"{value:.2f} ± {end - start:.2f}"
-
-
-def _rate(cell: Row) -> str:
-    rates = (cell.inner_lr, cell.paper_inner_lr)
-    return " / ".join(DASH if rate is None else f"{rate:g}" for rate in rates)
 
 
 def _training(spec: Spec, rows: Sequence[Row]) -> str:

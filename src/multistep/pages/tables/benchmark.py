@@ -133,17 +133,30 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
     """
     rows = _shown(rows)
     columns = {c: spec.columns[c] for c in spec.columns if any(row.column == c for row in rows)}
-    sections = [
-        Section(
-            f"Ours on {context.titles([spec.dataset])}",
-            tuple(_group(cells) for cells in by_row(rows, "ours")),
-        )
-    ]
+    blocks = []
+    for cells in by_row(rows, "ours"):
+        steps = dict.fromkeys(_steps(cell) for cell in cells if cell.steps is not None)
+        label = f"T = {' / '.join(steps)}" if steps else "seeds"
+        value = line(cells[0].row_title, cells, _value)
+        blocks.append((value, line(label, cells, _detail, "detail")))
+    sections = [Section(f"Ours on {context.titles([spec.dataset])}", tuple(blocks))]
     literature = by_row(rows, "literature")
     if literature:
         heading = f"Literature on {context.dataset_title(spec.dataset)}, as printed"
-        sections.append(Section(heading, tuple((_quoted(cells),) for cells in literature)))
+        quotes = []
+        for cells in literature:  # which have neither times nor memory
+            means = [repr(cell.paper) for cell in cells if cell.paper is not None]
+            decimals = max((len(mean.partition(".")[2]) for mean in means), default=0)
+            texts = [printed(cell.paper, cell.paper_spread, decimals) for cell in cells]
+            spread = tuple(part for text in texts for part in (text, *("" for _ in QUANTITIES[1:])))
+            quotes.append((Line(cells[0].row_title, spread),))
+        sections.append(Section(heading, tuple(quotes)))
     cited = {spec.literature[cells[0].row].source for cells in literature}
+    ran = {row.row for row in rows if row.section == "ours"}
+    names = [_name(context, method) for method in spec.methods if method not in ran]
+    headings = [heading for column, heading in spec.columns.items() if column not in columns]
+    left_out = "; ".join(", ".join(some) for some in (names, headings) if some)
+    absent = [f"Not run at this scale: {left_out}."] if left_out else []
     uncited = {entry.source for entry in spec.literature.values()} - cited
     return Page.of(
         spec,
@@ -154,7 +167,7 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
             heading for column in columns.values() for heading in (column, *QUANTITIES[1:])
         ),
         sections=tuple(sections),
-        notes=(*_legend(spec, context, rows), *_absent(spec, context, rows)),
+        notes=(*_legend(spec, context, rows), *absent),
         references=tuple(text for name, text in spec.references.items() if name not in uncited),
     )
 
@@ -170,23 +183,6 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
     quoted = {row.row for row in here if row.paper is not None}
     kept = {"ours": methods, "literature": quoted}
     return [row for row in here if row.row in kept[row.section]] if run else list(rows)
-
-
-def _absent(spec: Spec, context: Context, rows: Sequence[Row]) -> list[str]:
-    """A note on the methods and columns that the rows shown don't have, if there are any."""
-    ours = [row for row in rows if row.section == "ours"]
-    methods, columns = {row.row for row in ours}, {row.column for row in ours}
-    names = [_name(context, method) for method in spec.methods if method not in methods]
-    headings = [heading for column, heading in spec.columns.items() if column not in columns]
-    left_out = "; ".join(", ".join(some) for some in (names, headings) if some)
-    return [f"Not run at this scale: {left_out}."] if left_out else []
-
-
-def _group(cells: list[Row]) -> tuple[Line, ...]:
-    first = line(cells[0].row_title, cells, _value)
-    steps = dict.fromkeys(_steps(cell) for cell in cells if cell.steps is not None)
-    label = f"T = {' / '.join(steps)}" if steps else "seeds"
-    return (first, line(label, cells, _detail, "detail"))
 
 
 def _steps(cell: Row) -> str:
@@ -209,16 +205,6 @@ def _detail(cell: Row) -> str:
     if cell.quantity == "accuracy":
         return seeds(cell)
     return "" if cell.ours is None else measured.text(cell.quantity, cell.ours)
-
-
-def _quoted(cells: list[Row]) -> Line:
-    """A line of the literature, which has neither times nor memory."""
-    texts = []
-    means = [repr(cell.paper) for cell in cells if cell.paper is not None]
-    decimals = max((len(mean.partition(".")[2]) for mean in means), default=0)
-    for cell in cells:
-        texts += [printed(cell.paper, cell.paper_spread, decimals), *("" for _ in QUANTITIES[1:])]
-    return Line(cells[0].row_title, tuple(texts))
 
 
 def _training(headings: dict[str, str], rows: Sequence[Row]) -> str:
