@@ -300,6 +300,12 @@ def table(spec: Spec, context: Context, records: Sequence[Record]) -> list[Any]:
     return list(module("tables", spec.kind).rows(spec, context, records))
 
 
+def drawn(spec: Spec, context: Context, records: Sequence[Record]) -> Any:
+    """A figure."""
+    kind = module("figures", spec.kind)
+    return kind.draw(spec, context, kind.points(spec, context, records))
+
+
 def read_csv(text: str) -> list[dict[str, str]]:
     """The rows of a page's csv."""
     return list(csv.DictReader(io.StringIO(text)))

@@ -1,12 +1,10 @@
 """Benchmark tables from made-up results and measurements: every number, and what is left out."""
 
 import copy
-import csv
-import io
 from pathlib import Path
 
 import pytest
-from page_records import Record, Write, few_shot, few_shot_times, table, table_spec
+from page_records import Record, Write, few_shot, few_shot_times, read_csv, table, table_spec
 
 from multistep.files import UserError
 from multistep.job import results as records
@@ -79,7 +77,7 @@ def given(measurement: Record) -> list[Record]:
 
 def read(text: str) -> dict[tuple[str, str, str, str], dict[str, str]]:
     """The csv by (section, row, column, quantity), which tell all rows apart."""
-    rows = list(csv.DictReader(io.StringIO(text)))
+    rows = read_csv(text)
     found = {(r["section"], r["row"], r["column"], r["quantity"]): r for r in rows}
     assert len(found) == len(rows)
     return found

@@ -1,10 +1,7 @@
 """Accuracy tables with an inner learning rate or an iterate chosen by validation (Table 5)."""
 
-import csv
-import io
-
 import pytest
-from page_records import Record, Write, few_shot, table, table_spec
+from page_records import Record, Write, few_shot, read_csv, table, table_spec
 
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
@@ -29,7 +26,7 @@ def results() -> list[Record]:
 
 
 def rows(text: str) -> dict[tuple[str, str], dict[str, str]]:
-    found = csv.DictReader(io.StringIO(text))
+    found = read_csv(text)
     return {(row["row"], row["column"]): row for row in found if row["section"] == "ours"}
 
 

@@ -1,7 +1,5 @@
 """Figures from made-up measurements and results: the csv, what is drawn, and equal bytes."""
 
-import csv
-import io
 import itertools
 import json
 import os
@@ -15,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_records import Record, few_shot, few_shot_times, figure_spec, texts
+from page_records import Record, drawn, few_shot, few_shot_times, figure_spec, read_csv, texts
 
 from multistep.files import UserError
 from multistep.pages import style
@@ -57,16 +55,12 @@ def near(points: list[list[float]]) -> Any:
     return pytest.approx(np.array(points, dtype=float))
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-
-
 def test_cost_csv_holds_medians_and_quartiles(
     tmp_path: Path, cost_spec: Spec, context: Context
 ) -> None:
     paths = write_figure(tmp_path / "figure9", cost_spec, context, [few_shot_times(rows=ROWS)])
     assert sorted(path.name for path in paths) == ["figure9.csv", "figure9.png", "figure9.svg"]
-    rows = read(tmp_path / "figure9.csv")
+    rows = read_csv((tmp_path / "figure9.csv").read_text(encoding="utf-8"))
     assert [(row["method"], row["steps"], row["seconds"], row["bytes"]) for row in rows] == [
         ("maml", "4", "0.5", "400000000"),
         ("maml", "8", "0.9", "800000000"),
@@ -84,8 +78,7 @@ def test_cost_csv_holds_medians_and_quartiles(
 def test_cost_figure_draws_the_points_and_says_what_was_measured(
     cost_spec: Spec, context: Context
 ) -> None:
-    points = cost.points(cost_spec, context, [few_shot_times(rows=ROWS)])
-    figure = cost.draw(cost_spec, context, points)
+    figure = drawn(cost_spec, context, [few_shot_times(rows=ROWS)])
     time, memory = figure.axes  # the other panel was not measured and takes no room
     assert time.lines[0].get_xydata() == near([[4, 500], [8, 900]])
     assert time.lines[1].get_xydata() == near([[4, 300], [8, 450]])
@@ -110,8 +103,7 @@ def test_cost_figure_draws_the_points_and_says_what_was_measured(
 
 def test_cost_on_a_gpu_names_its_clock_and_device(cost_spec: Spec, context: Context) -> None:
     rows = [("maml", 8, [0.004, 0.005, 0.006], 3_000_000_000)]
-    points = cost.points(cost_spec, context, [few_shot_times(rows=rows, gpu=True, tasks=4)])
-    written = texts(cost.draw(cost_spec, context, points))
+    written = texts(drawn(cost_spec, context, [few_shot_times(rows=rows, gpu=True, tasks=4)]))
     for phrase in (
         "device: Imaginary GPU",
         "CUDA-event time (ms)",
@@ -126,16 +118,16 @@ def test_methods_that_some_panels_lack_are_named_with_them(
 ) -> None:
     few = few_shot_times(rows=ROWS)
     more = few_shot_times("20way_1shot", rows=[*ROWS, ("fomaml", 8, [1.0], 1)])
-    written = texts(cost.draw(cost_spec, context, cost.points(cost_spec, context, [few, more])))
+    written = texts(drawn(cost_spec, context, [few, more]))
     assert "Not measured: Multi-step (8); FO-MAML (5-way 1-shot)." in written
     more = few_shot_times("20way_1shot", rows=[(m, 8, [1.0], 1) for m in cost_spec.methods])
-    written = texts(cost.draw(cost_spec, context, cost.points(cost_spec, context, [more])))
+    written = texts(drawn(cost_spec, context, [more]))
     assert "Not measured: 5-way 1-shot." in written
 
 
 def test_a_stand_in_is_named_on_the_figure(cost_spec: Spec, stand_in: Context) -> None:
     measurement = few_shot_times(rows=ROWS, scale="demo", dataset="omniglot_standin")
-    written = texts(cost.draw(cost_spec, stand_in, cost.points(cost_spec, stand_in, [measurement])))
+    written = texts(drawn(cost_spec, stand_in, [measurement]))
     assert "Drawn characters (stand-in): cost over inner steps" in written
     assert "scale: demo; data: Drawn characters (stand-in); this is not a reproduction" in written
 
@@ -144,8 +136,7 @@ def test_another_number_of_tasks_is_named_and_not_set_in_relation(
     cost_spec: Spec, context: Context
 ) -> None:
     measurement = few_shot_times(rows=ROWS, settings={"multistep4": {"meta_batch": 5}})
-    points = cost.points(cost_spec, context, [measurement])
-    written = texts(cost.draw(cost_spec, context, points))
+    written = texts(drawn(cost_spec, context, [measurement]))
     assert "5-way 1-shot, 32 tasks (Multi-step (4): 5): time" in written
     assert "Multi-step (4)\n" in written
     assert "0.50×" not in written
@@ -156,11 +147,11 @@ def test_open_markers_stand_in_turns_and_the_header_says_so(
 ) -> None:
     rows = [(m, steps, [1.0], 10**9) for m in cost_spec.methods for steps in range(1, 9)]
     measurement = few_shot_times(rows=rows)
-    figure = cost.draw(cost_spec, context, cost.points(cost_spec, context, [measurement]))
+    figure = drawn(cost_spec, context, [measurement])
     assert "Open markers" not in texts(figure)
     before = dict.fromkeys(("a", "b", "c", "d", "e"), "others")  # those drawn come sixth and later
     crowded = context.model_copy(update={"methods": before | context.methods})
-    figure = cost.draw(cost_spec, crowded, cost.points(cost_spec, crowded, [measurement]))
+    figure = drawn(cost_spec, crowded, [measurement])
     marked = [[*range(8)][line.get_markevery()] for line in figure.axes[1].lines]
     assert marked == [[7, 4, 1], [6, 3, 0], [5, 2], [7, 4, 1]]
     assert "Open markers are drawn at every third point," in texts(figure).replace("\n", " ")
@@ -189,7 +180,7 @@ def test_figures_without_any_result_say_so(
     assert "nothing measured" in texts(cost.draw(cost_spec, context, []))
     assert "nothing run" in texts(curves.draw(curves_spec, context, []))
     write_figure(tmp_path / "curves9", curves_spec, context, [])
-    assert read(tmp_path / "curves9.csv") == []
+    assert read_csv((tmp_path / "curves9.csv").read_text(encoding="utf-8")) == []
     assert (tmp_path / "curves9.png").stat().st_size > 1000
 
 
@@ -206,7 +197,7 @@ def test_curves_average_the_seeds_where_all_of_them_have_a_point(
         few_shot(method="fomaml", history=[(10, 1.0, 25.0), (20, 1.0, 35.0)]),
     ]
     write_figure(tmp_path / "curves9", curves_spec, context, results)
-    rows = read(tmp_path / "curves9.csv")
+    rows = read_csv((tmp_path / "curves9.csv").read_text(encoding="utf-8"))
     columns = ("method", "iteration", "tasks", "seconds", "accuracy", "accuracy_low")
     assert [tuple(row[c] for c in columns) for row in rows] == [
         ("maml", "10", "320", "1.5", "35", "30"),
@@ -217,7 +208,7 @@ def test_curves_average_the_seeds_where_all_of_them_have_a_point(
     assert [row["seeds"] for row in rows] == ["2", "2", "1", "1"]
     assert {row["split"] for row in rows} == {"validation"}
 
-    figure = curves.draw(curves_spec, context, curves.points(curves_spec, context, results))
+    figure = drawn(curves_spec, context, results)
     iterations, time = figure.axes
     assert iterations.lines[0].get_xydata() == near([[10, 35], [30, 62]])
     assert time.lines[0].get_xydata() == near([[1.5, 35], [4, 62]])
@@ -276,8 +267,7 @@ def test_labels_at_the_lines_ends_do_not_overlap(cost_spec: Spec, context: Conte
         (method, 8, [value], 10**9)
         for method, value in zip(cost_spec.methods, (1.0, 0.999, 0.998, 0.02), strict=True)
     ]
-    points = cost.points(cost_spec, context, [few_shot_times(rows=rows)])
-    for axes in cost.draw(cost_spec, context, points).axes:
+    for axes in drawn(cost_spec, context, [few_shot_times(rows=rows)]).axes:
         places = sorted(text.xyann[1] for text in axes.texts)
         assert len(places) == 4
         assert all(high - low > 0.08 for low, high in itertools.pairwise(places))

@@ -1,14 +1,12 @@
 """Tables from made-up results: every number of the csv, the words of the pages, the refusals."""
 
-import csv
-import io
 import json
 import math
 import re
 from pathlib import Path
 
 import pytest
-from page_records import Record, Write, few_shot, table
+from page_records import Record, Write, few_shot, read_csv, table
 
 from multistep import cli
 from multistep.files import UserError
@@ -17,7 +15,7 @@ from multistep.pages.spec import Spec
 
 
 def test_csv_holds_every_number(results: list[Record], write: Write) -> None:
-    rows = list(csv.DictReader(io.StringIO(write(results)["csv"])))
+    rows = read_csv(write(results)["csv"])
     assert list(rows[0])[:9] == [
         *("row", "column", "ours", "ours_low", "ours_high", "n", "paper", "paper_spread", "gap")
     ]
@@ -101,7 +99,7 @@ def test_a_stand_in_is_named_everywhere_and_never_compared(stand_in: Context, wr
     provenance = "scale: demo; data: Drawn characters (stand-in); this is not a reproduction"
     assert all(provenance in texts[kind] for kind in ("md", "tex", "html"))
     assert "Drawn characters (stand-in): accuracy" in texts["html"]
-    maml = list(csv.DictReader(io.StringIO(texts["csv"])))[2]
+    maml = read_csv(texts["csv"])[2]
     assert (maml["scale"], maml["data"]) == ("demo", "Drawn characters (stand-in)")
     assert (maml["within"], maml["note"]) == ("", "Not compared: stand-in data.")
     for kind in ("md", "tex", "html"):
@@ -111,7 +109,7 @@ def test_a_stand_in_is_named_everywhere_and_never_compared(stand_in: Context, wr
 
 def test_a_table_without_any_result_has_its_printed_numbers(write: Write) -> None:
     texts = write([])
-    rows = list(csv.DictReader(io.StringIO(texts["csv"])))
+    rows = read_csv(texts["csv"])
     assert {row["n"] for row in rows} == {"0"}
     assert "| MAML (ours) | – | – |" in texts["md"]
     assert "gap" not in texts["md"]

@@ -1,24 +1,14 @@
 """Figures of meta-transfer from made-up records: the csv, and what is drawn of it."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from page_records import Record, figure_spec, texts, transfer, transfer_times
+from page_records import Record, drawn, figure_spec, read_csv, texts, transfer, transfer_times
 
 from multistep.pages.context import Context
-from multistep.pages.figures import (
-    drift,
-    epoch_time,
-    meta_gradient,
-    steps,
-    transfer_curves,
-    where,
-    write_figure,
-)
+from multistep.pages.figures import write_figure
 
 ONE: Record = {
     "title": "Figure 9",
@@ -74,7 +64,7 @@ def written(path: Path, spec: Any, context: Context, records: list[Any]) -> list
     paths = write_figure(path / "figure", spec, context, records)
     assert [p.suffix for p in paths] == [".svg", ".png", ".csv"]
     assert all(p.stat().st_size > 1000 for p in paths[:2])
-    return list(csv.DictReader(io.StringIO(paths[2].read_text(encoding="utf-8"))))
+    return read_csv(paths[2].read_text(encoding="utf-8"))
 
 
 def test_drift_has_every_seed_and_their_mean(tmp_path: Path, context: Context) -> None:
@@ -93,7 +83,7 @@ def test_drift_has_every_seed_and_their_mean(tmp_path: Path, context: Context) -
         *(("mean", "10", "2"), ("mean", "20", "0.9")),
     ]
     assert {r["drift"] for r in rows if r["part"] == "backbone"} >= {"0.5", "0.3", "0.45"}
-    figure = drift.draw(spec, context, drift.points(spec, context, records))
+    figure = drawn(spec, context, records)
     everything, backbone = figure.axes
     assert len(everything.lines) == len(backbone.lines) == 3
     assert everything.lines[-1].get_xydata() == pytest.approx(np.array([[10, 2.0], [20, 0.9]]))
@@ -112,8 +102,7 @@ def test_where_shows_the_epochs_asked_for_and_the_last(tmp_path: Path, context: 
     taps = [("1", "1"), ("1", "2"), ("1", "3"), ("2", "1"), ("2", "2"), ("2", "3")]
     assert [(r["source_tap"], r["target_tap"]) for r in rows[:6]] == taps
     assert [r["weight"] for r in rows[6:]] == ["3", "3", "3", "3", "3", "6"]
-    points = where.points(spec, context, records)
-    figure = where.draw(spec, context, points)
+    figure = drawn(spec, context, records)
     first, last = figure.axes[:2]
     assert first.images[0].get_array().shape == (2, 3)
     assert last.images[0].get_array()[1, 2] == 6.0
@@ -135,8 +124,7 @@ def test_norms_are_on_one_logarithmic_scale(tmp_path: Path, context: Context) ->
         *(("3", "2", "4"), ("2", "2", "2"), ("2", "1", "3")),
     ]
     assert [r["term"] for r in rows[:6]] == ["meta-gradient"] * 3 + ["weight decay"] * 3
-    points = meta_gradient.points(spec, context, records)
-    figure = meta_gradient.draw(spec, context, points)
+    figure = drawn(spec, context, records)
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "log"]
     assert len(figure.axes[1].lines) == 1  # weight decay alone
     assert "Norms of exactly zero have no place" in texts(figure)
@@ -157,7 +145,7 @@ def test_curves_show_the_targets_that_were_run(tmp_path: Path, context: Context)
         ("l2t", "1", "10", "15", "10", "14", "2"),
         ("l2t", "2", "20", "40", "30", "39", "2"),
     ]
-    figure = transfer_curves.draw(spec, context, transfer_curves.points(spec, context, records))
+    figure = drawn(spec, context, records)
     assert len(figure.axes) == 2
     assert "Not run: STL-10, Dog." in texts(figure)
     assert "data: Birds 2011;" in texts(figure)
@@ -165,13 +153,12 @@ def test_curves_show_the_targets_that_were_run(tmp_path: Path, context: Context)
 
 def test_panels_and_bars_have_the_short_names_of_stand_ins(stand_in: Context) -> None:
     spec = figure_spec(PANELS | {"kind": "transfer_curves"})
-    points = transfer_curves.points(spec, stand_in, [transfer("adam_224", "drawn", "l2t")])
-    figure = transfer_curves.draw(spec, stand_in, points)
+    figure = drawn(spec, stand_in, [transfer("adam_224", "drawn", "l2t")])
     assert figure.axes[0].get_title(loc="left") == "Bird (stand-in): against epochs"
     assert "data: Drawn birds (stand-in);" in texts(figure)
     spec = figure_spec(PANELS | {"kind": "epoch_time"})
     record = transfer_times("adam_224", "drawn", seconds={"l2t": [1.0]})
-    figure = epoch_time.draw(spec, stand_in, epoch_time.points(spec, stand_in, [record]))
+    figure = drawn(spec, stand_in, [record])
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["Bird\n(stand-in)"]
 
 
@@ -187,7 +174,7 @@ def test_epoch_bars_say_what_is_saved(tmp_path: Path, context: Context) -> None:
         *(("stl10", "l2t", "10", "1"), ("stl10", "multistep", "11", "1.1")),
         *(("bird", "l2t", "100", "1"), ("bird", "multistep", "65", "0.65")),
     ]
-    figure = epoch_time.draw(spec, context, epoch_time.points(spec, context, records))
+    figure = drawn(spec, context, records)
     small, large = figure.axes
     assert [bar.get_height() for bar in large.patches] == [100.0, pytest.approx(65.0)]
     assert small.texts[1].get_text() == "+10%\n11.00"
@@ -214,7 +201,7 @@ def test_steps_take_cells_of_two_experiments_and_one_measurement(
         ("2-step", "61", "2", "300", "", ""),
         ("2-step Est.", "", "0", "200", "", ""),
     ]
-    figure = steps.draw(spec, context, steps.points(spec, context, records))
+    figure = drawn(spec, context, records)
     accuracy, time = figure.axes
     assert [bar.get_height() for bar in accuracy.patches] == [48.0, 61.0]
     assert [bar.get_height() for bar in time.patches] == [100.0, 300.0, 200.0]
@@ -224,14 +211,13 @@ def test_steps_take_cells_of_two_experiments_and_one_measurement(
     found = texts(figure)
     for phrase in ("Not run: 2-step Est.", "the paper, Titan Xp", "mean ± sd over 1 or 2 seeds, 3"):
         assert phrase in found
-    figure = steps.draw(spec, context, steps.points(spec, context, records[:2]))
+    figure = drawn(spec, context, records[:2])
     assert "Accuracies: one seed, 3 epochs." in texts(figure)
 
 
 def test_the_paper_s_marks_are_left_out_on_stand_ins(stand_in: Context) -> None:
     spec = figure_spec(STEPS)
-    points = steps.points(spec, stand_in, [transfer("steps", "drawn", "zero")])
-    figure = steps.draw(spec, stand_in, points)
+    figure = drawn(spec, stand_in, [transfer("steps", "drawn", "zero")])
     assert not [line for axes in figure.axes for line in axes.lines if line.get_marker() == "D"]
     found = texts(figure)
     assert "The paper's numbers are left out: stand-in data." in found

@@ -1,12 +1,19 @@
 """Tables 1, 2, 3 and 6 from made-up records: every number, what is compared, and what is not."""
 
-import csv
-import io
 import math
 import re
 
 import pytest
-from page_records import Record, Write, prepared, table, table_spec, transfer, transfer_times
+from page_records import (
+    Record,
+    Write,
+    prepared,
+    read_csv,
+    table,
+    table_spec,
+    transfer,
+    transfer_times,
+)
 
 from multistep.files import UserError
 from multistep.pages.context import Context
@@ -91,7 +98,7 @@ def stand_in(context: Context) -> Context:
 
 
 def by_cell(text: str) -> dict[tuple[str, str], dict[str, str]]:
-    return {(row["row"], row["column"]): row for row in csv.DictReader(io.StringIO(text))}
+    return {(row["row"], row["column"]): row for row in read_csv(text)}
 
 
 def test_accuracies_are_means_over_seeds_beside_the_printed_ones(write: Write) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from multistep.pages.context import Context
 
@@ -66,12 +66,7 @@ class Page:
         )
 
 
-Cell = TypeVar("Cell")
-
-
-def line(
-    label: str, cells: Sequence[Cell], text: Callable[[Cell], str], role: str = "value"
-) -> Line:
+def line(label: str, cells: Sequence[Any], text: Callable[[Any], str], role: str = "value") -> Line:
     """A line with what `text` makes of each cell."""
     return Line(label, tuple(text(cell) for cell in cells), role)
 

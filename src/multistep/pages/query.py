@@ -88,8 +88,17 @@ def group_results(
     )
     for group in groups.values():
         group.sort(key=lambda result: int(result["cell"]["seed"]))
-        for first, second in itertools.pairwise(group):
-            _check_alike(first, second)
+        for one, other in itertools.pairwise(group):
+            first, second = one["cell"], other["cell"]
+            if first["seed"] == second["seed"]:
+                name = cell_name(first)
+                raise UserError(f"{name}: two results for one seed; give each cell once")
+            for part in ("algorithm", "settings", "data"):
+                for key, is_, was in results.unequal(part, second.get(part), first.get(part)):
+                    raise UserError(
+                        f"{cell_name(first)} and {cell_name(second)} were run with different "
+                        f"{key} ({was} and {is_}); build both again"
+                    )
     return groups
 
 
@@ -246,19 +255,6 @@ def tidy(columns: Sequence[str], rows: Sequence[Any]) -> str:
         values = [getattr(row, column) for column in columns]
         writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in values])
     return text.getvalue()
-
-
-def _check_alike(one: Result, other: Result) -> None:
-    """Two results of one cell of a table differ in their seed, and in nothing else."""
-    first, second = one["cell"], other["cell"]
-    if first["seed"] == second["seed"]:
-        raise UserError(f"{cell_name(first)}: two results for one seed; give each cell once")
-    for part in ("algorithm", "settings", "data"):
-        for key, is_, was in results.unequal(part, second.get(part), first.get(part)):
-            raise UserError(
-                f"{cell_name(first)} and {cell_name(second)} were run with different "
-                f"{key} ({was} and {is_}); build both again"
-            )
 
 
 def otherwise(rows: Sequence[Any]) -> list[str]:

@@ -167,11 +167,8 @@ def panels(
     axes = figure.subplots(rows, columns, squeeze=False, width_ratios=widths or None)
     margins = {"left": 0.07, "right": 0.86, "top": 1 - head / height, "bottom": 0.6 / height}
     figure.subplots_adjust(**{**margins, "hspace": gap / panel, **adjust})
-    style: dict[str, dict[str, Any]] = {
-        "title": {"weight": "bold", "size": 11},
-        "text": {"size": 9},
-        "quiet": {"size": 8, "color": QUIET},
-    }
+    style: dict[str, dict[str, Any]] = {"title": {"weight": "bold", "size": 11}}
+    style |= {"text": {"size": 9}, "quiet": {"size": 8, "color": QUIET}}
     for i, (text, role) in enumerate(wrapped):
         y = 1 - (0.15 + line * i) / height
         figure.text(0.015, y, text, va="top", ha="left", **style[role])
@@ -191,6 +188,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
     low, high = axes.get_ylim()
     ordered = sorted(ends, key=lambda end: end[1])
     places = apart([(y - low) / (high - low) for _, y, _, _ in ordered], spacing=0.085)
+    arrow = {"arrowstyle": "-", "linewidth": 0.5, "relpos": (0, 0.5), "shrinkB": 4}
     for (x, y, text, colour), place in zip(ordered, places, strict=True):
         axes.annotate(
             text,
@@ -201,14 +199,14 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
             size=8,
             va="center",
             annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "linewidth": 0.5,
-                "relpos": (0, 0.5),
-                "shrinkB": 4,
-            },
+            arrowprops={**arrow, "color": colour},
         )
+
+
+def above(axes: Axes, x: float, y: float, text: str, **more: Any) -> None:
+    """Write over a bar that ends at `y`."""
+    more |= {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "size": 8}
+    axes.annotate(text, (x, y), **more)
 
 
 def apart(places: Sequence[float], spacing: float) -> list[float]:
@@ -251,15 +249,11 @@ def seeds(points: Sequence[Point], spread: str = "") -> str:
 
 def save(figure: Figure, prefix: Path) -> list[Path]:
     """Write `<prefix>.svg` and `<prefix>.png` without dates, so equal figures are equal files."""
-    metadata: dict[str, dict[str, Any]] = {
-        "svg": {"Date": None, "Creator": None},
-        "png": {"Software": None},
-    }
     paths = []
-    for kind, fields in metadata.items():
+    for kind, dated in (("svg", ("Date", "Creator")), ("png", ("Software",))):
         buffer = BytesIO()
         with theme():
-            figure.savefig(buffer, format=kind, dpi=160, metadata=fields)
+            figure.savefig(buffer, format=kind, dpi=160, metadata=dict.fromkeys(dated))
         path = prefix.with_name(f"{prefix.name}.{kind}")
         with atomic_write(path) as file:
             file.write(buffer.getvalue())

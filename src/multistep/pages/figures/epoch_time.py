@@ -100,15 +100,7 @@ def _panel(
             text = timing.text(value)
             if k and point.ratio is not None:
                 text = f"{signed(100 * (point.ratio - 1), 0)}%\n{text}"
-            axes.annotate(
-                text,
-                (at, value + sd),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="center",
-                size=8,
-                fontweight="bold" if k else "normal",
-            )
+            style.above(axes, at, value + sd, text, fontweight="bold" if k else "normal")
     axes.set_xlim(-0.6, len(datasets) - 0.4)
     axes.set_ylim(0, 1.22 * axes.get_ylim()[1])
     stand_ins = [context.is_stand_in(context.dataset(dataset)) for dataset in datasets]

@@ -118,10 +118,15 @@ def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
         if missing:
             notes.append(f"Not run: {', '.join(missing).rstrip('.')}.")
         used = [context.dataset(spec.dataset), *(point.source for point in points)]
-        why = "stand-in data" if any(map(context.is_stand_in, used)) else _differs(spec, context)
-        if paper and why:
-            paper = None
-            notes.append(f"The paper's numbers are left out: {why}.")
+        if paper is not None:
+            cells = [(spec.bars[m].experiment, spec.dataset, m) for m in paper.accuracy]
+            timings = [("measure", spec.measured, spec.dataset, m) for m in paper.seconds]
+            differ = filter(None, (context.differs(*names) for names in (*cells, *timings)))
+            stand_in = any(map(context.is_stand_in, used))
+            why = "stand-in data" if stand_in else "; ".join(dict.fromkeys(differ))
+            if why:
+                paper = None
+                notes.append(f"The paper's numbers are left out: {why}.")
     with style.theme():
         figure, axes = style.panels(spec, context, points, notes)
         if not points:
@@ -133,16 +138,6 @@ def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
         _panel(time, points, "seconds", f"the paper, {paper.device}" if paper else "")
         time.set_title("seconds per epoch")
     return figure
-
-
-def _differs(spec: Spec, context: Context) -> str:
-    """The settings in which bars with a number of the paper aren't the paper's."""
-    if spec.paper is None:
-        return ""
-    cells = [(spec.bars[m].experiment, spec.dataset, m) for m in spec.paper.accuracy]
-    timed = [("measure", spec.measured, spec.dataset, m) for m in spec.paper.seconds]
-    found = [context.differs(*names) for names in (*cells, *timed)]
-    return "; ".join(dict.fromkeys(text for text in found if text))
 
 
 def _panel(axes: style.Axes, points: Sequence[Point], quantity: str, marks: str) -> None:
@@ -161,7 +156,7 @@ def _panel(axes: style.Axes, points: Sequence[Point], quantity: str, marks: str)
         if marks and (theirs := getattr(point, f"paper_{quantity}")) is not None:
             reach = theirs + getattr(point, f"paper_{quantity}_sd")
             y = 1.02 * reach if y < 1.02 * reach < 1.15 * y else y  # the text above the mark
-        axes.annotate(text, (i, y), xytext=(0, 3), textcoords="offset points", ha="center", size=8)
+        style.above(axes, i, y, text)
         top = max(top, y)
     from matplotlib.patches import Patch
 

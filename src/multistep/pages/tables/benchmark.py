@@ -91,38 +91,23 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> lis
 
 def _costs(spec: Spec, row: Row, measurement: dict[str, Any] | None) -> list[Row]:
     """Time and memory with as many inner steps as the method trains with, if they were measured."""
-    time, memory = (dataclasses.replace(row, quantity=quantity) for quantity in QUANTITIES[1:])
+    rows = [dataclasses.replace(row, quantity=quantity) for quantity in QUANTITIES[1:]]
     found = measured.at_training(measurement, row.row) if measurement else None
     if measurement is None or found is None:
-        return [time, memory]
+        return rows
     cost, trained = found
     first = measured.at_training(measurement, spec.methods[0])
-    reference = first[0] if first and first[0].tasks == cost.tasks else None
-    common: dict[str, Any] = {
-        "steps": cost.steps,
-        "trained_steps": trained,
-        "tasks": cost.tasks,
-        "device": cost.device,
-    }
+    ratios = [None, None]
+    if first and first[0].tasks == cost.tasks:
+        ratios = [cost.seconds / first[0].seconds, cost.bytes / first[0].bytes]
+    common = {"steps": cost.steps, "trained_steps": trained, "tasks": cost.tasks}
+    common["device"] = cost.device
+    spread: dict[str, Any] = {"ours_low": cost.seconds_low, "ours_high": cost.seconds_high}
+    time: dict[str, Any] = {"ours": cost.seconds, "n": cost.rounds, "what": cost.clock, **spread}
+    memory: dict[str, Any] = {"ours": cost.bytes, "n": 1, "what": cost.memory}
     return [
-        dataclasses.replace(
-            time,
-            ours=cost.seconds,
-            ours_low=cost.seconds_low,
-            ours_high=cost.seconds_high,
-            n=cost.rounds,
-            ratio=cost.seconds / reference.seconds if reference else None,
-            what=cost.clock,
-            **common,
-        ),
-        dataclasses.replace(
-            memory,
-            ours=cost.bytes,
-            n=1,
-            ratio=cost.bytes / reference.bytes if reference else None,
-            what=cost.memory,
-            **common,
-        ),
+        dataclasses.replace(row, ratio=ratio, **values, **common)
+        for row, ratio, values in zip(rows, ratios, (time, memory), strict=True)
     ]
 
 
@@ -153,7 +138,7 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
         sections.append(Section(heading, tuple(quotes)))
     cited = {spec.literature[cells[0].row].source for cells in literature}
     ran = {row.row for row in rows if row.section == "ours"}
-    names = [_name(context, method) for method in spec.methods if method not in ran]
+    names = [_short(context.methods.get(m, m)) for m in spec.methods if m not in ran]
     headings = [heading for column, heading in spec.columns.items() if column not in columns]
     left_out = "; ".join(", ".join(some) for some in (names, headings) if some)
     absent = [f"Not run at this scale: {left_out}."] if left_out else []
@@ -187,9 +172,8 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
 
 def _steps(cell: Row) -> str:
     """Inner steps of a measurement, e.g. "8", or "8 of 16" where training has more."""
-    return f"{cell.steps}" + (
-        "" if cell.steps == cell.trained_steps else f" of {cell.trained_steps}"
-    )
+    more = "" if cell.steps == cell.trained_steps else f" of {cell.trained_steps}"
+    return f"{cell.steps}{more}"
 
 
 def _value(cell: Row) -> str:
@@ -215,7 +199,7 @@ def _training(headings: dict[str, str], rows: Sequence[Row]) -> str:
         for row in rows:
             if row.column == column and row.iterations is not None:
                 run = f"{row.iterations:,} meta-iterations of {row.meta_batch} tasks"
-                runs.setdefault(run, []).append(_short(row))
+                runs.setdefault(run, []).append(_short(row.row_title))
         others = [f"{', '.join(names)}: {run}" for run, names in list(runs.items())[1:]]
         text = next(iter(runs), "not run") + (f" ({'; '.join(others)})" if others else "")
         texts.append((heading, text))
@@ -232,6 +216,7 @@ def _legend(spec: Spec, context: Context, rows: Sequence[Row]) -> list[str]:
     times = [row for row in rows if row.quantity == "time" and row.ours is not None]
     sizes = [row for row in rows if row.quantity == "memory" and row.ours is not None]
     if times:
+        first_name = _short(context.methods.get(spec.methods[0], spec.methods[0]))
         fewer = _joined([row for row in times if row.steps != row.trained_steps], _steps)
         exception = f"; where so many were not measured (T = {fewer}), the most that were"
         legend += [
@@ -240,14 +225,16 @@ def _legend(spec: Spec, context: Context, rows: Sequence[Row]) -> list[str]:
             f"{_joined(times, lambda row: row.n)} rounds, methods interleaved. Memory: "
             f"{_joined(sizes, lambda row: row.what)}. Device: "
             f"{_joined(times, lambda row: row.device)}.",
-            f"×: relative to {_name(context, spec.methods[0])}, at T inner steps, as many as each "
+            f"×: relative to {first_name}, at T inner steps, as many as each "
             f"method trains with{exception if fewer else ''}.",
         ]
         first = {row.column: row.tasks for row in times if row.row == spec.methods[0]}
         odd = [row for row in times if row.tasks != first.get(row.column, row.tasks)]
         if odd:  # they can't be set beside the first method
-            named = "; ".join(f"{_short(r)}, {r.column_title}: {r.tasks} tasks" for r in odd)
-            legend.append(f"No ratio where another number of tasks was measured ({named}).")
+            cells = [f"{_short(r.row_title)}, {r.column_title}: {r.tasks} tasks" for r in odd]
+            legend.append(
+                f"No ratio where another number of tasks was measured ({'; '.join(cells)})."
+            )
     else:
         legend.append("Time and memory: not measured.")
     kinds: dict[str, list[str]] = {}
@@ -258,12 +245,8 @@ def _legend(spec: Spec, context: Context, rows: Sequence[Row]) -> list[str]:
     return legend
 
 
-def _name(context: Context, method: str) -> str:
-    return context.methods.get(method, method).removesuffix(" (ours)")
-
-
-def _short(row: Row) -> str:
-    return row.row_title.removesuffix(" (ours)")
+def _short(title: str) -> str:
+    return title.removesuffix(" (ours)")
 
 
 def _joined(rows: Sequence[Row], value: Callable[[Row], object]) -> str:

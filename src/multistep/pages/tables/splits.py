@@ -63,9 +63,14 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> lis
 
 def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
     """A row per dataset; below it the paper's numbers, and differences where there are any."""
-    blocks = []
+    blocks, verdicts = [], []
     for dataset, label in spec.rows.items():
         cells = [row for row in rows if row.row == dataset]
+        verdict = "not compared" if cells[0].n else "not prepared"
+        if cells[0].n and any(cell.gap is not None for cell in cells):
+            differs = any(cell.gap for cell in cells)
+            verdict = "different from the paper" if differs else "as the paper"
+        verdicts.append((label, verdict))
         lines = [line(cells[0].row_title, cells, lambda cell: _count(cell.ours))]
         if any(cell.paper is not None for cell in cells):
             name = "paper" if cells[0].row_title == label else f"paper, {label}"
@@ -81,7 +86,7 @@ def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
         spec,
         context,
         shown,
-        training=_summary(spec, rows),
+        training=grouped("Sizes", verdicts),
         headings=tuple(PARTS.values()),
         sections=(Section("", tuple(blocks)),),
         corner="Dataset",
@@ -114,23 +119,6 @@ def _row(
         return dataclasses.replace(row, note="Not compared: stand-in data.")
     note = "" if ours == paper else "Differs from the paper."
     return dataclasses.replace(row, gap=ours - paper, note=note)
-
-
-def _summary(spec: Spec, rows: Sequence[Row]) -> str:
-    """Which datasets agree with the paper, in words."""
-    verdicts = []
-    for dataset, label in spec.rows.items():
-        cells = [row for row in rows if row.row == dataset]
-        if not cells[0].n:
-            verdict = "not prepared"
-        elif any(cell.gap for cell in cells):
-            verdict = "different from the paper"
-        elif any(cell.gap is not None for cell in cells):
-            verdict = "as the paper"
-        else:
-            verdict = "not compared"
-        verdicts.append((label, verdict))
-    return grouped("Sizes", verdicts)
 
 
 def _count(number: float | None) -> str:
