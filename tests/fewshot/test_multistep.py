@@ -54,7 +54,10 @@ def test_shuffled_support_labels_give_chance() -> None:
     generator = torch.Generator().manual_seed(2)
     labels = torch.stack([torch.randperm(5, generator=generator) for _ in range(400)])
     batch = dataclasses.replace(work.batch, support_labels=labels)
-    accuracy = meta.query_accuracy(work.algorithm, work.network, work.theta, batch, window=1)
+    accuracy, finite = meta.query_accuracy(
+        work.algorithm, work.network, work.theta, batch, window=1
+    )
+    assert finite.all()
     assert accuracy.mean().item() == pytest.approx(0.2, abs=4 * (0.16 / 4000) ** 0.5)
 
 

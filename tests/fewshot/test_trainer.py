@@ -111,14 +111,25 @@ def test_training_learns(tmp_path: Path) -> None:
     data = prepared.read(tmp_path)
     images = torch.from_numpy(data.images)
     sampler = Sampler(images, *data.rows(["test"]), 5, 1, 5, True, 0, "test")
-    accuracies = evaluate.episode_accuracies(
+    accuracies, non_finite = evaluate.episode_accuracies(
         trainer.algorithm, trainer.network, trainer.theta, sampler, episodes=50
     )
     assert sum(accuracies) / 50 > 60
+    assert non_finite == 0
+
+
+def test_episodes_without_finite_logits_are_counted(trainer: Trainer) -> None:
+    """Steps this long leave the finite numbers; their accuracies stand, and are told."""
+    too_far = trainer.algorithm.settings.model_copy(update={"inner_lr": 1e38})
+    algorithm = type(trainer.algorithm)(too_far)
+    accuracies, non_finite = evaluate.episode_accuracies(
+        algorithm, trainer.network, trainer.theta, trainer.sampler, episodes=9
+    )
+    assert len(accuracies) == non_finite == 9
 
 
 def test_evaluation_is_deterministic_and_episodes_are_numbered(trainer: Trainer) -> None:
-    def run(episodes: int) -> list[float]:
+    def run(episodes: int) -> tuple[list[float], int]:
         return evaluate.episode_accuracies(
             trainer.algorithm,
             trainer.network,
@@ -128,7 +139,7 @@ def test_evaluation_is_deterministic_and_episodes_are_numbered(trainer: Trainer)
         )
 
     assert run(9) == run(9)
-    assert run(5) == run(9)[:5]
+    assert run(5)[0] == run(9)[0][:5]
 
 
 def test_outer_sgd_with_a_linear_rate(tmp_path: Path) -> None:

@@ -304,3 +304,22 @@ def test_what_pages_expect_is_the_plan_s() -> None:
     for file in files:
         cell = plan.measurements.get(file) or json.loads(plan.cells[file].json)
         assert query.expected(Path(file), expected).cell == cell
+
+
+@pytest.mark.parametrize("scale", sorted(f.parent.name for f in ROOT.glob("scales/*/results")))
+def test_committed_results_of_before_seals_are_still_read_and_tabulated(scale: str) -> None:
+    p = params.load(PARAMS, ROOT / "workflow" / "scales" / f"{scale}.yaml")
+    names, shown = inputs.context(p), 0
+    for form, pages in load.pages(REPORT, p).items():
+        for spec in pages.values():
+            files = [ROOT / "scales" / scale / file for file in wanted(spec, p)]
+            given = [query.read(file) for file in files if file.exists()]
+            if given:
+                kind = module(form, spec.kind)
+                drawn = kind.rows if form == "tables" else kind.points
+                assert drawn(spec, names, given)
+                old = [record for record in given if record["schema"] == 1]
+                told = query.remarks(names, given)
+                assert any("before records were sealed" in note for note in told) == bool(old)
+                shown += 1
+    assert shown

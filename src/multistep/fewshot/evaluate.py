@@ -17,8 +17,8 @@ def episode_accuracies(
     *,
     episodes: int,
     window: int | None = None,
-) -> list[float]:
-    """Accuracy in percent of each of `episodes` episodes, in order.
+) -> tuple[list[float], int]:
+    """Accuracy in percent of each of `episodes` episodes, in order, and how many aren't finite.
 
     Adaptation takes `test_steps` steps with the dynamics of training (`window` of the settings
     unless given). Each episode is drawn by its own number, so more episodes begin with the same.
@@ -30,12 +30,14 @@ def episode_accuracies(
     many = min(100, max(1, 2**30 // meta.map_bytes(network, images)))
     size = meta.chunk_size(network, s, sampler.images.device) or many
     accuracies: list[float] = []
+    non_finite = 0
     for start in range(0, episodes, size):
         draws = [sampler.draw(number, 1) for number in range(start, min(start + size, episodes))]
         batch = sampler.gather(join(draws).to(sampler.images.device))
-        accuracy = meta.query_accuracy(algorithm, network, theta, batch, window=window)
+        accuracy, finite = meta.query_accuracy(algorithm, network, theta, batch, window=window)
         accuracies += (100 * accuracy.double()).tolist()
-    return accuracies
+        non_finite += int((~finite).sum())
+    return accuracies, non_finite
 
 
 def summary(accuracies: list[float]) -> dict[str, float]:

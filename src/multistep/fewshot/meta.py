@@ -156,10 +156,14 @@ def adapt(
 @torch.no_grad()
 def query_accuracy(
     algorithm: Algorithm, network: BatchedConv4, theta: Theta, batch: Batch, *, window: int
-) -> Tensor:
-    """Accuracy of each episode after adaptation, `[tasks]`; the queries are one batch."""
+) -> tuple[Tensor, Tensor]:
+    """Accuracy of each episode after adaptation, `[tasks]`, and whether all its logits are finite.
+
+    The queries are one batch. A query whose logits aren't finite counts as any other.
+    """
     tasks = Tasks(network, theta, batch)
-    return tasks.query.accuracy(tasks.query.logits(algorithm.adapt(tasks, window)))
+    logits = tasks.query.logits(algorithm.adapt(tasks, window))
+    return tasks.query.accuracy(logits), logits.isfinite().all(2).all(1)
 
 
 def _total(parts: list[Tensor]) -> Tensor:

@@ -41,11 +41,13 @@ class Metrics(Accuracy):
 
     `exact_adaptation`: the same θ adapted with exact steps (window 1) instead of the windows it
     was trained with; for methods with windows only. `best`: the iterate that is tested where
-    validation selects it; then `last` is the accuracy of the last iterate.
+    validation selects it; then `last` is the accuracy of the last iterate. `non_finite_episodes`:
+    those after whose adaptation a logit of a query isn't a finite number.
     """
 
     test_episodes: int
     episode_accuracies: list[Percent]
+    non_finite_episodes: Count = 0
     iterations: int
     exact_adaptation: Accuracy | None = None
     best: Validated | None = None
@@ -130,6 +132,7 @@ class Result(Trained):
         episodes = m.episode_accuracies
         yield "metrics.test_episodes", m.test_episodes, s["test_episodes"]
         yield "metrics.episode_accuracies", len(episodes), m.test_episodes
+        yield "metrics.non_finite_episodes", m.non_finite_episodes <= m.test_episodes, True
         yield "metrics.episode_accuracies", episodes, on_grid(episodes, s["ways"] * s["queries"])
         mean = stats.over_episodes(episodes)
         yield "metrics.test_accuracy", m.test_accuracy, mean.mean

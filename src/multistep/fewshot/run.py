@@ -94,7 +94,7 @@ class Run(loop.Run):
         if not s.hold_out_validation or not self._every(s.validate_every):
             return
         found = stats.over_episodes(
-            self._accuracies(self.validation_sampler, s.validation_episodes, s.window)
+            self._accuracies(self.validation_sampler, s.validation_episodes, s.window)[0]
         )
         entry["validation_accuracy"], entry["validation_ci95"] = found.mean, found.half_width
         best = self.state["best"]
@@ -103,7 +103,7 @@ class Run(loop.Run):
             theta = {name: p.clone() for name, p in self.trainer.params.items()}
             self.state["best"] = {**{k: entry[k] for k in kept}, "theta": theta}
 
-    def _accuracies(self, sampler: Sampler, episodes: int, window: int) -> list[float]:
+    def _accuracies(self, sampler: Sampler, episodes: int, window: int) -> tuple[list[float], int]:
         return evaluate.episode_accuracies(
             self.algorithm,
             self.network,
@@ -119,19 +119,21 @@ class Run(loop.Run):
         told = None if best is None else {k: v for k, v in best.items() if k != "theta"}
         if not isinstance(s, Tested):
             return {"best": told, "diverged": self.state["stopped"]}
-        accuracies = self._accuracies(self.test_sampler, s.test_episodes, s.window)
+        accuracies, non_finite = self._accuracies(self.test_sampler, s.test_episodes, s.window)
         if s.selection == "best" and best is not None:
             last = evaluate.summary(accuracies)
             if best["iteration"] < self.iterations:  # else the last iterate is the best one
                 self.trainer.load(best["theta"])
-                accuracies = self._accuracies(self.test_sampler, s.test_episodes, s.window)
+                tested = self._accuracies(self.test_sampler, s.test_episodes, s.window)
+                accuracies, non_finite = tested
         exact = None
         if s.window > 1:
-            exact = evaluate.summary(self._accuracies(self.test_sampler, s.test_episodes, 1))
+            exact = evaluate.summary(self._accuracies(self.test_sampler, s.test_episodes, 1)[0])
         return {
             **evaluate.summary(accuracies),
             "test_episodes": s.test_episodes,
             "episode_accuracies": accuracies,
+            "non_finite_episodes": non_finite,
             "iterations": self.iterations,
             "exact_adaptation": exact,
             "best": told if last is not None else None,
