@@ -17,7 +17,7 @@ from multistep.files import UserError, write_json, write_text
 from multistep.job import device
 
 # And how the names of their files begin.
-PARTS = {"few-shot": "", "methods": "methods-", "transfer": "transfer-"}
+PARTS = {"few-shot": "", "methods": "methods-", "transfer": "transfer-", "builds": "builds-"}
 
 
 def main() -> None:
@@ -28,7 +28,8 @@ def main() -> None:
         place = torch.device("cpu")
     else:
         place = device.prepare(args.device, args.threads)
-    for part in [args.part] if args.part else PARTS:
+    all_parts = [part for part in PARTS if part != "builds" or place.type == "cpu"]
+    for part in [args.part] if args.part else all_parts:
         record = _record(part, place, args)
         name = PARTS[part] + place.type + ("-plain-malloc" if args.plain_malloc else "")
         write_json(args.out / f"{name}.json", record)
@@ -49,6 +50,10 @@ def _record(part: str, place: torch.device, args: argparse.Namespace) -> dict[st
         from bench import methods
 
         found = methods.measure(place, args.rounds, args.tasks)
+    elif part == "builds":
+        from bench import builds
+
+        found = builds.measure(place, args.rounds, args.tasks)
     else:
         from bench import transfer
 

@@ -1,0 +1,187 @@
+"""The builds part: whole meta-iterations of this checkout beside those of an older commit.
+
+Each build runs in a process of its own (`bench/worker.py`), asked in turn: whatever else the
+machine does falls on both alike. The older one's files come out of git.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from bench.markdown import allocator, code, mb, spread, table, targets, versions
+from bench.problem import ROOT
+from bench.timing import Times, ratio
+from multistep.files import UserError
+from multistep.pages.query import device_name
+from multistep.progress import progress
+
+COMMIT = "329c0f9"
+OLD, NEW, TWO = f"commit {COMMIT}", "this build", "this build, two threads"
+# Experiment → its largest share of the older build's process time for exact MAML.
+LIMITS = {"5way_1shot": 0.65, "20way_1shot": 0.70, "5way_5shot": 0.70, "mini_5way_1shot": 0.70}
+TITLES = {
+    "5way_1shot": "5-way 1-shot",
+    "20way_1shot": "20-way 1-shot",
+    "5way_5shot": "5-way 5-shot",
+    "mini_5way_1shot": "pooled network at 84×84",
+}
+EXACT = "maml"
+OTHERS = {  # measured on 5-way 1-shot alone
+    "maml_replay": "exact MAML, recomputed",
+    "multistep2": "multi-step(2)",
+    "multistep4": "multi-step(4)",
+    "multistep8": "multi-step(8)",
+    "fomaml": "first-order",
+    "anil": "ANIL",
+    "imaml": "iMAML",
+    "memory_reduced": "memory-reduced",
+    "reptile": "Reptile",
+}
+OTHERS_LIMIT, THREADS_LIMIT, BYTES_LIMIT = 0.75, 0.60, 1.0
+DRIFT = 0.01  # of the first meta-iteration's loss between builds: not the same computation
+
+
+class Build:
+    """A worker on one checkout."""
+
+    def __init__(self, root: Path, threads: int, tasks: int | None, experiments: list[str]) -> None:
+        command = [sys.executable, str(ROOT / "bench" / "worker.py"), str(root), str(threads)]
+        self.process = subprocess.Popen(
+            [*command, str(tasks or 0), *experiments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=root,
+        )
+        self._read("ready")
+
+    def run(self, experiment: str, method: str) -> dict[str, Any]:
+        """One meta-iteration: seconds by clock, means, and the bytes of the first."""
+        assert self.process.stdin is not None
+        print(experiment, method, file=self.process.stdin, flush=True)
+        found: dict[str, Any] = json.loads(self._read(f"{experiment} {method}"))
+        return found
+
+    def close(self) -> None:
+        """End the worker."""
+        self.process.communicate()
+
+    def _read(self, wanted: str) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.close()
+            raise UserError(f"the benchmark's worker stopped at {wanted!r}: see its message above")
+        return line
+
+
+def measure(place: torch.device, rounds: int, tasks: int | None) -> dict[str, Any]:
+    """Times of both builds, and of this one on two threads; a task's bytes."""
+    if place.type != "cpu":
+        raise UserError("builds are compared on a CPU: leave --device out")
+    jobs = {e: [EXACT, *(OTHERS if e == "5way_1shot" else {})] for e in LIMITS}
+    with tempfile.TemporaryDirectory() as folder:
+        archive = ["git", "-C", str(ROOT), "archive", COMMIT, "src", "bench", "params.yaml"]
+        files = subprocess.run(archive, capture_output=True)
+        if files.returncode:
+            raise UserError(f"commit {COMMIT} is not in this checkout: fetch its whole history")
+        subprocess.run(["tar", "x", "-C", folder], input=files.stdout, check=True)
+        builds = {
+            OLD: Build(Path(folder), 1, tasks, list(LIMITS)),
+            NEW: Build(ROOT, 1, tasks, list(LIMITS)),
+            TWO: Build(ROOT, 2, tasks, ["5way_1shot"]),
+        }
+        found = {e: {m: _interleave(builds, e, m, rounds) for m in ms} for e, ms in jobs.items()}
+        for build in builds.values():
+            build.close()
+    return {"kind": "bench-builds", "commit": COMMIT, "tasks": tasks, "experiments": found}
+
+
+def _interleave(
+    builds: dict[str, Build], experiment: str, method: str, rounds: int
+) -> dict[str, Any]:
+    """Times of one method by build, after a round that warms up and compares the builds."""
+    both = {n: b for n, b in builds.items() if n != TWO or (experiment, method) == ONE_CELL}
+    times: Times = {name: {"process": [], "wall": []} for name in both}
+    with progress(f"{experiment} {method}", (rounds + 1) * len(both), "runs") as advance:
+        first: dict[str, Any] = {}
+        for number in range(rounds + 1):
+            for name, build in both.items():
+                run = build.run(experiment, method)
+                first.setdefault(name, run)
+                for clock, seconds in times[name].items():
+                    seconds += [run[clock]] if number else []
+                advance(1)
+    losses = [run["means"]["train_loss"] for run in first.values()]
+    # Reptile's draws and second moments were mended since: another computation, and named so.
+    same = max(losses) - min(losses) <= DRIFT * max(losses)
+    return {
+        "times": times,
+        "bytes": {name: run["bytes"] for name, run in first.items()},
+        "losses": dict(zip(first, losses, strict=True)),
+        "same": same,
+    }
+
+
+ONE_CELL = ("5way_1shot", EXACT)
+
+
+def page(record: dict[str, Any]) -> str:
+    """Markdown."""
+    env, found = record["environment"], record["experiments"]
+    rows: list[tuple[str, float, float]] = []
+    for e, limit in LIMITS.items():
+        rows.append((f"exact MAML, {TITLES[e]}: time", _share(found[e][EXACT]), limit))
+    times = found["5way_1shot"][EXACT]["times"]
+    name = "exact MAML, 5-way 1-shot: wall time of two threads / one"
+    rows.append((name, ratio(times, TWO, NEW, "wall"), THREADS_LIMIT))
+    for method, title in OTHERS.items():
+        name = f"{title}, 5-way 1-shot: time"
+        rows.append((name, _share(found["5way_1shot"][method]), OTHERS_LIMIT))
+    kept = max(m["bytes"][NEW] / m["bytes"][OLD] for ms in found.values() for m in ms.values())
+    rows.append(("bytes kept per task, largest of all methods", kept, BYTES_LIMIT))
+    size = record["tasks"] or "the paper's number of"
+    load = record["load"]
+    return (
+        f"# This build beside commit {record['commit']} on {device_name(env)}\n\n"
+        f"Whole meta-iterations (gathering and Adam included) of {size} tasks. Each build is a "
+        f"process of its own, asked in turn: {record['rounds']} rounds after a warm-up, process "
+        "CPU time of one thread, medians (smallest–largest); ratios are taken round by round. "
+        f"The images are stand-ins. Load of the {load['cores']} cores: {load['before']:.1f} "
+        f"before, {load['after']:.1f} after; wall times count only where nothing else ran.\n\n"
+        f"{versions(env)}. {allocator(record)} {code(env)}\n\n"
+        f"{targets(rows)}\n\n## Times and bytes\n\n"
+        + table(
+            ["experiment", "method", "old, s", "new, s", "new / old", "old, MB", "new, MB", "same"],
+            [
+                [
+                    TITLES[e],
+                    {EXACT: "exact MAML", **OTHERS}[method],
+                    spread(m["times"][OLD]["process"]),
+                    spread(m["times"][NEW]["process"]),
+                    f"{_share(m):.3f}",
+                    mb(m["bytes"][OLD]),
+                    mb(m["bytes"][NEW]),
+                    "yes" if m["same"] else "no",
+                ]
+                for e, methods in found.items()
+                for method, m in methods.items()
+            ],
+        )
+        + "\n\nMB: kept for the way back per task. Same: whether the first meta-iteration's loss "
+        f"is the older build's to {DRIFT:.0%}; where not, the method itself was mended since. "
+        f"Two threads: {median(times[TWO]['wall']):.3f} s of wall time beside "
+        f"{median(times[NEW]['wall']):.3f} s.\n"
+    )
+
+
+def _share(found: dict[str, Any]) -> float:
+    return ratio(found["times"], NEW, OLD)

@@ -1,0 +1,62 @@
+"""The builds part: a worker answers for its checkout, and the page names every target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench import builds, report
+from bench.problem import ROOT
+from multistep.files import UserError
+
+
+def test_a_worker_repeats_its_meta_iterations_and_counts_a_tasks_bytes() -> None:
+    found = []
+    for _ in range(2):
+        build = builds.Build(ROOT, 1, 1, ["5way_1shot"])
+        first, second = (build.run("5way_1shot", "fomaml") for _ in range(2))
+        build.close()
+        assert first["bytes"] > 1e6
+        assert "bytes" not in second
+        assert all(run[clock] > 0 for run in (first, second) for clock in ("process", "wall"))
+        found.append([run["means"] for run in (first, second)])
+    assert found[0] == found[1]  # in another process too
+    assert found[0][0] != found[0][1]
+
+
+def test_a_worker_that_stops_is_one_line() -> None:
+    with pytest.raises(UserError, match="worker stopped at 'ready'"):
+        builds.Build(ROOT, 1, 1, ["no_such_experiment"])
+
+
+def test_the_page_compares_round_by_round() -> None:
+    def method(share: float, *names: str) -> dict[str, Any]:
+        times = {
+            name: {clock: [2.0 * part, 1.0 * part, 4.0 * part] for clock in ("process", "wall")}
+            for name, part in zip((builds.OLD, builds.NEW, *names), (1, share, 0.3), strict=False)
+        }
+        return {
+            "times": times,
+            "bytes": {builds.OLD: 10**7, builds.NEW: 6 * 10**6},
+            "losses": {},
+            "same": True,
+        }
+
+    others = {m: method(0.8) for m in builds.OTHERS}
+    experiments = {e: {builds.EXACT: method(0.6, builds.TWO)} for e in builds.LIMITS}
+    experiments["5way_1shot"] |= others
+    environment = {
+        "torch": "2", "python": "3", "platform": "p", "tf32": False, "commit": "c", "dirty": False,
+        "device": "cpu", "cpu": "a cpu", "threads": 1,
+    }  # fmt: skip
+    record = {
+        "kind": "bench-builds", "commit": builds.COMMIT, "tasks": 8, "rounds": 3,
+        "experiments": experiments, "environment": environment, "malloc": "plain",
+        "load": {"cores": 2, "before": 0.0, "after": 1.0},
+    }  # fmt: skip
+    page = report.page(record)
+    assert "| exact MAML, 5-way 1-shot: time | 0.65 | 0.600 | yes |" in page
+    assert "| iMAML, 5-way 1-shot: time | 0.75 | 0.800 | **no** |" in page
+    assert "wall time of two threads / one | 0.60 | 0.500 | yes |" in page
+    assert "| bytes kept per task, largest of all methods | 1.00 | 0.600 | yes |" in page
