@@ -1,5 +1,6 @@
 """`.snakemake` lost, or results copied in: what is there counts if it is what the plan says."""
 
+import base64
 import shutil
 
 import workspace
@@ -35,6 +36,14 @@ def test_data_of_another_preparation_and_a_choice_among_others_are_told(project)
     workspace.change(project, lambda p: p["experiments"]["5way_5shot"]["choose"].update(grid))
     output = workspace.snakemake(project, "-n", status=1)
     assert "it chooses inner_lr among [0.1, 0.4], but the plan inner_lr among [0.2, 0.4]" in output
+
+
+def test_jobs_that_a_killed_run_left_in_a_queue_are_told(project):
+    name = base64.urlsafe_b64encode(CELL.encode()).decode()
+    (project / CELL).unlink()
+    (project / ".snakemake/incomplete" / name).write_text('{"external_jobid": "4711"}')
+    assert "Cancel the old ones: scancel 4711" in workspace.snakemake(project, CELL)
+    assert "scancel" not in workspace.snakemake(project, "--forcerun", "table", "--", "table4")
 
 
 def test_a_result_that_another_cell_made_is_told(project):

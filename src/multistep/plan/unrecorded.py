@@ -7,6 +7,7 @@ when the workflow is read, and what is something else is refused before anything
 from __future__ import annotations
 
 import binascii
+import json
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -38,6 +39,17 @@ def mistakes(home: Path, checks: Checks) -> list[str]:
             except UserError as error:
                 found.append(str(error).replace(f"{home}/", ""))
     return found
+
+
+def left_in_queue(home: Path) -> list[str]:
+    """A cluster's numbers of the jobs that a killed run of Snakemake has left there."""
+    found = set()
+    for path in (home / ".snakemake/incomplete").rglob("*"):
+        try:
+            found.add(json.loads(path.read_text()).get("external_jobid"))
+        except (OSError, ValueError, AttributeError):
+            continue  # a folder, or half an entry
+    return sorted(str(number) for number in found if number is not None)
 
 
 def _names(folder: Path) -> set[str]:
