@@ -58,8 +58,8 @@ def test_training_on_all_classes_when_none_is_held_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cell": "{"}, "--cell is not the JSON of a cell"),
-        ({"cell": "{}"}, "--cell is not the JSON of a cell"),
+        ({"cell": "{"}, "--cell: not valid JSON"),
+        ({"cell": "{}"}, "--cell: scale: Field required"),
         ({"cell": small_cell().json.replace("inner_lr", "inner_rl")}, "inner_rl"),
         ({"cell": small_cell().json.replace('"settings"', '"setings"')}, "settings"),
         ({"cell": small_cell().json.replace("few_shot", "fewshot")}, "no family named 'fewshot'"),

@@ -8,7 +8,6 @@ run was killed and resumed. On CUDA the batches are the same and sums may differ
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from multistep.job.record import CellRecord, Choice
 from multistep.plan import provenance
 from multistep.plan.families import FAMILIES, module, settings_of
 from multistep.progress import say
-from multistep.settings import Model, parse
+from multistep.settings import Model, json_of, parse
 
 
 def model_of(cell: dict[str, Any]) -> type[Model]:
@@ -46,7 +45,8 @@ def run(args: argparse.Namespace) -> None:
         chosen, choice = _choice(args.choice, cell)
         settings = cell["settings"] | {chosen["setting"]: chosen["value"]}
         cell = {**cell, "settings": settings, "chosen": chosen}
-    source = getattr(_settings(cell, args.choice), "source", None)
+    _check_complete(cell, args.choice)
+    source = cell["settings"].get("source")
     stem = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
     data = args.data or Path("data/processed") / cell["dataset"]
     network = args.network or (Path("data/networks") / source if source else None)
@@ -81,15 +81,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _cell(text: str) -> dict[str, Any]:
     """The cell of `--cell`, its settings not yet checked. Raises UserError if it is none."""
-    try:
-        cell: dict[str, Any] = json.loads(text)
-        checked = parse(CellRecord, cell, "")
-    except (ValueError, UserError) as error:
-        raise UserError(f"--cell is not the JSON of a cell ({error})") from None
+    cell: dict[str, Any] = json_of("--cell", text)
+    checked = parse(CellRecord, cell, "--cell: ")
     cell.setdefault("kind", checked.kind)
-    if cell["family"] not in FAMILIES:
+    if checked.family not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise UserError(f"--cell: no family named {cell['family']!r}; known: {known}")
+        raise UserError(f"--cell: no family named {checked.family!r}; known: {known}")
     return cell
 
 
@@ -106,19 +103,19 @@ def _choice(file: Path, cell: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return choice.model_dump(include={"setting", "value", "rule", "candidates"}), choice.seal
 
 
-def _settings(cell: dict[str, Any], choice: Path | None) -> Model:
-    """The typed settings. Raises UserError, one line, that says which are missing or wrong."""
+def _check_complete(cell: dict[str, Any], choice: Path | None) -> None:
+    """Raise UserError for an algorithm that isn't there, and for a setting that a choice gives.
+
+    The settings themselves are checked where they are used first, by the family's run.
+    """
     try:
         model = model_of(cell)
     except UserError as error:
         raise UserError(f"--cell: {error}") from None
-    settings = cell["settings"]
-    missing = [key for key in model.model_fields if key not in settings]
-    unknown = [key for key in settings if key not in model.model_fields]
-    if choice is None and len(missing) == 1 and not unknown:
+    missing = model.model_fields.keys() - cell["settings"].keys()
+    if choice is None and len(missing) == 1 and cell["settings"].keys() < model.model_fields.keys():
         waits = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method"))
         raise UserError(
-            f"--cell: settings.{missing[0]} is missing; if the cell waits for a choice, "
+            f"--cell: settings.{missing.pop()} is missing; if the cell waits for a choice, "
             f"--choice results/choices/{waits}.json gives it"
         )
-    return parse(model, settings, "--cell: settings.")

@@ -76,16 +76,16 @@ def _module(name: str) -> tuple[str, frozenset[str]]:
     if file is None:
         raise ModuleNotFoundError(f"no module {name} under {SOURCE}")
     inside = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    digest, imports = read(file.read_text(encoding="utf-8"), inside)
+    digest, imports = read(file.read_text(encoding="utf-8"), inside, str(file))
     # Importing a module runs the `__init__.py` of the packages around it.
     around = {m.rsplit(".", n)[0] for m in imports | {name} for n in range(1, m.count(".") + 1)}
     return digest, frozenset(imports | around) - {name}
 
 
-def read(source: str, inside: str) -> tuple[str, set[str]]:
+def read(source: str, inside: str, file: str = "") -> tuple[str, set[str]]:
     """The digest of a module's statements, and what it imports; `inside`: the package it is in."""
     imports: set[str] = set()
-    text = _written(ast.parse(source), inside, imports)
+    text = _written(ast.parse(source, file), inside, imports)
     return hashlib.sha256(text.encode()).hexdigest(), imports
 
 

@@ -86,7 +86,7 @@ def names() -> list[str]:
 
 def create(name: str, settings: dict[str, Any], kind: str = "cell") -> Algorithm:
     """The algorithm of a cell of a `kind` with the cell's settings."""
-    return get(name)(parse(settings_of(name, kind), settings, "settings."))
+    return get(name)(parse(settings_of(name, kind), settings, "--cell: settings."))
 
 
 def settings_of(name: str, kind: str = "cell") -> type[FewShot]:

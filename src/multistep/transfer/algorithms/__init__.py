@@ -56,7 +56,7 @@ def names() -> list[str]:
 
 def create(name: str, settings: dict[str, Any]) -> Algorithm:
     """The algorithm of a cell with the cell's settings."""
-    return get(name)(parse(settings_of(name), settings, "settings."))
+    return get(name)(parse(settings_of(name), settings, "--cell: settings."))
 
 
 def settings_of(name: str, kind: str = "cell") -> type[Training]:
