@@ -31,6 +31,11 @@ from multistep.plan.params import Params, cell_settings, merge
 Reference = tuple[Tensor, Tensor, Tensor]
 
 
+def parts(theta: meta.Theta) -> tuple[Tensor, Tensor]:
+    """Its vectors, without what is carried."""
+    return theta.adapted, theta.shared
+
+
 @cache
 def params() -> Params:
     return small_params()
@@ -50,13 +55,13 @@ class Plain:
 
     network: BatchedConv4
     module: Conv4
-    episode: tuple[Tensor, ...]  # support images and labels, query images and labels
+    episode: tuple[Tensor, ...]  # support images and labels, query images and labels, seed
 
     def support(self, phi: Tensor, shared: Tensor) -> Tensor:
         return self.loss(phi, shared, *self.episode[:2])
 
     def query(self, phi: Tensor, shared: Tensor) -> Tensor:
-        return self.loss(phi, shared, *self.episode[2:])
+        return self.loss(phi, shared, *self.episode[2:4])
 
     def loss(self, phi: Tensor, shared: Tensor, x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -106,7 +111,8 @@ class Case:
                 t if isinstance(where, torch.dtype) and not t.is_floating_point() else t.to(where)
             )
 
-        theta = meta.Theta(*map(moved, vars(self.theta).values()))
+        carried = {name: moved(t) for name, t in self.theta.carried.items()}
+        theta = meta.Theta(*map(moved, parts(self.theta)), carried)
         return self.at(theta).on(Batch(*map(moved, vars(self.batch).values())))
 
     def gradient(self) -> meta.MetaGradient:
@@ -127,7 +133,7 @@ class Case:
 
     def differentiated(self, outer: Callable[[Plain, Tensor, Tensor], Tensor]) -> Reference:
         """The mean over tasks of autograd's gradients of `outer(task, adapted, shared)`."""
-        leaves = [t.clone().requires_grad_() for t in vars(self.theta).values()]
+        leaves = [t.clone().requires_grad_() for t in parts(self.theta)]
         losses = torch.stack([outer(plain, *leaves) for plain in self.plain()])
         adapted, shared = torch.autograd.grad(losses.mean(), leaves, materialize_grads=True)
         return adapted, shared, losses.detach()
@@ -135,15 +141,15 @@ class Case:
     def directions(self) -> meta.Theta:
         """Of about unit length: few ReLUs change sides within a small step."""
         generator = torch.Generator().manual_seed(1)
-        drawn = (torch.randn(t.shape, generator=generator) for t in vars(self.theta).values())
+        drawn = (torch.randn(t.shape, generator=generator) for t in parts(self.theta))
         return meta.Theta(*(t.double() / 100 for t in drawn))
 
     def slope(self, along: meta.Theta, h: float = 1e-6) -> float:
         """Finite difference of the mean query loss along `along`."""
 
         def loss(step: float) -> float:
-            pairs = zip(vars(self.theta).values(), vars(along).values(), strict=True)
-            moved = meta.Theta(*(t + step * d for t, d in pairs))
+            pairs = zip(parts(self.theta), parts(along), strict=True)
+            moved = meta.Theta(*(t + step * d for t, d in pairs), self.theta.carried)
             return self.at(moved).gradient().loss.mean().item()
 
         return (loss(h) - loss(-h)) / (2 * h)
@@ -165,16 +171,18 @@ def case(
     def noise(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    params = network.unpack(*vars(meta.initial_theta(network, 0, torch.device("cpu"))).values())
+    params = network.unpack(*parts(meta.initial_theta(network, 0, torch.device("cpu"))))
     moved = {n: p.double() + 0.05 * noise(*p.shape) for n, p in params.items()}
     for n in (n for n in moved if n.startswith("norm") and n.endswith("bias")):
         moved[n] += beta
     names = torch.stack([torch.randperm(s.ways, generator=generator) for _ in range(tasks)])
-    parts: list[Tensor] = []
+    episodes: list[Tensor] = []
     for count in (s.shots, s.queries):
-        parts.append(noise(tasks, s.ways * count, channels, size, size).abs())
-        parts.append(names.repeat_interleave(count, 1))
-    return Case(algorithm, network, meta.Theta(*network.pack(moved)), Batch(*parts))
+        episodes.append(noise(tasks, s.ways * count, channels, size, size).abs())
+        episodes.append(names.repeat_interleave(count, 1))
+    carried = algorithm.carried(network.adapted_size, torch.device("cpu"))
+    theta = meta.Theta(*network.pack(moved), {n: t.double() for n, t in carried.items()})
+    return Case(algorithm, network, theta, Batch(*episodes, torch.arange(tasks)))
 
 
 def per_task(network: BatchedConv4, flat: Tensor, tasks: int) -> list[Tensor]:

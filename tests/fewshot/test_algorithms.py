@@ -79,9 +79,12 @@ def test_chunks_and_the_order_of_tasks_do_not_matter(
     """A meta-batch in parts (CPU) or whole (CUDA) gives one gradient."""
     work, order = case(name, tasks=5), [3, 0, 4, 1, 2]
     whole, permuted = work.gradient(), work.permuted(order).gradient()
-    torch.testing.assert_close(permuted.loss, whole.loss[order], rtol=1e-8, atol=0)
     monkeypatch.setattr(meta, "chunk_size", lambda *_: 2)
-    for other in (permuted, work.gradient()):
+    others = [work.gradient()]
+    if not work.theta.carried:  # else every task depends on those before it
+        torch.testing.assert_close(permuted.loss, whole.loss[order], rtol=1e-8, atol=0)
+        others.append(permuted)
+    for other in others:
         assert relative(other.adapted, whole.adapted) < 1e-8
         assert relative(other.shared, whole.shared) < 1e-8
 
@@ -225,13 +228,13 @@ class Toy(Algorithm):
         return tasks.total(tasks.start() - phi, None, tasks.query.logits(phi), phi.nbytes)
 '''
 TOY_TESTS = """import torch
-from fewshot_case import descent
+from fewshot_case import descent, parts
 
 CASES = [{"window": 1}, {"window": 2}]
 
 
 def reference(case):
-    (theta, shared), total, losses = vars(case.theta).values(), 0, []
+    (theta, shared), total, losses = parts(case.theta), 0, []
     for plain in case.plain():
         start = theta.clone().requires_grad_()
         phi = descent(plain, start, shared, case.settings, first_order=True).detach()

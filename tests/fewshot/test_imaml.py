@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from fewshot_case import Case, Plain, Reference, case, relative, settings
+from fewshot_case import Case, Plain, Reference, case, parts, relative, settings
 from torch import Tensor
 from torch.func import grad, jacrev
 
@@ -21,7 +21,13 @@ from multistep.files import UserError
 BASE: dict[str, Any] = {
     "inner_steps": 4,
     "network": {"filters": 3},
-    "options": {"prox": 2.0, "prox_steps": "every", "damping": 0.0, "test_prox": True},
+    "options": {
+        "prox": 2.0,
+        "prox_steps": "every",
+        "damping": 0.0,
+        "prox_damping": 0.0,
+        "test_prox": True,
+    },
 }
 PROX = 8.0  # I + H/λ is positive definite, so that many steps solve it
 CASES = [
@@ -29,7 +35,13 @@ CASES = [
     | {
         "inner_lr": 0.05,
         "network": {"filters": 3, "adapt_bn": adapt_bn},
-        "options": {"prox": PROX, "prox_steps": steps, "damping": damping, "cg_steps": 60},
+        "options": {
+            "prox": PROX,
+            "prox_steps": steps,
+            "damping": damping,
+            "prox_damping": 4 * damping,
+            "cg_steps": 60,
+        },
     }
     for adapt_bn, steps, damping in product([True, False], ["every", "last"], [0.0, 0.5])
 ]
@@ -50,18 +62,19 @@ def solution(plain: Plain, case: Case, *, steps: int, prox: float) -> Tensor:
 def reference(case: Case) -> Reference:
     """Eq. 18: the Hessian and the mixed derivative of the plain module, and linalg.solve."""
     o, shared = case.settings.options, case.theta.shared
-    totals, losses = [torch.zeros_like(t) for t in vars(case.theta).values()], []
+    totals, losses = [torch.zeros_like(t) for t in parts(case.theta)], []
     for plain in case.plain():
         phi = solution(plain, case, steps=case.settings.inner_steps, prox=o["prox"])
         b = grad(plain.query)(phi, shared)
         h = jacrev(grad(plain.support))(phi, shared)
         eye = torch.eye(len(b), dtype=torch.float64)
-        assert torch.linalg.eigvalsh(eye + h / o["prox"]).min() > 0
-        x = torch.linalg.solve((1 + o["damping"]) * eye + h / o["prox"], b)
+        damped = o["prox"] + o["prox_damping"]
+        assert torch.linalg.eigvalsh(eye + h / damped).min() > 0
+        x = torch.linalg.solve((1 + o["damping"]) * eye + h / damped, b)
         totals[0] += x / case.batch.tasks
         if shared.numel():
             mixed = jacrev(grad(plain.support), argnums=1)(phi, shared)
-            by_shared = grad(plain.query, argnums=1)(phi, shared) - mixed.T @ x / o["prox"]
+            by_shared = grad(plain.query, argnums=1)(phi, shared) - mixed.T @ x / damped
             totals[1] += by_shared / case.batch.tasks
         losses.append(plain.query(phi, shared))
     return totals[0], totals[1], torch.stack(losses)
@@ -202,6 +215,25 @@ def test_adaptation_solves_the_inner_problem_of_the_support_set(
         assert relative(found, wanted) < 1e-11
     norms = torch.stack([e @ e for e in expected])
     torch.testing.assert_close(work.network.task_dot(phi, phi), norms, rtol=1e-10, atol=0)
+
+
+def test_with_the_published_damping_the_direction_is_first_order() -> None:
+    """As params.yaml has it; the solution's own direction is another."""
+    published = case("imaml", tasks=4)
+    assert published.settings.options["damping"] == 1.0
+    assert published.settings.options["prox_damping"] == 10.0
+    assert published.settings.meta_eps == 1e-3
+    phi = published.algorithm.descend(  # type: ignore[attr-defined]
+        published.tasks.support,
+        published.tasks.start(),
+        published.settings.inner_steps,
+        published.settings.options["prox"],
+    )
+    query = published.tasks.query.evaluate(phi)
+    first_order = published.network.sum_tasks(query.by_phi)
+    assert torch.cosine_similarity(published.gradient().adapted, first_order, 0) > 0.995
+    text = published.but(options={"damping": 0.0, "prox_damping": 0.0})
+    assert torch.cosine_similarity(text.gradient().adapted, first_order, 0) < 0.99
 
 
 def test_memory_does_not_depend_on_the_steps() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from fewshot_case import Case, Reference, case, relative, settings
+from fewshot_case import Case, Reference, case, parts, relative, settings
 from torch import Tensor
 from torch.func import grad, jacrev
 
@@ -34,7 +34,7 @@ FEW = {"inner_lr": 0.1, "inner_steps": 4, "options": {"cg_steps": 20, "ridge": R
 
 def reference(case: Case) -> Reference:
     """y* by Newton's method, and dense Hessians by autograd on the plain module."""
-    theta, shared = (t.clone().requires_grad_() for t in vars(case.theta).values())
+    theta, shared = (t.clone().requires_grad_() for t in parts(case.theta))
     body = theta[: case.head]
     totals, losses = [torch.zeros_like(theta), torch.zeros_like(shared)], []
     for plain in case.plain():
@@ -142,6 +142,18 @@ def test_repeating_the_body_changes_no_number_and_no_memory() -> None:
     found = {c: work.but(options={"cache_features": c}).gradient() for c in (True, False)}
     assert relative(found[False].adapted, found[True].adapted) < 1e-12
     assert found[False].nbytes == found[True].nbytes
+
+
+@pytest.mark.parametrize("name", ["memory_reduced", "anil"])
+def test_one_switch_makes_the_support_pass_again_for_both(name: str) -> None:
+    """The same numbers, and one pass less in memory; off unless it is asked for."""
+    work = case(name)
+    assert work.settings.scheme == "keep"
+    kept, again = work.gradient(), work.but(scheme="replay").gradient()
+    assert relative(again.adapted, kept.adapted) < 1e-12
+    assert relative(again.shared, kept.shared) < 1e-12
+    assert again.nbytes < kept.nbytes
+    assert work.but(scheme="replay").algorithm.cost() > work.algorithm.cost()
 
 
 def test_memory_depends_neither_on_steps_nor_on_conjugate_gradients() -> None:

@@ -3,99 +3,146 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
-from fewshot_case import Case, Plain, Reference, case, relative, settings
+from fewshot_case import Case, Plain, Reference, case, parts, relative, settings
 from torch import Tensor
 from torch.nn import functional as F
 
 from multistep.fewshot import algorithms, meta
-from multistep.fewshot.algorithms.reptile import taking_turns
+from multistep.fewshot.algorithms.reptile import shuffled
 from multistep.files import UserError
 
 WAYS = 5
-# Four steps of ten of the twenty images: every image twice.
+OPTIONS = {"train_shots": 4, "inner_batch": 8, "test_batch": 5, "adam_beta2": 0.999}
+# Four steps of eight of the twenty images: some are in two mini-batches.
 BASE: dict[str, Any] = {
     "shots": 2,
     "inner_steps": 4,
     "inner_lr": 1e-2,
-    "options": {"train_shots": 4, "inner_batch": 10, "test_batch": 5, "adam_beta2": 0.999},
+    "network": {"adapt_bn": True},
+    "options": OPTIONS | {"moments": "carried"},
 }
-CASES = [BASE | {"network": {"adapt_bn": adapt_bn}} for adapt_bn in (True, False)]
+FRESH = BASE | {"options": OPTIONS | {"moments": "fresh"}}
+CASES = [
+    base | {"network": {"adapt_bn": adapt_bn}}
+    for base, adapt_bn in product((BASE, FRESH), (True, False))
+]
 TOLERANCE = 1e-7
 
 
 def by_class(case: Case, plain: Plain) -> tuple[Tensor, Tensor]:
     """One task's images `[ways, shots + queries, ...]` and their labels, support first."""
-    xs, ys, xq, yq = (t.unflatten(0, (WAYS, -1)) for t in plain.episode)
+    xs, ys, xq, yq = (t.unflatten(0, (WAYS, -1)) for t in plain.episode[:4])
     return torch.cat([xs, xq], 1), torch.cat([ys, yq], 1)
 
 
-def train_one(
-    case: Case, plain: Plain, images: Tensor, labels: Tensor, steps: int, size: int
-) -> meta.Theta:
-    """One task, `images` `[ways, shots, ...]`: a plain loop with `torch.optim.Adam`."""
-    network, module = case.network, plain.module
-    module.double().load_state_dict(network.unpack(*vars(case.theta).values()))
-    moving = [p for n, p in module.named_parameters() if network.slots[n].adapted]
+def adam(case: Case, plain: Plain) -> torch.optim.Adam:
+    """Of the parameters that move, at θ."""
+    network = case.network
+    plain.module.double().load_state_dict(network.unpack(*parts(case.theta)))
+    moving = [p for n, p in plain.module.named_parameters() if network.slots[n].adapted]
     beta2 = case.settings.options["adam_beta2"]
-    adam = torch.optim.Adam(moving, lr=case.settings.inner_lr, betas=(0.0, beta2), eps=1e-8)
-    classes, places = taking_turns(*labels.shape, steps * size, labels.device)
-    for c, i in zip(classes.split(size), places.split(size), strict=True):
-        loss = F.cross_entropy(module(images[c, i]), labels[c, i])
-        adam.zero_grad()
+    return torch.optim.Adam(moving, lr=case.settings.inner_lr, betas=(0.0, beta2), eps=1e-8)
+
+
+def train_one(
+    case: Case, plain: Plain, optimizer: torch.optim.Adam, images: Tensor, labels: Tensor, size: int
+) -> meta.Theta:
+    """One task from θ: a plain loop over mini-batches of `images` `[images, ...]`."""
+    network, module = case.network, plain.module
+    module.load_state_dict(network.unpack(*parts(case.theta)))
+    steps = case.settings.inner_steps
+    order = shuffled(plain.episode[4].view(1), len(labels), steps * size)[0]
+    for places in order.split(size):
+        loss = F.cross_entropy(module(images[places]), labels[places])
+        optimizer.zero_grad()
         loss.backward()
-        adam.step()
+        optimizer.step()
     return meta.Theta(*network.pack({n: p.detach() for n, p in module.named_parameters()}))
 
 
-def ends(case: Case) -> list[tuple[meta.Theta, Tensor]]:
-    """Where each task ends, and the loss there on the next image of each class."""
-    o, found = case.settings.options, []
-    for plain in case.plain():
+def ends(case: Case) -> tuple[list[meta.Theta], Tensor, torch.optim.Adam]:
+    """Where each task ends, the losses there on the next image of each class, and Adam then."""
+    o, found, losses = case.settings.options, [], []
+    tasks = case.plain()  # on one module
+    optimizer = adam(case, tasks[0])
+    for plain in tasks:
         images, labels = by_class(case, plain)
         n = o["train_shots"]
-        part = images[:, :n], labels[:, :n]
-        phi = train_one(case, plain, *part, case.settings.inner_steps, o["inner_batch"])
-        loss = plain.loss(phi.adapted, phi.shared, images[:, n], labels[:, n])
-        found.append((phi, loss))
-    return found
+        if o["moments"] == "fresh":
+            optimizer.state.clear()
+        task = images[:, :n].flatten(0, 1), labels[:, :n].flatten(0, 1)
+        phi = train_one(case, plain, optimizer, *task, o["inner_batch"])
+        losses.append(plain.loss(phi.adapted, phi.shared, images[:, n], labels[:, n]))
+        found.append(phi)
+    return found, torch.stack(losses).detach(), optimizer
 
 
 def reference(case: Case) -> Reference:
     """Eq. 17, averaged over the tasks."""
-    found = ends(case)
-    adapted = torch.stack([case.theta.adapted - phi.adapted for phi, _ in found]).mean(0)
-    losses = torch.stack([loss for _, loss in found])
+    found, losses, _ = ends(case)
+    adapted = torch.stack([case.theta.adapted - phi.adapted for phi in found]).mean(0)
     return adapted, torch.zeros_like(case.theta.shared), losses
+
+
+def test_adam_s_moments_go_from_task_to_task_and_on_to_the_next_meta_batch() -> None:
+    """As openai/supervised-reptile, which puts back the weights alone."""
+    work = case("reptile", BASE)
+    *_, optimizer = ends(work)
+    carried = work.gradient().carried
+    state = optimizer.state_dict()["state"]
+    assert carried["steps"] == state[0]["step"] == 3 * 4
+    names = [n for n, slot in work.network.slots.items() if slot.adapted]
+    variance = {n: state[i]["exp_avg_sq"] for i, n in enumerate(names)}
+    assert relative(carried["variance"], work.network.pack(variance)[0]) < TOLERANCE
+    again = work.at(dataclasses.replace(work.theta, carried=carried)).gradient()
+    assert again.carried["steps"] == 24
+    assert relative(again.adapted, work.gradient().adapted) > 1e-3
+    fresh = case("reptile", FRESH)
+    assert fresh.gradient().carried == {}
+    assert relative(fresh.gradient().adapted, work.gradient().adapted) > 1e-3
+
+
+def test_the_test_adapts_from_the_trained_moments() -> None:
+    """Every episode from the same ones; with none yet, as from zero."""
+    changes = BASE | {"test_steps": 4, "shots": 2}
+    work = case("reptile", changes)
+    zero = work.adapt()
+    theta = dataclasses.replace(work.theta, carried=work.gradient().carried)
+    trained = work.at(theta).adapt()
+    assert relative(trained, zero) > 1e-3
+    assert relative(work.permuted([2, 0, 1]).at(theta).adapt(), trained) > 0  # another layout
+    for plain, phi, cold in zip(
+        work.plain(), work.per_task(trained), work.per_task(zero), strict=True
+    ):
+        xs, ys = plain.episode[:2]
+        *_, optimizer = ends(work)
+        for module_state, found in ((optimizer.state_dict(), phi), (None, cold)):
+            own = adam(work, plain)
+            if module_state is not None:
+                own.load_state_dict(module_state)
+            expected = train_one(work, plain, own, xs, ys, 5).adapted
+            start = work.theta.adapted
+            assert relative(found - start, expected - start) < TOLERANCE
 
 
 def test_one_step_is_the_normalised_gradient_of_the_mini_batch() -> None:
     """From a fresh state Adam without a mean moves each entry by η g / (|g| + ε)."""
-    work = case("reptile", BASE | {"inner_steps": 1, "network": {"adapt_bn": True}})
-    c, i = taking_turns(WAYS, 4, 10, torch.device("cpu"))
+    work = case("reptile", FRESH | {"inner_steps": 1})
     total = torch.zeros_like(work.theta.adapted)
     for plain in work.plain():
-        images, labels = by_class(work, plain)
+        images, labels = (t[:, :4].flatten(0, 1) for t in by_class(work, plain))
+        i = shuffled(plain.episode[4].view(1), 20, 8)[0]
         theta = work.theta.adapted.clone().requires_grad_()
-        loss = plain.loss(theta, work.theta.shared, images[c, i], labels[c, i])
+        loss = plain.loss(theta, work.theta.shared, images[i], labels[i])
         (g,) = torch.autograd.grad(loss, theta)
         total += g / (g.abs() + 1e-8)
     expected = work.settings.inner_lr * total / work.batch.tasks
     assert relative(work.gradient().adapted, expected) < 1e-6  # |g| down to the size of ε
-
-
-@pytest.mark.parametrize("shots", [1, 2])
-def test_adaptation_is_adam_on_the_support_set(shots: int) -> None:
-    changes = BASE | {"shots": shots, "test_steps": 5}
-    work = case("reptile", changes | {"options": BASE["options"] | {"train_shots": 3}})
-    for plain, phi in zip(work.plain(), work.per_task(work.adapt()), strict=True):
-        xs, ys = (t.unflatten(0, (WAYS, -1)) for t in plain.episode[:2])
-        expected = train_one(work, plain, xs, ys, 5, 5).adapted
-        start = work.theta.adapted
-        assert relative(phi - start, expected - start) < TOLERANCE
 
 
 def test_the_update_averages_where_the_tasks_end() -> None:
@@ -103,29 +150,31 @@ def test_the_update_averages_where_the_tasks_end() -> None:
     work = case("reptile", BASE)
     theta = work.theta.adapted
     moved = theta - 0.3 * work.gradient().adapted
-    mean = torch.stack([phi.adapted for phi, _ in ends(work)]).mean(0)
+    mean = torch.stack([phi.adapted for phi in ends(work)[0]]).mean(0)
     assert relative(moved - theta, 0.7 * theta + 0.3 * mean - theta) < TOLERANCE
 
 
-@pytest.mark.parametrize(("ways", "shots"), [(5, 10), (20, 10), (20, 1), (5, 1), (5, 15), (5, 5)])
-def test_every_image_has_its_turn(ways: int, shots: int) -> None:
-    """In each pass all images once; in a row of N images each class once; passes differ."""
-    count = ways * shots
-    classes, places = taking_turns(ways, shots, 3 * count, torch.device("cpu"))
-    passes = (classes * shots + places).view(3, count)
-    for one in passes:
-        assert sorted(one.tolist()) == list(range(count))
-    for row in classes.view(-1, ways):
-        assert sorted(row.tolist()) == list(range(ways))
-    rounds = [{frozenset(row.tolist()) for row in one.view(shots, ways)} for one in passes]
-    assert shots == 1 or not rounds[0] & rounds[1]
-    last = classes.view(-1, ways)[:, -1]
-    assert len(set(last.tolist())) == min(ways, 3 * shots)
+@pytest.mark.parametrize(("images", "count"), [(50, 160), (200, 300), (5, 13), (20, 20)])
+def test_every_image_has_its_turn_in_random_order(images: int, count: int) -> None:
+    """In each pass all images once; passes and tasks differ; any image is equally likely first."""
+    order = shuffled(torch.arange(2000), images, count)
+    assert order.shape == (2000, count)
+    assert torch.equal(order, shuffled(torch.arange(2000), images, count))
+    for begin in range(0, count - images + 1, images):
+        one = order[:, begin : begin + images].sort(1).values
+        assert torch.equal(one, torch.arange(images).expand_as(one))
+        expected = 2000 / images
+        seen = torch.bincount(order[:, begin], minlength=images).double()
+        chi_squared = ((seen - expected) ** 2 / expected).sum().item()
+        assert chi_squared < images - 1 + 6 * (2 * images) ** 0.5
+    if count >= 2 * images:
+        assert (order[:, :images] == order[:, images : 2 * images]).all(1).float().mean() < 0.05
+    assert len({tuple(row) for row in order[:50].tolist()}) > 45
 
 
 def test_memory_depends_on_the_mini_batch_alone() -> None:
     work = case("reptile", BASE)
-    more, larger = work.but(inner_steps=8), work.but(options={"inner_batch": 20})
+    more, larger = work.but(inner_steps=8), work.but(options={"inner_batch": 16})
     assert more.gradient().nbytes == work.gradient().nbytes < larger.gradient().nbytes
 
 

@@ -28,27 +28,29 @@ class Draw:
     """Which images make up a batch of episodes, as int64 tensors.
 
     `classes` (of the sampler's) and `turns` (quarter turns): `[tasks, ways]`; `images` (rows of
-    the sampler's): `[tasks, ways, K+Q]`.
+    the sampler's): `[tasks, ways, K+Q]`; `seeds` of what an algorithm draws itself: `[tasks]`.
     """
 
     classes: Tensor
     images: Tensor
     turns: Tensor
+    seeds: Tensor
 
     def to(self, device: torch.device) -> Draw:
-        return Draw(
-            *(t.to(device, non_blocking=True) for t in (self.classes, self.images, self.turns))
-        )
+        return Draw(*(t.to(device, non_blocking=True) for t in vars(self).values()))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Episodes as float images in [0, 1] `[tasks, images, channels, size, size]`, int64 labels."""
+    """Episodes as float images in [0, 1] `[tasks, images, channels, size, size]`, int64 labels;
+    `seeds` `[tasks]` (int64) of what an algorithm draws itself.
+    """
 
     support_images: Tensor
     support_labels: Tensor
     query_images: Tensor
     query_labels: Tensor
+    seeds: Tensor
 
     @property
     def tasks(self) -> int:
@@ -106,8 +108,10 @@ class Sampler:
         turns = rng.integers(0, 4, (tasks, self.ways))
         if not self.rotate:
             turns[:] = 0
+        seeds = rng.integers(2**62, size=tasks)
         # `draw` may be called ahead of the device: the arrays are fresh, never reused.
-        return Draw(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (chosen, images, turns)))
+        arrays = (chosen, images, turns, seeds)
+        return Draw(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
 
     def gather(self, draw: Draw) -> Batch:
         """The images of a draw, rotated, scaled to [0, 1], split into support and query."""
@@ -124,7 +128,7 @@ class Sampler:
                 images.to(torch.get_default_dtype()).div_(255),
                 labels.expand(tasks, ways, part.shape[2]).flatten(1, 2),
             ]
-        return Batch(*parts)
+        return Batch(*(*parts, draw.seeds))
 
     def batch(self, iteration: int, tasks: int) -> Batch:
         """Draw and gather."""

@@ -76,6 +76,26 @@ class HeadLoss:
         return torch.baddbmm(head, by_logits.transpose(1, 2), self.inputs, beta=self.ridge)
 
 
+class SupportPass:
+    """One pass of the body at φ over the support set; `again`: not kept, but made once more on the
+    way back. `nbytes`: what is kept; `rebuilt`: after the way back, what was made on it.
+    """
+
+    def __init__(self, loss: EpisodeLoss, phi: Tensor, *, again: bool) -> None:
+        self.loss, self.phi, self.rebuilt = loss, phi, 0
+        self.features, saved = loss.body(phi)
+        self.saved = None if again else saved
+        self.nbytes = 0 if again else loss.body_bytes(saved)
+
+    def backward(self, by_features: Tensor) -> tuple[Tensor, Tensor]:
+        """Derivatives by φ `[tasks·P]` and by shared `[tasks·S]` of what the features lead to."""
+        saved = self.saved
+        if saved is None:
+            _, saved = self.loss.body(self.phi)
+            self.rebuilt = self.phi.nbytes + self.loss.body_bytes(saved)
+        return self.loss.body_backward(self.phi, saved, by_features)
+
+
 @dataclass
 class BodyTape:
     """What one gradient of `RepeatedBody` keeps: a pass of the body and the head's tape."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -17,17 +17,22 @@ from multistep.networks.conv4 import Conv4Config, initial_parameters
 
 @dataclass(frozen=True)
 class Theta:
-    """Meta-parameters θ as flat vectors: the adapted ones `[P]` (φ₁) and the shared ones `[S]`."""
+    """Meta-parameters θ as flat vectors: the adapted ones `[P]` (φ₁) and the shared ones `[S]`.
+
+    `carried`: what an algorithm hands on beside them (see `Algorithm.carried`).
+    """
 
     adapted: Tensor
     shared: Tensor
+    carried: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class MetaGradient:
     """d/dθ of the query losses' sum over tasks, each task's query loss and accuracy.
 
-    `nbytes`: what was kept for a way back at the peak, inner windows and query together.
+    `nbytes`: what was kept for a way back at the peak, inner windows and query together. `carried`:
+    what the tasks leave behind for the next ones.
     """
 
     adapted: Tensor
@@ -35,6 +40,7 @@ class MetaGradient:
     loss: Tensor
     accuracy: Tensor
     nbytes: int
+    carried: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,8 @@ def config(s: FewShot, size: int, channels: int = 1) -> Conv4Config:
 def initial_theta(network: BatchedConv4, seed: int, device: torch.device) -> Theta:
     """θ before training: the same values on every device."""
     flat = network.pack(initial_parameters(network.config, seed))
-    return Theta(*(part.to(device) for part in flat))
+    adapted, shared = (part.to(device) for part in flat)
+    return Theta(adapted, shared)
 
 
 def chunk_size(network: BatchedConv4, s: FewShot, device: torch.device) -> int | None:
@@ -133,15 +140,24 @@ def map_bytes(network: BatchedConv4, images: int) -> int:
 def meta_gradient(
     algorithm: Algorithm, network: BatchedConv4, theta: Theta, batch: Batch
 ) -> MetaGradient:
-    """The average meta-gradient of a meta-batch (eq. 9), computed chunk by chunk."""
+    """The average meta-gradient of a meta-batch (eq. 9), computed chunk by chunk.
+
+    What an algorithm carries goes from each task to the next, and on from the last.
+    """
     size = chunk_size(network, algorithm.settings, theta.adapted.device) or batch.tasks
-    parts = [algorithm.meta_gradient(Tasks(network, theta, part)) for part in batch.split(size)]
+    if theta.carried:
+        size = 1
+    parts = []
+    for part in batch.split(size):
+        parts.append(algorithm.meta_gradient(Tasks(network, theta, part)))
+        theta = replace(theta, carried=parts[-1].carried)
     return MetaGradient(
         adapted=_total([p.adapted for p in parts]) / batch.tasks,
         shared=_total([p.shared for p in parts]) / batch.tasks,
         loss=torch.cat([p.loss for p in parts]),
         accuracy=torch.cat([p.accuracy for p in parts]),
         nbytes=max(p.nbytes for p in parts),
+        carried=theta.carried,
     )
 
 

@@ -100,7 +100,7 @@ class Run(loop.Run):
         best = self.state["best"]
         if best is None or found.mean > best["validation_accuracy"]:
             kept = ("iteration", "validation_accuracy", "validation_ci95")
-            theta = {name: p.clone() for name, p in self.trainer.params.items()}
+            theta = {name: p.clone() for name, p in self.trainer.iterate.items()}
             self.state["best"] = {**{k: entry[k] for k in kept}, "theta": theta}
 
     def _accuracies(self, sampler: Sampler, episodes: int, window: int) -> tuple[list[float], int]:

@@ -6,6 +6,7 @@ Adam) is captured once in a CUDA graph and replayed: shapes are static, the only
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,8 +41,11 @@ class Trainer:
         self.network, self.algorithm, self.sampler = network, algorithm, sampler
         self.s = s = algorithm.settings
         self.device = sampler.images.device
-        self.theta = meta.initial_theta(network, seed, self.device)
-        self.params = {name: p for name, p in vars(self.theta).items() if p.numel()}
+        theta = meta.initial_theta(network, seed, self.device)
+        carried = algorithm.carried(network.adapted_size, self.device)
+        self.theta = replace(theta, carried=carried)
+        both = {"adapted": theta.adapted, "shared": theta.shared}
+        self.params = {name: p for name, p in both.items() if p.numel()}
         self.grads = {name: torch.zeros_like(p) for name, p in self.params.items()}
         adam = s.meta_optimizer == "adam"
         self.outer = Adam(s.meta_lr, eps=s.meta_eps) if adam else SGD(s.meta_lr)
@@ -54,6 +58,7 @@ class Trainer:
         self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.device)
         self.state: checkpoint.State = {
             "params": self.params,
+            "carried": carried,
             "optimizer": optimizer,
             "sums": self.sums,
             "summed": 0,
@@ -61,6 +66,11 @@ class Trainer:
         self.pool: Any = None  # memory that several captured trainers may share, one at a time
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: Draw | None = None
+
+    @property
+    def iterate(self) -> dict[str, Tensor]:
+        """All that adaptation starts from: θ, and what is carried with it."""
+        return self.params | self.theta.carried
 
     def step(self, iteration: int) -> None:
         """Meta-iteration number `iteration` (from 0)."""
@@ -92,10 +102,10 @@ class Trainer:
         return means
 
     @torch.no_grad()
-    def load(self, params: dict[str, Tensor]) -> None:
-        """Set θ."""
-        for name, p in self.params.items():
-            p.copy_(params[name])
+    def load(self, iterate: dict[str, Tensor]) -> None:
+        """Set θ and what is carried with it."""
+        for name, p in self.iterate.items():
+            p.copy_(iterate[name])
 
     @torch.no_grad()
     def _iterate(self, draw: Draw) -> None:
@@ -106,6 +116,8 @@ class Trainer:
             kept.copy_(getattr(gradient, name))
             if self.s.meta_clip is not None:
                 kept.clamp_(-self.s.meta_clip, self.s.meta_clip)
+        for name, kept in self.theta.carried.items():
+            kept.copy_(gradient.carried[name])
         step_(self.outer, self.params, self.state["optimizer"], self.grads, lr=self.lr)
         self.sums += torch.stack([gradient.loss.mean(), gradient.accuracy.mean(), norm])
 

@@ -170,6 +170,14 @@ def _gradient(grads: Tensors, name: str, like: Tensor) -> Tensor:
     return torch.zeros_like(like) if grad is None else grad
 
 
+def _above_zero(variance: Tensor) -> Tensor:
+    """At least the smallest normal number; with the slope 1 from there on and 0 below, which
+    torch's clamp has at its bound in some versions and not in others (changed in 2.14).
+    """
+    tiny = torch.finfo(variance.dtype).tiny
+    return torch.where(variance >= tiny, variance, tiny)
+
+
 class _AdamStep(torch.autograd.Function):
     """(φ, m, v, g) → (φ', m', v'): one step of `Adam` on one tensor, its derivative written out.
 
@@ -198,7 +206,7 @@ class _AdamStep(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         mean = (beta1 * mean).add_(g, alpha=1 - beta1)
         variance = torch.addcmul(beta2 * variance, g, g, value=1 - beta2)  # maps under vmap
-        root = variance.clamp_min(torch.finfo(p.dtype).tiny).sqrt_()
+        root = _above_zero(variance).sqrt_()
         return torch.addcdiv(p, mean, root.add_(eps), value=-alpha), mean, variance
 
     @staticmethod
@@ -214,11 +222,11 @@ class _AdamStep(torch.autograd.Function):
         g, mean, variance = ctx.saved_tensors
         beta1, beta2, alpha, eps = ctx.scalars
         if d_p is not None and any(ctx.needs_input_grad[1:4]):
-            tiny = torch.finfo(variance.dtype).tiny
-            root = variance.clamp_min(tiny).sqrt()
+            root = _above_zero(variance).sqrt()
             scale = root + eps
             d_step = d_p * -alpha / scale
-            d_root = torch.where(variance >= tiny, d_step * mean / (scale * root), 0.0)
+            slope = d_step * mean / (scale * root)
+            d_root = torch.where(variance >= torch.finfo(variance.dtype).tiny, slope, 0.0)
             d_mean = d_step if d_mean is None else d_mean + d_step
             d_variance = -0.5 * d_root if d_variance is None else d_variance - 0.5 * d_root
         d_g = None

@@ -16,6 +16,7 @@ from multistep.fewshot.settings import FewShot, Tested
 from multistep.settings import Model, parse
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from multistep.fewshot.meta import MetaGradient, Tasks
@@ -53,6 +54,14 @@ class Algorithm(ABC):
     @abstractmethod
     def meta_gradient(self, tasks: Tasks) -> MetaGradient:
         """Summed over the tasks."""
+
+    def carried(self, size: int, device: torch.device) -> dict[str, Tensor]:
+        """What each task of training hands on to the next beside θ, before the first; `size`: P.
+
+        It is part of the training state and of what evaluation starts from. Most have nothing; one
+        that has gets its tasks one at a time, and its meta-gradient has `carried` too.
+        """
+        return {}
 
     def adapt(self, tasks: Tasks, window: int) -> Tensor:
         """φ `[tasks·P]` after `test_steps` steps on the support sets: what evaluation uses."""

@@ -12,7 +12,9 @@ back, and the body is differentiated once.
 
 Cost per task: one gradient on the support set and one on the query set, whatever T is, and K
 gradients and Hessian-vector products of the head on features. Memory: the activations of one
-support and one query pass; per step only the head and the support set's probabilities.
+support and one query pass; per step only the head and the support set's probabilities. With
+`scheme: replay` the support pass is made once more after the query's, so that only the larger of
+the two is held; memory-reduced meta-learning has the same switch, off by default for both.
 
 `cache_features: false` runs the body once more for every gradient and keeps its activations for
 each, as published implementations do (that of Yang, Ma and Yu 2025, for one): the same numbers for
@@ -21,7 +23,6 @@ K gradients on the support set and memory that grows with K as MAML's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from multistep.fewshot.algorithms import GRADIENT, Algorithm
@@ -30,11 +31,7 @@ from multistep.settings import Model
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from multistep.fewshot.batched import EpisodeLoss
     from multistep.fewshot.meta import MetaGradient, Tasks
-    from multistep.inner.unroll import Objective
-
-    Pull = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Anil(Algorithm):
@@ -46,26 +43,37 @@ class Anil(Algorithm):
     options: Options
 
     def cost(self) -> float:
-        passes = GRADIENT
-        if not self.options.cache_features:
-            again = 1 if self.settings.scheme == "replay" else 0
-            passes = self.settings.inner_steps // self.settings.window * (GRADIENT + again)
+        again = 1 if self.settings.scheme == "replay" else 0
+        windows = self.settings.inner_steps // self.settings.window
+        passes = (GRADIENT + again) * (1 if self.options.cache_features else windows)
         return passes * self.support_images + GRADIENT * self.query_images
 
     def meta_gradient(self, tasks: Tasks) -> MetaGradient:
-        from multistep.fewshot.head import read_head, write_head
+        from multistep.fewshot.head import (
+            HeadLoss,
+            RepeatedBody,
+            SupportPass,
+            read_head,
+            write_head,
+        )
 
-        network, phi = tasks.network, tasks.start()
-        loss, pull, nbytes = self._support(tasks.support, phi)
-        start = read_head(network, phi, tasks.count)
+        network, inner, phi = tasks.network, tasks.support, tasks.start()
         steps, window = self.settings.inner_steps, self.settings.window
-        head, pullback = self.inner_loop(loss, start, steps, window)
-        nbytes += pullback.nbytes
+        start, once = read_head(network, phi, tasks.count), None
+        if self.options.cache_features:
+            once = SupportPass(inner, phi, again=self.settings.scheme == "replay")
+            loss = HeadLoss(once.features, inner.targets)
+            head, pullback = self.inner_loop(loss, start, steps, window)
+            kept = once.nbytes + loss.nbytes + pullback.nbytes
+        else:
+            repeated = RepeatedBody(inner, phi)
+            head, pullback = self.inner_loop(repeated, start, steps, window)
+            kept = pullback.nbytes
         query = tasks.query.evaluate(write_head(network, phi, head))
         by_head, by_support = pullback(read_head(network, query.by_phi, tasks.count))
-        by_phi, by_shared = pull(by_support)
+        by_phi, by_shared = once.backward(by_support) if once else repeated.split(by_support)
         by_theta = write_head(network, by_phi.add_(query.by_phi), by_head)
-        nbytes += max(query.nbytes, pullback.rebuilt)
+        nbytes = kept + max(query.nbytes, pullback.rebuilt, once.rebuilt if once else 0)
         return tasks.total(by_theta, by_shared.add_(query.by_shared), query.logits, nbytes)
 
     def adapt(self, tasks: Tasks, window: int) -> Tensor:
@@ -73,17 +81,3 @@ class Anil(Algorithm):
         from multistep.fewshot.head import adapt_head
 
         return adapt_head(self, tasks, window)
-
-    def _support(self, inner: EpisodeLoss, phi: Tensor) -> tuple[Objective, Pull, int]:
-        """The support loss of a head, the way from its mixed derivatives to those by φ and by
-        shared, and the bytes that are kept for it.
-        """
-        from multistep.fewshot.head import HeadLoss, RepeatedBody
-
-        if not self.options.cache_features:
-            repeated = RepeatedBody(inner, phi)
-            return repeated, repeated.split, 0
-        features, saved = inner.body(phi)
-        loss = HeadLoss(features, inner.targets)
-        nbytes = inner.body_bytes(saved) + loss.nbytes
-        return loss, lambda by_features: inner.body_backward(phi, saved, by_features), nbytes

@@ -17,7 +17,10 @@ gradient and one support gradient with its tape, and does not depend on T.
 
 With batch norm H is indefinite; a task stops at a direction of no positive curvature of I + H/λ
 (`multistep.fewshot.conjugate_gradient`). Directions of hardly any are worse, since x is large along
-them; damping keeps away from them, at the price of a meta-gradient nearer to the first-order one.
+them; damping keeps away from them. The published code (aravindr93/imaml_dev at 6a2a669, its
+`matrix_evaluator`) solves (1 + 1) I + H/(λ + 10) instead, with ε = 1e-3 in its outer Adam. Damped
+like that the direction is the first-order one at the same φ to a cosine of COSINE (Omniglot, 5-way
+1-shot): what is left of the implicit equation is first-order MAML after a proximal step.
 """
 
 from __future__ import annotations
@@ -39,15 +42,16 @@ if TYPE_CHECKING:
 class IMAML(Algorithm):
     class Options(Model):
         """`prox`: λ. `prox_steps` last: T steps on L_S alone, then one on the proximal term alone,
-        as the published code has it. `damping` δ: the operator is (1 + δ) I + H/λ; the published
-        code's 2 I + H/(λ + 10) is a multiple of it with 1 + δ = 2 (λ + 10)/λ. `test_prox`: whether
-        the inner problem has its proximal term at test time too.
+        as the published code has it. The operator is (1 + `damping`) I + H/(λ + `prox_damping`);
+        both zero are the text's. `test_prox`: whether the inner problem has its proximal term at
+        test time too.
         """
 
         prox: float = Field(gt=0)
         prox_steps: Literal["every", "last"]
         cg_steps: int = Field(ge=1)
         damping: float = Field(ge=0)
+        prox_damping: float = Field(ge=0)
         test_prox: bool
 
     options: Options
@@ -59,14 +63,16 @@ class IMAML(Algorithm):
         return support * self.support_images + GRADIENT * self.query_images
 
     def meta_gradient(self, tasks: Tasks) -> MetaGradient:
-        prox = self.options.prox
-        phi = self.descend(tasks.support, tasks.start(), self.settings.inner_steps, prox)
+        o, steps = self.options, self.settings.inner_steps
+        phi = self.descend(tasks.support, tasks.start(), steps, o.prox)
         query = tasks.query.evaluate(phi)
         _, tape = tasks.support.gradient(phi, keep=True)
         assert tape is not None
         x, mixed = self.solve(tasks, tape, query.by_phi)
         nbytes = max(query.nbytes, tape.nbytes)
-        return tasks.total(x, query.by_shared - mixed / prox, query.logits, nbytes)
+        return tasks.total(
+            x, query.by_shared - mixed / (o.prox + o.prox_damping), query.logits, nbytes
+        )
 
     def adapt(self, tasks: Tasks, window: int) -> Tensor:
         """φ `[tasks·P]` after `test_steps` steps; `window` has no meaning here."""
@@ -83,14 +89,14 @@ class IMAML(Algorithm):
         return phi.lerp(theta, lr * prox) if last else phi
 
     def solve(self, tasks: Tasks, tape: Any, b: Tensor) -> tuple[Tensor, Tensor]:
-        """The x of ((1 + δ) I + H/λ) x = b for each task, and ∂²L_S/∂shared∂φ x `[tasks·S]`."""
+        """The x of the damped (I + H/λ) x = b, per task, and ∂²L_S/∂shared∂φ x `[tasks·S]`."""
         from multistep.fewshot.conjugate_gradient import conjugate_gradient
 
         network, loss, o = tasks.network, tasks.support, self.options
 
         def product(v: Tensor) -> Tensor:
             hessian, _ = loss.hessian_product(tape, v)
-            return hessian.div_(o.prox).add_(v, alpha=1 + o.damping)
+            return hessian.div_(o.prox + o.prox_damping).add_(v, alpha=1 + o.damping)
 
         x = conjugate_gradient(product, b, network.task_dot, network.task_scale, o.cg_steps)
         mixed = loss.hessian_product(tape, x)[1] if network.shared_size else x.new_empty(0)

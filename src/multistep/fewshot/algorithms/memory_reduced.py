@@ -12,10 +12,12 @@ and the update of one task, from the same random y₀ for every task,
 
 y₀ is no meta-parameter: it gets a zero and stays as drawn. Nothing of the inner loop is kept.
 
-Cost per task: one forward pass and one gradient on the support set and one gradient on the query
-set, whatever T and c are, and T gradients and c + 1 Hessian-vector products of the head on
-features. Memory: the larger of one support and one query pass, since the support pass that is
-differentiated comes after the query's. It doesn't grow with T or c.
+Cost per task: one gradient on the support set and one on the query set, whatever T and c are, and T
+gradients and c + 1 Hessian-vector products of the head on features. Memory: one support and one
+query pass, as in the published code (yangxiaolin9527/RM-MetaL at 540042a), which holds both graphs;
+it doesn't grow with T or c. With `scheme: replay` the support pass is made once more after the
+query's, so that only the larger of the two is held: that saving is this project's, ANIL has the
+same switch, and comparisons have it off for both.
 
 The published code leaves ρ out, and then ∂²g/∂y² is singular: a constant added to all logits
 changes nothing. It also runs the body again for every inner step, as `cache_features: false` does
@@ -63,17 +65,25 @@ class MemoryReduced(Algorithm):
             )
 
     def cost(self) -> float:
+        again = 1 if self.settings.scheme == "replay" else 0
         repeated = 0 if self.options.cache_features else self.settings.inner_steps
-        return (1 + repeated + GRADIENT) * self.support_images + GRADIENT * self.query_images
+        return (GRADIENT + again + repeated) * self.support_images + GRADIENT * self.query_images
 
     def meta_gradient(self, tasks: Tasks) -> MetaGradient:
         """The hypergradient; zero for the head."""
         import torch
 
-        from multistep.fewshot.head import HeadLoss, RepeatedBody, read_head, write_head
+        from multistep.fewshot.head import (
+            HeadLoss,
+            RepeatedBody,
+            SupportPass,
+            read_head,
+            write_head,
+        )
 
         o, inner, network, phi = self.options, tasks.support, tasks.network, tasks.start()
-        loss = HeadLoss(inner.body(phi)[0], inner.targets, ridge=o.ridge)
+        once = SupportPass(inner, phi, again=self.settings.scheme == "replay")
+        loss = HeadLoss(once.features, inner.targets, ridge=o.ridge)
         lower = loss if o.cache_features else RepeatedBody(inner, phi, ridge=o.ridge)
         start = read_head(network, phi, tasks.count)
         steps, window = self.settings.inner_steps, self.settings.window
@@ -81,10 +91,9 @@ class MemoryReduced(Algorithm):
         query = tasks.query.evaluate(write_head(network, phi, head))
         by_head = read_head(network, query.by_phi, tasks.count)
         by_features = response(loss, head, by_head, o.cg_steps, o.cg_tolerance)
-        _, saved = inner.body(phi)
-        by_phi, by_shared = inner.body_backward(phi, saved, by_features)
+        by_phi, by_shared = once.backward(by_features)
         by_theta = write_head(network, by_phi.add_(query.by_phi), torch.zeros_like(head))
-        nbytes = loss.nbytes + max(query.nbytes, phi.nbytes + inner.body_bytes(saved))
+        nbytes = loss.nbytes + once.nbytes + max(query.nbytes, once.rebuilt)
         return tasks.total(by_theta, by_shared.add_(query.by_shared), query.logits, nbytes)
 
     def adapt(self, tasks: Tasks, window: int) -> Tensor:
