@@ -13,11 +13,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from multistep.fewshot import algorithms, meta
-from multistep.fewshot.algorithms.reptile import shuffled
+from multistep.fewshot.algorithms.reptile import shuffled, taking_turns
 from multistep.files import UserError
 
 WAYS = 5
-OPTIONS = {"train_shots": 4, "inner_batch": 8, "test_batch": 5, "adam_beta2": 0.999}
+OPTIONS: dict[str, Any] = {
+    "train_shots": 4,
+    "inner_batch": 8,
+    "test_batch": 5,
+    "adam_beta2": 0.999,
+    "batches": "shuffled",
+}
 # Four steps of eight of the twenty images: some are in two mini-batches.
 BASE: dict[str, Any] = {
     "shots": 2,
@@ -31,6 +37,7 @@ CASES = [
     base | {"network": {"adapt_bn": adapt_bn}}
     for base, adapt_bn in product((BASE, FRESH), (True, False))
 ]
+CASES.append(FRESH | {"options": FRESH["options"] | {"batches": "turns"}})
 TOLERANCE = 1e-7
 
 
@@ -56,7 +63,9 @@ def train_one(
     network, module = case.network, plain.module
     module.load_state_dict(network.unpack(*parts(case.theta)))
     steps = case.settings.inner_steps
-    order = shuffled(plain.episode[4].view(1), len(labels), steps * size)[0]
+    order = taking_turns(WAYS, len(labels), steps * size, labels.device)
+    if case.settings.options["batches"] == "shuffled":
+        order = shuffled(plain.episode[4].view(1), len(labels), steps * size)[0]
     for places in order.split(size):
         loss = F.cross_entropy(module(images[places]), labels[places])
         optimizer.zero_grad()
@@ -170,6 +179,22 @@ def test_every_image_has_its_turn_in_random_order(images: int, count: int) -> No
     if count >= 2 * images:
         assert (order[:, :images] == order[:, images : 2 * images]).all(1).float().mean() < 0.05
     assert len({tuple(row) for row in order[:50].tolist()}) > 45
+
+
+@pytest.mark.parametrize(("ways", "shots"), [(5, 10), (20, 10), (20, 1), (5, 1), (5, 15), (5, 5)])
+def test_classes_take_turns(ways: int, shots: int) -> None:
+    """In each pass all images once; in a row of N images each class once; passes differ."""
+    count = ways * shots
+    order = taking_turns(ways, count, 3 * count, torch.device("cpu"))
+    passes = order.view(3, count)
+    for one in passes:
+        assert sorted(one.tolist()) == list(range(count))
+    classes = order.div(shots, rounding_mode="floor").view(-1, ways)
+    for row in classes:
+        assert sorted(row.tolist()) == list(range(ways))
+    rounds = [{frozenset(row.tolist()) for row in one.view(shots, ways)} for one in passes]
+    assert shots == 1 or not rounds[0] & rounds[1]
+    assert len(set(classes[:, -1].tolist())) == min(ways, 3 * shots)
 
 
 def test_memory_depends_on_the_mini_batch_alone() -> None:

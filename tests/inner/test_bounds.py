@@ -24,7 +24,11 @@ from multistep.transfer.matching import SATURATION
 F64 = torch.float64
 BOUNDED = {"clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_", "clamp_max", "clamp_max_"}
 # Where nobody differentiates: hand-written derivatives beside it, or a meta-gradient's own entries.
-CONSTANT = {"fewshot/layers.py": "clamp_min_", "fewshot/trainer.py": "clamp_"}
+CONSTANT = {
+    "fewshot/first_block.py": "clamp_min_",
+    "fewshot/layers.py": "clamp_min_",
+    "fewshot/trainer.py": "clamp_",
+}
 
 
 def test_no_clamp_is_differentiated() -> None:

@@ -13,9 +13,10 @@ As in the published code (openai/supervised-reptile at 8f2b71c, `Reptile.train_s
 s and t are handed on from task to task and never begin anew: between tasks only the weights are put
 back, and the test adapts from the trained s and t, which it then puts back. So the tasks of a
 meta-batch are trained one after the other. `moments: fresh` gives each task s = 0, t = 0, and then
-they are trained side by side: after 100 meta-iterations on Omniglot, 5-way 1-shot, accuracy is
-FRESH % instead of CARRIED % (three seeds). A mini-batch is the next few images of the task in
-random order; when all have been shown they are shuffled anew (`_mini_batches` there).
+they are trained side by side: after 100 meta-iterations with ε = 1 on Omniglot, 5-way 1-shot, the
+accuracy of 150 episodes is 59.7 ± 1.6 % instead of 63.8 ± 1.7 % (means of two seeds). A mini-batch
+is the next few images of the task in random order; when all have been shown they are shuffled anew
+(`_mini_batches` there). `batches: turns` is this project's older order, see `taking_turns`.
 
 Only adapted parameters can move: γ and β are learned if `network.adapt_bn` is true, as published,
 and stay at one and zero otherwise. One thing differs from the published code: ε is added to the
@@ -55,6 +56,7 @@ class Reptile(Algorithm):
         test_batch: int = Field(ge=1)
         adam_beta2: float = Field(ge=0, lt=1)
         moments: Literal["carried", "fresh"]
+        batches: Literal["shuffled", "turns"]
 
     options: Options
 
@@ -126,7 +128,12 @@ class Reptile(Algorithm):
         variance = network.expand(carried.get("variance", zero), tasks.count)
         count = carried.get("steps", zero.new_zeros((), dtype=torch.float64))
         task = torch.arange(tasks.count, device=labels.device).unsqueeze(1)
-        order = shuffled(tasks.batch.seeds, labels.shape[1], steps * size)
+        shown = steps * size
+        if self.options.batches == "turns":
+            order = taking_turns(self.settings.ways, labels.shape[1], shown, labels.device)
+            order = order.expand(tasks.count, -1)
+        else:
+            order = shuffled(tasks.batch.seeds, labels.shape[1], shown)
         for places in order.split(size, 1):
             loss = tasks.loss(images[task, places], labels[task, places])
             evaluation = loss.evaluate(phi)
@@ -154,3 +161,17 @@ def shuffled(seeds: Tensor, images: int, count: int) -> Tensor:
         x = (x ^ ((x >> shift) & (2 ** (64 - shift) - 1))) * factor
     x = x ^ ((x >> 31) & (2**33 - 1))
     return x.argsort(2).flatten(1)[:, :count]
+
+
+def taking_turns(ways: int, images: int, count: int, device: torch.device) -> Tensor:
+    """The places of `count` of a task's images, class after class, `[count]`.
+
+    In each round every class shows one image, and each round begins one class later; after as many
+    rounds as a class has images all have been shown, and they meet in other combinations.
+    """
+    import torch
+
+    shots, number = images // ways, torch.arange(count, device=device)
+    turn = number // ways
+    classes = (number + turn) % ways
+    return classes * shots + (turn + (turn // shots) * classes) % shots
