@@ -319,7 +319,7 @@ def test_committed_results_of_before_seals_are_still_read_and_tabulated(scale: s
                 drawn = kind.rows if form == "tables" else kind.points
                 assert drawn(spec, names, given)
                 old = [record for record in given if record["schema"] == 1]
-                told = query.remarks(names, given)
+                told = query.remarks(spec, names, given)
                 assert any("before records were sealed" in note for note in told) == bool(old)
                 shown += 1
     assert shown

@@ -300,13 +300,14 @@ def input_digest(record: dict[str, Any], what: str) -> str | None:
     return None if found is None else str(found)
 
 
-def remarks(context: Context, records: Sequence[dict[str, Any]]) -> list[str]:
+def remarks(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[str]:
     """What readers have to know of the records behind a page, as notes.
 
     Rows whose results come from different machines or versions, choices with their diverged
-    candidates, test episodes with numbers that aren't finite, and records from before seals.
+    candidates, test episodes with numbers that aren't finite, passes held at once where the inner
+    loop moves the head alone, and records from before seals.
     """
-    notes = []
+    notes = _passes_held(spec, context, records)
     rows: dict[str, list[dict[str, Any]]] = {}
     choices: dict[str, dict[str, Any]] = {}
     broken = episodes = 0
@@ -348,5 +349,34 @@ def remarks(context: Context, records: Sequence[dict[str, Any]]) -> list[str]:
         notes.append(
             f"{old} of {len(sealed)} records are from before records were sealed: that they are as "
             "they were written is not proven."
+        )
+    return notes
+
+
+def _passes_held(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[str]:
+    """A note on ANIL and memory-reduced meta-learning, whose memory hangs on one switch."""
+    kept: dict[str, None] = {}
+    again: dict[str, None] = {}
+    for record in records:
+        for method, entry in record["cell"].get("methods", {}).items() if "rows" in record else ():
+            algorithm, settings = entry.get("algorithm"), entry["settings"]
+            shown = method in getattr(spec, "methods", ())
+            cached = shown and settings.get("options", {}).get("cache_features")
+            if cached and algorithm in ("anil", "memory_reduced"):
+                # Before seals memory-reduced recomputed whatever the switch said, and ANIL never.
+                replay = settings["scheme"] == "replay" and results.is_sealed(record)
+                replay = replay or (algorithm != "anil" and not results.is_sealed(record))
+                (again if replay else kept)[context.methods.get(method, method)] = None
+    notes = []
+    if kept:
+        notes.append(
+            f"{' and '.join(kept)}: the graphs of one support and one query pass are held at once, "
+            "as in the published code of memory-reduced meta-learning."
+        )
+    if again:
+        notes.append(
+            f"{' and '.join(again)}: the support pass is computed once more after the query's, so "
+            "that the larger graph alone is held; that saving is this project's, not the published "
+            "code's."
         )
     return notes

@@ -26,7 +26,7 @@ def write_figure(
     """
     kind = module("figures", spec.kind)
     query.check_inputs(records)
-    notes = [*spec.notes, *query.remarks(context, records)]
+    notes = [*spec.notes, *query.remarks(spec, context, records)]
     spec = spec.model_copy(update={"notes": notes})
     points = kind.points(spec, context, records)
     figure = kind.draw(spec, context, points)

@@ -26,7 +26,7 @@ def write_table(
     """
     kind = module("tables", spec.kind)
     query.check_inputs(records)
-    notes = [*spec.notes, *query.remarks(context, records)]
+    notes = [*spec.notes, *query.remarks(spec, context, records)]
     spec = spec.model_copy(update={"notes": notes})
     rows = kind.rows(spec, context, records)
     page = kind.page(spec, context, rows)
