@@ -357,15 +357,17 @@ def _passes_held(spec: Spec, context: Context, records: Sequence[dict[str, Any]]
     """A note on ANIL and memory-reduced meta-learning, whose memory hangs on one switch."""
     kept: dict[str, None] = {}
     again: dict[str, None] = {}
-    for record in records:
-        for method, entry in record["cell"].get("methods", {}).items() if "rows" in record else ():
+    measurements = [record for record in records if "rows" in record]
+    for method in getattr(spec, "methods", ()):
+        for record in measurements:
+            entry = record["cell"]["methods"].get(method, {"settings": {}})
             algorithm, settings = entry.get("algorithm"), entry["settings"]
-            shown = method in getattr(spec, "methods", ())
-            cached = shown and settings.get("options", {}).get("cache_features")
+            cached = settings.get("options", {}).get("cache_features")
             if cached and algorithm in ("anil", "memory_reduced"):
                 # Before seals memory-reduced recomputed whatever the switch said, and ANIL never.
-                replay = settings["scheme"] == "replay" and results.is_sealed(record)
-                replay = replay or (algorithm != "anil" and not results.is_sealed(record))
+                replay = settings["scheme"] == "replay"
+                if not results.is_sealed(record):
+                    replay = algorithm == "memory_reduced"
                 (again if replay else kept)[context.methods.get(method, method)] = None
     notes = []
     if kept:
