@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multistep.inner.dynamics import SGD, Adam
     from multistep.inner.unroll import unroll
+    from multistep.pages.frame import frame
 
 __version__ = "0.1.0"
-__all__ = ["SGD", "Adam", "__version__", "unroll"]
+__all__ = ["SGD", "Adam", "__version__", "frame", "unroll"]
 
 _HOMES = {
     "Adam": "multistep.inner.dynamics",
     "SGD": "multistep.inner.dynamics",
+    "frame": "multistep.pages.frame",
     "unroll": "multistep.inner.unroll",
 }
 

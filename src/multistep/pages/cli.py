@@ -1,4 +1,5 @@
-"""`multistep report table|figure`: draw one table or figure from files of results.
+"""`multistep report table|figure|frame`: draw one table or figure from files of results, or write
+all numbers as one frame.
 
 The spec and the names around it come as JSON, exactly as the workflow takes them from the page's
 file and params.yaml, so that any table can be drawn again by hand. Only its kind is imported.
@@ -20,7 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add `report` to the command line of `multistep`."""
     parser = subparsers.add_parser("report", help="draw tables and figures from results")
     parser.set_defaults(run=run)
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="table|figure")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="table|figure|frame")
     for kind, writes in (("table", "csv, md, tex and html"), ("figure", "svg, png and csv")):
         sub = kinds.add_parser(kind, help=f"draw one {kind}: {writes}")
         sub.add_argument("--name", required=True, help=f"its name, as in workflow/report/{kind}s/")
@@ -33,10 +34,20 @@ def add_parser(subparsers: Subparsers) -> None:
         sub.add_argument(
             "results", nargs="*", type=Path, metavar="RESULT.json", help="what to draw from"
         )
+    sub = kinds.add_parser("frame", help="write every number as one tidy csv, see multistep.frame")
+    sub.add_argument("--project", type=Path, default=Path(), help="its folder (default: this one)")
+    sub.add_argument("--out", required=True, type=Path, help="a .csv or .csv.gz file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw what the arguments ask for; a mistake in them is a UserError."""
+    if args.kind == "frame":
+        from multistep.pages import frame
+
+        found = frame.frame(args.project)
+        frame.write(args.out, found)
+        print(f"{args.out}: {len(found):,} numbers")
+        return 0
     from multistep.pages import query
     from multistep.pages.context import Context
     from multistep.pages.spec import parse

@@ -70,6 +70,18 @@ class Wants(NamedTuple):
         return list(dict.fromkeys([*cells, *(d for _, d in self.measured), *self.prepared]))
 
 
+class Quotation(NamedTuple):
+    """A number that a paper or a library prints, and of what, in the names of params.yaml."""
+
+    source: str  # the page's name of the reference
+    quantity: str  # as in multistep.pages.frame
+    value: float
+    spread: float | None = None  # its ±, as printed
+    experiment: str | None = None
+    dataset: str | None = None
+    method: str | None = None  # or a row of the literature
+
+
 def _placeholders(caption: str) -> str:
     """The caption, if it can be filled in; a lone brace raises ValueError too."""
     for _, name, _, _ in string.Formatter().parse(caption):
@@ -99,6 +111,10 @@ class Spec(Model):
     def wants(self) -> Wants:
         """The results that the page shows."""
         raise NotImplementedError
+
+    def quotations(self) -> Iterator[Quotation]:
+        """The printed numbers beside them."""
+        yield from ()
 
     def mistakes(self, params: Params | None = None) -> list[str]:
         """A line for each name that points nowhere; without `params`, only within the spec."""
@@ -177,10 +193,22 @@ class FewShotTable(Spec):
     dataset: Dataset
     columns: dict[Experiment, str]  # experiment: heading
     methods: list[Method] = Field(min_length=1)
+    literature: dict[str, Any] = {}
+    paper: Any = None
     references: dict[str, str] = {}
 
     def wants(self) -> Wants:
         return Wants([(c, self.dataset, m) for c in self.columns for m in self.methods])
+
+    def quotations(self) -> Iterator[Quotation]:
+        quoted = [(row, q.source, q.values) for row, q in self.literature.items()]
+        if (paper := self.paper) is not None:
+            quoted += [(method, paper.source, values) for method, values in paper.values.items()]
+        for row, source, values in quoted:
+            for column, number in values.items():
+                mean, spread = [*number, None][:2]
+                of = (mean, spread, column, self.dataset, row)
+                yield Quotation(source, "test_accuracy", *of)
 
 
 class FewShotFigure(Spec):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from multistep import stats
 from multistep.pages import style, timing
 from multistep.pages.context import Context
 from multistep.pages.query import Point, device_name, group_measurements, group_results
-from multistep.pages.spec import Dataset, Experiment, Method, Number, Ref, Wants
+from multistep.pages.spec import Dataset, Experiment, Method, Number, Quotation, Ref, Wants
 from multistep.pages.spec import Spec as AnySpec
 from multistep.settings import Model
 
@@ -46,6 +46,16 @@ class Spec(AnySpec):
     bars: dict[Method, Bar]  # method: bar
     measured: Experiment  # the experiment whose measurement times all of them
     paper: StepsPaper | None = None
+
+    def quotations(self) -> Iterator[Quotation]:
+        paper = self.paper or StepsPaper(device="")
+        for quantity, values in (
+            ("test_accuracy", paper.accuracy),
+            ("epoch_seconds", paper.seconds),
+        ):
+            for method, (mean, sd) in values.items():
+                experiment = self.bars[method].experiment
+                yield Quotation("the paper", quantity, mean, sd, experiment, self.dataset, method)
 
     def wants(self) -> Wants:
         return Wants(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,16 @@ from multistep.pages import timing
 from multistep.pages.context import Context
 from multistep.pages.layout import DASH, Line, Page, Section, line, printed, signed
 from multistep.pages.query import Point, TidyRow, group_measurements, otherwise
-from multistep.pages.spec import Dataset, Experiment, Method, Number, Reference, ShownMethod, Wants
+from multistep.pages.spec import (
+    Dataset,
+    Experiment,
+    Method,
+    Number,
+    Quotation,
+    Reference,
+    ShownMethod,
+    Wants,
+)
 from multistep.pages.spec import Spec as AnySpec
 from multistep.settings import Model
 
@@ -38,6 +47,15 @@ class Spec(AnySpec):
     epochs: int = Field(ge=1)  # whose hours are shown
     paper: EpochTimePaper | None = None
     references: dict[str, str] = {}
+
+    def quotations(self) -> Iterator[Quotation]:
+        if (paper := self.paper) is not None:
+            of = (self.experiment, self.dataset)
+            for method, (mean, sd) in paper.seconds.items():
+                yield Quotation(paper.source, "epoch_seconds", mean, sd, *of, method)
+            for quantity, values in (("hours", paper.hours), ("ratio", paper.ratio)):
+                for method, value in values.items():
+                    yield Quotation(paper.source, quantity, value, None, *of, method)
 
     def wants(self) -> Wants:
         return Wants(measured=[(self.experiment, self.dataset)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ from multistep.files import UserError, digest
 from multistep.pages.context import Context
 from multistep.pages.layout import DASH, Page, Section, grouped, line, signed
 from multistep.pages.query import TidyRow
-from multistep.pages.spec import Dataset, Ref, Reference, Wants
+from multistep.pages.spec import Dataset, Quotation, Ref, Reference, Wants
 from multistep.pages.spec import Spec as AnySpec
 from multistep.settings import Model
 
@@ -35,6 +35,12 @@ class Spec(AnySpec):
     rows: dict[Dataset, str]  # dataset: label
     paper: SplitsPaper | None = None
     references: dict[str, str] = {}
+
+    def quotations(self) -> Iterator[Quotation]:
+        if (paper := self.paper) is not None:
+            for dataset, sizes in paper.values.items():
+                for part, images in sizes.items():
+                    yield Quotation(paper.source, f"images.{part}", images, dataset=dataset)
 
     def wants(self) -> Wants:
         return Wants(prepared=list(self.rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -29,6 +29,7 @@ from multistep.pages.spec import (
     Literature,
     Method,
     Number,
+    Quotation,
     Ref,
     Reference,
     SourceNetwork,
@@ -64,6 +65,15 @@ class Spec(AnySpec):
     literature: dict[str, Quoted] = {}
     paper: TransferPaper | None = None
     references: dict[str, str] = {}
+
+    def quotations(self) -> Iterator[Quotation]:
+        quoted = [(q.method or row, q.source, q.values) for row, q in self.literature.items()]
+        if (paper := self.paper) is not None:
+            quoted += [(method, paper.source, values) for method, values in paper.values.items()]
+        for row, source, values in quoted:
+            for column, (mean, spread) in values.items():
+                experiment = self.rows.get(row, {}).get(column)
+                yield Quotation(source, "test_accuracy", mean, spread, experiment, column, row)
 
     def wants(self) -> Wants:
         return Wants(

@@ -1,0 +1,248 @@
+"""All results, measurements and printed numbers as one tidy pandas frame: a row is one number.
+
+`frame()` reads what a project's folder holds; every table and figure can be drawn again from it.
+What each `quantity` is stands in `QUANTITIES`, what each column is in `COLUMNS`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from multistep.files import UserError, atomic_write
+from multistep.job import results
+from multistep.pages import load
+from multistep.plan import params
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = {
+    "scale": "the scale of a result or a measurement; none for a printed number",
+    "table": "the page that a printed number stands on; none for ours",
+    "experiment": "of params.yaml",
+    "dataset": "of params.yaml",
+    "method": "of params.yaml, or a row of the literature",
+    "seed": "of a cell",
+    "episode": "number of a test episode, from 0",
+    "iteration": "meta-iterations or mini-batches so far",
+    "epoch": "epochs of meta-transfer so far, from 1",
+    "steps": "inner steps of what was timed",
+    "round": "of what was timed: a round, or a mini-batch",
+    "quantity": "what the number is of: see QUANTITIES",
+    "value": "the number",
+    "source": "the file of a result; the reference of a printed number",
+}
+QUANTITIES = {
+    "test_accuracy": "percent; mean over test episodes, or of the epoch that validation selects",
+    "test_ci95": "percent; half-width of the 95% interval over test episodes",
+    "episode_accuracy": "percent; of one test episode",
+    "exact_adaptation": "percent; test_accuracy and test_ci95 of the network adapted exactly",
+    "best": "the iterate that validation selects: iteration, validation_accuracy, validation_ci95",
+    "last": "percent; test_accuracy and test_ci95 of the last iterate",
+    "last_test_accuracy": "percent; after the last epoch",
+    "best_epoch": "index from 0 of the epoch that validation selects",
+    "validation_accuracy": "percent; of an iterate or an epoch, or the best of them",
+    "validation_ci95": "percent; half-width of the 95% interval over validation episodes",
+    "train_accuracy": "percent; mean since the entry before",
+    "train_loss": "nats; mean since the entry before",
+    "transfer_loss": "mean over an epoch",
+    "meta_loss": "mean over an epoch",
+    "meta_gradient_norm": "mean since the entry before",
+    "meta_decay_norm": "norm of the weight decay of the meta-parameters, mean over an epoch",
+    "lambda_mean": "weight of a pair of taps (source tap, target tap), mean over an epoch",
+    "lambda_dead": "share of an epoch's mini-batches in which no sample gave the pair a slope",
+    "drift": "relative change of the transfer gradient between two inner steps, of all it moves",
+    "drift_backbone": "the same of the backbone alone",
+    "lr": "learning rate of an epoch",
+    "tasks": "seen so far",
+    "masked": "elements whose second moment was too small to differentiate, in an epoch",
+    "non_finite_episodes": "test episodes with a logit that isn't finite",
+    "test_episodes": "in the test of a cell",
+    "iterations": "meta-iterations run, or mini-batches so far",
+    "epochs": "run",
+    "train_images": "of the dataset's part",
+    "test_images": "of the dataset's part",
+    "seconds": "since training began; of what is timed, those of a round or a mini-batch",
+    "train_seconds": "of training alone, wall clock",
+    "process_seconds": "of training alone, process time",
+    "seconds_per_iteration": "of training",
+    "loading_seconds": "that loading took beside training",
+    "evaluation_seconds": "that evaluation took beside training",
+    "peak_bytes": "of memory in training",
+    "bytes": "of memory, of what was timed",
+    "iterations_per_epoch": "mini-batches of an epoch of what was timed",
+    "epoch_seconds": "printed: seconds of an epoch",
+    "hours": "printed: hours of all epochs",
+    "ratio": "printed: of seconds to those of the first method",
+    "images": "printed: in a part of a dataset",
+}
+SPREAD = ".spread"  # after a quantity: the ± that is printed beside it
+
+
+def frame(folder: Path | str = ".", *, episodes: bool = True, history: bool = True) -> pd.DataFrame:
+    """Every number of the scales that were run in a project's folder, and of the paper.
+
+    Args:
+        folder: the project: params.yaml, workflow/, results/, scales/*/results/.
+        episodes: with the accuracy of each test episode.
+        history: with the curves.
+
+    Returns:
+        A frame with `COLUMNS`; names are categories, numbers that don't apply are missing. Rows of
+        printed numbers first, then results by their path.
+
+    Raises:
+        UserError: the folder is no project, or a record isn't as it was written.
+
+    """
+    root = Path(folder)
+    numbers = _Numbers()
+    for block in _printed(root):
+        numbers.add(block)
+    for home in (root, *sorted(root.glob("scales/*"))):
+        for path in sorted((home / "results").rglob("*.json")):
+            if "choices" in path.parts:
+                continue
+            record = results.read(path)
+            of = {"source": path.relative_to(root).as_posix()}
+            of |= {key: record["cell"].get(key) for key in ("scale", "experiment", "dataset")}
+            blocks = _timed(record) if record.get("kind") == "measure" else _run(record)
+            for block in blocks:
+                if ("episode" in block and not episodes) or (_LATER & block.keys() and not history):
+                    continue
+                numbers.add(of | block)
+    return numbers.frame()
+
+
+_LATER = {"iteration", "epoch"}  # columns that only entries of a history have
+_NAMES = ("scale", "table", "experiment", "dataset", "method", "quantity", "source")
+_COUNTS = ("seed", "episode", "iteration", "epoch", "steps", "round")
+
+
+class _Numbers:
+    """Collects columns in pieces: names as codes, so that millions of rows fit."""
+
+    def __init__(self) -> None:
+        self.pieces: dict[str, list[np.ndarray]] = {column: [] for column in COLUMNS}
+        self.codes: dict[str, dict[str, int]] = {column: {} for column in _NAMES}
+
+    def add(self, block: Mapping[str, Any]) -> None:
+        """Rows that share what isn't a list; `value` has one number for each."""
+        n = len(block["value"])
+        for column, pieces in self.pieces.items():
+            given = block.get(column)
+            if column in self.codes:
+                codes = self.codes[column]
+                names = given if isinstance(given, list) else [given]
+                found = [-1 if x is None else codes.setdefault(x, len(codes)) for x in names]
+                pieces.append(np.array(found if len(found) == n else found * n, np.int32))
+            else:
+                number = np.nan if given is None else given
+                pieces.append(np.array(number if isinstance(number, list) else [number] * n, float))
+
+    def frame(self) -> pd.DataFrame:
+        """All of them."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {}
+        for column in COLUMNS:
+            whole = np.concatenate(self.pieces.pop(column))
+            if column in self.codes:
+                columns[column] = pd.Categorical.from_codes(whole, list(self.codes[column]))
+            elif column in _COUNTS:
+                missing = np.isnan(whole)
+                whole[missing] = 0
+                columns[column] = pd.arrays.IntegerArray(whole.astype(np.int64), missing)
+            else:
+                columns[column] = whole
+        return pd.DataFrame(columns)
+
+
+def write(path: Path, of: pd.DataFrame) -> None:
+    """Write a frame as csv, compressed if its name ends in .gz; equal frames are equal bytes."""
+    if not path.name.endswith((".csv", ".csv.gz")):
+        raise UserError(f"{path}: should end in .csv or .csv.gz")
+    with atomic_write(path) as file:
+        if path.suffix == ".csv":
+            of.to_csv(file, index=False, lineterminator="\n")
+        else:
+            with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
+                of.to_csv(packed, index=False, lineterminator="\n")
+
+
+def _printed(root: Path) -> Iterator[dict[str, Any]]:
+    """The printed numbers on the pages of the paper's scale."""
+    base = params.load(root / "params.yaml")
+    for form in load.pages((root / "workflow" / "report").resolve(), base).values():
+        for table, spec in form.items():
+            for q in spec.quotations():
+                spread = [] if q.spread is None else [q.spread]
+                yield {
+                    **{k: getattr(q, k) for k in ("source", "experiment", "dataset", "method")},
+                    "table": table,
+                    "quantity": [q.quantity, *(q.quantity + SPREAD for _ in spread)],
+                    "value": [q.value, *spread],
+                }
+
+
+def _run(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The numbers of one cell."""
+    cell, metrics, history = record["cell"], record["metrics"], record["history"]
+    of = {"method": cell["method"], "seed": cell["seed"]}
+    quantities, values = zip(*_scalars({**metrics, **record["timing"]}), strict=True)
+    yield of | {"quantity": list(quantities), "value": list(values)}
+    if accuracies := metrics.get("episode_accuracies"):
+        numbers = list(range(len(accuracies)))
+        yield of | {"episode": numbers, "quantity": "episode_accuracy", "value": accuracies}
+
+    def curve(quantity: str, values: Sequence[float | None]) -> dict[str, Any]:
+        """One number of each entry of the history, where it has one."""
+        at = "epoch" if "epoch" in history[0] else "iteration"
+        first = 1 if at == "epoch" else 0
+        kept = [(e[at] + first, v) for e, v in zip(history, values, strict=True) if v is not None]
+        points = {at: [place for place, _ in kept], "value": [value for _, value in kept]}
+        return of | {"quantity": quantity, **points}
+
+    if not history:
+        return
+    yield curve("seconds", record["timing"]["history_seconds"])
+    keys = {key: value for entry in history for key, value in entry.items()}
+    for key, value in keys.items():
+        if key not in ("epoch", "iteration", "drift") and not isinstance(value, list):
+            yield curve(key, [entry.get(key) for entry in history])
+    taps = [cell["settings"].get(f"{end}_taps") or [] for end in ("source", "target")]
+    for i, pair in enumerate(itertools.product(*taps)):
+        for key in ("lambda_mean", "lambda_dead"):
+            of_pair = [entry[key] and entry[key][i] for entry in history]
+            yield curve(f"{key}.({pair[0]}, {pair[1]})", of_pair)
+    drift = [point for entry in history for point in entry.get("drift") or []]
+    for i, quantity in enumerate(("drift", "drift_backbone"), start=1):
+        points = {"iteration": [p[0] for p in drift], "value": [p[i] for p in drift]}
+        yield of | {"quantity": quantity, **points}
+
+
+def _timed(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The numbers of one measurement."""
+    for row in record["rows"]:
+        of = {"method": row["method"], "steps": row.get("steps")}
+        rounds = list(range(len(row["seconds"])))
+        yield of | {"round": rounds, "quantity": "seconds", "value": row["seconds"]}
+        yield of | {"quantity": "bytes", "value": [row["bytes"]]}
+        if "iterations_per_epoch" in record:
+            batches = record["iterations_per_epoch"]
+            yield of | {"quantity": "iterations_per_epoch", "value": [batches]}
+
+
+def _scalars(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of a mapping, those of mappings in it after their key and a point."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _scalars(value, f"{before}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{before}{key}", float(value)
