@@ -28,6 +28,7 @@ CONTENDERS = [
     Contender("l2t", "replay", "step"),
     Contender("l2t_multistep", "replay", "step"),
 ]
+BASELINE = Contender("l2t")  # its source network serves them all
 CHECKED = [c for c in CONTENDERS if c.method in ("l2t", "l2t_multistep")]
 SMALL, LARGE = ["sgd_32", "adam_32"], ["sgd_224", "adam_224"]
 CPU_BATCH = 16
@@ -90,7 +91,7 @@ def meta_gradient(each: Learner, x: Tensor, y: Tensor) -> Tensor:
 
 def compare(experiment: str, batch: int | None, place: torch.device, rounds: int) -> dict[str, Any]:
     """Times, bytes and operations of all contenders in one setting."""
-    s = settings(experiment, CONTENDERS[0], batch)
+    s = settings(experiment, BASELINE, batch)
     source = source_network(s, place)
     x, y = images(s, place)
     learners = {c.name: learner(experiment, c, source, place, batch) for c in CONTENDERS}

@@ -20,7 +20,7 @@ from multistep.networks.build import build
 from multistep.plan import params
 from multistep.transfer import algorithms
 from multistep.transfer.learner import Learner
-from multistep.transfer.settings import Transfer
+from multistep.transfer.settings import Training, Transfer
 
 CLASSES = 100
 
@@ -41,17 +41,19 @@ class Contender:
         return "/".join((self.method, self.scheme, self.source_features))
 
 
-def settings(experiment: str, c: Contender, batch: int | None) -> Transfer:
+def settings(experiment: str, c: Contender, batch: int | None) -> Training:
     """An experiment's settings with the contender's and the benchmark's own in them."""
     s = params.cell_settings(paper(), experiment, c.method)
-    assert isinstance(s, Transfer)
-    changed: dict[str, Any] = {"scheme": c.scheme, "source_features": c.source_features}
-    changed |= {"lr": s.lr / 100, "batch_size": batch or s.batch_size}
+    assert isinstance(s, Training)
+    changed: dict[str, Any] = {"lr": s.lr / 100, "batch_size": batch or s.batch_size}
+    if isinstance(s, Transfer):
+        changed |= {"scheme": c.scheme, "source_features": c.source_features}
     return s.model_copy(update=changed)
 
 
-def source_network(s: Transfer, place: torch.device) -> Backbone:
+def source_network(s: Training, place: torch.device) -> Backbone:
     """The source network of the settings, with random weights."""
+    assert isinstance(s, Transfer), "scratch has no source network"
     about = paper().source_networks[s.source]
     network = build(about.architecture, about.classes, torch.Generator().manual_seed(1)).to(place)
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -62,7 +64,7 @@ def source_network(s: Transfer, place: torch.device) -> Backbone:
     return network.eval()
 
 
-def images(s: Transfer, place: torch.device) -> tuple[Tensor, Tensor]:
+def images(s: Training, place: torch.device) -> tuple[Tensor, Tensor]:
     """A mini-batch of noise and its labels."""
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(s.batch_size, 3, s.size, s.size, generator=generator)

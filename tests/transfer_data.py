@@ -62,6 +62,7 @@ def picture(height: int, width: int, seed: int) -> np.ndarray:
 
 def written(folder: Path, images: Prepared) -> Path:
     """The set as a prepared folder."""
+    size = images.size if images.shapes is None else None
     return prepared.save(
         folder,
         name=images.name,
@@ -70,7 +71,7 @@ def written(folder: Path, images: Prepared) -> Path:
         splits=images.splits,
         shape=images.images.shape[1:] if images.shapes is None else images.shapes,
         images=((i, images.pixels(i)) for i in range(len(images))),
-        made_from={"dataset": {"prepare": {"size": images.size}}},
+        made_from={"dataset": {"prepare": {"size": size}}},
     )
 
 

@@ -14,7 +14,7 @@ from bench import report, timing, transfer, transfer_loading, transfer_problem
 from bench.transfer_problem import Contender
 from multistep.files import UserError
 from multistep.transfer.learner import Learner
-from multistep.transfer.settings import Transfer
+from multistep.transfer.settings import Training, Transfer
 
 CPU = torch.device("cpu")
 
@@ -24,10 +24,11 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The benchmark's problem with a thin target network, and little of the source's."""
     settings, paper = transfer_problem.settings, transfer_problem.paper()
 
-    def thin(experiment: str, c: Contender, batch: int | None) -> Transfer:
+    def thin(experiment: str, c: Contender, batch: int | None) -> Training:
         s = settings(experiment, c, batch)
         target = s.target.model_copy(update={"width": 4})
-        return s.model_copy(update={"target": target, "source_taps": [0, 2]})
+        taps = {"source_taps": [0, 2]} if isinstance(s, Transfer) else {}
+        return s.model_copy(update={"target": target, **taps})
 
     networks = dict(paper.source_networks)
     about = networks["tinyimagenet_resnet32"]
@@ -107,7 +108,7 @@ def test_photographs_differ_in_size_and_are_cut_by_a_loader(tmp_path: Path) -> N
 
 def test_a_run_takes_the_same_number_of_mini_batches_with_loading_and_without() -> None:
     class Counting:
-        s = transfer_problem.settings("sgd_224", Contender("scratch"), 2)
+        settings = transfer_problem.settings("sgd_224", Contender("scratch"), 2)
         steps = 0
 
         def step(self, x: Tensor, y: Tensor, lr: float) -> None:
