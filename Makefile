@@ -8,7 +8,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format bench lock clean
+.PHONY: help env demo test faults lint format bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -20,6 +20,9 @@ demo: $(VENV)/.ready ## every rule, table and figure on small stand-in data (two
 
 test: $(VENV)/.ready ## the whole test suite
 	pytest
+
+faults: $(VENV)/.ready ## inject faults into small runs and write their table, docs/faults.md
+	pytest --faults docs/faults.md
 
 lint: $(VENV)/.ready ## style, types and workflow checks; changes nothing
 	ruff check src tests bench

@@ -44,6 +44,7 @@ def test_a_second_one_is_told_or_waits(tmp_path, capsys):
     assert not list(path.parent.iterdir())
 
 
+@pytest.mark.fault("a process killed that holds a lock", "the next one gets it")
 def test_a_killed_holder_holds_nothing(tmp_path):
     holder = hold(tmp_path / "lock", 100)
     holder.kill()

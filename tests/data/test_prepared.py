@@ -216,7 +216,8 @@ def test_a_description_that_does_not_fit_is_one_message(raw, changes, message):
     assert "\n" not in str(error.value)
 
 
-def test_any_edit_of_a_description_breaks_its_seal(raw):
+@pytest.mark.fault("a field of dataset.json edited", "refused by its reader")
+def test_any_edit_of_a_description_breaks_its_seal(raw, record_property):
     write(raw, {key: picture(key) for key in "abcd"})
     path = raw / "out" / "dataset.json"
     record = json.loads(path.read_text())
@@ -225,6 +226,7 @@ def test_any_edit_of_a_description_breaks_its_seal(raw):
         path.write_text(json.dumps(record | {key: other}))
         with pytest.raises(UserError, match=r"dataset\.json: its content differs from its seal"):
             prepared.read(raw / "out")
+    record_property("injected", len(record))
 
 
 # What may differ without a reader's knowing, and why.
@@ -250,7 +252,8 @@ EDITS = {
 }
 
 
-def test_every_field_of_a_description_is_guarded_or_free(raw):
+@pytest.mark.fault("a field of dataset.json edited and sealed anew", "refused by itself")
+def test_every_field_of_a_description_is_guarded_or_free(raw, record_property):
     found = write(raw, {key: picture(key) for key in "abcd"})
     path = raw / "out" / "dataset.json"
     record = json.loads(path.read_text())
@@ -269,6 +272,7 @@ def test_every_field_of_a_description_is_guarded_or_free(raw):
         with pytest.raises(UserError, match=r"out(/dataset\.json|/images\.npy)?:") as error:
             prepared.read(raw / "out", "pets", {"size": None})
         assert "\n" not in str(error.value)
+    record_property("injected", len(EDITS) - len(FREE))
 
 
 def test_another_dataset_or_preparation_than_the_plans_is_refused(raw):
@@ -289,6 +293,7 @@ def test_another_dataset_or_preparation_than_the_plans_is_refused(raw):
             prepared.read(raw / "out", "pets", expected)
 
 
+@pytest.mark.fault("a pixel of images.npy changed", "refused by its reader")
 def test_a_damaged_pixel_is_noticed(raw):
     write(raw, {key: picture(key) for key in "abcd"})
     array = np.load(raw / "out" / "images.npy", mmap_mode="r+")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,9 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "other.pt", "key") is None
 
 
+@pytest.mark.fault("a checkpoint with a flipped bit, or cut", "set aside; the cell starts anew")
 def test_a_damaged_file_is_noticed_and_set_aside(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, record_property: Callable[[str, int], None]
 ) -> None:
     """Bytes flipped anywhere, in the digest too, and files cut anywhere."""
     path = tmp_path / "cell.pt"
@@ -45,6 +47,7 @@ def test_a_damaged_file_is_noticed_and_set_aside(
         assert not path.exists()
         assert (tmp_path / "cell.pt.damaged").read_bytes() == content
     assert caplog.text.count("its bytes differ from its digest") == len(flipped) + len(places)
+    record_property("injected", len(flipped) + len(places))
 
 
 def test_another_run_s_checkpoint_is_refused_and_kept(tmp_path: Path) -> None:
@@ -71,6 +74,7 @@ def test_the_key_covers_what_decides_the_bits(monkeypatch: pytest.MonkeyPatch) -
     assert len(set(keys)) == 6
 
 
+@pytest.mark.fault("disk full while a checkpoint is written", "the one before is intact")
 def test_a_failed_write_leaves_the_old_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,13 +112,15 @@ def test_what_was_written_is_read_as_expected(tmp_path: Path, kind: str) -> None
     assert [p.name for p in path.parent.iterdir()] == ["0.json"]
 
 
+@pytest.mark.fault("a field of a result or measurement edited", "refused by its reader")
 @pytest.mark.parametrize("kind", VALID)
-def test_an_edit_of_any_field_is_refused(tmp_path: Path, kind: str) -> None:
+def test_an_edit_of_any_field_is_refused(tmp_path: Path, kind: str, record_property: Any) -> None:
     path, record = tmp_path / "0.json", VALID[kind]
     for where in leaves(record):
         write_json(path, changed(record, where, other(at(record, where))))
         with pytest.raises(UserError, match=r"0\.json: .*(build it again)"):
             results.read(path)
+    record_property("injected", len(list(leaves(record))))
 
 
 @pytest.mark.parametrize("kind", VALID)
@@ -183,6 +185,10 @@ def test_a_record_that_contradicts_itself_is_named_on_write_and_on_read(
         results.read(file)
 
 
+@pytest.mark.fault(
+    "the result of another cell or run",
+    "refused, with the key that differs",
+)
 @pytest.mark.parametrize(
     ("change", "message"),
     [

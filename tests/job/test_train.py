@@ -151,6 +151,7 @@ def test_a_broken_choice_is_named(
     assert said.count("\n") == 1
 
 
+@pytest.mark.fault("a finished result deleted", "written again without an iteration")
 def test_an_outcome_outlives_a_result_that_is_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,9 @@ def test_an_outcome_outlives_a_result_that_is_lost(
         train(small_cell(seed=1).json, tmp_path)
 
 
+@pytest.mark.fault(
+    "disk full while a result is written", "one line; written again without an iteration"
+)
 def test_a_full_disk_at_the_end_loses_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,9 +187,14 @@ def test_a_full_disk_at_the_end_loses_nothing(
     assert cli.main(arguments(small_cell().json, tmp_path)) == 0
 
 
+@pytest.mark.fault("an output that can not be written", "one line before training")
 @pytest.mark.parametrize("option", ["--out", "--checkpoint"])
 def test_what_cannot_be_written_is_found_before_training(
-    tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    option: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Any,
 ) -> None:
     prepared_dataset(tmp_path / "data")
     monkeypatch.setattr(loop.Run, "train", None)
@@ -197,6 +206,7 @@ def test_what_cannot_be_written_is_found_before_training(
         said = capsys.readouterr().err
         assert f"{name}: can't be written ({reason}); mend that" in said
         assert said.count("\n") == 1
+    record_property("injected", 2)
 
 
 def test_without_cuda_the_message_says_what_to_do(

@@ -78,7 +78,10 @@ def test_titles_and_addresses_rerun_nothing(copy):
     assert workspace.pending(copy, TARGET) == {}
 
 
-def test_another_digest_fetches_anew_and_keeps_the_old_file(copy):
+@pytest.mark.fault(
+    "a source folder gone, then another digest pinned", "the verified archive is kept"
+)
+def test_another_digest_fetches_anew_and_keeps_the_old_file(copy, record_property):
     before, folder = held(copy), copy.parent / "mine"
     workspace.change(copy, lambda p: archive(p).update(sha256="0" * 64))
     output = workspace.snakemake(copy, "--cores", "1", TARGET, status=1)
@@ -104,9 +107,11 @@ def test_another_digest_fetches_anew_and_keeps_the_old_file(copy):
     (aside,) = [name for name in after if name.startswith(f"{NAME}.")]
     assert after[aside] == before[NAME]
     assert f"it is kept as {aside}" in output
+    record_property("injected", 2)
 
 
-def test_a_lost_or_cut_archive_is_fetched_again(copy):
+@pytest.mark.fault("an archive cut, then deleted", "fetched again")
+def test_a_lost_or_cut_archive_is_fetched_again(copy, record_property):
     path = copy / "data/raw/drawn_first" / NAME
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
@@ -118,3 +123,4 @@ def test_a_lost_or_cut_archive_is_fetched_again(copy):
     workspace.snakemake(copy, "--cores", "1", TARGET)
     assert path.read_bytes() == whole
     assert workspace.pending(copy, TARGET) == {}
+    record_property("injected", 2)

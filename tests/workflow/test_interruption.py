@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 
+import pytest
 import workspace
 
 TARGET = "results/5way_1shot/drawn_first/maml/0.json"
 ITERATIONS = 150
 
 
+@pytest.mark.fault("Snakemake and its cell killed", "goes on after --unlock")
 def test_kill_unlock_resume(project):
     def longer(plan):
         plan["checkpoint_seconds"] = 0.1
@@ -60,6 +62,9 @@ def test_kill_unlock_resume(project):
     assert not checkpoint.exists()
 
 
+@pytest.mark.fault(
+    "Snakemake killed, its cell finishes alone", "the same result in seconds, its log kept"
+)
 def test_what_an_orphan_made_is_not_lost(project):
     """Snakemake is killed, its child finishes, and Snakemake deletes what it doesn't know of."""
     workspace.snakemake(project, "data/processed/drawn_first/dataset.json")

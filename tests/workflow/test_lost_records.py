@@ -3,11 +3,13 @@
 import base64
 import shutil
 
+import pytest
 import workspace
 
 CELL = "results/5way_1shot/drawn_first/fomaml/0.json"
 
 
+@pytest.mark.fault(".snakemake deleted, then other settings", "told, with the key that differs")
 def test_without_snakemakes_record_the_plan_decides(project):
     shutil.rmtree(project / ".snakemake")
     assert workspace.pending(project) == {}
@@ -24,7 +26,11 @@ def test_without_snakemakes_record_the_plan_decides(project):
     assert (counts["train_cell"], counts["measure_methods"]) == (2, 1)
 
 
-def test_data_of_another_preparation_and_a_choice_among_others_are_told(project):
+@pytest.mark.fault(
+    ".snakemake deleted, then other data settings or another grid",
+    "told, with the key that differs",
+)
+def test_data_of_another_preparation_and_a_choice_among_others_are_told(project, record_property):
     shutil.rmtree(project / ".snakemake")
     workspace.change(
         project, lambda p: p["datasets"]["drawn_first"]["prepare"].update(invert=False)
@@ -36,6 +42,7 @@ def test_data_of_another_preparation_and_a_choice_among_others_are_told(project)
     workspace.change(project, lambda p: p["experiments"]["5way_5shot"]["choose"].update(grid))
     output = workspace.snakemake(project, "-n", status=1)
     assert "it chooses inner_lr among [0.1, 0.4], but the plan inner_lr among [0.2, 0.4]" in output
+    record_property("injected", 2)
 
 
 def test_jobs_that_a_killed_run_left_in_a_queue_are_told(project):
@@ -46,6 +53,9 @@ def test_jobs_that_a_killed_run_left_in_a_queue_are_told(project):
     assert "scancel" not in workspace.snakemake(project, "--forcerun", "table", "--", "table4")
 
 
+@pytest.mark.fault(
+    ".snakemake deleted, and a result of another seed copied in", "told, with the key that differs"
+)
 def test_a_result_that_another_cell_made_is_told(project):
     shutil.rmtree(project / ".snakemake")
     shutil.copy(project / CELL.replace("0.json", "1.json"), project / CELL)
