@@ -12,6 +12,8 @@ import multistep
 from multistep import cli
 from multistep.files import UserError, write_json
 from multistep.pages import frame, inputs, load, query
+from multistep.pages.context import Context
+from multistep.pages.spec import Spec
 from multistep.plan import params
 
 
@@ -133,3 +135,30 @@ def test_a_folder_that_is_no_project_and_a_damaged_record_are_refused(tmp_path: 
     file.write_text(file.read_text().replace('"seed": 0', '"seed": "x"'))
     with pytest.raises(UserError, match=r"0\.json: not a result"):
         multistep.frame(folder)
+
+
+def test_what_was_run_joins_the_numbers_of_a_page(spec: Spec, stand_in: Context) -> None:
+    """Runs, one row a cell, and numbers, under the page's name of the dataset."""
+    at = {"scale": "demo", "dataset": "omniglot_standin"}
+    cells = [few_shot(seed=seed, inner_lr=0.04, chosen={0.04: 1.0}, **at) for seed in (1, 0)]
+    times = few_shot_times(rows=[("maml", 8, [0.5], 100), ("imaml", 16, [0.5], 100)], **at)
+    runs, numbers = query.data(spec, stand_in, [times, *cells, few_shot("other", **at)])
+    assert runs[["dataset", "data_title", "method", "seed"]].values.tolist() == [
+        ["omniglot", "Drawn characters (stand-in)", "maml", seed] for seed in (0, 1)
+    ]
+    assert runs["settings.inner_lr"].tolist() == [0.04, 0.04]
+    assert runs.chosen[0]["value"] == 0.04
+    joined = numbers[numbers.quantity == "test_accuracy"].merge(
+        runs, on=["experiment", "dataset", "method", "seed"]
+    )
+    assert len(joined) == 2
+    assert (joined.source == joined.file).all()
+    assert (runs.clock[0], runs.clock_scale[0]) == (
+        "process seconds", *([cells[0]["timing"]["process_seconds"]
+        / cells[0]["timing"]["train_seconds"]]),
+    )  # fmt: skip
+    timed = frame.runs([times])
+    assert timed[["record", "method", "settings.inner_steps", "unit.memory"]].values.tolist() == [
+        ["measurement", method, 8, "bytes saved for backward per task"] for method in timed.method
+    ]
+    assert (frame.of([]).columns.tolist(), len(frame.runs([]))) == ([*frame.COLUMNS], 0)

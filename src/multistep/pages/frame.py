@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,17 +107,124 @@ def frame(folder: Path | str = ".", *, episodes: bool = True, history: bool = Tr
         numbers.add(block)
     for home in (root, *sorted(root.glob("scales/*"))):
         for path in sorted((home / "results").rglob("*.json")):
-            if "choices" in path.parts:
-                continue
-            record = results.read(path)
-            of = {"source": path.relative_to(root).as_posix()}
-            of |= {key: record["cell"].get(key) for key in ("scale", "experiment", "dataset")}
-            blocks = _timed(record) if record.get("kind") == "measure" else _run(record)
-            for block in blocks:
-                if ("episode" in block and not episodes) or (_LATER & block.keys() and not history):
-                    continue
-                numbers.add(of | block)
+            if "choices" not in path.parts:
+                source = path.relative_to(root).as_posix()
+                numbers.add_record(results.read(path), source, episodes, history)
     return numbers.frame()
+
+
+def of(
+    records: Iterable[Mapping[str, Any]], *, episodes: bool = True, history: bool = True
+) -> pd.DataFrame:
+    """The numbers of given results and measurements, in their order; `source`: files of the plan.
+
+    Args:
+        records: as `multistep.pages.query.read` gives them; prepared datasets have no numbers here.
+        episodes: with the accuracy of each test episode.
+        history: with the curves.
+
+    Returns:
+        A frame with `COLUMNS`.
+
+    """
+    numbers = _Numbers()
+    for record in records:
+        if "cell" in record:
+            numbers.add_record(record, place(record), episodes, history)
+    return numbers.frame()
+
+
+def runs(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """What was run: a row for each result, and for each method of a measurement, in their order.
+
+    Returns:
+        A frame that joins with `of` on experiment, dataset, method (and seed, of results): all of a
+        cell, nested keys after a point (`settings.meta_batch`, `settings.options.prox`), and of
+        `environment`, `made_from` and `unit`; lists as they are. Besides:
+
+        file: its place in the plan, `source` in `of`.
+        record: "result" or "measurement".
+        chosen: the choice by validation of a setting, as the result has it, or None.
+        device: the GPU, or the CPU with its number of threads.
+        sealed: whether the record has a seal, or is older than seals.
+        clock: what its seconds are of; those of a history times `clock_scale` are what pages show.
+        iterations_per_epoch: mini-batches, of measurements of meta-transfer.
+
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        if "cell" not in record:
+            continue
+        cell = dict(record["cell"])
+        chosen, timed = cell.pop("chosen", None), cell.pop("methods", None)
+        clock = (record["unit"]["time"], 1.0) if timed else training_clock(record)
+        common = {
+            **cell,
+            **{key: record.get(key) or {} for key in ("environment", "made_from", "unit")},
+            "file": place(record),
+            "record": "measurement" if timed else "result",
+            "device": device_name(record["environment"]),
+            "sealed": results.is_sealed(record),
+            "iterations_per_epoch": record.get("iterations_per_epoch"),
+        }
+        of_methods = [{"method": m, **about} for m, about in timed.items()] if timed else [{}]
+        for one in of_methods:
+            row = {**dict.fromkeys(RUN_COLUMNS), **dict(_flat(common | one)), "chosen": chosen}
+            rows.append(row | {"clock": clock[0], "clock_scale": clock[1]})
+    return pd.DataFrame(rows, columns=None if rows else RUN_COLUMNS)
+
+
+RUN_COLUMNS = ["scale", "experiment", "dataset", "method", "seed", "algorithm", "file", "record"]
+RUN_COLUMNS += ["chosen", "device", "sealed", "clock", "clock_scale", "iterations_per_epoch"]
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """The entries of a mapping, those of mappings in it after their key and a point."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def place(record: Mapping[str, Any]) -> str:
+    """The file of a result or a measurement in its scale's plan."""
+    cell = record["cell"]
+    names = [cell["experiment"], cell["dataset"]]
+    if record.get("kind") == "measure":
+        names = ["measure", *names]
+    else:
+        names += [cell["method"], str(cell["seed"])]
+    return f"results/{'/'.join(names)}.json"
+
+
+def device_name(environment: Mapping[str, Any]) -> str:
+    """The device of a record for readers: the GPU, or the CPU with its number of threads."""
+    if environment["device"] != "cpu":
+        return str(environment["device"])
+    threads = environment["threads"]
+    return f"{environment['cpu']}, {threads} thread{'' if threads == 1 else 's'}"
+
+
+WALL, PROCESS = "wall seconds", "process seconds"
+CLOCKS = {
+    WALL: "wall clock of training",
+    PROCESS: "process seconds of training (its wall clock times the cell's share of the processor)",
+}
+
+
+def training_clock(result: Mapping[str, Any]) -> tuple[str, float]:
+    """The clock of a result's history for readers, and what its seconds are multiplied with.
+
+    On a CPU cells share the machine, and the wall clock would show its load: there the wall seconds
+    are scaled to the process seconds of the whole training.
+    """
+    if result["environment"]["device"] != "cpu":
+        return WALL, 1.0
+    timing = result["timing"]
+    return PROCESS, timing["process_seconds"] / timing["train_seconds"]
 
 
 _LATER = {"iteration", "epoch"}  # columns that only entries of a history have
@@ -146,15 +253,28 @@ class _Numbers:
                 number = np.nan if given is None else given
                 pieces.append(np.array(number if isinstance(number, list) else [number] * n, float))
 
+    def add_record(
+        self, record: Mapping[str, Any], source: str, episodes: bool, history: bool
+    ) -> None:
+        """Rows of a result or a measurement."""
+        of = {key: record["cell"].get(key) for key in ("scale", "experiment", "dataset")}
+        blocks = _timed(record) if record.get("kind") == "measure" else _run(record)
+        for block in blocks:
+            if ("episode" in block and not episodes) or (_LATER & block.keys() and not history):
+                continue
+            self.add({"source": source, **of, **block})
+
     def frame(self) -> pd.DataFrame:
         """All of them."""
         import pandas as pd
 
         columns: dict[str, Any] = {}
         for column in COLUMNS:
-            whole = np.concatenate(self.pieces.pop(column))
+            whole = np.concatenate([np.empty(0), *self.pieces.pop(column)])
             if column in self.codes:
-                columns[column] = pd.Categorical.from_codes(whole, list(self.codes[column]))
+                columns[column] = pd.Categorical.from_codes(
+                    whole.astype(np.int32), list(self.codes[column])
+                )
             elif column in _COUNTS:
                 missing = np.isnan(whole)
                 whole[missing] = 0
@@ -195,11 +315,15 @@ def _run(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The numbers of one cell."""
     cell, metrics, history = record["cell"], record["metrics"], record["history"]
     of = {"method": cell["method"], "seed": cell["seed"]}
-    quantities, values = zip(*_scalars({**metrics, **record["timing"]}), strict=True)
-    yield of | {"quantity": list(quantities), "value": list(values)}
+    numbers = {
+        quantity: float(value)
+        for quantity, value in _flat({**metrics, **record["timing"]})
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    yield of | {"quantity": list(numbers), "value": list(numbers.values())}
     if accuracies := metrics.get("episode_accuracies"):
-        numbers = list(range(len(accuracies)))
-        yield of | {"episode": numbers, "quantity": "episode_accuracy", "value": accuracies}
+        episodes = list(range(len(accuracies)))
+        yield of | {"episode": episodes, "quantity": "episode_accuracy", "value": accuracies}
 
     def curve(quantity: str, values: Sequence[float | None]) -> dict[str, Any]:
         """One number of each entry of the history, where it has one."""
@@ -237,12 +361,3 @@ def _timed(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if "iterations_per_epoch" in record:
             batches = record["iterations_per_epoch"]
             yield of | {"quantity": "iterations_per_epoch", "value": [batches]}
-
-
-def _scalars(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a mapping, those of mappings in it after their key and a point."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _scalars(value, f"{before}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{before}{key}", float(value)

@@ -9,13 +9,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multistep import seal, stats
 from multistep.files import UserError, read_json
 from multistep.job import results
+from multistep.pages import frame
 from multistep.pages.context import Context
+from multistep.pages.frame import CLOCKS as CLOCKS
+from multistep.pages.frame import device_name, training_clock
 from multistep.pages.spec import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Result = dict[str, Any]
 Point = SimpleNamespace  # a row of a figure's csv, which has the COLUMNS of its module
@@ -136,7 +142,7 @@ def _groups(
         here = (names[0], context.dataset(names[1]), *names[2:])
         if here in found:
             groups[names] = found[here]
-    if records and not groups:
+    if wanted and records and not groups:
         shown = [list(dict.fromkeys(column)) for column in zip(*wanted, strict=True)]
         shown[1] = [context.dataset(name) for name in shown[1]]
         what = ", ".join(
@@ -148,6 +154,36 @@ def _groups(
             f"none of the {len(records)} {kind} belongs to {spec.title}: it shows {what}"
         )
     return groups
+
+
+class Data(NamedTuple):
+    """What a page shows: what was run (`frame.runs`), and its numbers (`frame.of`)."""
+
+    runs: pd.DataFrame
+    numbers: pd.DataFrame
+
+
+def data(
+    spec: Spec,
+    context: Context,
+    records: Sequence[dict[str, Any]],
+    *,
+    episodes: bool = False,
+    history: bool = False,
+) -> Data:
+    """The results and measurements that a page shows as two frames, in the page's order.
+
+    `dataset` is as the page calls it, though a stand-in's results may be found in its place;
+    `runs.data_title` is the title of what was used. Refused is as for `group_results`.
+    """
+    groups: dict[Any, list[Result]] = {}
+    groups.update(group_results(spec, context, records))
+    groups.update((k, [m]) for k, m in group_measurements(spec, context, records).items())
+    found = []
+    for names, group in groups.items():
+        here = {"dataset": names[1], "data_title": context.titles([names[1]])}
+        found += [record | {"cell": record["cell"] | here} for record in group]
+    return Data(frame.runs(found), frame.of(found, episodes=episodes, history=history))
 
 
 def own(row: Any, spec: Any, context: Context, method: str, column: str, dataset: str) -> Any:
@@ -218,32 +254,10 @@ def cell_name(cell: dict[str, Any]) -> str:
     return "/".join(str(part) for part in parts if part is not None)
 
 
-def device_name(environment: dict[str, Any]) -> str:
-    """The device of a result for readers: the GPU, or the CPU with its number of threads."""
-    if environment["device"] != "cpu":
-        return str(environment["device"])
-    threads = environment["threads"]
-    return f"{environment['cpu']}, {threads} thread{'' if threads == 1 else 's'}"
-
-
-WALL, PROCESS = "wall seconds", "process seconds"
-CLOCKS = {
-    WALL: "wall clock of training",
-    PROCESS: "process seconds of training (its wall clock times the cell's share of the processor)",
-}
-
-
 def training_seconds(result: Result) -> tuple[list[float], str]:
-    """Seconds of training at each entry of the history, and their clock.
-
-    On a CPU cells share the machine, and the wall clock would show its load: there the wall seconds
-    are scaled to the process seconds of the whole training.
-    """
-    timing = result["timing"]
-    if result["environment"]["device"] != "cpu":
-        return timing["history_seconds"], WALL
-    share = timing["process_seconds"] / timing["train_seconds"]
-    return [share * seconds for seconds in timing["history_seconds"]], PROCESS
+    """Seconds of training at each entry of the history, and their clock."""
+    clock, scale = training_clock(result)
+    return [scale * seconds for seconds in result["timing"]["history_seconds"]], clock
 
 
 def tidy(columns: Sequence[str], rows: Sequence[Any]) -> str:
