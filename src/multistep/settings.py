@@ -6,17 +6,56 @@ Nothing here imports torch: it is read inside Snakemake.
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from multistep.files import UserError
 
+LARGEST = 2**53  # up to here every integer is a float too, so that any reader of JSON has it right
+FLOAT32 = (2.0**-126, (2 - 2.0**-23) * 2.0**127)  # what computation has: the smallest, the largest
+
 
 class Model(BaseModel):
-    """Unknown keys and silent conversions are mistakes."""
+    """Unknown keys, silent conversions and numbers that no computation has are mistakes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _has_numbers_that_exist(cls, value: Any) -> Any:
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and abs(number) > LARGEST:
+                raise ValueError("integers end at 2^53 here")
+            if isinstance(number, float) and not FLOAT32[0] <= abs(number or 1.0) <= FLOAT32[1]:
+                raise ValueError("float32 has no such number")
+        return value
+
+
+def _plain(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise ValueError("names are of a-z, 0-9, _ and -: they become paths, wildcards and words")
+    return name
+
+
+def _once(values: list[Any]) -> list[Any]:
+    if twice := repeated(values):
+        raise ValueError(f"{twice[0]!r} stands there more than once")
+    return values
+
+
+def repeated(values: Iterable[Any]) -> list[Any]:
+    """What is in `values` more than once."""
+    counts = Counter(values)
+    return [value for value in counts if counts[value] > 1]
+
+
+Name = Annotated[str, AfterValidator(_plain)]
+Once = AfterValidator(_once)  # of a list that repeats nothing
+Seed = Annotated[int, Field(ge=0)]
 
 
 def json_of(option: str, text: str) -> Any:

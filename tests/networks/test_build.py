@@ -36,7 +36,9 @@ def network(
 
 @pytest.mark.parametrize(("name", "width", "classes", "expected"), COUNTS)
 def test_parameter_counts(name: str, width: int, classes: int, expected: int) -> None:
-    parameters = network(name, width, classes).parameters()
+    built = network(name, width, classes)
+    assert list(built.tap_channels) == Architecture(name=name, width=width).taps
+    parameters = built.parameters()
     assert sum(p.numel() for p in parameters) == expected
 
 

@@ -82,7 +82,7 @@ def test_mistakes_are_refused_before_any_job() -> None:
         "setting": ("inner_rate", r"choose\.inner_rate: unknown key; did you mean 'inner_lr'"),
         "methods": (["mamml"], r"choose\.methods: no method named 'mamml'; did you mean 'maml'"),
         "settings": ({"hold_out_validation": False}, "candidates need validation classes"),
-        "values": ([0.1, 0.1], "has a value twice"),
+        "values": ([0.1, 0.1], r"values: 0\.1 stands there more than once"),
     }.items():
         value, expected = message
         with pytest.raises(UserError, match=expected):

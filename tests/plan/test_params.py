@@ -98,7 +98,7 @@ few_shot/rotate_test=1 -> few_shot.rotate_test: input should be a valid boolean
 few_shot/momentum=1.0 -> few_shot.momentum: input should be less than 1, got 1.0
 seeds=[] -> seeds: list should have at least 1 item
 seeds=[-1] -> seeds.0: input should be greater than or equal to 0
-experiments/5way_1shot/seeds=[] -> experiments.5way_1shot.seeds: list should
+experiments/5way_1shot/seeds=[] -> experiments.5way_1shot.seeds: value should
 measure/steps=[0] -> measure.steps.0: input should be greater than or equal to 1
 few_shot/inner_lr=.inf -> few_shot.inner_lr: input should be a finite numb
 scale=mine -> directory: the scale 'mine' builds in 'scales/mine', not elsewhere
@@ -123,6 +123,28 @@ stand_ins/omniglot=drawn -> stand_ins.omniglot: no dataset named 'drawn'
 stand_ins/omniglott=bird -> stand_ins: no dataset or source network named 'omnig
 sources/mini=/data -> sources: no dataset or source network named 'mini'
 methods/maml/algorithm=maml -> methods.maml.algorithm: no algorithm named 'maml'
+families=[] -> families: list should have at least 1 item
+families=[few_shot, few_shot] -> families: 'few_shot' stands there more than once
+seeds=[0, 0, 1] -> seeds: 0 stands there more than once
+seeds=[18446744073709551616] -> seeds: integers end at 2^53 here
+few_shot/iterations=99999999999999999999999999 -> few_shot.iterations: integers end at 2^53
+few_shot/inner_lr=1.0e+300 -> few_shot.inner_lr: float32 has no such number
+transfer/adam_betas=[0.9, 1.0e-320] -> transfer.adam_betas: float32 has no such number
+measure/steps=[1, 1] -> measure.steps: 1 stands there more than once
+experiments/5way_1shot/seeds=[1, 1] -> experiments.5way_1shot.seeds: 1 stands there more than once
+experiments/5way_1shot/datasets=[omniglot, omniglot] -> datasets: 'omniglot' stands there more than
+experiments/5way_1shot/methods=[maml, maml] -> methods: 'maml' stands there more than once
+experiments/mini_5way_1shot/choose/values=[0.1, 0.1000000001] -> mini_5way_1shot.choose.values: two
+    of them are 0.1 with six digits
+transfer/source_taps=[1, 9] -> transfer.source_taps: resnet32 has no tap 1; it has 4, 9, 14
+stand_ins/omniglot=omniglot -> stand_ins.omniglot: 'omniglot' has a stand-in itself; name that one
+stand_ins/omniglot=miniimagenet & stand_ins/miniimagenet=omniglot -> stand_ins.omniglot: 'miniimage
+datasets/omniglot/archives/images_background.zip/bytes=-5 -> images_background.zip.bytes: input
+datasets/omniglot/archives/images_background.zip/urls=[not a url] -> urls.0: string should match
+datasets/omniglot/archives/a b.zip={unverified: true} -> archives.a b.zip.[key]: string should match
+methods/a;b={title: t, algorithm: multistep, settings: {}} -> methods.a;b.[key]: names are of a-z
+experiments/..={family: few_shot, datasets: [], methods: [], settings: {}} -> names are of a-z
+source_networks/a b={title: t, architecture: {name: vgg9, width: 1}, classes: 2} -> names are of a-z
 datasets/omniglot/archives/images_background.zip/sha256=null ->
     datasets.omniglot.archives.images_background.zip: needs `urls` and `sha256`, or `drawn`
 """
@@ -185,6 +207,48 @@ def test_unreadable_files_are_named(tmp_path: Any) -> None:
     (tmp_path / "bad.yaml").write_text("a: [1")
     with pytest.raises(UserError, match="not valid YAML"):
         params.load(tmp_path / "bad.yaml")
+    (tmp_path / "wide.yaml").write_bytes("seeds: [0]\n".encode("utf-16"))
+    with pytest.raises(UserError, match="not valid YAML in UTF-8"):
+        params.load(tmp_path / "wide.yaml")
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(UserError, match="must hold a mapping"):
         params.load(tmp_path / "list.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: {c: 2, c: 3}", "line 2: not valid YAML: c stands there more than once"),
+        ("a: [1]\na: [2]", "line 2: not valid YAML: a stands there more than once"),
+        *(
+            (f"few_shot:\n  iterations: {text}", f"line 2.*iterations: readers .* {right}")
+            for text, right in {
+                "010": "without the 0",
+                "0o17": "without the 0",
+                "1_000": "without _",
+                "1:00": "in quotes",
+                "1e-3": "1.0e-3",
+                "5e4": "1.0e",
+                "1.5e4": "1.0e",
+                "yes": "true or false",
+                "2020-01-01": "in quotes",
+            }.items()
+        ),
+        ("seeds: [0, 010]", "in a list: readers of YAML differ on 010"),
+    ],
+)
+def test_what_readers_of_yaml_take_differently_is_refused(
+    tmp_path: Any, text: str, message: str
+) -> None:
+    file = tmp_path / "over.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        params.read(file)
+    file.write_text("a: ['010', \"yes\", 0, 10, -1.5, 1.0e-3, 1.0e+3, .5, null, true, word]")
+    assert params.read(file)["a"] == ["010", "yes", 0, 10, -1.5, 1e-3, 1e3, 0.5, None, True, "word"]
+
+
+def test_a_plan_of_nothing_is_a_mistake() -> None:
+    nothing = {"experiments": {name: {"datasets": []} for name in BASE["experiments"]}}
+    with pytest.raises(UserError, match="nothing would run"):
+        params.validate(params.merge(BASE, nothing))

@@ -71,11 +71,12 @@ def test_figure_4_is_timed_together_and_measurements_are_few() -> None:
 
 
 def test_cells_name_the_source_network_that_the_scale_really_uses() -> None:
-    overlay = {"stand_ins": {"tinyimagenet_resnet32": "imagenet_resnet34"}}
+    mine = {"mine": BASE["source_networks"]["tinyimagenet_resnet32"]}
+    overlay = {"source_networks": mine, "stand_ins": {"tinyimagenet_resnet32": "mine"}}
     p = params.validate(params.merge(BASE, overlay))
     plan = [c for c in cells.plan(p) if c.family == "transfer"]
     found = {json.loads(c.settings)["source"] for c in plan if c.algorithm != "scratch"}
-    assert found == {"imagenet_resnet34"} == set(cells.source_networks(p))
+    assert found == {"mine", "imagenet_resnet34"} == set(cells.source_networks(p))
 
 
 def test_scratch_knows_nothing_of_transfer() -> None:
@@ -119,7 +120,7 @@ source_networks/imagenet_resnet34/layout=null -> source_networks.imagenet_resnet
 experiments/steps/measured/methods=[l2] -> experiments.steps.measured.
 experiments/steps/measured/methods=[maml] -> no method named 'maml'
 experiments/sgd_32/measured/datasets=[bird] -> no dataset named 'bird'
-transfer/source_taps=[4, 4] -> transfer.source_taps: [4, 4] names a tap twice
+transfer/source_taps=[4, 4] -> transfer.source_taps: 4 stands there more than once
 transfer/adam_betas=[0.9, 1.5] -> transfer.adam_betas.1: input should be less than
 transfer/size=64 -> transfer.size: 64, but datasets.cifar100.prepare.size is 32
 source_networks/imagenet_resnet34/archives/a.pth/drawn={} ->

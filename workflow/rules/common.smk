@@ -25,6 +25,8 @@ from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.pages import inputs, load  # noqa: E402
 
 try:
+    for file in workflow.configfiles:  # for what its own reader drops: equal keys
+        params.read(Path(file))
     # Snakemake puts the keys of an overlay first; rows and colours go by the order of params.yaml.
     PARAMS = params.validate(params.merge(params.read(ROOT / "params.yaml"), config))
     PAGES = load.pages(ROOT / "workflow" / "report", PARAMS)

@@ -5,17 +5,20 @@ Nothing here imports torch: it is read inside Snakemake.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from multistep.settings import Model
+from multistep.settings import Model, Once
+
+Url = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/]+/|file:///)\S*$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$")]
 
 
 class Archive(Model):
-    urls: list[str] = []
+    urls: Annotated[list[Url], Once] = []
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    bytes: int | None = None
+    bytes: int | None = Field(default=None, ge=1)
     contents: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     sha1: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")  # where only that is known
     unverified: bool = False  # no digest was published: what first arrives is printed and recorded
@@ -39,7 +42,7 @@ class Dataset(Model):
     classes: int = Field(ge=1)
     images_per_class: int | None = Field(default=None, ge=1)
     images: dict[Literal["train", "validation", "test"], int] | None = None
-    archives: dict[str, Archive]
+    archives: dict[FileName, Archive]
     prepare: dict[str, Any]
 
     def decisive(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from multistep.settings import Model
+from multistep.settings import Model, Once
 
 
 class Timed(Model):
@@ -22,7 +22,7 @@ class Measure(Model):
     `alone`: on a CPU no other job of the workflow runs beside a measurement.
     """
 
-    steps: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    steps: Annotated[list[Annotated[int, Field(ge=1)]], Once] = Field(min_length=1)
     rounds: int = Field(ge=1)
     tasks: int | None = Field(ge=1)
     batches: int = Field(ge=1)

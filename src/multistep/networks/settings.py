@@ -18,3 +18,10 @@ class Architecture(Model):
     name: Literal["resnet32", "vgg9", "resnet34", "resnet18"]
     width: int = Field(ge=1)  # channels of the first stage: 16, 64, 64, 64 in the paper
     blocks: int | None = Field(default=None, ge=1)  # of each stage, instead of the name's own
+
+    @property
+    def taps(self) -> list[int]:
+        """Where features can be taken, in the order of the layers: `Backbone.tap_channels`."""
+        if self.name == "resnet32":  # numbers of the blocks that end a stage
+            return [stage * (self.blocks or 5) - 1 for stage in (1, 2, 3)]
+        return list(range(5)) if self.name == "vgg9" else [1, 2, 3, 4]

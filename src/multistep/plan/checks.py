@@ -21,6 +21,7 @@ from multistep.plan import families
 from multistep.plan.layers import Layers
 from multistep.plan.mistakes import explain, unknown
 from multistep.plan.schema import Choose, Params
+from multistep.settings import repeated
 from multistep.transfer.settings import Training, Transfer
 
 
@@ -30,6 +31,10 @@ def references(params: Params) -> list[str]:
     home = "." if params.scale == "paper" else f"scales/{params.scale}"
     if params.directory != home:
         found.append(f"directory: the scale {params.scale!r} builds in {home!r}, not elsewhere")
+    if not any(
+        e.datasets and e.methods for e in params.experiments.values() if e.family in params.families
+    ):
+        found.append("experiments: none of `families` has datasets and methods: nothing would run")
     archived = {**params.datasets, **params.source_networks}
     for name, stand_in in params.stand_ins.items():
         found += unknown("stand_ins", [name], archived, "dataset or source network")
@@ -37,6 +42,8 @@ def references(params: Params) -> list[str]:
         among: Collection[str] = params.source_networks if of_networks else params.datasets
         what = "source network" if of_networks else "dataset"
         found += unknown(f"stand_ins.{name}", [stand_in], among, what)
+        if stand_in in params.stand_ins:
+            found.append(f"stand_ins.{name}: {stand_in!r} has a stand-in itself; name that one")
     found += unknown("sources", params.sources, archived, "dataset or source network")
     for name in set(params.datasets) & set(params.source_networks):
         found.append(f"source_networks.{name}: a dataset has this name; choose another")
@@ -154,10 +161,17 @@ def _source(layers: Layers, s: Transfer) -> Iterator[str]:
     known = layers.params.source_networks
     if layers.params.source_network(s.source) not in known:
         yield from unknown(layers.path("source"), [s.source], known, "source network")
-    for key in ("source_taps", "target_taps"):
-        taps = getattr(s, key)
-        if len(set(taps)) < len(taps):
-            yield f"{layers.path(key)}: {taps} names a tap twice"
+    source = known.get(layers.params.source_network(s.source))
+    for key, network in (
+        ("source_taps", source.architecture if source else None),
+        ("target_taps", s.target),
+    ):
+        lacking = [tap for tap in getattr(s, key) if network and tap not in network.taps]
+        if network and lacking:
+            yield (
+                f"{layers.path(key)}: {network.name} has no tap {lacking[0]}; it has "
+                + ", ".join(map(str, network.taps))
+            )
 
 
 def _training(layers: Layers, s: Training) -> Iterator[str]:
@@ -258,5 +272,5 @@ def _candidate(layers: Layers, s: FewShot, choose: Choose) -> Iterator[str]:
         )
     if tested := choose.settings.get("test_episodes"):
         yield f"{path}.settings.test_episodes: {tested}, but no candidate is tested; leave it out"
-    if len(set(choose.values)) < len(choose.values):
-        yield f"{path}.values: {choose.values} has a value twice"
+    if twice := repeated(f"{value:g}" for value in choose.values):
+        yield f"{path}.values: two of them are {twice[0]} with six digits; candidates need names"

@@ -38,7 +38,8 @@ def explain(
         elif e["type"] == "missing":
             problem = "missing"
         else:
-            problem = f"{e['msg'][0].lower()}{e['msg'][1:]}, got {e['input']!r}"
+            told = e["msg"].removeprefix("Value error, ")
+            problem = f"{told[0].lower()}{told[1:]}, got {e['input']!r}"
         path = where + ".".join(keys) if isinstance(where, str) else where(*keys)
         lines.append(f"{path}: {problem}")
     return lines

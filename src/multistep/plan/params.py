@@ -7,8 +7,9 @@ Nothing here imports torch: it runs inside Snakemake.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from pydantic import ValidationError
@@ -31,22 +32,69 @@ def load(*files: Path) -> Params:
 def read(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file, not yet validated."""
     try:
-        layer = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        layer = yaml.load(Path(file).read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{file}{line}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not valid YAML: {error}") from None
+        told = " ".join(str(error).split())
+        raise UserError(f"{file}: not valid YAML in UTF-8: {told}") from None
     if not isinstance(layer, dict):
         raise UserError(f"{file}: must hold a mapping of keys, like params.yaml")
     return layer
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what readers of YAML take differently: equal keys, and words of YAML 1.1 and 1.2."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping. PyYAML keeps the last of two equal keys, others refuse them."""
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                _refuse(key, f"{key.value} stands there more than once; leave one")
+            seen.add(str(key.value))
+            self._plain(value, key.value)
+        return super().construct_mapping(node, deep)
+
+    def construct_sequence(self, node: yaml.SequenceNode, deep: bool = False) -> list[Any]:
+        """A list."""
+        for value in node.value:
+            self._plain(value, "in a list")
+        return super().construct_sequence(node, deep)
+
+    def _plain(self, node: yaml.Node, key: str) -> None:
+        """Refuse what YAML 1.1 (PyYAML, Snakemake) and 1.2 (DVC) read as different values."""
+        if isinstance(node, yaml.ScalarNode) and node.style is None:  # not in quotes
+            for pattern, right in _AMBIGUOUS:
+                if re.fullmatch(pattern, node.value):
+                    _refuse(node, f"{key}: readers of YAML differ on {node.value}; write {right}")
+
+
+def _refuse(node: yaml.Node, problem: str) -> NoReturn:
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+_AMBIGUOUS = {
+    r"[-+]?(\d[\d_]*)(\.\d*)?[eE]\d+|[-+]?\d[\d_]*[eE][-+]?\d+": "it as 1.0e+3 or 1.0e-3",
+    r"[-+]?0[0-9_]+|0o[0-7]+": "the number without the 0 before it",
+    r"[-+]?\d[\d_]*_[\d_]*(\.[\d_]*)?|0b[01_]+": "the number without _, in base ten",
+    r"[-+]?\d+(:[0-5]?\d)+(\.\d*)?": "the number itself, or the text in quotes",
+    r"(?i:yes|no|on|off|y|n)": "true or false, or the word in quotes",
+    r"\d{4}-\d\d?-\d\d?([Tt ].*)?": "the text in quotes",
+}.items()
 
 
 def validate(config: dict[str, Any]) -> Params:
     """The typed parameters, or one `UserError` with a line per mistake."""
     for form in ("tables", "figures"):
         if form in config:
+            names = ", ".join(map(str, config[form])) if isinstance(config[form], dict) else ""
             raise UserError(
-                f"{form}: no part of params.yaml; a page is workflow/report/{form}/*.yaml"
+                f"{form}: no part of params.yaml; a page is a file workflow/report/{form}/NAME.yaml"
+                f" (here: {names})"
             )
     try:
         params = Params.model_validate(config)

@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr
 
 from multistep.data.settings import Dataset
 from multistep.job.settings import Measure
-from multistep.settings import Model
+from multistep.settings import Model, Name, Once, Seed
 from multistep.transfer.source_settings import SourceNetwork
 
 
@@ -25,8 +25,8 @@ class Method(Model):
 class Measured(Model):
     """What the measurements of an experiment time, where that is not just its own cells."""
 
-    datasets: list[str]
-    methods: list[str]
+    datasets: Annotated[list[str], Once]
+    methods: Annotated[list[str], Once]
 
 
 class Choose(Model):
@@ -36,9 +36,9 @@ class Choose(Model):
     """
 
     setting: str
-    values: list[float] = Field(min_length=1)
-    methods: list[str]
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    values: Annotated[list[float], Once] = Field(min_length=1)
+    methods: Annotated[list[str], Once]
+    seeds: Annotated[list[Seed], Once] = Field(min_length=1)
     settings: dict[str, Any]
 
 
@@ -46,12 +46,12 @@ class Experiment(Model):
     """`overrides`: settings of single methods in this experiment, over all others."""
 
     family: Literal["few_shot", "transfer"]
-    datasets: list[str]
-    methods: list[str]
+    datasets: Annotated[list[str], Once]
+    methods: Annotated[list[str], Once]
     settings: dict[str, Any]
     overrides: dict[str, dict[str, Any]] = {}
     choose: Choose | None = None
-    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    seeds: Annotated[list[Seed], Once] | None = Field(default=None, min_length=1)
     measured: Measured | None = None
 
     def choice(self, method: str) -> Choose | None:
@@ -60,21 +60,21 @@ class Experiment(Model):
 
 
 class Params(Model):
-    scale: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    scale: Name
     directory: str
     device: Literal["cuda", "cpu"]
     threads: int = Field(ge=1)
     checkpoint_seconds: float = Field(ge=0)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
-    families: list[Literal["few_shot", "transfer"]]
+    seeds: Annotated[list[Seed], Once] = Field(min_length=1)
+    families: Annotated[list[Literal["few_shot", "transfer"]], Once] = Field(min_length=1)
     sources: dict[str, str]
     stand_ins: dict[str, str]
-    datasets: dict[str, Dataset]
-    source_networks: dict[str, SourceNetwork]
+    datasets: dict[Name, Dataset]
+    source_networks: dict[Name, SourceNetwork]
     few_shot: dict[str, Any]
     transfer: dict[str, Any]
-    methods: dict[str, Method]
-    experiments: dict[str, Experiment]
+    methods: dict[Name, Method]
+    experiments: dict[Name, Experiment]
     measure: Measure
     _settled: dict[Any, Any] = PrivateAttr(default_factory=dict)
 

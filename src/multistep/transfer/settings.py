@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from multistep.networks.settings import Architecture
+from multistep.settings import Once
 from multistep.transfer.source_settings import Batching
 
 
@@ -32,8 +33,8 @@ class Transfer(Training):
 
     # source network and pairs
     source: str
-    source_taps: list[int] = Field(min_length=1)
-    target_taps: list[int] = Field(min_length=1)
+    source_taps: Annotated[list[int], Once] = Field(min_length=1)
+    target_taps: Annotated[list[int], Once] = Field(min_length=1)
     where_bias: float
     # inner loop
     beta: float = Field(ge=0)

@@ -5,13 +5,13 @@ Nothing here imports torch: it is read inside Snakemake.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from multistep.data.settings import Archive
+from multistep.data.settings import Archive, FileName
 from multistep.networks.settings import Architecture
-from multistep.settings import Model
+from multistep.settings import Model, Once, Seed
 
 
 class Batching(Model):
@@ -29,8 +29,8 @@ class Pretrain(Batching):
     lr: float = Field(gt=0)
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
-    lr_steps: list[int]  # epochs after which the rate is divided by ten
-    seed: int = Field(ge=0)
+    lr_steps: Annotated[list[int], Once]  # epochs after which the rate is divided by ten
+    seed: Seed
 
 
 class SourceNetwork(Model):
@@ -41,7 +41,7 @@ class SourceNetwork(Model):
     classes: int = Field(ge=2)
     dataset: str | None = None  # trains it, and its test part scores it
     layout: Literal["l2t_ww", "torchvision"] | None = None  # names of the checkpoint's tensors
-    archives: dict[str, Archive] = {}  # the checkpoint, at most one
+    archives: dict[FileName, Archive] = {}  # the checkpoint, at most one
     train: Pretrain | None = None
 
     def on(self, dataset: str | None) -> SourceNetwork:
