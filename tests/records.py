@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import fnmatch
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from multistep import seal, stats
+from multistep.files import UserError, write_json
 
 MADE_FROM = {"dataset": "d" * 64, "network": None, "choice": None, "code": "c" * 64}
 ENVIRONMENT = {
@@ -165,3 +173,86 @@ MEASUREMENTS = {
     "few_shot times": measurement,
     "transfer times": lambda: measurement("transfer"),
 }
+
+
+# --- forgeries --------------------------------------------------------------------------------
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every field of a record, containers as well: a key can be dropped."""
+    if path:
+        yield path
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from leaves(value[key], (*path, key))
+
+
+def other(value: Any) -> Any:
+    """Another value that could stand in the same place."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return 0.9 * value + 0.031
+    if isinstance(value, str):
+        return "0" * 64 if len(value) == 64 else f"{value}x"
+    return None if value else "0" * 64
+
+
+def changed(record: dict[str, Any], where: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """A copy with another value at that place; None drops it."""
+    record = copy.deepcopy(record)
+    place = record
+    for key in where[:-1]:
+        place = place[key]
+    if value is None:
+        del place[where[-1]]
+    else:
+        place[where[-1]] = value
+    return record
+
+
+class Edits:
+    """Every field of sealed JSON files changed, one at a time.
+
+    `free`: the fields that only the seal guards, with why nothing else can: whoever changes one and
+    seals the record anew is believed. A new field that is neither checked nor listed fails, and so
+    does a line of the list that nothing needs.
+    """
+
+    def __init__(self, free: dict[str, str]) -> None:
+        self.free, self.unused, self.count = free, set(free), 0
+
+    def refused(self, path: Path, read: Callable[[], object]) -> None:
+        """`read` takes the file at `path` as it is, and no edit of it, but for the free fields."""
+        text = path.read_text(encoding="utf-8")
+        record = json.loads(text)
+        read()
+        believed = []
+        for where in leaves(record):
+            value = record
+            for key in where:
+                value = value[key]
+            name, forged = ".".join(map(str, where)), changed(record, where, other(value))
+            write_json(path, forged)
+            with pytest.raises(UserError, match=r"(delete|again|newer)"):
+                read()
+            self.count += 1
+            if where[0] == "seal":
+                continue
+            write_json(path, seal.seal(forged, forged.get("made_from")))
+            try:
+                read()
+            except UserError:
+                continue
+            fitting = {pattern for pattern in self.free if fnmatch.fnmatch(name, pattern)}
+            self.unused -= fitting
+            believed += [] if fitting else [name]
+        path.write_text(text, encoding="utf-8")
+        assert not believed, f"{path}: {believed} are believed"
+
+    def done(self) -> int:
+        """The number of edits, if all of `free` was needed."""
+        assert not self.unused, f"nothing needs {self.unused}"
+        return self.count

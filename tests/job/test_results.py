@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import fnmatch
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import records
 
-from multistep import seal, stats
+from multistep import stats
 from multistep.files import UserError, read_json, write_json
 from multistep.job import results
 
@@ -34,14 +31,11 @@ ONLY_SEALED = {
     "history.*.lambda_mean.*": "measured",
     "history.*.lambda_dead.*": "measured; a share",
     "history.*.masked": "counted, not negative",
-    "history.*.drift": "may be missing",
     "history.*.drift.*": "measured, or sparser",
-    "history.*.test_accuracy": "some number of the test images; that of the best is compared",
     "metrics.exact_adaptation.*": "its episodes aren't kept; an interval they can have",
     "metrics.last.*": "its episodes aren't kept; an interval they can have",
     "metrics.diverged": "text",
     "metrics.train_images": "as many as make the history's mini-batches",
-    "metrics.test_images": "as many as have the accuracies",
     "timing.process_seconds": "measured",
     "timing.history_seconds.*": "measured; in order, not after the end",
     "timing.peak_bytes": "measured",
@@ -54,47 +48,6 @@ ONLY_SEALED = {
     "rows.*.seconds.*": "measured",
     "rows.*.bytes": "measured",
 }
-
-
-def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every field of a record, containers as well: a key can be dropped."""
-    if path:
-        yield path
-    if isinstance(value, dict | list):
-        for key in value if isinstance(value, dict) else range(len(value)):
-            yield from leaves(value[key], (*path, key))
-
-
-def other(value: Any) -> Any:
-    """Another value that could stand in the same place."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int):
-        return value + 1
-    if isinstance(value, float):
-        return 0.9 * value + 0.031
-    if isinstance(value, str):
-        return "0" * 64 if len(value) == 64 else f"{value}x"
-    return None if value else "0" * 64
-
-
-def changed(record: dict[str, Any], where: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    """A copy with another value at that place; None drops it."""
-    record = copy.deepcopy(record)
-    place = record
-    for key in where[:-1]:
-        place = place[key]
-    if value is None:
-        del place[where[-1]]
-    else:
-        place[where[-1]] = value
-    return record
-
-
-def at(record: Any, where: tuple[Any, ...]) -> Any:
-    for key in where:
-        record = record[key]
-    return record
 
 
 def expected(record: dict[str, Any]) -> results.Expected:
@@ -113,32 +66,14 @@ def test_what_was_written_is_read_as_expected(tmp_path: Path, kind: str) -> None
 
 
 @pytest.mark.fault("a field of a result or measurement edited", "refused by its reader")
-@pytest.mark.parametrize("kind", VALID)
-def test_an_edit_of_any_field_is_refused(tmp_path: Path, kind: str, record_property: Any) -> None:
-    path, record = tmp_path / "0.json", VALID[kind]
-    for where in leaves(record):
-        write_json(path, changed(record, where, other(at(record, where))))
-        with pytest.raises(UserError, match=r"0\.json: .*(build it again)"):
-            results.read(path)
-    record_property("injected", len(list(leaves(record))))
-
-
-@pytest.mark.parametrize("kind", VALID)
-def test_a_record_that_was_sealed_anew_is_refused_unless_nothing_else_could_tell(
-    tmp_path: Path, kind: str
-) -> None:
-    path, record = tmp_path / "0.json", VALID[kind]
-    believed = set()
-    for where in leaves(record):
-        if where[0] in ("seal", "schema"):
-            continue
-        forged = changed(record, where, other(at(record, where)))
-        write_json(path, seal.seal(forged, forged.get("made_from")))
-        with contextlib.suppress(UserError):
-            results.read(path, expected(record))
-            believed.add(".".join(map(str, where)))
-    unlisted = {name for name in believed if not any(fnmatch.fnmatch(name, p) for p in ONLY_SEALED)}
-    assert not unlisted
+def test_an_edit_of_any_field_is_refused(tmp_path: Path, record_property: Any) -> None:
+    """Sealed anew too, unless nothing else could tell."""
+    edits = records.Edits(ONLY_SEALED)
+    for kind, record in VALID.items():
+        path = tmp_path / kind / "0.json"
+        write_json(path, record)
+        edits.refused(path, lambda path=path, record=record: results.read(path, expected(record)))
+    record_property("injected", edits.done())
 
 
 @pytest.mark.parametrize(
@@ -175,7 +110,7 @@ def test_a_record_that_contradicts_itself_is_named_on_write_and_on_read(
     tmp_path: Path, kind: str, path: str, value: Any, message: str
 ) -> None:
     where = tuple(int(key) if key.isdigit() else key for key in path.split("."))
-    record, file = changed(VALID[kind], where, value), tmp_path / "0.json"
+    record, file = records.changed(VALID[kind], where, value), tmp_path / "0.json"
     frame = {k: v for k, v in record.items() if k not in ("schema", "seal", "made_from")}
     with pytest.raises(UserError, match=message):
         results.write(file, frame, record["made_from"])

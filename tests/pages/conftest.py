@@ -93,7 +93,7 @@ def write(tmp_path: Path, spec: Spec, context: Context) -> Write:
     ) -> dict[str, str]:
         paths = write_table(tmp_path / "table9", spec, context, records)
         assert [p.name for p in paths] == [
-            f"table9.{kind}" for kind in ("csv", "md", "tex", "html")
+            f"table9.{kind}" for kind in ("csv", "md", "tex", "html", "json")
         ]
         return {p.suffix[1:]: p.read_text(encoding="utf-8") for p in paths}
 

@@ -1,6 +1,7 @@
 """`.snakemake` lost, or results copied in: what is there counts if it is what the plan says."""
 
 import base64
+import re
 import shutil
 
 import pytest
@@ -27,10 +28,12 @@ def test_without_snakemakes_record_the_plan_decides(project):
 
 
 @pytest.mark.fault(
-    ".snakemake deleted, then other data settings or another grid",
+    ".snakemake deleted, then another title, other data settings or another grid",
     "told, with the key that differs",
 )
-def test_data_of_another_preparation_and_a_choice_among_others_are_told(project, record_property):
+def test_data_of_another_preparation_a_choice_among_others_and_an_older_page_are_told(
+    project, record_property
+):
     shutil.rmtree(project / ".snakemake")
     workspace.change(
         project, lambda p: p["datasets"]["drawn_first"]["prepare"].update(invert=False)
@@ -42,7 +45,13 @@ def test_data_of_another_preparation_and_a_choice_among_others_are_told(project,
     workspace.change(project, lambda p: p["experiments"]["5way_5shot"]["choose"].update(grid))
     output = workspace.snakemake(project, "-n", status=1)
     assert "it chooses inner_lr among [0.1, 0.4], but the plan inner_lr among [0.2, 0.4]" in output
-    record_property("injected", 2)
+    workspace.git(project, "checkout", "-q", "params.yaml")
+    workspace.change(project, lambda p: p["methods"]["fomaml"].update(title="Another"))
+    output = workspace.snakemake(project, "-n", status=1)
+    assert re.search(
+        r"table4.json: drawn with context.methods.fomaml '.*', but .* 'Another'", output
+    )
+    record_property("injected", 3)
 
 
 def test_jobs_that_a_killed_run_left_in_a_queue_are_told(project):

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -22,7 +23,7 @@ from multistep.job import accepted  # noqa: E402
 from multistep.plan import cells, params, provenance, unrecorded  # noqa: E402
 from multistep.plan.provenance import code  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
-from multistep.pages import inputs, load  # noqa: E402
+from multistep.pages import inputs, load, record  # noqa: E402
 
 try:
     for file in workflow.configfiles:  # for what its own reader drops: equal keys
@@ -43,16 +44,6 @@ DATASETS = sorted(
     {cell.dataset for cell in CELLS.values()}
     | {PARAMS.dataset(d) for n in NETWORKS if (d := PARAMS.source_networks[n].dataset)}
 )
-# What Snakemake has no record of counts only if it is what the plan says.
-if workflow.is_main_process:
-    home = ROOT / PARAMS.directory
-    planned = unrecorded.checks(home, PARAMS, CELLS, CHOICES, MEASUREMENTS)
-    if wrong := unrecorded.mistakes(home, planned):
-        shown = wrong[:5] + [f"and {len(wrong) - 5} more"] * (len(wrong) > 5)
-        raise WorkflowError(
-            f"{len(wrong)} of the files in {home} that Snakemake has no record of (copied in, pulled in part, "
-            "or .snakemake was lost) are not what the plan says:\n  " + "\n  ".join(shown)
-        )
 CUDA = PARAMS.device == "cuda"
 # None where a cluster does the counting.
 ALL_CORES = workflow.resource_settings.cores or 1
@@ -254,6 +245,12 @@ TABLES, FIGURES = (
 )
 
 
+def files_of(form, names):
+    """The files of some pages, their records among them."""
+    suffixes = [*record.SUFFIXES[form], "json"]
+    return expand(f"reports/{form}/{{name}}.{{suffix}}", name=names, suffix=suffixes)
+
+
 def spec_of(form, wildcards):
     return PAGES[form][wildcards[form.removesuffix("s")]]
 
@@ -262,16 +259,11 @@ def page_code(form):
     """The code that draws a page: its kind's, and no other kind's."""
 
     def digest(wildcards):
-        name = wildcards[form.removesuffix("s")]
-        entries = (
-            f"multistep.pages.{form}",
-            f"multistep.pages.{form}.{spec_of(form, wildcards).kind}",
-        )
-        files = {"tables": TABLES, "figures": FIGURES}[form][name]
+        files = {"tables": TABLES, "figures": FIGURES}[form][wildcards[form.removesuffix("s")]]
         families = [CELLS[file].family for file in files if file in CELLS]
         families += [MEASUREMENTS[file]["family"] for file in files if file in MEASUREMENTS]
-        reading = provenance.reading_modules(families)
-        return code(*entries, *reading, alone=("multistep.pages.cli",))
+        entries = provenance.page_modules(form, spec_of(form, wildcards).kind, families)
+        return code(*entries, alone=provenance.PAGE_COMMAND)
 
     return digest
 
@@ -287,16 +279,34 @@ def page_caption(form):
     return text
 
 
-def page_context(form):
+def context_of(spec):
     """The names that a page prints, and how what it shows differs from the paper's."""
+    return CONTEXT.model_copy(update={"differences": inputs.differences(spec, PLAN, PAPER)})
 
-    def names(wildcards):
-        differences = inputs.differences(spec_of(form, wildcards), PLAN, PAPER)
-        return as_json(CONTEXT.model_copy(update={"differences": differences}))
 
-    return names
+def page_context(form):
+    """The same as the command line takes it."""
+    return lambda wildcards: as_json(context_of(spec_of(form, wildcards)))
 
 
 def page_plan(wildcards, input):
     """What the plan says of the results that a page shows."""
     return json.dumps(inputs.expectations(input.results, PLAN), ensure_ascii=False)
+
+
+# --- what Snakemake has no record of -------------------------------------------------------------
+
+# What Snakemake has no record of counts only if it is what the plan says.
+if workflow.is_main_process:
+    home = ROOT / PARAMS.directory
+    planned = unrecorded.checks(home, PARAMS, CELLS, CHOICES, MEASUREMENTS)
+    for form, shown in {"tables": TABLES, "figures": FIGURES}.items():
+        for name, files in shown.items():
+            page = partial(unrecorded.page, home, form, name, PAGES[form][name], files, context_of)
+            planned[f"reports/{form}/{name}.json"] = page
+    if wrong := unrecorded.mistakes(home, planned):
+        shown = wrong[:5] + [f"and {len(wrong) - 5} more"] * (len(wrong) > 5)
+        raise WorkflowError(
+            f"{len(wrong)} of the files in {home} that Snakemake has no record of (copied in, pulled in part, "
+            "or .snakemake was lost) are not what the plan says:\n  " + "\n  ".join(shown)
+        )

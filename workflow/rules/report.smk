@@ -5,6 +5,7 @@ rule table:
         csv="reports/tables/{table}.csv",
         md="reports/tables/{table}.md",
         tex="reports/tables/{table}.tex",
+        record="reports/tables/{table}.json",
         html=report(
             "reports/tables/{table}.html",
             caption="../report/page.rst",
@@ -33,6 +34,7 @@ rule figure:
     output:
         csv="reports/figures/{figure}.csv",
         png="reports/figures/{figure}.png",
+        record="reports/figures/{figure}.json",
         svg=report(
             "reports/figures/{figure}.svg",
             caption="../report/page.rst",
@@ -56,52 +58,24 @@ rule figure:
 
 
 # Every table and figure is a target by its name: `snakemake table4`.
-for page in TABLES:
+for form, names in {"tables": TABLES, "figures": FIGURES}.items():
+    for page in names:
 
-    rule:
-        name:
-            page
-        input:
-            expand(
-                "reports/tables/{table}.{ext}",
-                table=page,
-                ext=["csv", "md", "tex", "html"],
-            ),
-
-
-for page in FIGURES:
-
-    rule:
-        name:
-            page
-        input:
-            expand(
-                "reports/figures/{figure}.{ext}",
-                figure=page,
-                ext=["csv", "png", "svg"],
-            ),
+        rule:
+            name:
+                page
+            input:
+                files_of(form, page),
 
 
 rule report:
     input:
-        expand(
-            "reports/tables/{table}.{ext}",
-            table=TABLES,
-            ext=["csv", "md", "tex", "html"],
-        ),
-        expand("reports/figures/{figure}.{ext}", figure=FIGURES, ext=["csv", "png", "svg"]),
+        files_of("tables", TABLES),
+        files_of("figures", FIGURES),
 
 
 # The pages that the paper has, with what they need: no cell that only others show.
 rule paper:
     input:
-        expand(
-            "reports/tables/{table}.{ext}",
-            table=[name for name in TABLES if not PAGES["tables"][name].beyond],
-            ext=["csv", "md", "tex", "html"],
-        ),
-        expand(
-            "reports/figures/{figure}.{ext}",
-            figure=[name for name in FIGURES if not PAGES["figures"][name].beyond],
-            ext=["csv", "png", "svg"],
-        ),
+        files_of("tables", [name for name in TABLES if not PAGES["tables"][name].beyond]),
+        files_of("figures", [name for name in FIGURES if not PAGES["figures"][name].beyond]),

@@ -21,6 +21,7 @@ from multistep.plan.families import package
 
 SOURCE = Path(__file__).resolve().parents[2]
 PACKAGE = Path(__file__).resolve().parents[1].name
+PAGE_COMMAND = ("multistep.pages.cli",)  # it knows every kind of page, so it counts alone
 
 
 def cell_modules(family: str, algorithm: str) -> list[str]:
@@ -37,9 +38,10 @@ def measurement_modules(family: str, algorithms: Iterable[str]) -> list[str]:
     return ["multistep.job.measure", *(f"{home}.{module}" for module in modules)]
 
 
-def reading_modules(families: Iterable[str]) -> list[str]:
-    """What reads results of these families."""
-    return [f"{package(family)}.record" for family in sorted(set(families))]
+def page_modules(form: str, kind: str, families: Iterable[str]) -> list[str]:
+    """What draws a page of that kind from records of these families."""
+    reading = [f"{package(family)}.record" for family in sorted(set(families))]
+    return [f"multistep.pages.{form}", f"multistep.pages.{form}.{kind}", *reading]
 
 
 def code(*entries: str, alone: tuple[str, ...] = ()) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import json
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ from multistep import seal
 from multistep.data import prepared
 from multistep.files import UserError, read_json
 from multistep.job import results
+from multistep.pages import record as page_record
+from multistep.pages.context import Context
+from multistep.pages.spec import Spec
 from multistep.plan.cells import Cell
 from multistep.plan.choose import read_choice
 from multistep.plan.schema import Params
 
-Checks = Mapping[str, Callable[[], object]]  # by path; UserError for what isn't as planned
+Checks = dict[str, Callable[[], object]]  # by path; UserError for what isn't as planned
 
 
 def mistakes(home: Path, checks: Checks) -> list[str]:
@@ -130,3 +133,20 @@ def checks(
     for path, job in measurements.items():
         found[path] = partial(record, path, job)
     return found
+
+
+def page(
+    home: Path,
+    form: str,
+    name: str,
+    spec: Spec,
+    files: Sequence[str],
+    context_of: Callable[[Spec], Context],
+) -> None:
+    """Compare a page with what it is asked to show. Without all of the `files` that it shows it is
+    drawn again anyway.
+    """
+    if all((home / file).is_file() for file in files):
+        records = [read_json(home / file) for file in files]
+        path = home / f"reports/{form}/{name}.json"
+        page_record.check(path, form, spec, context_of(spec), records)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multistep.files import write_text
-from multistep.pages import query, style
+from multistep.pages import query, record, style
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec, module
 
@@ -19,7 +19,7 @@ from multistep.pages.spec import Spec, module
 def write_figure(
     prefix: Path, spec: Spec, context: Context, records: Sequence[dict[str, Any]]
 ) -> list[Path]:
-    """Write `<prefix>.svg`, `.png` and the `.csv` they were drawn from.
+    """Write `<prefix>.svg`, `.png`, the `.csv` they were drawn from, and the page's record.
 
     `records` are results of cells, measurements, or both, as the kind needs; what is missing is
     left out, what is of another scale is refused.
@@ -27,9 +27,10 @@ def write_figure(
     kind = module("figures", spec.kind)
     query.check_inputs(records)
     notes = [*spec.notes, *query.remarks(spec, context, records)]
-    spec = spec.model_copy(update={"notes": notes})
-    points = kind.points(spec, context, records)
-    figure = kind.draw(spec, context, points)
+    shown = spec.model_copy(update={"notes": notes})
+    points = kind.points(shown, context, records)
+    figure = kind.draw(shown, context, points)
     path = prefix.with_name(prefix.name + ".csv")
     write_text(path, query.tidy(kind.COLUMNS.split(), points))
-    return [*style.save(figure, prefix), path]
+    paths = [*style.save(figure, prefix), path]
+    return [*paths, record.write(prefix, "figures", spec, context, records, paths)]

@@ -1,0 +1,136 @@
+"""A page's record, `<name>.json` beside its files: sealed, with their digests and what they show.
+
+Readers of a page's csv need nothing of it. `check` tells the page that the plan asks for, drawn
+from the records that are there, from one of other titles, printed numbers or results.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from multistep import seal
+from multistep.files import UserError, digest, read_json, sha256, write_json
+from multistep.job import results
+from multistep.job.record import SCHEMA, Digest, Record, short
+from multistep.pages import query
+from multistep.pages.context import Context
+from multistep.pages.spec import Spec
+from multistep.plan import provenance
+from multistep.settings import parse
+
+DRAWING = ("matplotlib", "numpy", "pandas", "seaborn")  # whose versions can change it
+SUFFIXES = {"tables": ("csv", "md", "tex", "html"), "figures": ("csv", "png", "svg")}
+AGAIN = "delete this file, and Snakemake draws the page again"
+
+
+class MadeFrom(Record):
+    """`records`: the seal of each result and measurement by its name, or a digest of an older one;
+    `code`: of what drew the page, which the workflow compares.
+    """
+
+    records: dict[str, Digest]
+    code: Digest
+
+
+class Page(Record):
+    """`spec`, `context`: what the page's YAML file and params.yaml say, without defaults; `files`:
+    SHA-256 by suffix.
+    """
+
+    schema_: Literal[2] = Field(alias="schema")
+    kind: Literal["page"]
+    form: Literal["tables", "figures"]
+    name: str
+    scale: str
+    spec: dict[str, Any]
+    context: dict[str, Any]
+    files: dict[str, Digest]
+    environment: dict[str, str]
+    made_from: MadeFrom
+    seal: Digest
+
+
+def write(
+    prefix: Path,
+    form: str,
+    spec: Spec,
+    context: Context,
+    records: Sequence[dict[str, Any]],
+    files: Sequence[Path],
+) -> Path:
+    """Write the record of the page `files`, which were drawn from `records`; its path."""
+    families = {r["cell"].get("family", "few_shot") for r in records if "cell" in r}
+    entries = provenance.page_modules(form, spec.kind, families)
+    versions = {name: metadata.version(name) for name in DRAWING}
+    path = prefix.with_name(prefix.name + ".json")
+    page = {
+        "schema": SCHEMA,
+        "kind": "page",
+        "form": form,
+        "name": prefix.name,
+        **_asked(spec, context),
+        "files": {file.suffix[1:]: sha256(file) for file in files},
+        "environment": {"python": platform.python_version(), **versions},
+    }
+    made_from = {
+        "records": _digests(records),
+        "code": provenance.code(*entries, alone=provenance.PAGE_COMMAND),
+    }
+    write_json(path, seal.seal(page, made_from))
+    return path
+
+
+def read(path: Path) -> Page:
+    """The record at `path`, its files compared with it. Raises UserError, one line, for what isn't
+    as it was drawn.
+    """
+    record = read_json(path)
+    seal.check(path, record, AGAIN)
+    try:
+        page = parse(Page, record, "")
+    except UserError as error:
+        raise UserError(f"{path}: not the record of a page ({error}); {AGAIN}") from None
+    for suffix in SUFFIXES[page.form]:
+        file = path.with_suffix(f".{suffix}")
+        if not file.is_file() or sha256(file) != page.files.get(suffix):
+            what = "differs from its digest in" if file.is_file() else "is missing beside"
+            raise UserError(f"{file}: it {what} {path.name}; {AGAIN}")
+    return page
+
+
+def check(
+    path: Path, form: str, spec: Spec, context: Context, records: Sequence[dict[str, Any]]
+) -> None:
+    """Raise UserError, one line, unless this is the page that `spec` and `context` ask for, drawn
+    from `records`.
+    """
+    page = read(path)
+    right = {"form": form, "name": path.stem, **_asked(spec, context)}
+    found = {key: getattr(page, key) for key in right}
+    found["records"], right["records"] = page.made_from.records, _digests(records)
+    for key, is_, was in results.unequal("", found, right):
+        what = f"{key.lstrip('.')} {short(is_)}, but now it is {short(was)}"
+        raise UserError(f"{path}: drawn with {what}; {AGAIN}")
+    if str(found) != str(right):  # rows, columns and colours go by the order of keys
+        raise UserError(f"{path}: drawn with rows or columns in another order; {AGAIN}")
+
+
+def _asked(spec: Spec, context: Context) -> dict[str, Any]:
+    return {
+        "scale": context.scale,
+        "spec": spec.model_dump(mode="json", exclude_defaults=True),
+        "context": context.model_dump(mode="json", exclude_defaults=True),
+    }
+
+
+def _digests(records: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """By experiment/dataset/method/seed, by experiment/dataset of a measurement, by dataset."""
+    names = [query.cell_name(r["cell"]) if "cell" in r else str(r["name"]) for r in records]
+    seals = [str(r.get("seal") or digest(r)) for r in records]
+    return dict(sorted(zip(names, seals, strict=True)))
