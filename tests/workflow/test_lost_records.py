@@ -31,9 +31,7 @@ def test_without_snakemakes_record_the_plan_decides(project):
     ".snakemake deleted, then another title, other data settings or another grid",
     "told, with the key that differs",
 )
-def test_data_of_another_preparation_a_choice_among_others_and_an_older_page_are_told(
-    project, record_property
-):
+def test_other_data_another_choice_and_an_older_page_are_told(project, record_property):
     shutil.rmtree(project / ".snakemake")
     workspace.change(
         project, lambda p: p["datasets"]["drawn_first"]["prepare"].update(invert=False)
