@@ -62,7 +62,7 @@ def stand_in(context: Context) -> Context:
 def written(path: Path, spec: Any, context: Context, records: list[Any]) -> list[dict[str, str]]:
     """The csv of a figure, written with the rest."""
     paths = write_figure(path / "figure", spec, context, records)
-    assert [p.suffix for p in paths] == [".svg", ".png", ".csv"]
+    assert [p.suffix for p in paths] == [".svg", ".png", ".csv", ".json"]
     assert all(p.stat().st_size > 1000 for p in paths[:2])
     return read_csv(paths[2].read_text(encoding="utf-8"))
 
