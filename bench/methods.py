@@ -25,10 +25,7 @@ EXPERIMENTS = {  # experiment → the dataset that its images stand in for, task
     "5way_5shot": ("omniglot", 8),
     "mini_5way_1shot": ("miniimagenet", 2),
 }
-SHAPES = {
-    "omniglot": {"size": 28},
-    "miniimagenet": {"classes": 64, "size": 84, "channels": 3},
-}
+SHAPES = {"omniglot": {"size": 28}, "miniimagenet": {"classes": 64, "size": 84, "channels": 3}}
 
 
 def measure(place: torch.device, rounds: int, tasks: int | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 import pkgutil
 import shutil
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from multistep.data.standins.packing import pack
 from multistep.files import UserError
 from multistep.settings import Model
 
+Change = Callable[[dict[str, bytes]], object]
 ROOT = Path(__file__).resolve().parent.parent
 # Settings of a stand-in, and how many images of the four classes train, validate and test then.
 USUAL = {"classes": 4, "train": 6, "test": 2, "sides": [12, 20], "unlabeled": 3, "seed": 5}
@@ -112,10 +114,7 @@ def fault(loader: str, raw: Path, out: Path, **changes: Any) -> str:
     return str(error.value)
 
 
-def tampered(
-    loader: str, drawn: Path, raw: Path, change: Callable[[dict[str, bytes]], object],
-    name: str | None = None,
-) -> Path:  # fmt: skip
+def tampered(loader: str, drawn: Path, raw: Path, change: Change, name: str | None = None) -> Path:
     """The archives again in `raw`, after the {path: bytes} of one went through `change`."""
     shutil.copytree(drawn, raw, dirs_exist_ok=True)
     path = raw / (name or archive(loader))
@@ -124,6 +123,42 @@ def tampered(
     path.unlink()
     pack(path, Model(), files.items())
     return raw
+
+
+# Changes of an archive's members, {path: bytes}.
+def drop(path: str) -> Change:
+    return lambda files: files.pop(path)
+
+
+def put(path: str, data: bytes) -> Change:
+    return lambda files: files.update({path: data})
+
+
+def edited(path: str, change: Callable[[bytes], bytes]) -> Change:
+    return lambda files: files.update({path: change(files[path])})
+
+
+def cut(path: str, end: int) -> Change:
+    return edited(path, lambda data: data[:end])
+
+
+def repickled(path: str, **fields: object) -> Change:
+    """Fields of a pickled dictionary, as Python 2 named them; None takes one away."""
+
+    def change(data: bytes) -> bytes:
+        found = pickle.loads(data) | {key.encode(): value for key, value in fields.items()}
+        return pickle.dumps({k: v for k, v in found.items() if v is not None}, protocol=3)
+
+    return edited(path, change)
+
+
+def fault_after(
+    change: Change, loader: str, drawn: dict[str, Path], folder: Path, name: str | None = None,
+    **stated: Any,
+) -> str:  # fmt: skip
+    """The message about the archive `name` after a change of it."""
+    raw = tampered(loader, drawn[loader], folder / "raw", change, name)
+    return fault(loader, raw, folder / "out", **stated)
 
 
 def classes_of(found: Prepared, part: str) -> list[int]:

@@ -33,8 +33,7 @@ def test_seeds_with_different_numbers_of_episodes_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
-    [([], "none given"), ([1.0, math.nan], "not all are finite")],
+    ("values", "message"), [([], "none given"), ([1.0, math.nan], "not all are finite")]
 )
 def test_values_without_a_mean_are_refused(values: list[float], message: str) -> None:
     with pytest.raises(UserError, match=message):

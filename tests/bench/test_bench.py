@@ -49,9 +49,7 @@ def test_saved_and_live_bytes_of_a_known_graph(problem: Problem) -> None:
     assert memory.live_bytes(lambda p: torch.ones(1000)[10:], problem) == 4000
 
 
-def test_the_engine_keeps_less_than_autograd_saves_in_its_reference_model(
-    problem: Problem,
-) -> None:
+def test_the_engine_keeps_less_than_autograd_saves_in_its_reference_model(problem: Problem) -> None:
     """Of the first block, three quarters of the maps, only what goes on is kept."""
     share = memory.engine_bytes(problem, "maml") / memory.model_bytes("5way_1shot", 8)
     assert 0.5 < share < 0.7

@@ -35,9 +35,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     architecture = about.architecture.model_copy(update={"width": 4, "blocks": 1})
     networks["tinyimagenet_resnet32"] = about.model_copy(update={"architecture": architecture})
     monkeypatch.setattr(
-        transfer_problem,
-        "paper",
-        lambda: paper.model_copy(update={"source_networks": networks}),
+        transfer_problem, "paper", lambda: paper.model_copy(update={"source_networks": networks})
     )
     for module in (transfer_problem, transfer):
         monkeypatch.setattr(module, "settings", thin)
@@ -71,9 +69,7 @@ def test_ways_to_the_same_meta_gradient_agree_and_others_are_refused(
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_setting_is_timed_and_counted_and_becomes_a_page(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_setting_is_timed_and_counted_and_becomes_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing.gc, "collect", lambda: 0)  # slow among pytest's many objects
     found = transfer.compare("sgd_32", 2, CPU, rounds=1)
     counted = found["counted"]

@@ -5,11 +5,11 @@ import json
 from itertools import chain
 
 import pytest
-import yaml
 from data_sets import ROOT, real_data
 
 from multistep.data import class_splits
 from multistep.files import UserError
+from multistep.plan import params
 
 PUBLISHED = {
     "omniglot_finn": [1100, 100, 423],
@@ -33,23 +33,11 @@ def test_a_proportional_split_leaves_20_classes_to_validation_and_test(classes, 
     assert parts == class_splits.proportional(names[::-1])
 
 
-def test_too_few_classes_to_split():
-    with pytest.raises(UserError, match="can't be split"):
-        class_splits.proportional(["A/character01", "A/character02"])
-
-
-def test_the_lists_of_omniglot_have_the_same_classes():
-    one, other = (class_splits.committed("omniglot", rule) for rule in ("finn", "vinyals"))
-    assert sorted(chain(*one.values())) == sorted(chain(*other.values()))
-
-
-def test_the_committed_finn_list_is_what_its_rule_gives():
-    committed = class_splits.committed("omniglot", "finn")
-    assert class_splits.finn([*chain(*committed.values())]) == committed
-
-
-def test_vinyals_test_alphabets_are_unseen_in_training_but_for_gurmukhi():
-    parts = class_splits.committed("omniglot", "vinyals")
+def test_the_lists_of_omniglot():
+    """Vinyals's test alphabets are unseen in training, but for Gurmukhi."""
+    finn, parts = (class_splits.committed("omniglot", rule) for rule in ("finn", "vinyals"))
+    assert class_splits.finn([*chain(*finn.values())]) == finn
+    assert sorted(chain(*finn.values())) == sorted(chain(*parts.values()))
     alphabets = {part: {name.split("/")[0] for name in names} for part, names in parts.items()}
     assert alphabets["train"] & alphabets["test"] == {"Gurmukhi"}
     assert len(alphabets["validation"]) == 5
@@ -73,6 +61,8 @@ def test_shares_of_the_parts():
     assert [len(parts[part]) for part in class_splits.PARTS] == [64, 16, 20]
     with pytest.raises(UserError, match="2 groups of classes can't be split"):
         class_splits.divided(groups[:2], (12, 4, 4))
+    with pytest.raises(UserError, match="can't be split"):
+        class_splits.proportional(["A/character01", "A/character02"])
 
 
 @pytest.mark.parametrize(("name", "sizes"), PUBLISHED.items())
@@ -82,6 +72,8 @@ def test_committed_lists_are_disjoint_and_of_the_published_sizes(name, sizes):
     assert [len(parts[part]) for part in class_splits.PARTS] == sizes
     assert len(set(chain(*parts.values()))) == sum(sizes)
     assert all(parts[part] == sorted(parts[part]) for part in class_splits.PARTS)
+    entry = params.load(ROOT / "params.yaml").datasets[loader]
+    assert entry.prepare["split"] != rule or sum(sizes) == entry.classes
 
 
 def test_cifar_lists_are_the_published_ones():
@@ -108,12 +100,3 @@ def test_the_list_of_tieredimagenet_is_the_published_one():
         categories.append({category for _, category in found})
     assert [len(found) for found in categories] == [20, 6, 8]
     assert len(set.union(*categories)) == 34
-
-
-def test_the_sets_of_params_yaml_fit_their_loaders_and_lists():
-    config = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    for name, sizes in PUBLISHED.items():
-        loader, _, rule = name.rpartition("_")
-        entry = config["datasets"][loader]
-        if entry["prepare"]["split"] == rule:
-            assert sum(sizes) == entry["classes"]

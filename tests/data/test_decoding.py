@@ -1,12 +1,14 @@
-"""Image files of every mode and kind, resizing, and unreadable bytes."""
+"""Image files of every mode and kind, resizing, pickles that are never obeyed, and text."""
 
 import io
+import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from multistep.data.decoding import decode, resized, shape
+from multistep.data.decoding import Inert, decode, lines, png_files, resized, shape, unpickled
 from multistep.files import UserError
 
 
@@ -64,3 +66,61 @@ def test_resizing_is_antialiased():
 def test_unreadable_bytes_name_archive_and_member(kind, cut):
     with pytest.raises(UserError, match=r"a.zip: x is (no|not a readable) image.*; delete"):
         decode(encoded(colourful(), kind)[:cut], "a.zip: x")
+
+
+def pickled_array(data, columns):
+    """uint8 `[n, columns]` as Python 2 pickled it."""
+    rows = (len(data) // columns).to_bytes(2, "little")
+    return (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR(K\x01M"
+        + rows + b"K" + bytes([columns]) + b"\x86cnumpy\ndtype\n(U\x02u1K\x00K\x01tR"
+        b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T"
+        + len(data).to_bytes(4, "little") + data + b"tb"
+    )  # fmt: skip
+
+
+def test_pickles_of_python_2_are_read():
+    data = bytes(range(12))
+    official = b"\x80\x02}(U\x04data" + pickled_array(data, 6) + b"U\x0bfine_labels](K\x07K\x63eu."
+    found = unpickled(official, "train")
+    assert found["fine_labels"] == [7, 99]
+    np.testing.assert_array_equal(found["data"], np.arange(12, dtype=np.uint8).reshape(2, 6))
+
+
+def test_png_files_of_python_2_are_found_and_nothing_is_built():
+    png = encoded(Image.new("RGB", (3, 3)))
+    other = png[:-1] + b"\x83"
+    one, two = (pickled_array(data, 1) for data in (png, other))
+    assert list(png_files(io.BytesIO(b"\x80\x02](" + one + two + b"e."), "list")) == [png, other]
+    calling = b"\x80\x02](cbuiltins\nexit\n)R" + one + b"e."
+    assert list(png_files(io.BytesIO(calling), "list")) == [png]
+    for cut in (40, len(png)):
+        with pytest.raises(UserError, match="list is not a readable pickle"):
+            list(png_files(io.BytesIO((b"\x80\x02](" + one)[:cut]), "list"))
+
+
+def test_a_list_of_files_takes_the_memory_of_one(tmp_path):
+    size = 200_008
+    files = [np.full(size, i, dtype=np.uint8) for i in range(100)]
+    for array in files:
+        array[:8] = np.frombuffer(b"\x89PNG\r\n\x1a\n", dtype=np.uint8)
+    (tmp_path / "list.pkl").write_bytes(pickle.dumps(files, protocol=3))
+    del files
+    with open(tmp_path / "list.pkl", "rb") as stream:
+        tracemalloc.start()
+        assert sum(len(data) for data in png_files(stream, "list")) == 100 * size
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 3_000_000
+
+
+def test_an_inert_pickle_holds_plain_values():
+    value = {"a": [1, 2.5, "x", None, True, (1,)]}
+    assert Inert(io.BytesIO(pickle.dumps(value))).load() == value
+
+
+def test_lines_of_text_files():
+    found = lines(b"\xef\xbb\xbfa b/c d.jpg\r\n\n e.jpg", "here")
+    assert found == ["a b/c d.jpg", "e.jpg"]
+    with pytest.raises(UserError, match="here: not a text file"):
+        lines(b"\xff\xd8\xff\xe0", "here")

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from data_sets import GALLERIES, SETS, archive, fault, prepare, tampered
+from data_sets import GALLERIES, archive, cut, drop, fault_after, prepare, tampered
 from PIL import Image
 
 from multistep.data import decoding, lists
@@ -32,6 +32,10 @@ def files(path):
         return {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}
 
 
+# How the stand-ins number a class's images, training first.
+NUMBERS = {"cub200": r"_0*(\d+)_\d+\.jpg", "stanford_dogs": r"_(\d+)\.jpg"}
+
+
 @LOADERS
 def test_images_labels_and_parts(drawn, tmp_path, loader):
     data = prepare(loader, drawn[loader], tmp_path)
@@ -53,23 +57,8 @@ def test_images_labels_and_parts(drawn, tmp_path, loader):
         assert data.classes[data.labels[i]] == label
     assert modes == {"RGB", "L", "CMYK"}
     assert len({data.pixels(i).shape for i in range(32)}) > 10
-
-
-@LOADERS
-def test_the_parts_are_those_of_the_lists(drawn, tmp_path, loader):
-    data = prepare(loader, drawn[loader], tmp_path)
-    # The stand-ins number a class's images, training first.
-    numbers = {
-        "cub200": r"_0*(\d+)_\d+\.jpg",
-        "indoor67": r"_0*(\d+)\.jpg",
-        "stanford40": r"_0*(\d+)\.jpg",
-        "stanford_dogs": r"_(\d+)\.jpg",
-    }
-    prefix = FOLDERS[loader] + "/"
-    inside = sorted(files(drawn[loader] / archive(loader)))
-    names = [name for name in inside if name.startswith(prefix)]
-    number = [int(re.search(numbers[loader], name)[1]) for name in names]
-    number = np.array([n for n in number if n <= 8])  # of Indoor, those beyond aren't listed
+    pattern = NUMBERS.get(loader, r"_0*(\d+)\.jpg")
+    number = np.array([int(re.search(pattern, name)[1]) for name in names])
     assert (number[data.splits["test"]] > 6).all()
     assert (number[data.splits["train"]] <= 6).all()
     assert (number[data.splits["validation"]] <= 6).all()
@@ -89,100 +78,60 @@ def test_one_size(drawn, tmp_path, loader):
 
 
 @LOADERS
-def test_a_listed_image_that_is_not_there(drawn, tmp_path, loader):
+def test_an_image_that_is_absent_or_damaged_is_named(drawn, tmp_path, loader):
     inside = files(drawn[loader] / archive(loader))
-    listed_one = next(name for name in sorted(inside) if name.endswith(".jpg"))
-    raw = tampered(loader, drawn[loader], tmp_path / "raw", lambda held: held.pop(listed_one))
-    assert fault(loader, raw, tmp_path / "out") == (
-        f"{raw / archive(loader)}: lacks 1 of 32 listed images, such as {listed_one}; "
-        f"{decoding.AGAIN}"
+    name = next(name for name in sorted(inside) if name.endswith(".jpg"))
+    path = tmp_path / "raw" / archive(loader)
+    assert fault_after(drop(name), loader, drawn, tmp_path) == (
+        f"{path}: lacks 1 of 32 listed images, such as {name}; {decoding.AGAIN}"
     )
-
-
-@LOADERS
-def test_a_damaged_image_is_named(drawn, tmp_path, loader):
-    def damage(held):
-        name = next(n for n in sorted(held) if n.endswith(".jpg"))
-        held[name] = held[name][: len(held[name]) // 3]
-        damaged.append(name)
-
-    damaged = []
-    raw = tampered(loader, drawn[loader], tmp_path / "raw", damage)
-    message = fault(loader, raw, tmp_path / "out")
-    assert message.startswith(f"{raw / archive(loader)}: {damaged[0]} is not a readable image")
-
-
-@pytest.mark.parametrize(
-    ("loader", "member"),
-    [
-        ("cub200", "CUB_200_2011/train_test_split.txt"),
-        ("stanford40", "ImageSplits/train.txt"),
-        ("stanford_dogs", "test_list.mat"),
-    ],
-)
-def test_an_archive_without_its_lists(drawn, tmp_path, loader, member):
-    last = [*SETS[loader]["archives"]][-1]
-    raw = tampered(
-        loader, drawn[loader], tmp_path / "raw", lambda held: held.pop(member), name=last
-    )
-    message = fault(loader, raw, tmp_path / "out")
-    assert message == f"{raw / last}: has no {member}; {decoding.AGAIN}"
-
-
-def action_lists(drawn, raw, change):
-    return tampered("stanford40", drawn["stanford40"], raw, change, name=stanford40.SPLITS)
+    found = fault_after(cut(name, len(inside[name]) // 3), loader, drawn, tmp_path)
+    assert found.startswith(f"{path}: {name} is not a readable image")
 
 
 def test_actions_may_lack_their_own_list(drawn, tmp_path):
-    actions = "ImageSplits/actions.txt"
-    raw = action_lists(drawn, tmp_path / "raw", lambda held: held.pop(actions))
+    change = drop("ImageSplits/actions.txt")
+    raw = tampered("stanford40", drawn["stanford40"], tmp_path / "raw", change, stanford40.SPLITS)
     assert len(prepare("stanford40", raw, tmp_path / "out").classes) == 4
 
 
-def test_actions_must_fit_their_own_list(drawn, tmp_path):
-    def rename(held):
-        text = held["ImageSplits/actions.txt"]
-        held["ImageSplits/actions.txt"] = text.replace(b"drawn_action_02", b"singing")
-
-    raw = action_lists(drawn, tmp_path / "raw", rename)
-    message = fault("stanford40", raw, tmp_path / "out")
-    assert "drawn_action_02 is not in both actions.txt and the lists" in message
+A, B = lists.Listed("a", "a/1.jpg"), lists.Listed("b", "b/1.jpg")
+OTHERS = [lists.Listed("a", "a/2.jpg"), lists.Listed("b", "b/2.jpg")]
+BIRDS = b"1 a/1.jpg\n2 a/2.jpg\n"
 
 
-def test_lists_that_contradict_themselves():
-    a, b = lists.Listed("a", "a/1.jpg"), lists.Listed("b", "b/1.jpg")
-    other = [lists.Listed("a", "a/2.jpg"), lists.Listed("b", "b/2.jpg")]
-    with pytest.raises(UserError, match=r"here: 1 images are listed twice, such as a/1\.jpg"):
-        lists.lists([a, b, a], other, "here")
-    with pytest.raises(UserError, match=r"listed twice, such as b/1\.jpg"):
-        lists.lists([a, b], [*other, b], "here")
-    with pytest.raises(UserError, match="class b has no test image"):
-        lists.lists([a, b], other[:1], "here")
-    with pytest.raises(UserError, match="class b has no training image"):
-        lists.lists([a], other, "here")
-
-
-def test_lists_of_another_form():
-    assert decoding.lines(b"\xef\xbb\xbfa b/c d.jpg\r\n\n e.jpg", "here") == [
-        "a b/c d.jpg",
-        "e.jpg",
-    ]
-    with pytest.raises(UserError, match="here: not a text file"):
-        decoding.lines(b"\xff\xd8\xff\xe0", "here")
-    for path in ("a.jpg", "a/", "/a.jpg", "a/b/c.jpg"):
-        with pytest.raises(UserError, match="is not CLASS/NAME"):
-            list(lists.in_folders([path], "here"))
-
-    images = b"1 a/1.jpg\n2 a/2.jpg\n"
-    for split, reason in (
-        (b"1 1\n", "image 2 is not in both images.txt and train_test_split.txt"),
-        (b"1 1\n2 3\n", "image 2 is marked '3', not 0 or 1"),
-        (b"1 1\n2\n", "line '2' is not a number and a value"),
-    ):
-        with pytest.raises(UserError, match=reason):
-            cub200.parse(images, split, "here")
-    with pytest.raises(UserError, match=r"train.txt: 'a.png' is not ACTION_NUMBER.jpg"):
-        stanford40.parse(b"a.png", b"", None, "here")
-    for data in (b"", b"no such format", bytes(300)):
-        with pytest.raises(UserError, match=r"train_list.mat: no readable file_list"):
-            stanford_dogs.parse(data, data, "here")
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (
+            lambda: lists.lists([A, B, A], OTHERS, "here"),
+            "here: 1 images .* twice, such as a/1.jpg",
+        ),
+        (lambda: lists.lists([A, B], [*OTHERS, B], "here"), "listed twice, such as b/1.jpg"),
+        (lambda: lists.lists([A, B], OTHERS[:1], "here"), "class b has no test image"),
+        (lambda: lists.lists([A], OTHERS, "here"), "class b has no training image"),
+        *(
+            (lambda path=path: list(lists.in_folders([path], "here")), "is not CLASS/NAME")
+            for path in ("a.jpg", "a/", "/a.jpg", "a/b/c.jpg")
+        ),
+        *(
+            (lambda split=split: cub200.parse(BIRDS, split, "here"), message)
+            for split, message in (
+                (b"1 1\n", "image 2 is not in both images.txt and train_test_split.txt"),
+                (b"1 1\n2 3\n", "image 2 is marked '3', not 0 or 1"),
+                (b"1 1\n2\n", "line '2' is not a number and a value"),
+            )
+        ),
+        (
+            lambda: stanford40.parse(b"a.png", b"", None, "here"),
+            "train.txt: 'a.png' is not ACTION_NUMBER.jpg",
+        ),
+        *(
+            (lambda d=d: stanford_dogs.parse(d, d, "here"), "train_list.mat: no readable file_list")
+            for d in (b"", b"no such format", bytes(300))
+        ),
+    ],
+)
+def test_faults_of_lists_are_named(read, message):
+    with pytest.raises(UserError, match=message):
+        read()

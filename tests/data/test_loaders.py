@@ -10,17 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from data_sets import (
-    EPISODES,
-    SETS,
-    archive,
-    classes_of,
-    described,
-    draw,
-    fault,
-    prepare,
-    tampered,
-)
+from data_sets import EPISODES, SETS, archive, classes_of, described, draw, fault, prepare, tampered
 from PIL import Image
 
 from multistep.cli import main
@@ -85,6 +75,21 @@ def test_every_image_has_its_own_label(drawn, tmp_path, loader, side):
 
 def grey(pixels):
     return np.asarray(Image.fromarray(pixels).convert("L"), dtype=float)
+
+
+def test_grey_images_become_rgb(drawn, tmp_path):
+    path = "tiny-imagenet-200/train/n90000001/images/n90000001_2.JPEG"
+    grey, cmyk = (np.full((64, 64, 3), i, np.uint8) for i in (120, 255))
+    files = {
+        path: photographs.encoded(grey, "jpeg", "L"),
+        path.replace("_2.", "_3."): photographs.encoded(cmyk, "jpeg", "CMYK"),
+    }
+    raw = tampered(
+        "tinyimagenet", drawn["tinyimagenet"], tmp_path / "raw", lambda f: f.update(files)
+    )
+    found = prepare("tinyimagenet", raw, tmp_path / "out")
+    flat = np.abs(np.diff(found.images.astype(int), axis=3)).max(axis=(1, 2, 3))
+    assert (flat == 0).sum() == 3  # one of them the stand-in's own
 
 
 @LOADERS
@@ -176,19 +181,24 @@ def test_what_machines_and_packers_leave_behind_changes_nothing(drawn, tmp_path,
     assert found.digest == prepare(loader, drawn[loader], tmp_path / "clean").digest
 
 
-@pytest.mark.parametrize("loader", ["cifar_fs", "fc100", "cifar100", "stl10", "tinyimagenet"])
-def test_two_archives_are_one_too_many(drawn, tmp_path, loader):
-    archives = {archive(loader): {}, "more.zip": {}}
-    message = fault(loader, drawn[loader], tmp_path / "out", archives=archives)
-    assert "reads one archive" in message
-
-
-@pytest.mark.parametrize("loader", ["cifar100", "stl10", "cub200", "stanford_dogs"])
-def test_published_validation_needs_its_list(drawn, tmp_path, loader):
-    module = importlib.import_module(f"multistep.data.loaders.{loader}")
-    changed = SETS[loader]["prepare"] | {"validation": "l2t_ww"}
-    message = fault(loader, drawn[loader], tmp_path / "out", prepare=changed)
-    assert f"l2t_ww needs {module.PUBLISHED} among datasets.drawn.archives" in message
+@pytest.mark.parametrize(
+    ("loaders", "changes", "message"),
+    [
+        (
+            "cifar_fs fc100 cifar100 stl10 tinyimagenet",
+            lambda loader: {"archives": {archive(loader): {}, "more.zip": {}}},
+            "reads one archive",
+        ),
+        (
+            "cifar100 stl10 cub200 stanford_dogs",
+            lambda loader: {"prepare": SETS[loader]["prepare"] | {"validation": "l2t_ww"}},
+            r"l2t_ww needs (cifar100|stl10|cub200|dog)-val among datasets\.drawn\.archives",
+        ),
+    ],
+)
+def test_other_archives_than_a_loader_reads(drawn, tmp_path, loaders, changes, message):
+    for loader in loaders.split():
+        assert re.search(message, fault(loader, drawn[loader], tmp_path / "out", **changes(loader)))
 
 
 @pytest.mark.parametrize(
@@ -196,11 +206,7 @@ def test_published_validation_needs_its_list(drawn, tmp_path, loader):
     [
         ("miniimagenet", "ravi", r"among its train classes \(67 differ\), unlike the published"),
         ("tieredimagenet", "ren", "has no number of the train classes in synsets.txt"),
-        (
-            "cifar_fs",
-            "bertinetto",
-            "bertinetto is a list of 100 classes and the data lacks 100,",
-        ),
+        ("cifar_fs", "bertinetto", "bertinetto is a list of 100 classes and the data lacks 100,"),
         ("fc100", "oreshkin", "oreshkin is a list of 100 classes and the data lacks 100, such"),
     ],
 )
@@ -212,12 +218,16 @@ def test_other_data_do_not_pass_for_the_published_classes(
     assert re.search(message, found), found
 
 
-@LOADERS
+@pytest.mark.parametrize("loader", loaders.names())
 def test_settings_refuse_what_makes_no_sense(loader):
     module = importlib.import_module(f"multistep.data.loaders.{loader}")
-    sound = SETS[loader]["prepare"]
+    sound = {"size": 16, "validation": 1, "test": 2, "seed": 0}  # of a folder of images
     wrong = [{"size": 4}, {"ways": 5}]
-    wrong += [{key: "none"} for key in ("validation", "split", "resample") if key in sound]
+    if loader == "image_folder":
+        wrong += [{"test": 0}, {"validation": 0}]
+    else:
+        sound = SETS[loader]["prepare"]
+        wrong += [{key: "none"} for key in ("validation", "split", "resample") if key in sound]
     if loader in ("indoor67", "stanford40"):  # no list of theirs was ever published
         wrong.append({"validation": "l2t_ww"})
     for change in wrong:
@@ -243,17 +253,17 @@ def test_the_command_line_draws_prepares_and_names_mistakes(tmp_path, monkeypatc
     assert message.count("\n") == 1
 
 
-def start(raw, out, loader):
-    """`multistep data prepare` as a process of its own."""
+def prepare_command(drawn, loader, out):
     spec = described(loader).model_dump_json()
-    command = [sys.executable, "-m", "multistep.cli", "data", "prepare", "--dataset", "drawn"]
-    command += ["--spec", spec, "--raw", str(raw), "--out", str(out)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command = ["data", "prepare", "--dataset", "drawn", "--spec", spec]
+    return [*command, "--raw", str(drawn[loader]), "--out", str(out)]
 
 
 @pytest.mark.parametrize("loader", ["cifar_fs", "cub200"])
 def test_two_preparations_at_once_leave_the_right_data(drawn, tmp_path, loader):
-    running = [start(drawn[loader], tmp_path / "out", loader) for _ in range(3)]
+    command = [sys.executable, "-m", "multistep.cli"]
+    command += prepare_command(drawn, loader, tmp_path / "out")
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     said = [process.communicate()[1] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], said
     expected = prepare(loader, drawn[loader], tmp_path / "alone").digest
@@ -264,13 +274,12 @@ def test_two_preparations_at_once_leave_the_right_data(drawn, tmp_path, loader):
 @pytest.mark.parametrize("loader", ["cifar_fs", "cub200"])
 def test_a_full_disk_and_a_folder_that_cannot_be_made_are_one_line(drawn, tmp_path, loader, capsys):
     """A file that may not grow, as on a full disk; a file where the folder should be."""
-    command = ["data", "prepare", "--dataset", "drawn", "--raw", str(drawn[loader])]
-    command += ["--spec", described(loader).model_dump_json(), "--out"]
     (tmp_path / "file").write_text("")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        results = [main([*command, str(tmp_path / out)]) for out in ("full", "file/out")]
+        outs = tmp_path / "full", tmp_path / "file" / "out"
+        results = [main(prepare_command(drawn, loader, out)) for out in outs]
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     told = capsys.readouterr().err

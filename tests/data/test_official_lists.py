@@ -1,6 +1,6 @@
-"""The official lists, where they are at hand: the sizes of Table 6, by way of the loaders.
+"""Official archives, where they are at hand: the sizes of Table 6, by way of the loaders.
 
-The images are one grey pixel each, but for the dogs' own in the last test.
+Where only lists are, the images are one grey pixel each.
 """
 
 import gzip
@@ -8,100 +8,93 @@ import io
 import json
 import tarfile
 import zipfile
-from pathlib import Path
+from collections import Counter
 
 import numpy as np
 import pytest
-import yaml
-from data_sets import real_data
+from data_sets import ROOT, SETS, prepare, real_data
 from PIL import Image
+from scipy.io import savemat
 
-from multistep.data import prepared, validation
+from multistep.data import validation
 from multistep.data.lists import Listed, Lists
 from multistep.data.loaders import cub200, indoor67, stanford40, stanford_dogs
+from multistep.data.prepared import PARTS
 from multistep.data.settings import Dataset
+from multistep.data.standins.photographs import encoded
+from multistep.plan import params
 
-ROOT = Path(__file__).parents[2]
-
-
-def pixel():
-    file = io.BytesIO()
-    Image.new("RGB", (1, 1), (90, 90, 90)).save(file, "jpeg")
-    return file.getvalue()
+TABLE_6 = {
+    "bird": (200, 4994, 1000, 5794),
+    "indoor": (67, 4360, 1000, 1340),
+    "action": (40, 3600, 400, 5532),
+    "dog": (120, 10800, 1200, 8580),
+}
+GREY = encoded(np.full((1, 1, 3), 90, np.uint8), "jpeg")
 
 
 def tar(path, held):
-    zipped = path.suffix == ".tgz"
-    with gzip.open(path, "wb", 1) if zipped else open(path, "wb") as file:
-        _tar(file, held)
-
-
-def _tar(file, held):
-    with tarfile.open(fileobj=file, mode="w") as packed:
+    zipped = path.suffix in (".tgz", ".gz")
+    with (
+        gzip.open(path, "wb", 1) if zipped else open(path, "wb") as file,
+        tarfile.open(fileobj=file, mode="w") as packed,
+    ):
         for name, data in held.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             packed.addfile(member, io.BytesIO(data))
 
 
-def paper(name, loader, classes, sizes, archives, rule):
-    """What params.yaml says of a dataset, without where its archives come from."""
-    return Dataset.model_validate(
-        {
-            "loader": loader,
-            "title": name,
-            "classes": classes,
-            "images": dict(zip(prepared.PARTS, sizes, strict=True)),
-            "archives": {archive: {} for archive in archives},
-            "prepare": {"size": None, "validation": rule},
-        }
-    )
-
-
-def parts_of(folder):
-    """Sizes of the parts, which are disjoint, and the validation images of each class."""
-    data = prepared.read(folder)
-    every = np.concatenate([data.splits[part] for part in prepared.PARTS])
+def prepared_as(loader, folder, archives, classes, *sizes, rule="own"):
+    """Prepared from the archives in `folder`, and the validation images of each class."""
+    data = prepare(
+        loader, folder, folder / "out", classes=classes,
+        images=dict(zip(PARTS, sizes, strict=True)),
+        archives={archive: {} for archive in archives},
+        prepare={"size": None, "validation": rule},
+    )  # fmt: skip
+    every = np.concatenate([data.splits[part] for part in PARTS])
     assert len(np.unique(every)) == len(every) == len(data)
-    held_out = np.bincount(data.labels[data.splits["validation"]], minlength=len(data.classes))
-    return [len(data.splits[part]) for part in prepared.PARTS], held_out
+    assert [len(data.splits[part]) for part in PARTS] == list(sizes)
+    return data, np.bincount(data.labels[data.splits["validation"]], minlength=classes)
+
+
+def of_class(both, part):
+    return np.array([both.classes.index(image.label) for image in part])
 
 
 def test_bird(tmp_path):
     with zipfile.ZipFile(real_data("cub_200_2011/CUB_200_2011_metadata.zip")) as lists:
-        held = {
-            name: lists.read(f"CUB_200_2011/{name}")
-            for name in ("images.txt", "train_test_split.txt", "image_class_labels.txt")
-        }
+        names = ("images.txt", "train_test_split.txt", "image_class_labels.txt")
+        images, split, labels = held = [lists.read(f"CUB_200_2011/{name}") for name in names]
     (tmp_path / "cub200-val").write_bytes(real_data("l2t_ww/cub200-val").read_bytes())
-    both = cub200.parse(held["images.txt"], held["train_test_split.txt"], "here")
+    both = cub200.parse(images, split, "here")
     assert (len(both.train), len(both.test), len(both.classes)) == (5994, 5794, 200)
     # The classes are those of image_class_labels.txt, which isn't read.
-    number = dict(line.split() for line in held["image_class_labels.txt"].decode().splitlines())
-    paths = dict(line.split() for line in held["images.txt"].decode().splitlines())
+    number, paths = (
+        dict(line.split() for line in data.decode().splitlines()) for data in (labels, images)
+    )
     expected = {paths[image]: int(label) for image, label in number.items()}
     found = {i.member: both.classes.index(i.label) + 1 for i in [*both.train, *both.test]}
     assert found == expected
 
-    grey = pixel()
-    images = {f"CUB_200_2011/images/{path}": grey for path in paths.values()}
-    tar(tmp_path / cub200.ARCHIVE, images | {f"CUB_200_2011/{n}": t for n, t in held.items()})
+    members = {f"CUB_200_2011/images/{path}": GREY for path in paths.values()}
+    members |= {f"CUB_200_2011/{n}": data for n, data in zip(names, held, strict=True)}
+    tar(tmp_path / cub200.ARCHIVE, members)
     archives = [cub200.ARCHIVE, "cub200-val"]
-    dataset = paper("Bird", "cub200", 200, (4994, 1000, 5794), archives, "l2t_ww")
-    cub200.prepare("bird", dataset, tmp_path, tmp_path / "out")
-    sizes, held_out = parts_of(tmp_path / "out")
-    assert sizes == [4994, 1000, 5794]
+    data, held_out = prepared_as("cub200", tmp_path, archives, *TABLE_6["bird"], rule="l2t_ww")
     assert (held_out == 5).all()
-    own = np.array([both.classes.index(image.label) for image in both.train])
-    assert (np.bincount(own[validation.drawn("bird", dataset, own, balanced=True)]) == 5).all()
+    own, stated = of_class(both, both.train), dict(zip(PARTS, TABLE_6["bird"][1:], strict=True))
+    entry = Dataset(
+        loader="cub200", title="Bird", classes=200, images=stated, archives={}, prepare={}
+    )
+    assert (np.bincount(own[validation.drawn("bird", entry, own, balanced=True)]) == 5).all()
 
     # The published indices count the sorted training images.
-    members = {image.member for image in both.train}
-    trained = sorted(path for path in found if path in members)
+    trained = sorted(image.member for image in both.train)
     published = validation.read_published(tmp_path / "cub200-val", len(trained))
     place = {path: i for i, path in enumerate(sorted(found))}
-    chosen = prepared.read(tmp_path / "out").splits["validation"].tolist()
-    assert chosen == [place[trained[i]] for i in published]
+    assert data.splits["validation"].tolist() == [place[trained[i]] for i in published]
 
 
 def test_indoor(tmp_path):
@@ -114,17 +107,12 @@ def test_indoor(tmp_path):
     assert (len(both.train), len(both.test), len(both.classes)) == (5360, 1340, 67)
     assert [sum(" " in i.member for i in part) for part in (both.train, both.test)] == [4, 2]
     for part, least, most in ((both.train, 77, 83), (both.test, 17, 23)):
-        counts = np.bincount([both.classes.index(image.label) for image in part])
+        counts = np.bincount(of_class(both, part))
         assert (counts.min(), counts.max()) == (least, most)
-
-    grey = pixel()
-    images = {f"Images/{image.member}": grey for image in [*both.train, *both.test]}
+    images = {f"Images/{image.member}": GREY for image in [*both.train, *both.test]}
     tar(tmp_path / indoor67.ARCHIVE, images | {"Images/attic/not listed.jpg": b"never read"})
-    archives = [indoor67.ARCHIVE, indoor67.TRAIN, indoor67.TEST]
-    dataset = paper("Indoor", "indoor67", 67, (4360, 1000, 1340), archives, "own")
-    indoor67.prepare("indoor", dataset, tmp_path, tmp_path / "out")
-    sizes, held_out = parts_of(tmp_path / "out")
-    assert sizes == [4360, 1000, 1340]
+    archives = SETS["indoor67"]["archives"]
+    _, held_out = prepared_as("indoor67", tmp_path, archives, *TABLE_6["indoor"])
     assert held_out.min() < held_out.max()  # at random, whatever the class
 
 
@@ -133,41 +121,27 @@ def test_action(tmp_path):
     (tmp_path / stanford40.SPLITS).write_bytes(source.read_bytes())
     with zipfile.ZipFile(source) as lists:
         train, test = (lists.read(f"ImageSplits/{part}.txt") for part in ("train", "test"))
-        actions = {n.removeprefix("ImageSplits/") for n in lists.namelist()}
-        actions = {n.removesuffix("_train.txt") for n in actions if n.endswith("_train.txt")}
+        own = [n.removeprefix("ImageSplits/") for n in lists.namelist()]
     both = stanford40.parse(train, test, None, "here")
     assert (len(both.train), len(both.test), len(both.classes)) == (4000, 5532, 40)
+    actions = {name.removesuffix("_train.txt") for name in own if name.endswith("_train.txt")}
     assert set(both.classes) == actions
-    counts = np.bincount([both.classes.index(image.label) for image in both.train])
-    assert (counts == 100).all()
-
+    assert (np.bincount(of_class(both, both.train)) == 100).all()
     with zipfile.ZipFile(tmp_path / stanford40.IMAGES, "w") as packed:
         for image in [*both.train, *both.test]:
-            packed.writestr(f"JPEGImages/{image.member}", pixel())
+            packed.writestr(f"JPEGImages/{image.member}", GREY)
         packed.writestr("__MACOSX/JPEGImages/._applauding_001.jpg", b"no image")
-    archives = [stanford40.IMAGES, stanford40.SPLITS]
-    dataset = paper("Action", "stanford40", 40, (3600, 400, 5532), archives, "own")
-    stanford40.prepare("action", dataset, tmp_path, tmp_path / "out")
-    sizes, held_out = parts_of(tmp_path / "out")
-    assert sizes == [3600, 400, 5532]
+    archives = SETS["stanford40"]["archives"]
+    _, held_out = prepared_as("stanford40", tmp_path, archives, *TABLE_6["action"])
     assert (held_out == 10).all()
 
 
 def matlab(names):
-    from scipy.io import savemat
-
     cells = np.empty((len(names), 1), dtype=object)
     cells[:, 0] = names
     file = io.BytesIO()
     savemat(file, {"file_list": cells}, do_compression=True)
     return file.getvalue()
-
-
-def test_the_published_validation_images_of_dog():
-    # 100 of each breed are trained on, so positions in the sorted list tell the breed.
-    held_out = validation.read_published(real_data("l2t_ww/dog-val"), 12000)
-    assert len(held_out) == 1200
-    assert (np.bincount(np.array(held_out) // 100, minlength=120) == 10).all()
 
 
 def test_real_dogs_in_the_official_layout(tmp_path):
@@ -180,19 +154,12 @@ def test_real_dogs_in_the_official_layout(tmp_path):
     tar(tmp_path / stanford_dogs.IMAGES, held)
     lists = {stanford_dogs.TRAIN: matlab(train[::-1]), stanford_dogs.TEST: matlab(test)}
     tar(tmp_path / stanford_dogs.LISTS, {f"./{name}": data for name, data in lists.items()})
-    both = stanford_dogs.parse(*lists.values(), "here")
-    assert both == Lists(
-        *(sorted(Listed(n.split("/")[0], n) for n in part) for part in (train, test))
-    )
-
+    expected = (sorted(Listed(n.split("/")[0], n) for n in part) for part in (train, test))
+    assert stanford_dogs.parse(*lists.values(), "here") == Lists(*expected)
     archives = [stanford_dogs.IMAGES, stanford_dogs.LISTS]
     sizes = (len(train) - 40, 40, len(test))
-    dataset = paper("Dog, 20 breeds", "stanford_dogs", 20, sizes, archives, "own")
-    stanford_dogs.prepare("dog", dataset, tmp_path, tmp_path / "out")
-    found, held_out = parts_of(tmp_path / "out")
-    assert found == list(sizes)
+    data, held_out = prepared_as("stanford_dogs", tmp_path, archives, 20, *sizes)
     assert (held_out == 2).all()
-    data = prepared.read(tmp_path / "out")
     assert data.images.shape == (200, 224, 224, 3)
     image = Image.open(io.BytesIO(held[f"Images/{names[77]}"])).convert("RGB")
     assert np.array_equal(data.pixels(77), np.asarray(image))
@@ -200,18 +167,55 @@ def test_real_dogs_in_the_official_layout(tmp_path):
     assert about["stand_in"] is False
 
 
-@pytest.mark.parametrize("name", ["bird", "indoor", "action", "dog"])
+@pytest.mark.parametrize("name", TABLE_6)
 def test_params_states_table_6(name):
-    datasets = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["datasets"]
-    if name not in datasets:
-        pytest.skip(f"params.yaml has no {name} yet")
-    sizes = {
-        "bird": (200, 4994, 1000, 5794),
-        "indoor": (67, 4360, 1000, 1340),
-        "action": (40, 3600, 400, 5532),
-        "dog": (120, 10800, 1200, 8580),
+    dataset = params.load(ROOT / "params.yaml").datasets[name]
+    found = (dataset.classes, *(dataset.images[part] for part in PARTS))
+    assert found == TABLE_6[name]
+
+
+def test_stls_labels_fit_its_published_list(tmp_path):
+    labels, names, tests = (
+        real_data(f"stl10/stl10_binary/{file}").read_bytes()
+        for file in ("train_y.bin", "class_names.txt", "test_y.bin")
+    )
+    assert Counter(labels) == dict.fromkeys(range(1, 11), 500)
+    (tmp_path / "stl10-val").write_bytes(real_data("l2t_ww/stl10-val").read_bytes())
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 96 * 96 * 3), dtype=np.uint8)
+    parts = {
+        "train_X.bin": np.zeros((5000, 96 * 96 * 3), np.uint8).tobytes(),
+        "train_y.bin": labels,
+        "test_X.bin": pixels.tobytes(),
+        "test_y.bin": tests[:20],
+        "class_names.txt": names,
     }
-    dataset = Dataset.model_validate(datasets[name])
-    assert dataset.images is not None
-    found = (dataset.classes, *(dataset.images[part] for part in prepared.PARTS))
-    assert found == sizes[name]
+    tar(tmp_path / "stl10_binary.tar.gz", {f"stl10_binary/{n}": data for n, data in parts.items()})
+    found = prepare(
+        "stl10", tmp_path, tmp_path / "out", classes=10,
+        images={"train": 4500, "validation": 500, "test": 20},
+        archives={"stl10_binary.tar.gz": {}, "stl10-val": {}},
+        prepare={"size": 8, "validation": "l2t_ww"},
+    )  # fmt: skip
+    assert found.classes[:3] == ["airplane", "bird", "car"]
+    assert found.labels[found.splits["test"]].tolist() == [label - 1 for label in tests[:20]]
+    # Images are numbered test first, then in the order of the files.
+    first = found.splits["validation"][:3] - 20
+    assert first.tolist() == [14, 17, 28]
+    assert found.labels[found.splits["validation"][0]] == labels[14] - 1
+
+
+def test_a_part_of_tinyimagenet(tmp_path):
+    archive = real_data("tinyimagenet/tiny-imagenet-200_x5.zip")
+    found = prepare(
+        "tinyimagenet", archive.parent, tmp_path / "out", classes=200,
+        images={"train": 800, "validation": 200, "test": 400},
+        archives={archive.name: {}}, prepare={"size": 32},
+    )  # fmt: skip
+    assert found.images.shape == (1400, 32, 32, 3)
+    assert found.classes == sorted(found.classes)
+    assert found.classes[0] == "n01443537"
+    with zipfile.ZipFile(archive) as file:
+        inside = next(n for n in file.namelist() if "/n01443537_" in n and n.endswith(".JPEG"))
+        expected = Image.open(io.BytesIO(file.read(inside))).convert("RGB")
+    expected = np.asarray(expected.resize((32, 32), Image.Resampling.BILINEAR))
+    assert any((found.pixels(i) == expected).all() for i in np.flatnonzero(found.labels == 0))

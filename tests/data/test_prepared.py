@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 import zipfile
 
 import numpy as np
@@ -21,14 +20,9 @@ CLASSES = ["cat", "dog"]
 
 
 def dataset(**changes):
-    entry = {
-        "loader": "image_folder",
-        "title": "Pets",
-        "classes": 2,
-        "images": {"train": 2, "validation": 1, "test": 1},
-        "archives": {"pets.zip": Archive()},
-        "prepare": {"size": None},
-    }
+    entry = {"loader": "image_folder", "title": "Pets", "classes": 2, "prepare": {"size": None}}
+    entry |= {"archives": {"pets.zip": Archive()}}
+    entry |= {"images": {"train": 2, "validation": 1, "test": 1}}
     return Dataset.model_validate(entry | changes)
 
 
@@ -47,58 +41,55 @@ def raw(tmp_path):
 def write(raw, pictures, entry=None, parts=PARTS, classes=CLASSES):
     prepared.write(
         "pets", entry or dataset(), raw, raw / "out", classes=classes, labels=LABELS, parts=parts,
-        shape=dict.fromkeys(LABELS, (6, 9))
-        | {key: pixels.shape[:2] for key, pixels in pictures.items()},
+        shape=dict.fromkeys(LABELS, (6, 9)) | {key: p.shape[:2] for key, p in pictures.items()},
         images=pictures.items(),
     )  # fmt: skip
     return prepared.read(raw / "out")
 
 
-def assert_each_in_its_place(found, pictures):
-    order = [key for key in sorted(pictures) if key != "spare"]
-    assert len(found) == len(order) == 4
-    for i, key in enumerate(order):
-        np.testing.assert_array_equal(found.pixels(i), pictures[key])
-        assert found.labels[i] == LABELS[key]
-    for part, keys in PARTS.items():
-        assert found.splits[part].tolist() == sorted(order.index(key) for key in keys)
+def pictures(order="abcd", *, vary=False):
+    return {key: picture(key, height=5 + ord(key[0]) % 3 if vary else 6) for key in order}
 
 
-@pytest.mark.parametrize("order", ["abcd", "dbca"])
-def test_images_of_one_size_are_one_array(raw, order):
-    pictures = {key: picture(key) for key in order}
-    found = write(raw, pictures)
-    assert found.images.shape == (4, 6, 9, 3)
-    assert found.shapes is None
-    assert_each_in_its_place(found, pictures)
+@pytest.fixture
+def out(raw):
+    """A folder of pictures of one size."""
+    write(raw, pictures())
+    return raw / "out"
 
 
-@pytest.mark.parametrize("order", ["abcd", "dbca"])
-def test_images_of_several_sizes_are_one_row_of_bytes(raw, order):
-    pictures = {key: picture(key, height=5 + ord(key) % 3) for key in order}
-    found = write(raw, pictures)
-    assert found.images.ndim == 1
-    assert found.shapes.tolist() == [list(pictures[key].shape[:2]) for key in "abcd"]
-    assert_each_in_its_place(found, pictures)
-    assert np.shares_memory(found.pixels(1), found.images)
+def seal_with(folder, **changes):
+    path = folder / "dataset.json"
+    record = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(seal.seal(record, record["made_from"])))
 
 
-def test_images_in_no_part_are_left_out(raw):
-    pictures = {key: picture(key) for key in ("spare", "d", "c", "b", "a")}
-    assert_each_in_its_place(write(raw, pictures), pictures)
-
-
-def test_the_order_of_arrival_changes_no_byte(raw):
+@pytest.mark.parametrize("vary", [False, True])
+def test_images_come_back_and_the_order_of_arrival_changes_no_byte(raw, vary):
+    """One array, or of several sizes one row of bytes; images of no part are left out."""
     digests = set()
-    for order in ("abcd", "dbca"):
-        found = write(raw, {key: picture(key, height=5 + ord(key) % 3) for key in order})
+    for order in ("abcd", "dbca", ("spare", "d", "c", "b", "a")):
+        drawn = pictures(order, vary=vary)
+        found = write(raw, drawn)
+        assert len(found) == 4
+        for i, key in enumerate("abcd"):
+            np.testing.assert_array_equal(found.pixels(i), drawn[key])
+            assert found.labels[i] == LABELS[key]
+        for part, keys in PARTS.items():
+            assert found.splits[part].tolist() == sorted("abcd".index(key) for key in keys)
+        if vary:
+            assert found.images.ndim == 1
+            assert found.shapes.tolist() == [list(drawn[key].shape[:2]) for key in "abcd"]
+            assert np.shares_memory(found.pixels(1), found.images)
+        else:
+            assert (found.images.shape, found.shapes) == ((4, 6, 9, 3), None)
         digests.add((found.digest, sha256(raw / "out" / "dataset.json")))
         assert sorted(p.name for p in (raw / "out").iterdir()) == ["dataset.json", "images.npy"]
     assert len(digests) == 1
 
 
 def test_the_description_says_where_it_came_from(raw):
-    write(raw, {key: picture(key) for key in "abcd"})
+    write(raw, pictures())
     about = json.loads((raw / "out" / "dataset.json").read_text())
     assert (about["schema"], about["name"], about["stand_in"]) == (2, "pets", False)
     assert about["images"] == sha256(raw / "out" / "images.npy")
@@ -117,34 +108,28 @@ def test_the_description_says_where_it_came_from(raw):
     assert about["splits"] == {"train": [[0, 2]], "validation": [[3, 4]], "test": [[2, 3]]}
 
 
-def test_a_failure_leaves_what_was_there_and_nothing_else(raw):
-    pictures = {key: picture(key) for key in "abcd"}
-    before = write(raw, pictures).digest
+def test_a_failure_leaves_what_was_there_and_nothing_else(raw, out):
+    before = prepared.read(out).digest
     with pytest.raises(UserError):
-        write(raw, pictures, dataset(classes=3))
-    assert prepared.read(raw / "out").digest == before
-    assert sorted(p.name for p in (raw / "out").iterdir()) == ["dataset.json", "images.npy"]
+        write(raw, pictures(), dataset(classes=3))
+    assert prepared.read(out).digest == before
+    assert sorted(p.name for p in out.iterdir()) == ["dataset.json", "images.npy"]
 
 
-def test_a_listed_image_that_is_absent_is_named(raw):
-    with pytest.raises(UserError, match=r"no image b, which the lists name \(1 of 4 are missing\)"):
-        write(raw, {key: picture(key) for key in "acd"})
-
-
-def test_the_same_image_twice_is_named(raw):
-    twice = [("a", picture("a")), ("a", picture("a"))]
-    with pytest.raises(UserError, match="two images are called a"):
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ("acd", r"no image b, which the lists name \(1 of 4 are missing\)"),
+        ("aa", "two images are called a"),
+        ("A", r"image 0 is uint8\[5, 9, 3\], not bytes \[6, 9, 3\]"),
+    ],
+)
+def test_images_that_do_not_fit_are_named(raw, images, message):
+    found = [(key.lower(), picture(key, height=5 if key == "A" else 6)) for key in images]
+    with pytest.raises(UserError, match=message):
         prepared.write(
             "pets", dataset(), raw, raw / "out", classes=CLASSES, labels=LABELS, parts=PARTS,
-            shape=(6, 9, 3), images=twice,
-        )  # fmt: skip
-
-
-def test_an_image_of_another_size_than_stated_is_named(raw):
-    with pytest.raises(UserError, match=r"image 0 is uint8\[5, 9, 3\], not bytes \[6, 9, 3\]"):
-        prepared.write(
-            "pets", dataset(), raw, raw / "out", classes=CLASSES, labels=LABELS, parts=PARTS,
-            shape=(6, 9, 3), images=[("a", picture("a", height=5))],
+            shape=(6, 9, 3), images=found,
         )  # fmt: skip
     assert not list((raw / "out").iterdir())
 
@@ -152,7 +137,7 @@ def test_an_image_of_another_size_than_stated_is_named(raw):
 def test_other_contents_than_stated_are_refused(raw):
     entry = dataset(archives={"pets.zip": Archive(contents="0" * 64)})
     with pytest.raises(UserError, match=r"pets.zip: contents digest .* expects 0000"):
-        write(raw, {key: picture(key) for key in "abcd"}, entry)
+        write(raw, pictures(), entry)
 
 
 @pytest.mark.parametrize(
@@ -205,27 +190,23 @@ SPLITS = {"train": [[0, 2]], "validation": [[3, 4]], "test": [[2, 3]]}
         ({"images": "0" * 64}, "its bytes differ from the digest"),
     ],
 )
-def test_a_description_that_does_not_fit_is_one_message(raw, changes, message):
-    write(raw, {key: picture(key) for key in "abcd"})
-    path = raw / "out" / "dataset.json"
-    record = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps(seal.seal(record, record["made_from"])))
+def test_a_description_that_does_not_fit_is_one_message(out, changes, message):
+    seal_with(out, **changes)
     with pytest.raises(UserError, match=message) as error:
-        prepared.read(raw / "out")
+        prepared.read(out)
     assert "run `snakemake data`" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.fault("a field of dataset.json edited", "refused by its reader")
-def test_any_edit_of_a_description_breaks_its_seal(raw, record_property):
-    write(raw, {key: picture(key) for key in "abcd"})
-    path = raw / "out" / "dataset.json"
+def test_any_edit_of_a_description_breaks_its_seal(out, record_property):
+    path = out / "dataset.json"
     record = json.loads(path.read_text())
     for key, value in record.items():
         other = {"seal": "0" * 64}.get(key, [value])
         path.write_text(json.dumps(record | {key: other}))
         with pytest.raises(UserError, match=r"dataset\.json: its content differs from its seal"):
-            prepared.read(raw / "out")
+            prepared.read(out)
     record_property("injected", len(record))
 
 
@@ -253,9 +234,8 @@ EDITS = {
 
 
 @pytest.mark.fault("a field of dataset.json edited and sealed anew", "refused by itself")
-def test_every_field_of_a_description_is_guarded_or_free(raw, record_property):
-    found = write(raw, {key: picture(key) for key in "abcd"})
-    path = raw / "out" / "dataset.json"
+def test_every_field_of_a_description_is_guarded_or_free(out, record_property):
+    found, path = prepared.read(out), out / "dataset.json"
     record = json.loads(path.read_text())
     fields = {key for key in record if key != "made_from"}
     assert set(EDITS) == fields | {f"made_from.{key}" for key in record["made_from"]}
@@ -267,67 +247,65 @@ def test_every_field_of_a_description_is_guarded_or_free(raw, record_property):
             edited = seal.seal(edited, edited["made_from"])
         path.write_text(json.dumps(edited))
         if field in FREE:
-            assert prepared.read(raw / "out", "pets", {"size": None}).digest == found.digest
+            assert prepared.read(out, "pets", {"size": None}).digest == found.digest
             continue
         with pytest.raises(UserError, match=r"out(/dataset\.json|/images\.npy)?:") as error:
-            prepared.read(raw / "out", "pets", {"size": None})
+            prepared.read(out, "pets", {"size": None})
         assert "\n" not in str(error.value)
     record_property("injected", len(EDITS) - len(FREE))
 
 
-def test_another_dataset_or_preparation_than_the_plans_is_refused(raw):
-    write(raw, {key: picture(key) for key in "abcd"})
-    with pytest.raises(UserError, match=r"dataset\.json: the dataset pets, not birds; .*/birds/"):
-        prepared.read(raw / "out", "birds", {"size": None})
-    for key, wrong in (("classes", 3), ("images", {"train": 4}), ("images", 7)):
-        path = raw / "out" / "dataset.json"
-        record = json.loads(path.read_text())
-        made_from = record["made_from"] | {"dataset": record["made_from"]["dataset"] | {key: wrong}}
-        (raw / "edited").mkdir(exist_ok=True)
-        shutil.copy(raw / "out" / "images.npy", raw / "edited")
-        (raw / "edited" / "dataset.json").write_text(json.dumps(seal.seal(record, made_from)))
-        with pytest.raises(UserError, match=f"made to have .* {key}"):
-            prepared.read(raw / "edited")
-    for expected, differs in (({"size": 9}, "size None"), ({"size": None, "a": 1}, "a None")):
-        with pytest.raises(UserError, match=rf"with {differs}, but datasets\.pets\.prepare"):
-            prepared.read(raw / "out", "pets", expected)
+@pytest.mark.parametrize(
+    ("name", "preparation", "message"),
+    [
+        ("birds", {"size": None}, r"dataset\.json: the dataset pets, not birds; .*/birds/"),
+        ("pets", {"size": 9}, r"with size None, but datasets\.pets\.prepare"),
+        ("pets", {"size": None, "a": 1}, r"with a None, but datasets\.pets\.prepare"),
+    ],
+)
+def test_another_dataset_or_preparation_than_the_plans_is_refused(out, name, preparation, message):
+    with pytest.raises(UserError, match=message):
+        prepared.read(out, name, preparation)
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"), [("classes", 3), ("images", {"train": 4}), ("images", 7)]
+)
+def test_a_set_of_another_size_than_it_was_made_to_have_is_refused(out, key, wrong):
+    made_from = json.loads((out / "dataset.json").read_text())["made_from"]
+    seal_with(out, made_from=made_from | {"dataset": made_from["dataset"] | {key: wrong}})
+    with pytest.raises(UserError, match=f"made to have .* {key}"):
+        prepared.read(out)
 
 
 @pytest.mark.fault("a pixel of images.npy changed", "refused by its reader")
-def test_a_damaged_pixel_is_noticed(raw):
-    write(raw, {key: picture(key) for key in "abcd"})
-    array = np.load(raw / "out" / "images.npy", mmap_mode="r+")
+def test_a_damaged_pixel_is_noticed(out):
+    array = np.load(out / "images.npy", mmap_mode="r+")
     array[3, 3, 3, 1] ^= 1
     array.flush()
     with pytest.raises(UserError, match=r"images\.npy: its bytes differ from the digest"):
-        prepared.read(raw / "out")
+        prepared.read(out)
 
 
-def test_a_foreign_array_is_refused(raw):
-    write(raw, {key: picture(key) for key in "abcd"})
+def test_a_foreign_or_truncated_array_is_refused(out):
+    path = out / "images.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"images.npy: can't be read"):
+        prepared.read(out)
     for array in (np.zeros((4, 6), np.uint8), np.zeros((4, 6, 9, 3)), np.zeros((4, 6, 9, 2), "u1")):
-        np.save(raw / "out" / "images.npy", array)
+        np.save(path, array)
         with pytest.raises(UserError, match=r"doesn't fit dataset\.json"):
-            prepared.read(raw / "out")
+            prepared.read(out)
 
 
 def test_the_digest_is_of_everything_that_trains(raw):
-    pictures = {key: picture(key) for key in "abcd"}
-    one = write(raw, pictures).digest
-    assert write(raw, pictures, dataset(prepare={"size": 9})).digest == one
-    assert write(raw, pictures, classes=["cat", "eel"]).digest != one
+    one = write(raw, pictures()).digest
+    assert write(raw, pictures(), dataset(prepare={"size": 9})).digest == one
+    assert write(raw, pictures(), classes=["cat", "eel"]).digest != one
     exchanged = PARTS | {"validation": ["c"], "test": ["d"]}
-    assert write(raw, pictures, parts=exchanged).digest != one
+    assert write(raw, pictures(), parts=exchanged).digest != one
 
 
-def test_episodes_need_classes_of_one_part(raw):
+def test_episodes_need_classes_of_one_part(out):
     with pytest.raises(UserError, match="pets: a class stands in two parts"):
-        write(raw, {key: picture(key) for key in "abcd"}).rows(["train"])
-
-
-def test_a_truncated_array_is_one_message(raw):
-    write(raw, {key: picture(key) for key in "abcd"})
-    path = raw / "out" / "images.npy"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"images.npy: can't be read"):
-        prepared.read(raw / "out")
+        prepared.read(out).rows(["train"])

@@ -20,9 +20,7 @@ STAND_INS = pytest.mark.parametrize("loader", LOADERS)
 
 # The members of the official archives as patterns, {} for a class; where the archives are at hand
 # (MULTISTEP_DATA) they are compared too. Folders are members.
-CIFAR = {
-    "cifar-100-python.tar.gz": "cifar-100-python/(file.txt~|meta|test|train)?",
-}
+CIFAR = {"cifar-100-python.tar.gz": "cifar-100-python/(file.txt~|meta|test|train)?"}
 LAYOUTS = {
     "omniglot": {
         f"{part}.zip": rf"{part}/([\w().-]+/(character\d\d/(\d{{4}}_\d\d\.png)?)?)?"

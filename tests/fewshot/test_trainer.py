@@ -131,11 +131,7 @@ def test_episodes_without_finite_logits_are_counted(trainer: Trainer) -> None:
 def test_evaluation_is_deterministic_and_episodes_are_numbered(trainer: Trainer) -> None:
     def run(episodes: int) -> tuple[list[float], int]:
         return evaluate.episode_accuracies(
-            trainer.algorithm,
-            trainer.network,
-            trainer.theta,
-            trainer.sampler,
-            episodes=episodes,
+            trainer.algorithm, trainer.network, trainer.theta, trainer.sampler, episodes=episodes
         )
 
     assert run(9) == run(9)

@@ -25,11 +25,7 @@ Resample = Literal["lanczos", "bilinear"]
 # What Pillow raises on files that are damaged, of unknown kind, or absurdly large.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error)
 # All that numpy's arrays ask for when they are read from a pickle.
-_REBUILDING = {
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-}
+_REBUILDING = {("numpy._core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 

@@ -340,12 +340,7 @@ class GroupedLoss(EpisodeLoss):
     """
 
     def __init__(
-        self,
-        network: BatchedConv4,
-        shared: Tensor,
-        images: Tensor,
-        labels: Tensor,
-        together: int,
+        self, network: BatchedConv4, shared: Tensor, images: Tensor, labels: Tensor, together: int
     ) -> None:
         super().__init__(network, shared, images, labels)
         self.labels, self.together = labels, together

@@ -93,10 +93,7 @@ class Learner:
         """
         batch = MiniBatch(self, x, y)
         logits, accuracy, transfer = batch.ordinary_update(lr)
-        report = {
-            "train_loss": accuracy,
-            "train_accuracy": (logits.argmax(1) == y).float().mean(),
-        }
+        report = {"train_loss": accuracy, "train_accuracy": (logits.argmax(1) == y).float().mean()}
         if self.matching is not None:
             assert transfer is not None
             assert batch.pair_weights is not None
