@@ -25,7 +25,12 @@ _HOMES = {
 }
 
 
+_MOVED = {"device": "multistep.job.device"}  # modules under their former name, until 1.0
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MOVED:
+        return importlib.import_module(_MOVED[name])
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from multistep.files import UserError
 from multistep.job import device
 
 
@@ -25,26 +27,55 @@ def claimed(monkeypatch: pytest.MonkeyPatch, listed: str | None) -> str | None:
 
 
 @pytest.fixture(autouse=True)
-def no_batch_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_batch_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    yield
+    while device._held:
+        device._held.pop().close()
 
 
 @pytest.mark.parametrize("listed", ["2,3", " 2, 3", "2,3,-1,4", "GPU-5f,MIG-GPU-5f/1/0"])
-def test_jobs_share_no_gpu_of_a_list(monkeypatch: pytest.MonkeyPatch, listed: str) -> None:
+def test_jobs_share_no_gpu_of_a_list(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], listed: str
+) -> None:
     names = [name.strip() for name in listed.split(",")[:2]]
     assert [claimed(monkeypatch, listed) for _ in names] == names
-    with pytest.raises(UserError, match=r"all 2 GPUs are taken .* gpu=2 at most"):
-        claimed(monkeypatch, listed)
+    monkeypatch.setattr(time, "sleep", lambda _: device._held.pop().close())  # the second one ends
+    assert claimed(monkeypatch, listed) == names[1]
+    assert "all 2 GPUs are taken by other runs or users" in capsys.readouterr().err
 
 
 def test_lists_that_overlap_and_no_list_share_the_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert claimed(monkeypatch, "1,2") == "1"
     assert claimed(monkeypatch, None) == "0"
     assert claimed(monkeypatch, "1,2") == "2"
-    with pytest.raises(UserError, match="all 2 GPUs are taken"):
-        claimed(monkeypatch, None)
+    monkeypatch.setattr(time, "sleep", lambda _: device._held.pop(-2).close())
+    assert claimed(monkeypatch, None) == "0"
+
+
+def test_the_commit_is_read_in_a_clone_of_another_user_or_its_absence_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(tmp_path), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    file = tmp_path / "a" / "device.py"
+    file.parent.mkdir()
+    file.touch()
+    monkeypatch.setattr(device, "__file__", str(file))
+    assert device._git() == (None, None)
+    assert "no commit of the code: fatal: not a git repository" in capsys.readouterr().err
+    git("init", "--quiet")
+    git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "a")
+    head = git("rev-parse", "HEAD")
+    if os.getuid() == 0:
+        os.chown(tmp_path, 12345, 12345)
+        os.chown(tmp_path / ".git", 12345, 12345)
+    assert device._git() == (head, False)
 
 
 @pytest.mark.parametrize("listed", ["", "3", "GPU-5f", "-1", "3,-1"])

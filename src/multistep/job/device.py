@@ -21,6 +21,7 @@ import torch
 
 from multistep import lock
 from multistep.files import UserError
+from multistep.progress import say
 
 log = logging.getLogger(__name__)
 _held: list[IO[str]] = []  # open lock files: a slot is ours until the process ends
@@ -112,8 +113,9 @@ def allocated(device: torch.device, work: Callable[[], object]) -> int:
 def _claim_gpu() -> None:
     """Give this process a GPU of its own by setting CUDA_VISIBLE_DEVICES.
 
-    Snakemake counts GPUs but doesn't number them, so jobs lock one file per GPU: of all, or of
-    those that the variable lists. Slurm's choice is left alone, and so is a single one.
+    Snakemake counts GPUs of one run but doesn't number them, so jobs of all users and runs lock one
+    file per GPU: of all, or of those that the variable lists; where none is free they wait, saying
+    so. Slurm's choice is left alone, and so is a single one that is listed.
     """
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus: int | list[str]
@@ -126,15 +128,18 @@ def _claim_gpu() -> None:
         count = len(gpus)
         if count < 2 or "SLURM_JOB_ID" in os.environ:
             return
-    folder = Path(tempfile.gettempdir()) / f"multistep-gpus-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
+    folder = Path(tempfile.gettempdir()) / "multistep-gpus"
+    if not folder.exists():
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o1777)  # as the folder around it: for everybody, nobody removes another's
     slot = claim_slot(folder, gpus)
+    if count and slot is None:
+        say(f"all {count} GPUs are taken by other runs or users (locks in {folder}); waiting")
+        while slot is None:
+            time.sleep(1)
+            slot = claim_slot(folder, gpus)
     if slot is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot
-    elif count:
-        raise UserError(
-            f"all {count} GPUs are taken by other cells; run with --resources gpu={count} at most"
-        )
 
 
 def claim_slot(folder: Path, slots: int | Sequence[str]) -> str | None:
@@ -145,7 +150,12 @@ def claim_slot(folder: Path, slots: int | Sequence[str]) -> str | None:
     """
     for slot in map(str, range(slots)) if isinstance(slots, int) else slots:
         # A part of a GPU may have slashes in its name: MIG-GPU-<id>/<instance>/<instance>.
-        file = open(folder / slot.replace("/", "_"), "w")  # noqa: SIM115 (open until the end)
+        path = folder / slot.replace("/", "_")
+        try:  # another user's file can be locked, but not made again where everybody may write
+            file = open(path)  # noqa: SIM115 (open until the end)
+        except FileNotFoundError:
+            path.touch(0o644)
+            file = open(path)  # noqa: SIM115
         try:
             lock.acquire(file, f"GPU {slot} is another cell's", wait=False)
         except UserError:
@@ -178,14 +188,20 @@ def _cpu_name() -> str:
 
 
 def _git() -> tuple[str | None, bool | None]:
-    """Commit of the code and whether its files differ from it; None outside a checkout."""
+    """Commit of the code and whether its files differ from it; None and a word where git has none.
+
+    Also in a clone that another user owns: git is told for these two calls that it may be read.
+    """
+    here = Path(__file__).resolve().parent
+    checkout = next((str(folder) for folder in here.parents if (folder / ".git").exists()), here)
 
     def git(*arguments: str) -> str:
-        here = Path(__file__).resolve().parent
-        command = ["git", "-C", str(here), *arguments]
+        command = ["git", "-c", f"safe.directory={checkout}", "-C", str(here), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "."))
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError) as error:
+        told = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[0]
+        say(f"results record no commit of the code: {told}")
         return None, None
