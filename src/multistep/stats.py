@@ -8,8 +8,9 @@ the networks that were trained) and the spread over *seeds* (how much training r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +111,81 @@ def _t_distribution(t: float, degrees: int) -> float:
         term *= cosine**2 * k / (k + 1)
     within = 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
     return 0.5 + within / 2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and what it varies by, so that an interval of any level can be had of it.
+
+    `errors`: of each source of chance its standard error and degrees of freedom (None: normal);
+    their half-widths add in squares. None at all is no interval, unless the number is `exact`
+    (counted or computed). `ratio`: value and errors are of a logarithm, as in `log_ratio`.
+    `n`: how many of what were drawn.
+    """
+
+    value: float
+    errors: tuple[tuple[float, int | None], ...] = ()
+    n: Mapping[str, int] = field(default_factory=dict)
+    exact: bool = False
+    ratio: bool = False
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        """The difference of two that are independent; without an interval if one has none."""
+        known = all(one.errors or one.exact for one in (self, other))
+        n = {k: min(self.n[k], other.n[k]) for k in self.n if k in other.n}
+        errors = (*self.errors, *other.errors) if known else ()
+        return Estimate(self.value - other.value, errors, n, self.exact and other.exact)
+
+    @property
+    def shown(self) -> float:
+        """The value, of a ratio itself and not its logarithm."""
+        return math.exp(self.value) if self.ratio else self.value
+
+    def interval(self, level: float = 0.95) -> tuple[float, float] | None:
+        """Both ends, or None where nothing says how much the value varies."""
+        if not self.errors and not self.exact:
+            return None
+        p = (1 + level) / 2
+        half = math.hypot(
+            *(
+                error * (NormalDist().inv_cdf(p) if df is None else t_quantile(df, p))
+                for error, df in self.errors
+            )
+        )
+        ends = self.value - half, self.value + half
+        return (math.exp(ends[0]), math.exp(ends[1])) if self.ratio else ends
+
+
+def sampled(values: Sequence[float], of: str, *, ratio: bool = False) -> Estimate:
+    """The mean of a sample, Student's interval, none of a single one; `ratio`: of logarithms."""
+    array = _finite(values, of)
+    return Estimate(float(array.mean()), _student(array), {of: len(array)}, ratio=ratio)
+
+
+def _student(values: npt.NDArray[np.float64]) -> tuple[tuple[float, int | None], ...]:
+    n = len(values)
+    return ((float(values.std(ddof=1)) / math.sqrt(n), n - 1),) if n > 1 else ()
+
+
+def seeds_and_episodes(accuracies: Sequence[Sequence[float]] | npt.NDArray[np.float64]) -> Estimate:
+    """The mean of test accuracies (or of paired differences of them); rows are seeds, columns test
+    episodes, the same ones for all seeds.
+
+    Two errors: over episodes, of these networks, averaged over seeds; and from two seeds on
+    Student's over seeds. The second holds a part of the first, so the interval is on the safe side.
+    """
+    rows = np.asarray(accuracies, dtype=np.float64)
+    over = over_episodes(rows.mean(axis=0).tolist())
+    errors = ((over.half_width / Z95, None), *_student(rows.mean(axis=1)))
+    return Estimate(float(rows.mean()), errors, {"seeds": len(rows), "episodes": rows.shape[1]})
+
+
+def log_ratio(ours: Sequence[float], theirs: Sequence[float], of: str = "rounds") -> Estimate:
+    """Ratio of two positive measurements that were taken in turn: Student's interval of the mean
+    logarithm over their rounds, so that what slows a whole round drops out.
+    """
+    logs = np.log(_finite(ours, of)) - np.log(_finite(theirs, of))
+    return sampled(logs.tolist(), of, ratio=True)
 
 
 def largest_half_width(mean: float, n: int) -> float:

@@ -1,5 +1,5 @@
-"""`multistep report table|figure|frame`: draw one table or figure from files of results, or write
-all numbers as one frame.
+"""`multistep report table|figure|frame|claims`: draw one table or figure from files of results,
+write all numbers as one frame, or a verdict on every claim.
 
 The spec and the names around it come as JSON, exactly as the workflow takes them from the page's
 file and params.yaml, so that any table can be drawn again by hand. Only its kind is imported.
@@ -8,6 +8,7 @@ file and params.yaml, so that any table can be drawn again by hand. Only its kin
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add `report` to the command line of `multistep`."""
     parser = subparsers.add_parser("report", help="draw tables and figures from results")
     parser.set_defaults(run=run)
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="table|figure|frame")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     for kind, writes in (("table", "csv, md, tex and html"), ("figure", "svg, png and csv")):
         sub = kinds.add_parser(kind, help=f"draw one {kind}: {writes}")
         sub.add_argument("--name", required=True, help=f"its name, as in workflow/report/{kind}s/")
@@ -37,6 +38,9 @@ def add_parser(subparsers: Subparsers) -> None:
     sub = kinds.add_parser("frame", help="write every number as one tidy csv, see multistep.frame")
     sub.add_argument("--project", type=Path, default=Path(), help="its folder (default: this one)")
     sub.add_argument("--out", required=True, type=Path, help="a .csv or .csv.gz file")
+    sub = kinds.add_parser("claims", help="write a verdict on every claim, at every scale")
+    sub.add_argument("--project", type=Path, default=Path(), help="its folder (default: this one)")
+    sub.add_argument("--out", required=True, type=Path, help="a .json file; .md and .csv beside it")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,6 +51,15 @@ def run(args: argparse.Namespace) -> int:
         found = frame.frame(args.project)
         frame.write(args.out, found)
         print(f"{args.out}: {len(found):,} numbers")
+        return 0
+    if args.kind == "claims":
+        from multistep.pages import claims
+
+        entries = claims.evaluate(args.project)
+        for path in claims.write(args.out, entries):
+            print(path)
+        counts = Counter(entry["verdict"] for entry in entries)
+        print(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
         return 0
     from multistep.pages import query
     from multistep.pages.context import Context

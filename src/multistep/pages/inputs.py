@@ -91,24 +91,35 @@ def differences(spec: Spec, plan: Plan, paper: Plan) -> dict[str, str]:
 
     By experiment/dataset/method in the page's words (before it "measure/" for what is timed).
     """
-    found = {}
+    return {name: told(keys) for name, keys in differing(spec, plan, paper).items()}
+
+
+def differing(spec: Spec, plan: Plan, paper: Plan) -> dict[str, list[tuple[str, Any, Any]]]:
+    """The same as (key, value here, the paper's) of every setting; none: it has no such cell."""
+    found: dict[str, list[tuple[str, Any, Any]]] = {}
     theirs = dict(_definitions(spec, paper))
     for name, ours in _definitions(spec, plan):
         right = theirs.get(name)
         if right is None:
-            found[name] = "the paper has no such cell"
+            found[name] = []
             continue
         for key in ("dataset", "source"):  # another one is named and not taken apart
             titles = [d[key]["title"] for d in (ours, right) if key in d]
             if len(set(titles)) > 1:
                 ours, right = ours | {key: titles[0]}, right | {key: titles[1]}
-        texts = [
-            f"{key.lstrip('.').removeprefix('settings.')} {_text(is_)} (the paper's: {_text(was)})"
+        keys = [
+            (key.lstrip(".").removeprefix("settings."), is_, was)
             for key, is_, was in unequal("", ours, right)
         ]
-        if texts:
-            found[name] = ", ".join(texts)
+        if keys:
+            found[name] = keys
     return found
+
+
+def told(keys: Sequence[tuple[str, Any, Any]]) -> str:
+    """Settings that differ, as a page says it."""
+    texts = [f"{key} {_text(is_)} (the paper's: {_text(was)})" for key, is_, was in keys]
+    return ", ".join(texts) or "the paper has no such cell"
 
 
 def _definitions(spec: Spec, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -46,7 +46,10 @@ def read(file: Path) -> dict[str, Any]:
     return layer
 
 
-class _Loader(yaml.SafeLoader):
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, ten times faster
+
+
+class _Loader(_Parser):  # type: ignore[misc]
     """Refuses what readers of YAML take differently: equal keys, and words of YAML 1.1 and 1.2."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

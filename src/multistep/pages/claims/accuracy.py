@@ -1,0 +1,64 @@
+"""Claims on accuracy: one method's minus another's, in points, in each of some cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from multistep import stats
+from multistep.pages import claims, query
+
+# What makes the test episodes of two few-shot cells of one dataset the same, by number: they are
+# drawn from the test classes with one seed for all (fewshot/run.py).
+_EPISODES = ("ways", "shots", "queries", "rotate_test", "test_episodes")
+
+
+class Spec(claims.Comparison):
+    """Accuracy of each of `of` minus that of each of `to`, over shared episodes and seeds."""
+
+    unit: ClassVar[str] = " points"
+
+    def parts(self, scale: claims.Scale) -> list[claims.Part]:
+        found = []
+        for experiment, dataset, *both in self.pairs():
+            ours, theirs = (scale.runs(e, dataset, method) for e, method in both)
+            first, second = (scale.method_title(method) for _, method in both)
+            name = f"{first} − {second}, {scale.cell_title(experiment, dataset)}"
+            shared = sorted(ours.keys() & theirs.keys())
+            if not shared:
+                missing = [t for t, runs in ((first, ours), (second, theirs)) if not runs]
+                why = f"no result of {' and '.join(missing) or 'one seed of both'}"
+                found.append(claims.Part(name, missing=why))
+                continue
+            files = tuple(runs[seed][0] for runs in (ours, theirs) for seed in shared)
+            pairs = [[runs[seed][1] for seed in shared] for runs in (ours, theirs)]
+            found.append(claims.Part(name, difference(*pairs), files))
+        return found
+
+
+def level(runs: Sequence[claims.Run]) -> stats.Estimate:
+    """The test accuracy of a cell's seeds, in percent."""
+    metrics = [run["metrics"] for run in runs]
+    if "episode_accuracies" in metrics[0]:
+        return stats.seeds_and_episodes([m["episode_accuracies"] for m in metrics])
+    return stats.sampled([m["test_accuracy"] for m in metrics], "seeds")
+
+
+def difference(ours: Sequence[claims.Run], theirs: Sequence[claims.Run]) -> stats.Estimate:
+    """Accuracy of some runs minus others', in points; paired where run i of both has one seed and,
+    of few-shot cells, was tested on the same episodes.
+    """
+    seeds = [[run["cell"]["seed"] for run in runs] for runs in (ours, theirs)]
+    few_shot = "episode_accuracies" in ours[0]["metrics"]
+    key = "episode_accuracies" if few_shot else "test_accuracy"
+    values: list[Any] = [[run["metrics"][key] for run in runs] for runs in (ours, theirs)]
+    drawn = {
+        (query.input_digest(run, "dataset"), *(run["cell"]["settings"].get(k) for k in _EPISODES))
+        for run in (*ours, *theirs)
+    }
+    if seeds[0] != seeds[1] or len(drawn) > 1:
+        return level(ours) - level(theirs)
+    paired = np.subtract(*values)
+    return stats.seeds_and_episodes(paired) if few_shot else stats.sampled(paired.tolist(), "seeds")

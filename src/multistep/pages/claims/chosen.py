@@ -1,0 +1,61 @@
+"""Claims on what validation chooses: the paper's value against every other that was tried."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from multistep import stats
+from multistep.pages import claims
+from multistep.pages.spec import Dataset, Experiment, Method, Wants
+
+
+class Spec(claims.Claim):
+    """Validation accuracy of the candidate that the paper chose minus that of the best other one.
+
+    `chosen`: its value by experiment and method. Both intervals are over validation episodes; a
+    candidate that diverged is worth nothing.
+    """
+
+    unit: ClassVar[str] = " points"
+    at_least: float | None = 0.0
+    dataset: Dataset
+    chosen: dict[Experiment, dict[Method, float]]
+
+    def wants(self) -> Wants:
+        return Wants([(e, self.dataset, m) for e, of in self.chosen.items() for m in of])
+
+    def parts(self, scale: claims.Scale) -> list[claims.Part]:
+        found = []
+        for experiment, dataset, method in self.wants().cells:
+            value = self.chosen[experiment][method]
+            title = f"{scale.method_title(method)}, {scale.cell_title(experiment, dataset)}"
+            choose = scale.plan.params.experiments[experiment].choice(method)
+            setting, values = (choose.setting, choose.values) if choose else ("", [])
+            tried: dict[float, list[Any]] = {}
+            for other in values:
+                runs = scale.runs(f"{experiment}-{setting}-{other:g}", dataset, method)
+                tried[other] = list(runs.values())
+            name = f"{setting} {value:g} of {title}"
+            if value not in tried or not all(tried.values()):
+                found.append(claims.Part(name, missing="not every candidate has been run"))
+                continue
+            settings = tried[value][0][1]["cell"]["settings"]
+            scores = {other: _score(runs) for other, runs in tried.items()}
+            mean, error = scores.pop(value)
+            best, its_error = max(scores.values())
+            n = settings["validation_episodes"]
+            errors = ((error, None), (its_error, None))
+            estimate = stats.Estimate(mean - best, errors, {"validation episodes": n})
+            files = tuple(file for runs in tried.values() for file, _ in runs)
+            found.append(claims.Part(name, estimate, files))
+        return found
+
+
+def _score(runs: list[Any]) -> tuple[float, float]:
+    """Mean validation accuracy of a candidate's seeds and its standard error over episodes."""
+    best = [run["metrics"]["best"] for _, run in runs]
+    if any(b is None or run["metrics"]["diverged"] for b, (_, run) in zip(best, runs, strict=True)):
+        return 0.0, 0.0
+    # The seeds meet the same validation episodes, so their errors don't average out.
+    means, widths = ([b[key] for b in best] for key in ("validation_accuracy", "validation_ci95"))
+    return sum(means) / len(means), max(widths) / stats.Z95

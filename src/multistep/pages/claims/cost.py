@@ -1,0 +1,56 @@
+"""Claims on time and memory: one method's relative to another's, from measurements."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from multistep import stats
+from multistep.pages import claims
+from multistep.pages.spec import Wants
+
+
+class Spec(claims.Comparison):
+    """Seconds or bytes of each of `of` over those of each of `to`, timed in turn in one job.
+
+    `steps`: inner steps of a few-shot meta-iteration; what is timed of transfer has its own.
+    """
+
+    unit: ClassVar[str] = "×"
+    quantity: Literal["seconds", "bytes"] = "seconds"
+    steps: list[int] = [8]
+
+    def wants(self) -> Wants:
+        return Wants(measured=list(dict.fromkeys(pair[:2] for pair in self.pairs())))
+
+    def parts(self, scale: claims.Scale) -> list[claims.Part]:
+        found = []
+        for experiment, dataset, *both in self.pairs():
+            methods = [method for _, method in both]
+            title = scale.cell_title(experiment, dataset)
+            of = scale.plan.params.experiments[experiment]
+            for steps in self.steps if of.family == "few_shot" else [None]:
+                first, second = (scale.method_title(method) for method in methods)
+                at = f", {steps} steps" if steps else ""
+                name = f"{self.quantity} of {first} / {second}, {title}{at}"
+                measured = scale.measured(experiment, dataset)
+                record = {"rows": []} if measured is None else measured[1]
+                ours, theirs = (row_of(record, method, steps) for method in methods)
+                if measured is None or ours is None or theirs is None:
+                    found.append(claims.Part(name, missing="not measured"))
+                else:
+                    ratio = relative(ours, theirs, self.quantity)
+                    found.append(claims.Part(name, ratio, (measured[0],)))
+        return found
+
+
+def row_of(record: claims.Run, method: str, steps: int | None) -> dict[str, Any] | None:
+    """What was measured of a method (with so many inner steps), if it was."""
+    rows = (row for row in record["rows"] if row["method"] == method)
+    return next((row for row in rows if steps in (None, row.get("steps"))), None)
+
+
+def relative(ours: dict[str, Any], theirs: dict[str, Any], quantity: str) -> stats.Estimate:
+    """Ratio of two rows that were measured in turn; bytes are counted and don't vary."""
+    if quantity == "bytes":
+        return stats.Estimate(ours["bytes"] / theirs["bytes"], exact=True)
+    return stats.log_ratio(ours["seconds"], theirs["seconds"])

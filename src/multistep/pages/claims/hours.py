@@ -1,0 +1,41 @@
+"""Claims on hours saved by a training, on the device that they name."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from multistep import stats
+from multistep.pages import claims
+from multistep.pages.claims import cost
+from multistep.pages.query import device_name
+
+
+class Spec(cost.Spec):
+    """Hours that `epochs` of `of` take less than those of `to`, from single mini-batches."""
+
+    unit: ClassVar[str] = " h"
+    epochs: int
+    device: str
+
+    def parts(self, scale: claims.Scale) -> list[claims.Part]:
+        found = []
+        for experiment, dataset, *both in self.pairs():
+            methods = [method for _, method in both]
+            first, second = (scale.method_title(method) for method in methods)
+            name = f"hours of {second} − {first}, {scale.cell_title(experiment, dataset)}"
+            file, record = scale.measured(experiment, dataset) or ("", {"rows": []})
+            rows = [cost.row_of(record, method, None) for method in methods]
+            if None in rows:
+                found.append(claims.Part(name, missing="not measured"))
+                continue
+            if self.device not in (device := device_name(record["environment"])):
+                why = f"timed on {device}; the claim is about a {self.device}"
+                found.append(claims.Part(name, missing=why))
+                continue
+            hours = record["iterations_per_epoch"] * self.epochs / 3600
+            saved = [
+                (b - a) * hours
+                for a, b in zip(*(row["seconds"] for row in rows if row), strict=True)
+            ]
+            found.append(claims.Part(name, stats.sampled(saved, "mini-batches"), (file,)))
+        return found

@@ -1,0 +1,54 @@
+"""Claims that time grows linearly with the number of inner steps."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from multistep import stats
+from multistep.pages import claims
+from multistep.pages.claims import cost
+from multistep.pages.spec import Dataset, Experiment, Method, Wants
+
+
+class Spec(claims.Claim):
+    """How far each measured time lies from the line through all, at most, in steps of that line.
+
+    `methods`: of transfer, by their inner steps; of few-shot one, timed with each of `steps`.
+    """
+
+    unit: ClassVar[str] = " steps"
+    cells: dict[Dataset, list[Experiment]]
+    methods: dict[Method, list[int]]
+
+    def wants(self) -> Wants:
+        return Wants(measured=[(e, d) for d, of in self.cells.items() for e in of])
+
+    @property
+    def methods_of(self) -> set[str]:
+        return set(self.methods)
+
+    def parts(self, scale: claims.Scale) -> list[claims.Part]:
+        found = []
+        for experiment, dataset in self.wants().measured:
+            name = f"time over inner steps, {scale.cell_title(experiment, dataset)}"
+            file, record = scale.measured(experiment, dataset) or ("", {"rows": []})
+            several = len(self.methods) > 1
+            rows = {
+                steps: cost.row_of(record, method, None if several else steps)
+                for method, of in self.methods.items()
+                for steps in of
+            }
+            timed = [row["seconds"] for row in rows.values() if row]
+            if len(timed) < len(rows):
+                found.append(claims.Part(name, missing="not measured"))
+                continue
+            steps = np.array(list(rows), float)
+            # Every time is taken in every round; the line is that of the rounds' means.
+            times = np.array(timed)  # [steps, rounds]
+            slope, start = np.polyfit(steps, times.mean(1), 1)
+            off = (times - (start + slope * steps)[:, None]) / slope
+            worst = off[np.abs(off.mean(1)).argmax()]
+            found.append(claims.Part(name, stats.sampled(worst.tolist(), "rounds"), (file,)))
+        return found

@@ -1,0 +1,61 @@
+"""Claims on absolute numbers: each that a page prints of the paper's own runs, against ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from multistep import stats
+from multistep.pages import claims
+from multistep.pages.claims import accuracy
+from multistep.pages.spec import Spec as Page
+from multistep.pages.spec import Wants
+
+
+class Spec(claims.Claim):
+    """Our accuracy minus the printed one, in points, where a cell is the paper's in every setting.
+
+    `page`: the table whose numbers they are. `spread`: what their ± is, a 95% half-width over test
+    episodes or a standard deviation of three seeds.
+    """
+
+    unit: ClassVar[str] = " points"
+    page: str
+    spread: Literal["episodes", "three seeds"]
+    values: dict[str, list[Any]] = {}  # by experiment/dataset/method, from the page
+
+    def settled(self, pages: Mapping[str, Page]) -> Spec:
+        page: Any = pages[self.page]
+        paper, values = page.paper, {}
+        own = set(paper.values)
+        for q in page.quotations():
+            if q.method in own and q.quantity == "test_accuracy" and q.spread is not None:
+                # Table 4's half-widths are those of fewer episodes than were tested: see its notes.
+                fewer = getattr(paper, "interval_n", "") == "episodes/meta_batch"
+                factor = math.sqrt(paper.meta_batch[q.experiment]) if fewer else 1.0
+                values[f"{q.experiment}/{q.dataset}/{q.method}"] = [q.value, q.spread / factor]
+        return self.model_copy(update={"values": values})
+
+    def wants(self) -> Wants:
+        cells = (name.split("/") for name in self.values)
+        return Wants([(e, d, m) for e, d, m in cells])
+
+    def parts(self, scale: claims.Scale) -> list[claims.Part]:
+        differing = scale.differing(self)
+        found = []
+        for cell, (printed, spread) in self.values.items():
+            experiment, dataset, method = cell.split("/")
+            name = f"{scale.method_title(method)}, {scale.cell_title(experiment, dataset)}"
+            runs = list(scale.runs(experiment, dataset, method).values())
+            if not runs or cell in differing:
+                why = "run otherwise than the paper's" if runs else "no result"
+                found.append(claims.Part(name, missing=why))
+                continue
+            errors: tuple[tuple[float, int | None], ...] = ((spread / stats.Z95, None),)
+            if self.spread == "three seeds":
+                errors = ((spread / math.sqrt(3), 2),)
+            theirs = stats.Estimate(printed, errors, {"seeds": len(runs)})
+            ours = accuracy.level([run for _, run in runs])
+            found.append(claims.Part(name, ours - theirs, tuple(file for file, _ in runs)))
+        return found
