@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from multistep import stats
 from multistep.files import UserError
@@ -113,3 +115,38 @@ def test_comparison(ours: float, half_width: float, paper_half_width: float, wit
 
 def test_comparison_without_float16_is_with_the_printed_number() -> None:
     assert not stats.compare(stats.Mean(99.12, 0.0, 600), 99.10, 0.0, float16=False).within
+
+
+@pytest.mark.parametrize("level", [0.95, 0.995])
+def test_paired_differences_have_students_interval(level: float) -> None:
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(60, 5, (2, 4))
+    paired = stats.sampled((ours - theirs).tolist(), "seeds")
+    right = scipy.stats.ttest_rel(ours, theirs).confidence_interval(level)
+    assert paired.interval(level) == pytest.approx((right.low, right.high), rel=1e-8)
+    logs = stats.log_ratio(ours.tolist(), theirs.tolist())
+    right = scipy.stats.ttest_rel(np.log(ours), np.log(theirs)).confidence_interval(level)
+    assert logs.interval(level) == pytest.approx(np.exp((right.low, right.high)), rel=1e-8)
+    assert logs.shown == pytest.approx(scipy.stats.gmean(ours / theirs))
+
+
+def test_errors_over_episodes_and_seeds_add_in_squares() -> None:
+    rows = np.array([[1.0, 3.0, 5.0, 3.0], [2.0, 2.0, 6.0, 6.0], [0.0, 4.0, 4.0, 4.0]])
+    found = stats.seeds_and_episodes(rows)
+    episodes = rows.mean(0).std() / 2 * scipy.stats.norm.ppf(0.975)
+    seeds = rows.mean(1).std(ddof=1) / math.sqrt(3) * scipy.stats.t.ppf(0.975, 2)
+    low, high = found.interval() or (0, 0)
+    assert (high - low) / 2 == pytest.approx(math.hypot(episodes, seeds), rel=1e-6)
+    assert (found.value, dict(found.n)) == (rows.mean(), {"seeds": 3, "episodes": 4})
+    one = stats.seeds_and_episodes(rows[:1])
+    assert one.errors == ((rows[0].std() / 2, None),)
+    independent = found - one
+    assert independent.errors == (*found.errors, *one.errors)
+    assert independent.value == pytest.approx(rows.mean() - 3)
+
+
+def test_a_single_number_has_no_interval_unless_it_is_exact() -> None:
+    single, counted = stats.sampled([50.0], "seeds"), stats.Estimate(2.0, exact=True)
+    assert single.interval() is None
+    assert (single - stats.sampled([1.0, 3.0], "seeds")).interval() is None
+    assert counted.interval() == (2.0, 2.0)

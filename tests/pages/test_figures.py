@@ -47,7 +47,12 @@ def near(points: list[list[float]]) -> Any:
 
 def test_cost_csv_holds_medians_and_quartiles(tmp_path: Path, context: Context) -> None:
     paths = write_figure(tmp_path / "figure9", COST_SPEC, context, [few_shot_times(rows=ROWS)])
-    assert sorted(path.name for path in paths) == ["figure9.csv", "figure9.json", "figure9.png", "figure9.svg"]
+    assert sorted(path.name for path in paths) == [
+        "figure9.csv",
+        "figure9.json",
+        "figure9.png",
+        "figure9.svg",
+    ]
     rows = read_csv((tmp_path / "figure9.csv").read_text(encoding="utf-8"))
     assert [(row["method"], row["steps"], row["seconds"], row["bytes"]) for row in rows] == [
         ("maml", "4", "0.5", "400000000"),

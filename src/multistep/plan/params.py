@@ -49,7 +49,7 @@ def read(file: Path) -> dict[str, Any]:
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, ten times faster
 
 
-class _Loader(_Parser):  # type: ignore[misc]
+class _Loader(_Parser):
     """Refuses what readers of YAML take differently: equal keys, and words of YAML 1.1 and 1.2."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -70,7 +70,7 @@ class _Loader(_Parser):  # type: ignore[misc]
 
     def _plain(self, node: yaml.Node, key: str) -> None:
         """Refuse what YAML 1.1 (PyYAML, Snakemake) and 1.2 (DVC) read as different values."""
-        if isinstance(node, yaml.ScalarNode) and node.style is None:  # not in quotes
+        if isinstance(node, yaml.ScalarNode) and not node.style:  # not in quotes
             for pattern, right in _AMBIGUOUS:
                 if re.fullmatch(pattern, node.value):
                     _refuse(node, f"{key}: readers of YAML differ on {node.value}; write {right}")

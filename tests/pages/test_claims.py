@@ -1,0 +1,250 @@
+"""Claims and verdicts: the rule, made-up results whose answer is known, the committed scales."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from helpers import PARAMS, ROOT
+from page_records import few_shot, few_shot_times
+
+from multistep import cli, seal
+from multistep.files import UserError, write_json
+from multistep.pages import claims, inputs, load
+from multistep.pages.claims import closed_form, linear
+from multistep.plan import params
+from multistep.stats import Estimate, sampled
+
+INSIDE, OUTSIDE, OPEN = (Estimate(v, ((1.0, None),)) for v in (10.0, -10.0, 0.5))
+NARROWLY_OUTSIDE = Estimate(-2.2, ((1.0, None),))  # at 95% for one, not for three at once
+NO_INTERVAL = sampled([5.0], "seeds")
+
+
+@pytest.mark.parametrize(
+    ("joint", "estimates", "right"),
+    [
+        ("all", [INSIDE], "held"),
+        ("all", [NO_INTERVAL], "undecided"),
+        ("all", [Estimate(0.0, exact=True)], "held"),
+        ("all", [None, None], "not run"),
+        ("all", [INSIDE, INSIDE, OPEN], "undecided"),
+        ("all", [INSIDE, INSIDE, None], "undecided"),
+        ("all", [OUTSIDE, INSIDE, None], "not held"),
+        ("all", [NARROWLY_OUTSIDE], "not held"),
+        ("all", [NARROWLY_OUTSIDE, INSIDE, INSIDE], "undecided"),
+        ("any", [INSIDE, None, OUTSIDE], "held"),
+        ("any", [OUTSIDE, OPEN], "undecided"),
+        ("any", [NARROWLY_OUTSIDE, OUTSIDE, OUTSIDE], "not held"),
+        ("any", [OUTSIDE, None], "undecided"),
+    ],
+)
+def test_verdicts_are_of_intervals(joint: str, estimates: list[Any], right: str) -> None:
+    parts = [claims.Part("", estimate) for estimate in estimates]
+    assert claims.verdict(parts, (0.0, None), joint) == right
+    mirrored = [p if p.estimate is None else p._replace(estimate=_negative(p)) for p in parts]
+    assert claims.verdict(mirrored, (None, 0.0), joint) == right
+
+
+def _negative(part: claims.Part) -> Estimate:
+    assert part.estimate is not None
+    return Estimate(-part.estimate.value, part.estimate.errors, exact=part.estimate.exact)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The paper's plan, and a scale of 100 meta-iterations with two methods and what they cost."""
+    shutil.copytree(ROOT / "workflow" / "report", tmp_path / "workflow" / "report")
+    shutil.copy2(PARAMS, tmp_path)
+    overlay = tmp_path / "workflow" / "scales" / "small.yaml"
+    overlay.parent.mkdir()
+    overlay.write_text(
+        "scale: small\ndirectory: scales/small\nfew_shot: {iterations: 100, test_episodes: 4}\n"
+        "measure: {steps: [8], rounds: 3}\n"
+        "experiments: {5way_1shot: {measured: {methods: [maml, multistep4]}}}\n"
+    )
+    accuracies = {
+        ("maml", 0): [60, 70, 80, 90], ("maml", 1): [50, 70, 80, 80], ("maml", 2): [60, 60, 80, 90],
+        ("multistep4", 0): [50, 70, 70, 90], ("multistep4", 1): [50, 60, 80, 80],
+        ("multistep4", 2): [60, 60, 70, 80], ("multistep2", 5): [50, 50, 50, 50],
+    }  # fmt: skip
+    for (method, seed), episodes in accuracies.items():
+        if seed < 3:
+            floats = [float(x) for x in episodes]
+            of = {"method": method, "seed": seed, "scale": "small", "iterations": 100}
+            _put(tmp_path, few_shot(episodes=floats, **of), f"5way_1shot/omniglot/{method}/{seed}")
+    rows = [("maml", 8, [4.0, 4.4, 8.0], 100), ("multistep4", 8, [1.6, 1.8, 3.0], 55)]
+    _put(tmp_path, few_shot_times(rows=rows, scale="small"), "measure/5way_1shot/omniglot")
+    return tmp_path
+
+
+def _put(project: Path, record: dict[str, Any], name: str) -> None:
+    path = project / "scales" / "small" / "results" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record)
+
+
+def _of(entries: list[dict[str, Any]], name: str, scale: str) -> dict[str, Any]:
+    return next(e for e in entries if (e["id"], e["scale"]) == (name, scale))
+
+
+def test_made_up_results_give_the_verdicts_that_they_must(project: Path) -> None:
+    entries = claims.evaluate(project)
+    drop = _of(entries, "small_drop_of_4", "small")
+    pairs = np.array([[-10, 0, -10, 0], [0, -10, 0, 0], [0, 0, -10, -10]])
+    half = np.hypot(
+        pairs.mean(0).std() / 2 * scipy.stats.norm.ppf(0.975),
+        pairs.mean(1).std(ddof=1) / 3**0.5 * scipy.stats.t.ppf(0.975, 2),
+    )
+    assert drop["measured"] == pytest.approx(pairs.mean())
+    assert drop["interval"] == pytest.approx([pairs.mean() - half, pairs.mean() + half], rel=1e-6)
+    assert (drop["verdict"], drop["n"]) == ("not held", {"seeds": 3, "episodes": 4})
+    assert drop["reduced"].startswith("100 of 60,000 meta-iterations; 4 of 600 test episodes")
+    assert "iterations 100 (the paper's: 60,000)" in drop["differs"][0]["settings"]
+    assert "table4" in drop["evidence"]["pages"]
+    assert len(drop["evidence"]["results"]) == 6
+
+    faster = _of(entries, "twice_as_fast", "small")
+    logs = np.log([1.6 / 4, 1.8 / 4.4, 3 / 8])
+    ends = np.exp(scipy.stats.t.interval(0.95, 2, logs.mean(), scipy.stats.sem(logs)))
+    assert faster["interval"] == pytest.approx(list(ends), rel=1e-6)
+    assert (faster["verdict"], faster["joint"]) == ("held", "all of 1 parts, 1 of them run")
+    assert _of(entries, "less_memory", "small")["interval"] == [0.55, 0.55]
+
+    margin = _of(entries, "margin_under_0_4", "small")  # one of ten comparisons has been run
+    assert margin["verdict"] == "not held"
+    assert "9 more not run" in margin["words"]
+    assert {part["verdict"] for part in margin["parts"]} == {"not held", "not run"}
+    assert _of(entries, "table4_numbers", "small")["verdict"] == "not run"
+    assert {e["verdict"] for e in entries if e["scale"] == "paper"} == {"not run"}
+
+
+def test_results_that_are_not_the_plans_are_refused(project: Path) -> None:
+    _put(project, few_shot(scale="small", iterations=7), "5way_1shot/omniglot/maml/0")
+    with pytest.raises(UserError, match=r"iterations is 7, but the plan says 100"):
+        claims.evaluate(project)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("small_drop_of_4: {at_least: null}", "says neither at_least nor at_most"),
+        (
+            "small_drop_of_4: {kind: acuracy}",
+            r"kind: no kind of claims named 'acuracy'; did you mean 'accuracy'",
+        ),
+        (
+            "small_drop_of_4: {compare: [{of: [multistep5], to: [maml], cells: {mars: []}}]}",
+            r"(?s)no method named 'multistep5'.*no dataset named 'mars'",
+        ),
+        ("proposition_1: {function: proposition2}", "none named 'proposition2'"),
+    ],
+)
+def test_a_mistake_in_a_claim_is_named(project: Path, change: str, message: str) -> None:
+    file = project / "workflow" / "report" / "small" / "claims" / "more.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(change)
+    with pytest.raises(UserError, match=message):
+        claims.evaluate(project)
+
+
+@pytest.fixture(scope="module")
+def committed() -> list[dict[str, Any]]:
+    return claims.evaluate(ROOT)
+
+
+def test_every_claim_has_one_sealed_verdict_at_every_scale(
+    committed: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = list(dict.fromkeys(entry["id"] for entry in committed))
+    scales = {e["scale"] for e in committed} - {claims.EVERY}
+    assert len(ids) > 25
+    assert {"paper", "omniglot-cpu", "miniimagenet-cpu", "dogs32-cpu"} <= scales
+    assert sorted((e["id"], e["scale"]) for e in committed) == sorted(
+        pair
+        for name in ids
+        for one in [_first(committed, name)["scale"]]
+        for pair in ([(name, one)] if one == claims.EVERY else [(name, s) for s in scales])
+    )
+    for entry in committed:
+        seal.check("claims.json", entry)
+        assert {"id", "text", "source", "measured", "interval", "verdict"} <= entry.keys()
+        assert all((ROOT / file).is_file() for file in entry["evidence"]["results"])
+        assert (entry["verdict"] == "not run") == (entry["measured"] is None)
+        if entry["verdict"] in ("held", "not held"):
+            assert entry["interval"]
+        if entry["scale"] not in ("paper", claims.EVERY) and entry["measured"] is not None:
+            assert entry["differs"]
+            assert "says nothing of the paper" in entry["words"]
+    out = tmp_path / "claims.json"
+    assert cli.main(["report", "claims", "--project", str(ROOT), "--out", str(out)]) == 0
+    assert json.loads(out.read_text()) == committed
+    assert " held, " in capsys.readouterr().out
+    first = [path.read_bytes() for path in claims.write(out, committed)]
+    assert first == [path.read_bytes() for path in claims.write(out, committed)]
+    text = out.with_suffix(".md").read_text()
+    assert all(f"\n## {name}\n" in text for name in ids)
+
+
+def _first(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(entry for entry in entries if entry["id"] == name)
+
+
+def test_formulas_hold_and_need_no_results(committed: list[dict[str, Any]]) -> None:
+    formulas = [entry for entry in committed if entry["scale"] == claims.EVERY]
+    assert len(formulas) == len(closed_form.FUNCTIONS)
+    assert {entry["verdict"] for entry in formulas} == {"held"}
+
+
+def test_numbers_of_the_committed_scales_are_those_of_their_files(
+    committed: list[dict[str, Any]],
+) -> None:
+    def result(name: str) -> Any:
+        return json.loads((ROOT / "scales" / f"{name}.json").read_text())
+
+    entry = _of(committed, "small_drop_of_4", "omniglot-cpu")
+    mean = {
+        method: np.mean(
+            [
+                result(f"omniglot-cpu/results/5way_1shot/omniglot/{method}/{seed}")["metrics"][
+                    "test_accuracy"
+                ]
+                for seed in range(3)
+            ]
+        )
+        for method in ("maml", "multistep4")
+    }
+    assert entry["measured"] == pytest.approx(mean["multistep4"] - mean["maml"])
+    entry = _of(committed, "transfer_time", "dogs32-cpu")
+    rows = {
+        r["method"]: r["seconds"]
+        for r in result("dogs32-cpu/results/measure/sgd_32/dogs32")["rows"]
+    }
+    ratios = np.divide(rows["l2t_multistep"], rows["l2t"])
+    assert entry["measured"] == pytest.approx(scipy.stats.gmean(ratios))
+    entry = _of(committed, "gradient_difference_to_zero", "dogs32-cpu")
+    ends = []
+    for seed in range(3):
+        history = result(f"dogs32-cpu/results/sgd_32/dogs32/l2t/{seed}")["history"]
+        drift = [point for epoch in history for point in epoch["drift"]]
+        ends.append(np.mean([p[1] for p in drift if p[0] > 0.9 * drift[-1][0]]))
+    assert entry["measured"] == pytest.approx(np.mean(ends))
+
+
+def test_a_bent_line_is_no_line() -> None:
+    """Times 1, 2, 3, 6 over four steps are off the line; 1, 2, 3, 4 are on it."""
+    base = params.load(PARAMS)
+    plan = inputs.Plan.of(base)
+    claim = linear.Spec(
+        kind="linear", text="", section="", place="", at_most=0.25, at_least=-0.25,
+        cells={"omniglot": ["5way_1shot"]}, methods={"maml": [1, 2, 3, 4]},
+    )  # fmt: skip
+    for last, right in ((4.0, "held"), (6.0, "not held")):
+        rows = [("maml", n, [t, t, t], 1) for n, t in enumerate((1.0, 2.0, 3.0, last), start=1)]
+        records = {"results/measure/5way_1shot/omniglot.json": few_shot_times(rows=rows)}
+        scale = claims.Scale(
+            plan, plan, Path(), records, load.pages(ROOT / "workflow/report", base)
+        )
+        assert claims.verdict(claim.parts(scale), claim.range) == right
