@@ -114,7 +114,7 @@ def test_made_up_results_give_the_verdicts_that_they_must(project: Path) -> None
     assert _of(entries, "less_memory", "small")["interval"] == [0.55, 0.55]
 
     margin = _of(entries, "margin_under_0_4", "small")  # one of ten comparisons has been run
-    assert margin["verdict"] == "not held"
+    assert margin["verdict"] == "undecided"  # alone it is not held, as one of ten it isn't sure
     assert "9 more not run" in margin["words"]
     assert {part["verdict"] for part in margin["parts"]} == {"not held", "not run"}
     assert _of(entries, "table4_numbers", "small")["verdict"] == "not run"
@@ -133,7 +133,7 @@ def test_results_that_are_not_the_plans_are_refused(project: Path) -> None:
         ("small_drop_of_4: {at_least: null}", "says neither at_least nor at_most"),
         (
             "small_drop_of_4: {kind: acuracy}",
-            r"kind: no kind of claims named 'acuracy'; did you mean 'accuracy'",
+            r"no kind of claims named 'acuracy'; did you mean",
         ),
         (
             "small_drop_of_4: {compare: [{of: [multistep5], to: [maml], cells: {mars: []}}]}",

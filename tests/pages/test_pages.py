@@ -87,7 +87,7 @@ def test_every_page_is_drawn_from_results_of_its_plan(
 
 def test_every_file_begins_with_what_it_shows() -> None:
     files = sorted(REPORT.rglob("*.yaml"))
-    assert len(files) == len(FOUND)
+    assert len([file for file in files if file.parent.name != "claims"]) == len(FOUND)
     assert [f for f in files if not f.read_text(encoding="utf-8").startswith("# ")] == []
 
 
