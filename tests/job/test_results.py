@@ -41,6 +41,8 @@ ONLY_SEALED = {
     "timing.peak_bytes": "measured",
     "timing.loading_seconds": "measured",
     "timing.evaluation_seconds": "measured",
+    "parameters": "results of before have none",
+    "parameters.digest": "compared with the file's by who reads that",
     "environment.*": "where it was made",
     "made_from.code": "which code made it; the workflow compares it",
     "made_from.choice": "compared where the plan has the choice",

@@ -25,6 +25,7 @@ def test_kill_unlock_resume(project):
     workspace.snakemake(project, TARGET)
     uninterrupted = json.loads((project / TARGET).read_text())
     (project / TARGET).unlink()
+    (project / "scratch" / TARGET.replace(".json", ".state")).unlink()  # else nothing is trained
 
     checkpoint = project / "scratch" / TARGET.replace(".json", ".pt")
     assert not checkpoint.exists(), "an accepted cell leaves no state"
@@ -59,6 +60,13 @@ def test_kill_unlock_resume(project):
     resumed = json.loads((project / TARGET).read_text())
     for part in ("cell", "metrics", "history"):
         assert resumed[part] == uninterrupted[part]
+    kept = TARGET.replace(".json", ".safetensors")
+    (project / kept).unlink()  # lost: the state at the end makes it again
+    assert workspace.pending(project, TARGET) == {}
+    assert f"resumed at iteration {ITERATIONS} of {ITERATIONS}" in workspace.snakemake(
+        project, kept
+    )
+    assert (project / kept).is_file()
     assert not checkpoint.exists()
 
 

@@ -19,7 +19,7 @@ os.environ.update(
 )
 
 from multistep.data import archives  # noqa: E402
-from multistep.job import accepted  # noqa: E402
+from multistep.job import accepted, parameters  # noqa: E402
 from multistep.plan import cells, params, provenance, unrecorded  # noqa: E402
 from multistep.plan.provenance import code  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402

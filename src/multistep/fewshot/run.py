@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from multistep import stats
 from multistep.data import prepared
@@ -39,7 +40,8 @@ class Run(loop.Run):
         self.dataset = prepared.read(data, cell["dataset"], cell["data"])
         self.made_from: dict[str, str | None] = {"dataset": self.dataset.digest, "network": None}
         self.images = torch.from_numpy(self.dataset.images).to(where)
-        self.network = meta.build_network(s, self.dataset.size, self.dataset.channels)
+        self.built_with = {"size": self.dataset.size, "channels": self.dataset.channels}
+        self.network = meta.build_network(s, **self.built_with)
         train = ["train"] if s.hold_out_validation else ["train", "validation"]
         sampler = self.sampler(train, "train", cell["seed"], s.rotate_train)
         # All splits now: one that is too small should not be found after hours of training.
@@ -51,6 +53,11 @@ class Run(loop.Run):
         self.trainer = Trainer(self.network, self.algorithm, sampler, cell["seed"])
         title = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
         super().__init__(title, "iterations", s.iterations, best=None, trainer=self.trainer.state)
+
+    @property
+    def lengthened_by(self) -> str | None:
+        """Raising `iterations` changes nothing of the iterations before, if the rate stays."""
+        return "iterations" if self.settings.meta_schedule == "constant" else None
 
     def sampler(self, splits: list[str], stream: str, seed: int, rotate: bool) -> Sampler:
         """Episodes from the classes of `splits`."""
@@ -118,6 +125,8 @@ class Run(loop.Run):
         s, best, last = self.settings, self.state["best"], None
         told = None if best is None else {k: v for k, v in best.items() if k != "theta"}
         if not isinstance(s, Tested):
+            if best is not None:
+                self.trainer.load(best["theta"])
             return {"best": told, "diverged": self.state["stopped"]}
         accuracies, non_finite = self._accuracies(self.test_sampler, s.test_episodes, s.window)
         if s.selection == "best" and best is not None:
@@ -139,3 +148,11 @@ class Run(loop.Run):
             "best": told if last is not None else None,
             "last": last,
         }
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Of the iterate that was tested, by the names of `networks.conv4.Conv4`, and `carried.*`;
+        of a candidate those of its best one, of the last if none was validated.
+        """
+        theta = self.trainer.theta
+        carried = {f"carried.{name}": p for name, p in theta.carried.items()}
+        return self.network.unpack(theta.adapted, theta.shared) | carried

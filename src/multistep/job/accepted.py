@@ -3,7 +3,8 @@
 A job leaves its outcome at the path of its checkpoint (`multistep.job.loop.to_the_end`), since a
 result can be lost after the job: a scheduler that was killed deletes, when it starts again, what
 its orphans have made. A workflow that ended well has accepted the results that are there; then
-`forget` removes their outcomes. Nothing here imports torch: Snakemake's own process calls it.
+`forget` removes their outcomes. The states beside them that runs can be lengthened from (`.state`)
+stay, until `make clean`. Nothing here imports torch: Snakemake's own process calls it.
 """
 
 from __future__ import annotations

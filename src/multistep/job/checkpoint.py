@@ -148,4 +148,4 @@ def exclusive(path: Path) -> AbstractContextManager[None]:
 def _set_aside(path: Path, word: str, why: str) -> None:
     aside = path.with_name(f"{path.name}.{word}")
     os.replace(path, aside)
-    log.warning("%s is not used: %s; kept as %s, starting from the beginning", path, why, aside)
+    log.warning("%s is not used: %s; kept as %s", path, why, aside)

@@ -44,10 +44,19 @@ class Run:
             **parts,
         }
 
-    def train(self, save: checkpoint.Saver) -> None:
-        """Iterate to the end; after every iteration it may be time to save, or to stop."""
+    def train(
+        self, save: checkpoint.Saver, keep: Callable[[checkpoint.State], None] | None = None
+    ) -> None:
+        """Iterate to the end; after every iteration it may be time to save, or to stop.
+
+        `keep` gets the state after the last iteration, before its stretch is closed: as a longer
+        run would have it. That this is left to be done is noted as `state["open"]`.
+        """
         state = self.state
         begun = state["iteration"]
+        if state.pop("open", False):
+            with located(f"{self.title}: {self.position}"):
+                self._close()
         with progress(self.title, self.iterations, self.unit, begun) as advance:
             inputs = self.inputs(begun)
             while state["iteration"] < self.iterations and state["stopped"] is None:
@@ -56,13 +65,11 @@ class Run:
                         given = next(inputs)
                     with self._clock("train"):
                         self.step(given)
-                        state["iteration"] += 1
-                        # Reading the means waits for the device, so its work is timed as well.
-                        entry = self.summary() if self.due() else None
-                    if entry is not None:
-                        with self._clock("evaluation"):
-                            self.evaluate(entry)
-                        self._record(entry)
+                    state["iteration"] += 1
+                    if keep is not None and state["iteration"] == self.iterations:
+                        self.settle()
+                        keep({**state, "open": True})
+                    self._close()
                     advance(1)
                     if save.due:
                         self.settle()
@@ -77,7 +84,14 @@ class Run:
         if what == "train":
             seconds["process"] += time.process_time() - process
 
-    def _record(self, entry: Entry) -> None:
+    def _close(self) -> None:
+        """End the stretch if one ends here: evaluate, and record it."""
+        with self._clock("train"):  # reading the means waits for the device, so its work is timed
+            entry = self.summary() if self.due() else None
+        if entry is None:
+            return
+        with self._clock("evaluation"):
+            self.evaluate(entry)
         seconds = self.state["seconds"]["train"]
         self.state["history"].append(entry)
         self.state["history_seconds"].append(seconds)
@@ -102,6 +116,13 @@ class Run:
         }
 
     # --- what a family gives ------------------------------------------------------------------
+
+    @property
+    def lengthened_by(self) -> str | None:
+        """The setting that a finished run can be lengthened by; None where the number of iterations
+        decides what each of them is (a learning rate that follows it).
+        """
+        return None
 
     @property
     def position(self) -> str:
@@ -138,6 +159,7 @@ def to_the_end(
     seconds: float,
     where: torch.device,
     outcome: Callable[[], dict[str, Any]],
+    longer: str | None = None,
 ) -> dict[str, Any]:
     """Train a run, from its checkpoint at `path` if there is one of this `key`; its `outcome`.
 
@@ -145,8 +167,17 @@ def to_the_end(
     state's place: what is made of it may be lost before anyone has accepted it (a scheduler that is
     killed leaves jobs behind, and deletes what they make), and is made again in no time. What an
     earlier attempt recorded is said again, since its log is deleted with what it made.
+
+    `longer`: the key without the number of iterations. Under it the state at the end stays for good
+    in a file beside `path`, and a run of more iterations (or one whose result was lost) goes on
+    from there; one of fewer begins anew and leaves it.
     """
-    saved = checkpoint.load(path, key)
+    saved, at_end = checkpoint.load(path, key), path.with_suffix(".state")
+    if saved is None and longer is not None:
+        saved = checkpoint.load(at_end, longer)
+        if saved is not None and saved["iteration"] > run.iterations:
+            say(f"{at_end} is at iteration {saved['iteration']} already and stays as it is")
+            saved, longer = None, None
     if saved is not None and "outcome" in saved:
         for entry, at in zip(saved["history"], saved["history_seconds"], strict=True):
             _say(entry, at)
@@ -157,9 +188,16 @@ def to_the_end(
         for entry, at in zip(run.history, run.state["history_seconds"], strict=True):
             _say(entry, at)
         say(f"resumed at {run.position}")
+
+    def keep(state: checkpoint.State) -> None:
+        try:
+            checkpoint.save(at_end, str(longer), state)
+        except UserError as error:
+            say(f"it can't be lengthened later: {error}")
+
     save = checkpoint.Saver(path, key, seconds)
     with save.on_signals(signal.SIGTERM, signal.SIGINT):
-        run.train(save)
+        run.train(save, keep if longer is not None else None)
     save.now(run.state)
     made = outcome()
     kept = {name: run.state[name] for name in ("history", "history_seconds")}

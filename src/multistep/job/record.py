@@ -141,12 +141,20 @@ class Sealed(Record):
         return []
 
 
+class Parameters(Record):
+    """The file beside the result that has its parameters, and the digest of their values."""
+
+    file: str = Field(pattern=r"^[^/]+\.safetensors$")
+    digest: Digest
+
+
 class ResultRecord(Sealed):
-    """Of a cell; families add `metrics` and `history`."""
+    """Of a cell; families add `metrics` and `history`. Older ones have no parameters."""
 
     cell: CellRecord
     history: list[Any]
     timing: Timing
+    parameters: Parameters | None = None
 
     def facts(self) -> Iterable[tuple[str, Any, Any]]:
         """Those of the clocks; the families have more."""

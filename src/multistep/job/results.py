@@ -51,16 +51,21 @@ def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
     to do; for one that isn't as it was sealed, that contradicts itself, or that isn't `expected`.
     """
     record = read_json(path)
-    again = f"delete it and build it again (snakemake {path})"
     if not isinstance(record, dict) or record.get("schema") != 1:
-        seal.check(path, record, again)
+        seal.check(path, record, f"delete it and build it again (snakemake {path})")
     validate(path, record)
     if expected is not None:
-        for key, found, right in _differences(record, expected):
-            raise UserError(
-                f"{path}: {key} is {short(found)}, but the plan says {short(right)}; {again}"
-            )
+        compare(path, record, expected)
     return dict(record)
+
+
+def compare(path: Path, record: dict[str, Any], expected: Expected) -> None:
+    """Raise UserError, one line, for a record that isn't what the plan says."""
+    for key, found, right in _differences(record, expected):
+        raise UserError(
+            f"{path}: {key} is {short(found)}, but the plan says {short(right)}; delete it and "
+            f"build it again (snakemake {path})"
+        )
 
 
 def is_sealed(record: Mapping[str, Any]) -> bool:
@@ -86,12 +91,9 @@ def _differences(record: dict[str, Any], expected: Expected) -> Iterator[tuple[s
         yield from unequal("cell", cell, right)
     else:
         yield from _unequal_before_seals(cell, right)
-    inputs = record.get("made_from") or {}
-    for name in ("dataset", "network"):
-        wanted = getattr(expected, name)
-        found = inputs.get(name, record["environment"].get(f"{name}_digest"))
-        if wanted is not None and is_sealed(record):
-            yield from unequal(f"made_from.{name}", found, wanted)
+    for name in ("dataset", "network") if is_sealed(record) else ():
+        if (wanted := getattr(expected, name)) is not None:
+            yield from unequal(f"made_from.{name}", record["made_from"].get(name), wanted)
 
 
 def _unequal_before_seals(

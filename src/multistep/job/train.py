@@ -13,7 +13,7 @@ from typing import Any
 
 from multistep import seal
 from multistep.files import UserError, check_writable, read_json
-from multistep.job import arguments, checkpoint, device, loop, results
+from multistep.job import arguments, checkpoint, device, loop, parameters, results
 from multistep.job.record import CellRecord, Choice
 from multistep.plan import provenance
 from multistep.plan.families import FAMILIES, module, settings_of
@@ -37,8 +37,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train the cell (or resume), test, write the result; what it was made of stays until that has
-    been accepted (see `loop.to_the_end`).
+    """Train the cell (or resume), test, write parameters and result; what they were made of stays
+    until they have been accepted (see `loop.to_the_end`).
     """
     cell, choice = _cell(args.cell), None
     if args.choice:
@@ -53,25 +53,38 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or Path(f"results/{stem}.json")
     scratch = args.checkpoint or Path(f"scratch/results/{stem}.pt")
     place = device.prepare(args.device, args.threads)
-    for path in (out, scratch):
+    for path in (out, parameters.beside(out), scratch):
         check_writable(path)
     with checkpoint.exclusive(scratch):
         run = module(cell["family"], "run").Run(cell, data, network, place)
         entries = provenance.cell_modules(cell["family"], cell["algorithm"])
-        decisive = {key: cell[key] for key in ("family", "kind", "algorithm", "seed", "settings")}
-        key = checkpoint.run_key([decisive, run.made_from], entries, place, args.threads)
+        names = ("family", "kind", "algorithm", "seed", "settings")
+
+        def key(without: str | None) -> str:
+            settings = {k: v for k, v in cell["settings"].items() if k != without}
+            decisive = {name: cell[name] for name in names} | {"settings": settings}
+            return checkpoint.run_key([decisive, run.made_from], entries, place, args.threads)
 
         def outcome() -> dict[str, Any]:
             return {
                 "metrics": run.test(),
+                "parameters": {n: p.detach().cpu() for n, p in run.parameters().items()},
                 "history": run.history,
                 "timing": {**run.timing(), "peak_bytes": device.peak_bytes(place)},
                 "environment": device.environment(place, args.threads),
             }
 
-        made = loop.to_the_end(run, scratch, key, args.checkpoint_seconds, place, outcome)
+        longer = key(run.lengthened_by) if run.lengthened_by else None
+        every = args.checkpoint_seconds
+        made = loop.to_the_end(run, scratch, key(None), every, place, outcome, longer)
         made_from = {**run.made_from, "choice": choice, "code": provenance.code(*entries)}
+        tensors = {name: p.numpy() for name, p in made["parameters"].items()}
+        file = parameters.beside(out)
+        # A kill between the two leaves parameters that no result knows; both are written again.
+        made["parameters"] = parameters.write(file, tensors, cell, run.built_with, made_from)
         results.write(out, {"cell": cell, **made}, made_from)
+    if longer is None:
+        say("it can't be lengthened later: each iteration depends on how many there are")
     metrics = made["metrics"]
     if "test_accuracy" in metrics:
         say(f"test accuracy {metrics['test_accuracy']:.2f} % → {out}")

@@ -17,7 +17,7 @@ from typing import Any
 from multistep import seal
 from multistep.data import prepared
 from multistep.files import UserError, read_json
-from multistep.job import results
+from multistep.job import parameters, results
 from multistep.pages import record as page_record
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
@@ -25,6 +25,7 @@ from multistep.plan.cells import Cell
 from multistep.plan.choose import read_choice
 from multistep.plan.schema import Params
 
+Reader = Callable[[Path, results.Expected], object]
 Checks = dict[str, Callable[[], object]]  # by path; UserError for what isn't as planned
 
 
@@ -79,7 +80,7 @@ def checks(
 ) -> Checks:
     """How each file of a plan is compared with it."""
 
-    def record(path: str, cell: Mapping[str, Any], choice: str | None = None) -> None:
+    def record(read: Reader, path: str, cell: Mapping[str, Any], choice: str | None = None) -> None:
         data = home / "data/processed" / cell["dataset"]
         timed = cell.get("methods", {"": cell}).values()  # of a measurement
         source = next((m["settings"]["source"] for m in timed if m["settings"].get("source")), None)
@@ -91,7 +92,7 @@ def checks(
             read_json(network).get("digest") if network.is_file() else None,
             read_json(chosen) if chosen is not None and chosen.is_file() else None,
         )
-        results.read(home / path, expected)
+        read(home / path, expected)
 
     def network(name: str) -> None:
         path = home / f"data/networks/{name}/network.json"
@@ -127,11 +128,14 @@ def checks(
     for name in params.source_networks:
         found[f"data/networks/{name}/network.json"] = partial(network, name)
     for path, cell in cells.items():
-        found[path] = partial(record, path, cell.definition, cell.choice)
+        found[path] = partial(record, results.read, path, cell.definition, cell.choice)
+        kept = str(parameters.beside(Path(path)))
+        if (home / path).is_file():  # else they are made together
+            found[kept] = partial(record, parameters.read, kept, cell.definition, cell.choice)
     for path in choices:
         found[path] = partial(choice, path)
     for path, job in measurements.items():
-        found[path] = partial(record, path, job)
+        found[path] = partial(record, results.read, path, job)
     return found
 
 

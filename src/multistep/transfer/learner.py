@@ -154,6 +154,13 @@ class Learner:
                 arrived.synchronize()
             _refuse(names, values)
 
+    def parameters(self) -> Tensors:
+        """`target.*` as its module names them, `match.*` (see `Matching`) and θ as `meta.*`."""
+        target = {n: self.phi[n] for n in self.backbone} | self.buffers
+        matching = {n: p for n, p in self.phi.items() if n not in self.backbone}
+        meta = {f"meta.{n}": p for n, p in self.theta.items()}
+        return {f"target.{n}": p for n, p in target.items()} | matching | meta
+
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:
         """`[batch, classes]` in eval mode, i.e. with the running statistics."""

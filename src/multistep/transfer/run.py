@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from multistep.data import prepared
 from multistep.files import UserError
-from multistep.job import loop
+from multistep.job import checkpoint, loop
 from multistep.networks.build import build
 from multistep.transfer import algorithms, sources
 from multistep.transfer.batches import Batch, Batches, count_correct
@@ -25,7 +26,10 @@ from multistep.transfer.settings import Transfer
 
 
 class Run(EpochRun):
-    """Data, networks and learner of a cell."""
+    """Data, networks and learner of a cell.
+
+    `state["best"]`: the first epoch with the highest validation accuracy, with its tensors.
+    """
 
     def __init__(
         self, cell: dict[str, Any], data: Path, network: Path | None, where: torch.device
@@ -40,6 +44,7 @@ class Run(EpochRun):
             "dataset": images.digest,
             "network": network_digest,
         }
+        self.built_with = {"classes": len(images.classes)}
         self.test_images = len(images.splits["test"])
         self.means = Means(s.log_every if isinstance(s, Transfer) else 1)
         title = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
@@ -49,6 +54,7 @@ class Run(EpochRun):
             Batches(images, "train", s, where, cell["seed"]),
             learner=self.learner.state,
             means=self.means.state,
+            best=None,
         )
 
     def rate(self, epoch: int) -> float:
@@ -73,10 +79,14 @@ class Run(EpochRun):
         return head | self.means.close(iterations)
 
     def evaluate(self, entry: loop.Entry) -> None:
-        """Accuracy in percent on both parts."""
+        """Accuracy in percent on both parts; the tensors of the best epoch so far are kept."""
         for part in ("validation", "test"):
             correct, count = count_correct(self.learner.logits, self.batches.evaluation(part))
             entry[f"{part}_accuracy"] = 100 * correct / count
+        accuracy, best = entry["validation_accuracy"], self.state["best"]
+        if best is None or accuracy > best["validation_accuracy"]:
+            tensors = checkpoint.copies(self.learner.parameters())
+            self.state["best"] = {"validation_accuracy": accuracy, "tensors": tensors}
 
     def test(self) -> dict[str, Any]:
         """Test accuracy at the first epoch with the best validation accuracy."""
@@ -90,6 +100,11 @@ class Run(EpochRun):
             "train_images": self.batches.count,
             "test_images": self.test_images,
         }
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Of the epoch that is reported (see `Learner.parameters`)."""
+        tensors: dict[str, Tensor] = self.state["best"]["tensors"]
+        return tensors
 
 
 def learner(

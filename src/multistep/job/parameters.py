@@ -1,0 +1,98 @@
+"""Trained parameters: named tensors in a safetensors file beside the result, and sealed like it.
+
+The header has one record: the cell, what the network is built with besides the settings, digests of
+what it was made from and of the tensors. The result carries the latter as well, so that a pair of
+two runs is told. Nothing that varies between identical runs is in the file, and nothing here
+imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from multistep import seal
+from multistep.files import UserError, atomic_write, canonical_json
+from multistep.job import results
+from multistep.job.record import SCHEMA, CellRecord, Digest, MadeFrom, Record
+
+Arrays = dict[str, np.ndarray]
+
+
+class Header(Record):
+    """What a file says of its tensors. `network`: `size` and `channels` of the images of few-shot
+    cells, `classes` of meta-transfer; `digest` is that of `digest_of`.
+    """
+
+    schema_: Literal[2] = Field(alias="schema")
+    cell: CellRecord
+    network: dict[str, int]
+    digest: Digest
+    made_from: MadeFrom
+    seal: str
+
+
+def beside(result: Path) -> Path:
+    """Where the parameters of a result lie."""
+    return result.with_suffix(".safetensors")
+
+
+def digest_of(tensors: Mapping[str, np.ndarray]) -> str:
+    """Hex SHA-256 of names, types, shapes and values, in the order of the names."""
+    found = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        found.update(canonical_json([name, value.dtype.str, value.shape]).encode())
+        found.update(np.ascontiguousarray(value).tobytes())
+    return found.hexdigest()
+
+
+def write(
+    path: Path, tensors: Arrays, cell: Any, network: dict[str, int], made_from: Mapping[str, Any]
+) -> dict[str, str]:
+    """Write them whole or not at all; what the result says of them (`record.Parameters`)."""
+    # In memory as they are: a transposed view would be written in its own order.
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    digest = digest_of(tensors)
+    head = {"schema": SCHEMA, "cell": cell, "network": network, "digest": digest}
+    with atomic_write(path) as file:
+        file.write(save(tensors, {"multistep": canonical_json(seal.seal(head, made_from))}))
+    return {"file": path.name, "digest": digest}
+
+
+def read(path: Path, expected: results.Expected | None = None) -> tuple[dict[str, Any], Arrays]:
+    """The header and the tensors. Raises UserError, one line, where they aren't as they were
+    written, or aren't what is `expected`.
+    """
+    made = path.with_suffix(".json")
+    again = f"delete it and build it again (snakemake {path})"
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {}).get("multistep", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; build it first (snakemake {path})") from None
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a file of parameters ({error}); {again}") from None
+    seal.check(path, about, again)
+    try:
+        Header.model_validate(about)
+    except ValidationError as error:
+        raise UserError(f"{path}: not parameters: {error.errors()[0]['msg']}; {again}") from None
+    if digest_of(tensors) != about["digest"]:
+        raise UserError(f"{path}: its tensors differ from their digest; {again}")
+    if made.is_file():
+        record = results.read(made)
+        right = {"cell": record["cell"], "digest": (record.get("parameters") or {}).get("digest")}
+        if right != {key: about[key] for key in right}:
+            raise UserError(f"{path}: {made.name} is of other parameters; {again}")
+    if expected is not None:
+        results.compare(path, about, expected)
+    return about, tensors
