@@ -59,7 +59,11 @@ def context() -> Context:
 @pytest.fixture
 def stand_in(context: Context) -> Context:
     return context.model_copy(
-        update={"scale": "demo", "stand_ins": {"omniglot": "omniglot_standin"}}
+        update={
+            "scale": "demo",
+            "stand_ins": {"omniglot": "omniglot_standin"},
+            "drawn": ["omniglot_standin"],
+        }
     )
 
 

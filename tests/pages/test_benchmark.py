@@ -210,7 +210,9 @@ def test_two_datasets_of_one_experiment_are_never_mixed(
 def test_a_stand_in_is_named_and_another_scale_refused(
     spec: Spec, context: Context, given: list[Record], write: Write
 ) -> None:
-    stand_in = context.model_copy(update={"scale": "demo", "stand_ins": {"cifar_fs": "drawn"}})
+    stand_in = context.model_copy(
+        update={"scale": "demo", "stand_ins": {"cifar_fs": "drawn"}, "drawn": ["drawn"]}
+    )
     with pytest.raises(UserError, match="made at scale paper, but the scale here is demo"):
         table(spec, stand_in, given)
     for record in given:

@@ -4,6 +4,7 @@ import json
 import shutil
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import records
@@ -154,8 +155,9 @@ def test_a_stand_in_takes_its_dataset_s_place() -> None:
 
 
 def test_a_page_of_which_nothing_is_computed_wants_nothing() -> None:
-    none = {"experiments": {name: {"datasets": []} for name in BASE["experiments"]}}
-    p = params.validate(params.merge(BASE, none))
+    none: dict[str, Any] = {name: {"datasets": []} for name in BASE["experiments"]}
+    none["other"] = BASE["experiments"]["5way_1shot"]
+    p = params.validate(params.merge(BASE, {"experiments": none}))
     for pages in PAGES["paper"].values():
         for spec in pages.values():
             assert wanted(spec, p) == []
@@ -323,3 +325,12 @@ def test_committed_results_of_before_seals_are_still_read_and_tabulated(scale: s
                 assert any("before records were sealed" in note for note in told) == bool(old)
                 shown += 1
     assert shown
+
+
+def test_only_what_is_drawn_is_a_stand_in() -> None:
+    packing = {"datasets": {"cache": BASE["datasets"]["miniimagenet"]}}
+    real = params.merge(BASE, packing | {"stand_ins": {"miniimagenet": "cache"}})
+    assert inputs.context(params.validate(real)).drawn == []
+    demo = params.merge(BASE, params.read(ROOT / "workflow" / "scales" / "demo.yaml"))
+    context = inputs.context(params.validate(demo))
+    assert set(context.stand_ins.values()) == set(context.drawn)

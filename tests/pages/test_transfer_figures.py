@@ -56,7 +56,7 @@ def context() -> Context:
 
 @pytest.fixture
 def stand_in(context: Context) -> Context:
-    return context.model_copy(update={"stand_ins": {"bird": "drawn"}})
+    return context.model_copy(update={"stand_ins": {"bird": "drawn"}, "drawn": ["drawn"]})
 
 
 def written(path: Path, spec: Any, context: Context, records: list[Any]) -> list[dict[str, str]]:

@@ -94,7 +94,9 @@ def context() -> Context:
 @pytest.fixture
 def stand_in(context: Context) -> Context:
     replaced = {"bird": "drawn", "imagenet": "shapes"}
-    return context.model_copy(update={"scale": "demo", "stand_ins": replaced})
+    return context.model_copy(
+        update={"scale": "demo", "stand_ins": replaced, "drawn": [*replaced.values()]}
+    )
 
 
 def by_cell(text: str) -> dict[tuple[str, str], dict[str, str]]:
@@ -198,7 +200,7 @@ def test_stand_ins_are_named_and_never_compared(stand_in: Context, write: Write)
 
 
 def test_real_data_with_a_stand_in_for_its_source_is_not_compared(context: Context) -> None:
-    swapped = context.model_copy(update={"stand_ins": {"imagenet": "shapes"}})
+    swapped = context.model_copy(update={"stand_ins": {"imagenet": "shapes"}, "drawn": ["shapes"]})
     record = transfer("adam_224", "bird", "l2t", settings={"source": "shapes"})
     row = next(r for r in table(table_spec(ACCURACIES), swapped, [record]) if r.n)
     assert (row.gap, row.note) == (None, "Not compared: stand-in data.")

@@ -18,6 +18,7 @@ class Context(BaseModel):
     families: dict[str, str] = {}  # method -> the half of the paper that it belongs to
     source_networks: dict[str, str] = {}  # name -> title
     stand_ins: dict[str, str] = {}  # dataset or source network -> what this scale has in its place
+    drawn: list[str] = []  # datasets of drawn archives, and source networks trained on them
 
     # experiment/dataset/method (before it "measure/" for what is timed): how this scale isn't the
     # paper's there, in every setting that differs; only of what the page shows
@@ -48,8 +49,11 @@ class Context(BaseModel):
         return ", ".join(dict.fromkeys(self.dataset_title(self.dataset(d)) for d in datasets))
 
     def is_stand_in(self, name: str) -> bool:
-        """Whether a dataset or source network of this scale only stands in for another."""
-        return name in self.stand_ins.values()
+        """Whether a dataset is drawn, or a source network trained on one that is.
+
+        Real data in another packing, though they take a dataset's place, are no stand-in.
+        """
+        return name in self.drawn
 
     def provenance(self, *datasets: str, sources: Iterable[str] = ()) -> str:
         """The line that every table and figure carries: scale and data, and what they are not.

@@ -76,6 +76,13 @@ def context(params: Params) -> Context:
     for experiment in params.experiments.values():
         timed = experiment.measured.methods if experiment.measured else []
         families.update(dict.fromkeys([*experiment.methods, *timed], experiment.family))
+    drawn = {
+        name
+        for name, dataset in params.datasets.items()
+        if any(archive.drawn is not None for archive in dataset.archives.values())
+    }
+    networks = params.source_networks.items()
+    drawn |= {name for name, n in networks if n.dataset and params.dataset(n.dataset) in drawn}
     return Context(
         scale=params.scale,
         datasets={name: dataset.title for name, dataset in params.datasets.items()},
@@ -83,6 +90,7 @@ def context(params: Params) -> Context:
         families=families,
         source_networks={name: n.title for name, n in params.source_networks.items()},
         stand_ins=params.stand_ins,
+        drawn=sorted(drawn),
     )
 
 
