@@ -5,6 +5,7 @@
     CASES      changes of its settings in params.yaml that it is compared under
     reference  (case) -> (by adapted, by shared, query losses): the tasks' mean meta-gradient,
                computed as naively as can be
+    SLOPES     (if it has any) changes under which it is compared with finite differences, too
 """
 
 from __future__ import annotations
@@ -64,9 +65,8 @@ class Plain:
         return self.loss(phi, shared, *self.episode[2:4])
 
     def loss(self, phi: Tensor, shared: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(
-            functional_call(self.module, self.network.unpack(phi, shared), (x,)), y
-        )
+        params = self.network.unpack(phi, shared)
+        return F.cross_entropy(functional_call(self.module, params, (x,)), y)
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,8 @@ class Case:
         """With θ and the images of another type or on another device."""
 
         def moved(t: Tensor) -> Tensor:
-            return (
-                t if isinstance(where, torch.dtype) and not t.is_floating_point() else t.to(where)
-            )
+            kept = isinstance(where, torch.dtype) and not t.is_floating_point()
+            return t if kept else t.to(where)
 
         carried = {name: moved(t) for name, t in self.theta.carried.items()}
         theta = meta.Theta(*map(moved, parts(self.theta)), carried)
@@ -193,14 +192,9 @@ def per_task(network: BatchedConv4, flat: Tensor, tasks: int) -> list[Tensor]:
 
 
 def descent(
-    plain: Plain,
-    phi: Tensor,
-    shared: Tensor,
-    s: FewShot,
-    *,
-    moving: Tensor | float = 1.0,
-    first_order: bool = False,
-) -> Tensor:
+    plain: Plain, phi: Tensor, shared: Tensor, s: FewShot, *,
+    moving: Tensor | float = 1.0, first_order: bool = False,
+) -> Tensor:  # fmt: skip
     """T steps of eq. 5 on the support loss, as the textbook has them, one gradient per window.
 
     `moving`: 1 for the entries of φ that move, 0 for the others.

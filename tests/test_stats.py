@@ -150,3 +150,10 @@ def test_a_single_number_has_no_interval_unless_it_is_exact() -> None:
     assert single.interval() is None
     assert (single - stats.sampled([1.0, 3.0], "seeds")).interval() is None
     assert counted.interval() == (2.0, 2.0)
+
+
+def test_wilson_intervals() -> None:
+    low, high = stats.wilson(50, 100)  # 0.4038 to 0.5962, the textbook's example
+    assert (round(low, 2), round(high, 2)) == (40.38, 59.62)
+    assert stats.wilson(0, 20)[0] == 0
+    assert stats.wilson(20, 20)[1] == 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,15 @@ import numpy as np
 import records
 import torch
 
+from multistep import cli
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
+from multistep.job import results
 from multistep.networks.build import build
 from multistep.transfer import algorithms, sources
 from multistep.transfer.source_settings import Pretrain, SourceNetwork
 
 CLASSES = 4
-
-torch.set_num_threads(1)  # small batches gain nothing from more, and busy machines lose a lot
 
 
 def settings(**changes: Any) -> Pretrain:
@@ -64,15 +65,12 @@ def written(folder: Path, images: Prepared) -> Path:
     """The set as a prepared folder."""
     size = images.size if images.shapes is None else None
     return prepared.save(
-        folder,
-        name=images.name,
-        classes=images.classes,
-        labels=images.labels,
+        folder, name=images.name, classes=images.classes, labels=images.labels,
         splits=images.splits,
         shape=images.images.shape[1:] if images.shapes is None else images.shapes,
         images=((i, images.pixels(i)) for i in range(len(images))),
         made_from={"dataset": {"prepare": {"size": size}}},
-    )
+    )  # fmt: skip
 
 
 def _set(pixels: np.ndarray, labels: np.ndarray, shapes: np.ndarray | None, test: int) -> Prepared:
@@ -83,6 +81,7 @@ def _set(pixels: np.ndarray, labels: np.ndarray, shapes: np.ndarray | None, test
     return Prepared("patterns", pixels, labels, shapes, classes, splits, "digest")
 
 
+PLACE = {"scale": "test", "family": "transfer", "experiment": "small", "dataset": "patterns"}
 SPEC: dict[str, Any] = {
     "title": "Random",
     "architecture": {"name": "resnet32", "width": 4, "blocks": 1},
@@ -128,15 +127,22 @@ def small_transfer(algorithm: str = "bilevel", **settings: Any) -> dict[str, Any
         merged.setdefault("lr", 0.001)
     fields = algorithms.get(algorithm).Settings.model_fields
     known = {key: value for key, value in merged.items() if key in fields}
-    return {
-        "scale": "test",
-        "family": "transfer",
-        "experiment": "small",
-        "dataset": "patterns",
-        "method": algorithm,
-        "algorithm": algorithm,
-        "seed": 0,
-        "kind": "cell",
+    return PLACE | {
+        "method": algorithm, "algorithm": algorithm, "seed": 0, "kind": "cell",
         "data": {"size": 32},
         "settings": algorithms.get(algorithm).Settings.model_validate(known).model_dump(),
+    }  # fmt: skip
+
+
+def measured(folder: Path, cells: dict[str, dict[str, Any]], batches: int) -> dict[str, Any]:
+    """The measurement of these methods' cells, in an empty folder."""
+    measure = {"steps": [1], "rounds": 1, "tasks": None, "batches": batches, "alone": True}
+    methods = {
+        name: {"algorithm": cell["algorithm"], "settings": cell["settings"]}
+        for name, cell in cells.items()
     }
+    definition = PLACE | {"methods": methods, "measure": measure}
+    line = ["measure", "--definition", json.dumps(definition), "--out", str(folder / "out.json")]
+    line += ["--data", str(prepared_images(folder / "data")), "--device", "cpu"]
+    assert cli.main([*line, "--network", str(source_folder(folder / "network"))]) == 0
+    return results.read(folder / "out.json")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
+from transfer_data import SETTINGS
 
 from multistep.inner.dynamics import Tensors
 from multistep.networks.backbone import Backbone
@@ -17,22 +18,14 @@ from multistep.transfer.algorithms import Algorithm
 from multistep.transfer.learner import Learner, MiniBatch
 from multistep.transfer.settings import Transfer
 
-torch.set_num_threads(1)  # the machine is shared, and networks this small are no work for two
-
 SOURCE = Architecture(name="resnet32", width=2, blocks=1)
 TARGET = Architecture(name="vgg9", width=2, blocks=1)
 
 
 def settings(**changes: object) -> Transfer:
     """A tiny cell: narrow networks, two source taps, two target taps."""
-    values = {
-        "source": "source", "target": TARGET, "source_taps": [0, 2], "target_taps": [0, 3],
-        "where_bias": 1.0, "size": 32, "augmentation": "pad_crop", "batch_size": 4, "epochs": 2,
-        "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "adam_betas": [0.9, 0.999],
-        "adam_eps": 1e-8, "weight_decay": 1e-4, "schedule_offset": 0, "beta": 0.5,
-        "beta_in_inner_steps": True, "inner_steps": 2, "window": 1, "transfer_lr_factor": 1.0,
-        "absent_gradients": "zero", "bn_updates": 2, "meta_lr": 1e-3, "meta_weight_decay": 1e-4,
-        "scheme": "keep", "source_features": "batch", "log_every": 1,
+    values = SETTINGS | {
+        "target": TARGET, "target_taps": [0, 3], "batch_size": 4, "epochs": 2, "log_every": 1,
     }  # fmt: skip
     return Transfer.model_validate(values | changes)
 
@@ -95,13 +88,8 @@ class Reference:
         mine = {n: p for n, p in phi.items() if n in names}
         taps, logits = functional_call(self.target, {**mine, **idle}, (x,))
         maps, _ = self.source(x)
-        transfer = transfer_loss(
-            {m: maps[m] for m in self.s.source_taps},
-            {n: taps[n] for n in self.s.target_taps},
-            phi,
-            theta,
-        )
-        return F.cross_entropy(logits, y), transfer
+        chosen = {m: maps[m] for m in self.s.source_taps}, {n: taps[n] for n in self.s.target_taps}
+        return F.cross_entropy(logits, y), transfer_loss(*chosen, phi, theta)
 
     def end(
         self, phi: Tensors, state: dict, theta: Tensors, x: Tensor, y: Tensor, lr: float
@@ -121,9 +109,8 @@ class Reference:
         return phi
 
     def gradients(self, loss: Tensor, phi: Tensors) -> Tensors:
-        found = torch.autograd.grad(
-            loss, list(phi.values()), create_graph=True, materialize_grads=True
-        )
+        inputs = list(phi.values())
+        found = torch.autograd.grad(loss, inputs, create_graph=True, materialize_grads=True)
         return dict(zip(phi, found, strict=True))
 
     def move(self, phi: Tensors, state: dict, grads: Tensors, lr: float) -> tuple[Tensors, dict]:

@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,7 @@ from multistep import cli
 from multistep.data import prepared
 from multistep.fewshot import algorithms, meta
 from multistep.fewshot.episodes import Sampler
+from multistep.fewshot.settings import FewShot
 from multistep.fewshot.trainer import Trainer
 from multistep.job import checkpoint, results
 
@@ -73,6 +75,18 @@ def test_meta_gradient_is_that_of_its_reference(name: str) -> None:
 
 
 @every_algorithm
+def test_meta_gradient_is_the_slope_of_the_query_loss(name: str) -> None:
+    """By finite differences, where it is the derivative of something: under SLOPES."""
+    for changes in getattr(own_tests(name), "SLOPES", []):
+        work = case(name, changes)
+        found, along = work.gradient(), work.directions()
+        if name == "memory_reduced":
+            along.adapted[work.head :] = 0.0  # where the head starts is no meta-parameter
+        expected = found.adapted @ along.adapted + found.shared @ along.shared
+        assert work.slope(along) == pytest.approx(expected.item(), rel=1e-5), changes
+
+
+@every_algorithm
 def test_chunks_and_the_order_of_tasks_do_not_matter(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,9 +128,8 @@ class Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.seen.add(func.overloadpacket.__name__)
-        if func is torch.ops.aten.index.Tensor and any(
-            i is not None and i.dtype is torch.bool for i in args[1]
-        ):
+        indices = args[1] if func is torch.ops.aten.index.Tensor else ()
+        if any(i is not None and i.dtype is torch.bool for i in indices):
             self.seen.add("nonzero")
         return func(*args, **(kwargs or {}))
 
@@ -151,27 +164,34 @@ def test_a_cuda_graph_can_hold_it(name: str) -> None:
     assert valueless.adapt().shape == work.tasks.start().shape
 
 
+OUTER = [
+    {"meta_optimizer": optimizer, "meta_schedule": schedule}
+    for optimizer, schedule in product(("adam", "sgd"), ("constant", "linear"))
+]
+
+
 @every_algorithm
 def test_a_resumed_run_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> None:
     data = prepared.read(prepared_dataset(tmp_path))
-    s = settings(name, {"meta_batch": 2, "iterations": 4, "queries": 5})
+    for changes in OUTER if name == "multistep" else [{}]:
+        s = settings(name, {"meta_batch": 2, "iterations": 4, "queries": 5} | changes)
 
-    def trainer() -> Trainer:
-        rows = data.rows(["train"])
-        images = torch.from_numpy(data.images)
-        sampler = Sampler(images, *rows, s.ways, s.shots, s.queries, True, 0, "train")
-        return Trainer(meta.build_network(s, 28), algorithms.get(name)(s), sampler, seed=0)
+        def trainer(s: FewShot = s) -> Trainer:
+            rows = data.rows(["train"])
+            images = torch.from_numpy(data.images)
+            sampler = Sampler(images, *rows, s.ways, s.shots, s.queries, True, 0, "train")
+            return Trainer(meta.build_network(s, 28), algorithms.get(name)(s), sampler, seed=0)
 
-    whole, first, second = (trainer() for _ in range(3))
-    for i in range(4):
-        whole.step(i)
-    for i in range(2):
-        first.step(i)
-    checkpoint.restore(second.state, checkpoint.copies(first.state), torch.device("cpu"))
-    for i in range(2, 4):
-        second.step(i)
-    assert all(torch.equal(p, q) for p, q in zip(*map(flat, (second, whole)), strict=True))
-    assert second.means() == whole.means()
+        whole, first, second = (trainer() for _ in range(3))
+        for i in range(4):
+            whole.step(i)
+        for i in range(2):
+            first.step(i)
+        checkpoint.restore(second.state, checkpoint.copies(first.state), torch.device("cpu"))
+        for i in range(2, 4):
+            second.step(i)
+        assert all(torch.equal(p, q) for p, q in zip(*map(flat, (second, whole)), strict=True))
+        assert second.means() == whole.means()
 
 
 def flat(trainer: Trainer) -> list[torch.Tensor]:
@@ -184,11 +204,8 @@ def test_it_is_trained_and_measured(name: str, tmp_path: Path) -> None:
     data = str(prepared_dataset(tmp_path / "data"))
     small = {"meta_batch": 2, "iterations": 2, "test_episodes": 3, "validation_episodes": 2}
     few = small | {"queries": 5, "log_every": 1, "validate_every": 2, "test_steps": 4}
-    cell: dict[str, Any] = {
-        "scale": "test",
-        "family": "few_shot",
-        "experiment": "small",
-        "dataset": "omniglot",
+    about = {"scale": "test", "family": "few_shot", "experiment": "small", "dataset": "omniglot"}
+    cell: dict[str, Any] = about | {
         "method": name,
         "algorithm": name,
         "seed": 0,
@@ -200,11 +217,8 @@ def test_it_is_trained_and_measured(name: str, tmp_path: Path) -> None:
     assert cli.main(["train", "--cell", json.dumps(cell), *line, out, "--checkpoint", scratch]) == 0
     assert len(results.read(tmp_path / "cell.json")["metrics"]["episode_accuracies"]) == 3
     timed = {"steps": [2], "rounds": 1, "tasks": 2, "batches": 1, "alone": True}
-    definition = {
-        **{key: cell[key] for key in ("scale", "family", "experiment", "dataset")},
-        "methods": {name: {"algorithm": name, "settings": cell["settings"]}},
-        "measure": timed,
-    }
+    methods = {name: {"algorithm": name, "settings": cell["settings"]}}
+    definition = about | {"methods": methods, "measure": timed}
     out = str(tmp_path / "measured.json")
     assert cli.main(["measure", "--definition", json.dumps(definition), *line, out]) == 0
     rows = results.read(tmp_path / "measured.json")["rows"]
@@ -255,26 +269,16 @@ def test_a_new_file_is_found_and_checked(tmp_path: Path) -> None:
     (tmp_path / "src/multistep/fewshot/algorithms/toy.py").write_text(TOY)
     before = checked(tmp_path)
     assert "test_toy.py lacks CASES and reference: write CASES" in before
-    assert "1 failed, 5 passed" in before
+    assert "2 failed, 5 passed" in before
     (folder / "test_toy.py").write_text(TOY_TESTS)
     after = checked(tmp_path)
-    assert "6 passed" in after
+    assert "7 passed" in after
     assert "failed" not in after
 
 
 def checked(project: Path) -> str:
     """The output of the checks of `toy`."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "tests/fewshot/test_algorithms.py",
-        "-k",
-        "toy]",
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "tests/fewshot/test_algorithms.py", "-ktoy]"]
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project / "src")}
-    done = subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     return done.stdout + done.stderr

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from fewshot_case import per_task
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -11,17 +14,13 @@ from torch.nn import functional as F
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
 from multistep.networks.conv4 import Conv4, Conv4Config, initial_parameters
 
-torch.set_num_threads(1)  # small networks gain nothing from more, busy machines lose a lot
-
 TASKS, IMAGES, WAYS = 2, 6, 5
-NETWORKS = {
+POOLED = {"geometry": "pooled", "channels": 3}
+NETWORKS: dict[str, tuple[dict[str, Any], bool]] = {
     "strided": ({}, False),
     "valid": ({"geometry": "valid", "order": "conv-relu-bn"}, True),
-    "pooled": ({"geometry": "pooled", "channels": 3, "size": 37}, True),
-    "pooled, relu first": (
-        {"geometry": "pooled", "channels": 3, "size": 32, "order": "conv-relu-bn"},
-        False,
-    ),
+    "pooled": (POOLED | {"size": 37}, True),
+    "pooled, relu first": (POOLED | {"size": 32, "order": "conv-relu-bn"}, False),
 }
 
 
@@ -32,7 +31,7 @@ def random(*shape: int, seed: int) -> Tensor:
 def setting(name: str) -> tuple[BatchedConv4, Tensor, Tensor, EpisodeLoss]:
     """A network, parameters that differ from task to task, and images."""
     options, adapt_bn = NETWORKS[name]
-    config = Conv4Config(ways=WAYS, filters=6, **options)  # type: ignore[arg-type]
+    config = Conv4Config(ways=WAYS, filters=6, **options)
     network = BatchedConv4(config, adapt_bn=adapt_bn)
     params = {n: p.double() for n, p in initial_parameters(config, 0).items()}
     theta, shared = network.pack(params)
@@ -41,13 +40,6 @@ def setting(name: str) -> tuple[BatchedConv4, Tensor, Tensor, EpisodeLoss]:
     images = random(TASKS, IMAGES, config.channels, config.size, config.size, seed=2)
     labels = torch.arange(IMAGES).remainder(WAYS).expand(TASKS, IMAGES)
     return network, phi, shared, EpisodeLoss(network, shared, images, labels)
-
-
-def per_task(network: BatchedConv4, flat: Tensor) -> list[Tensor]:
-    """φ `[tasks·P]` as one vector `[P]` per task, parameter after parameter."""
-    slots = sorted((s for s in network.slots.values() if s.adapted), key=lambda s: s.start)
-    blocks = [flat[TASKS * s.start : TASKS * s.stop].view(TASKS, -1) for s in slots]
-    return list(torch.cat(blocks, 1))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -62,22 +54,21 @@ def test_features_and_their_gradients_equal_autograd(name: str) -> None:
     module.head = torch.nn.Identity()  # type: ignore[assignment]
     shared_sum = network.sum_tasks(by_shared, adapted=False)
     expected_shared = torch.zeros_like(shared_sum)
-    for task, own in enumerate(per_task(network, phi)):
+    for task, own in enumerate(per_task(network, phi, TASKS)):
         leaves = {n: p.requires_grad_() for n, p in network.unpack(own, shared).items()}
         body = {n: p for n, p in leaves.items() if not n.startswith("head")}
         maps = functional_call(module, body, (images[task],))
         channels_last = maps.unflatten(1, (config.filters, -1)).transpose(1, 2).flatten(1)
         torch.testing.assert_close(features[task], channels_last, rtol=1e-10, atol=1e-11)
-        grads = torch.autograd.grad(
-            (channels_last * weights[task]).sum(),
-            list(leaves.values()),
-            allow_unused=True,
-            materialize_grads=True,
-        )
+        value, inputs = (channels_last * weights[task]).sum(), list(leaves.values())
+        grads = torch.autograd.grad(value, inputs, allow_unused=True, materialize_grads=True)
         adapted, more = network.pack(dict(zip(leaves, grads, strict=True)))
         assert adapted.norm() > 0
         torch.testing.assert_close(
-            per_task(network, by_phi)[task], adapted, rtol=1e-8, atol=1e-10 * adapted.norm().item()
+            per_task(network, by_phi, TASKS)[task],
+            adapted,
+            rtol=1e-8,
+            atol=1e-10 * adapted.norm().item(),
         )
         expected_shared += more
     torch.testing.assert_close(shared_sum, expected_shared, rtol=1e-8, atol=1e-10)
@@ -112,7 +103,7 @@ def test_heads_are_unpacked_in_the_order_in_which_the_plain_module_flattens() ->
     network, phi, shared, loss = setting("pooled")
     weight, bias = network.head(phi, TASKS)
     features, _ = loss.body(phi)
-    for task, own in enumerate(per_task(network, phi)):
+    for task, own in enumerate(per_task(network, phi, TASKS)):
         params = network.unpack(own, shared)
         flat = features[task].unflatten(1, (-1, network.config.filters)).transpose(1, 2).flatten(1)
         torch.testing.assert_close(
@@ -126,9 +117,9 @@ def test_dot_and_scale_per_task() -> None:
     network, phi, _, _ = setting("strided")
     other = random(*phi.shape, seed=4)
     factors = torch.tensor([2.0, -3.0], dtype=torch.float64)
-    pairs = zip(per_task(network, phi), per_task(network, other), strict=True)
+    pairs = zip(per_task(network, phi, TASKS), per_task(network, other, TASKS), strict=True)
     expected = torch.stack([a @ b for a, b in pairs])
     torch.testing.assert_close(network.task_dot(phi, other), expected)
-    scaled = per_task(network, network.task_scale(phi, factors))
-    for task, own in enumerate(per_task(network, phi)):
+    scaled = per_task(network, network.task_scale(phi, factors), TASKS)
+    for task, own in enumerate(per_task(network, phi, TASKS)):
         torch.testing.assert_close(scaled[task], own * factors[task], rtol=0, atol=0)

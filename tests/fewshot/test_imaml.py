@@ -18,32 +18,19 @@ from multistep.fewshot.episodes import Batch
 from multistep.files import UserError
 
 # Three filters: few enough parameters for a dense Hessian.
-BASE: dict[str, Any] = {
-    "inner_steps": 4,
-    "network": {"filters": 3},
-    "options": {
-        "prox": 2.0,
-        "prox_steps": "every",
-        "damping": 0.0,
-        "prox_damping": 0.0,
-        "test_prox": True,
-    },
-}
+BASE: dict[str, Any] = {"inner_steps": 4, "network": {"filters": 3}}
+BASE["options"] = {"prox": 2.0, "prox_steps": "every", "test_prox": True}
+BASE["options"] |= {"damping": 0.0, "prox_damping": 0.0}
 PROX = 8.0  # I + H/λ is positive definite, so that many steps solve it
 CASES = [
     BASE
-    | {
-        "inner_lr": 0.05,
-        "network": {"filters": 3, "adapt_bn": adapt_bn},
-        "options": {
-            "prox": PROX,
-            "prox_steps": steps,
-            "damping": damping,
-            "prox_damping": 4 * damping,
-            "cg_steps": 60,
-        },
-    }
-    for adapt_bn, steps, damping in product([True, False], ["every", "last"], [0.0, 0.5])
+    | {"inner_lr": 0.05, "network": {"filters": 3, "adapt_bn": adapt_bn}}
+    | {"options": {"prox": PROX, "prox_steps": steps, "cg_steps": 60} | damped}
+    for adapt_bn, steps, damped in product(
+        [True, False],
+        ["every", "last"],
+        [{"damping": 0.0, "prox_damping": 0.0}, {"damping": 0.5, "prox_damping": 2.0}],
+    )
 ]
 TOLERANCE = 1e-9
 
@@ -220,16 +207,12 @@ def test_adaptation_solves_the_inner_problem_of_the_support_set(
 def test_with_the_published_damping_the_direction_is_first_order() -> None:
     """As params.yaml has it; the solution's own direction is another."""
     published = case("imaml", tasks=4)
-    assert published.settings.options["damping"] == 1.0
-    assert published.settings.options["prox_damping"] == 10.0
-    assert published.settings.meta_eps == 1e-3
+    s, tasks = published.settings, published.tasks
+    assert (s.options["damping"], s.options["prox_damping"], s.meta_eps) == (1.0, 10.0, 1e-3)
     phi = published.algorithm.descend(  # type: ignore[attr-defined]
-        published.tasks.support,
-        published.tasks.start(),
-        published.settings.inner_steps,
-        published.settings.options["prox"],
+        tasks.support, tasks.start(), s.inner_steps, s.options["prox"]
     )
-    query = published.tasks.query.evaluate(phi)
+    query = tasks.query.evaluate(phi)
     first_order = published.network.sum_tasks(query.by_phi)
     assert torch.cosine_similarity(published.gradient().adapted, first_order, 0) > 0.995
     text = published.but(options={"damping": 0.0, "prox_damping": 0.0})

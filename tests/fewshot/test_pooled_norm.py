@@ -11,8 +11,6 @@ from torch.nn import functional as F
 
 from multistep.fewshot.pooled_norm import PooledBatchNorm
 
-torch.set_num_threads(1)  # small tensors gain nothing from more, busy machines lose a lot
-
 TASKS, CHANNELS, IMAGES, EPS = 2, 4, 3, 1e-3
 
 

@@ -17,21 +17,11 @@ from multistep.fewshot.algorithms.reptile import shuffled, taking_turns
 from multistep.files import UserError
 
 WAYS = 5
-OPTIONS: dict[str, Any] = {
-    "train_shots": 4,
-    "inner_batch": 8,
-    "test_batch": 5,
-    "adam_beta2": 0.999,
-    "batches": "shuffled",
-}
+OPTIONS: dict[str, Any] = {"train_shots": 4, "inner_batch": 8, "test_batch": 5}
+OPTIONS |= {"adam_beta2": 0.999, "batches": "shuffled"}
 # Four steps of eight of the twenty images: some are in two mini-batches.
-BASE: dict[str, Any] = {
-    "shots": 2,
-    "inner_steps": 4,
-    "inner_lr": 1e-2,
-    "network": {"adapt_bn": True},
-    "options": OPTIONS | {"moments": "carried"},
-}
+BASE: dict[str, Any] = {"shots": 2, "inner_steps": 4, "inner_lr": 1e-2}
+BASE |= {"network": {"adapt_bn": True}, "options": OPTIONS | {"moments": "carried"}}
 FRESH = BASE | {"options": OPTIONS | {"moments": "fresh"}}
 CASES = [
     base | {"network": {"adapt_bn": adapt_bn}}
@@ -125,9 +115,8 @@ def test_the_test_adapts_from_the_trained_moments() -> None:
     trained = work.at(theta).adapt()
     assert relative(trained, zero) > 1e-3
     assert relative(work.permuted([2, 0, 1]).at(theta).adapt(), trained) > 0  # another layout
-    for plain, phi, cold in zip(
-        work.plain(), work.per_task(trained), work.per_task(zero), strict=True
-    ):
+    tasks = zip(work.plain(), work.per_task(trained), work.per_task(zero), strict=True)
+    for plain, phi, cold in tasks:
         xs, ys = plain.episode[:2]
         *_, optimizer = ends(work)
         for module_state, found in ((optimizer.state_dict(), phi), (None, cold)):

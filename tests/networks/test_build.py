@@ -13,8 +13,6 @@ from multistep.networks.build import build
 from multistep.networks.settings import Architecture
 from multistep.transfer.matching import Matching
 
-torch.set_num_threads(1)  # small networks gain nothing from more, busy machines lose a lot
-
 COUNTS = [
     ("resnet32", 16, 200, 479_272),
     ("vgg9", 64, 100, 9_277_284),

@@ -9,8 +9,6 @@ from torch.nn import functional as F
 from multistep.networks import convolution
 from multistep.networks.convolution import conv2d
 
-torch.set_num_threads(1)  # small networks gain nothing from more, busy machines lose a lot
-
 F64 = torch.float64
 GEOMETRIES = [
     (3, 1, 1, True),

@@ -10,8 +10,6 @@ from torch.nn import functional as F
 from multistep.networks.batch_norm import BatchNorm2d
 from multistep.networks.pooling import max_pool
 
-torch.set_num_threads(1)  # small networks gain nothing from more, busy machines lose a lot
-
 F64 = torch.float64
 
 

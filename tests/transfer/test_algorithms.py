@@ -15,7 +15,7 @@ import pytest
 import torch
 import transfer_reference as reference
 from torch.utils.flop_counter import FlopCounterMode
-from transfer_data import prepared_images, small_transfer, source_folder
+from transfer_data import measured, prepared_images, small_transfer, source_folder
 
 from multistep import cli
 from multistep.job import checkpoint, results
@@ -78,10 +78,8 @@ def test_meta_gradient_is_that_of_its_reference(name: str, optimizer: str, windo
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_restored_learner_goes_on_to_the_same_bits(name: str, optimizer: str) -> None:
     x, y = reference.images(torch.float32)
-    a, b = (
-        Learner(*reference.networks(torch.float32), create(name, optimizer=optimizer), 0, CPU)
-        for _ in range(2)
-    )
+    algorithm = create(name, optimizer=optimizer)
+    a, b = (Learner(*reference.networks(torch.float32), algorithm, 0, CPU) for _ in range(2))
 
     def run(each: Learner) -> list[torch.Tensor]:
         reports = [each.step(x, y, 1e-3) for _ in range(2)]
@@ -127,11 +125,5 @@ def test_it_is_trained_and_measured(name: str, tmp_path: Path) -> None:
     out, scratch = str(tmp_path / "cell.json"), str(tmp_path / "cell.pt")
     assert cli.main(["train", "--cell", json.dumps(cell), *line, out, "--checkpoint", scratch]) == 0
     assert results.read(tmp_path / "cell.json")["metrics"]["epochs"] == 1
-    definition = {
-        **{key: cell[key] for key in ("scale", "family", "experiment", "dataset")},
-        "methods": {name: {"algorithm": name, "settings": cell["settings"]}},
-        "measure": {"steps": [1], "rounds": 1, "tasks": None, "batches": 1, "alone": True},
-    }
-    out = str(tmp_path / "measured.json")
-    assert cli.main(["measure", "--definition", json.dumps(definition), *line, out]) == 0
-    assert results.read(tmp_path / "measured.json")["rows"][0]["bytes"] > 0
+    record = measured(tmp_path / "measured", {name: cell}, 1)
+    assert record["rows"][0]["bytes"] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,12 @@ CPU = torch.device("cpu")
 KINDS = ["pad_crop", "random_resized_crop", "resize_crop"]
 
 
+def pictures(kind: str, count: int = 45, test: int = 0) -> Prepared:
+    return (equal_size if kind == "pad_crop" else ragged)(count, test=test)
+
+
 def some(kind: str, seed: int = 0, loaders: int | None = None, count: int = 45) -> Batches:
-    images = equal_size(count) if kind == "pad_crop" else ragged(count)
+    images = pictures(kind, count)
     return Batches(images, "train", settings(augmentation=kind), CPU, seed, loaders)
 
 
@@ -98,7 +103,7 @@ def test_padding_flips_and_offsets() -> None:
 def test_evaluation_is_in_order_and_not_augmented(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = equal_size(60, test=18) if kind == "pad_crop" else ragged(60, test=18)
+    images = pictures(kind, 60, test=18)
     chosen = Batches(images, "train", settings(augmentation=kind), CPU, 0, 2)
     passes = [list(chosen.evaluation("test")) for _ in range(2)]  # the second from memory
     assert same(*passes)
@@ -130,8 +135,6 @@ def test_the_memory_map_of_a_prepared_folder_serves(tmp_path: Path) -> None:
 
 
 def test_an_abandoned_epoch_leaves_no_thread() -> None:
-    import threading
-
     before = threading.active_count()
     epoch = some("random_resized_crop", loaders=2).epoch(0)
     next(epoch)
@@ -152,15 +155,8 @@ def test_correct_images_are_counted() -> None:
     def by_index(x: Tensor) -> Tensor:
         return torch.eye(4)[torch.arange(len(x)) % 4]  # right for the batches of 16
 
-    images = equal_size(45)
-    found = count_correct(
-        by_index, Batches(images, "train", settings(), CPU, 0).evaluation("train")
-    )
-    assert found == (45, 45)
-    found = count_correct(
-        lambda x: torch.eye(4)[[0] * len(x)], some("pad_crop").evaluation("train")
-    )
-    assert found == (12, 45)
+    for logits, right in ((by_index, 45), (lambda x: torch.eye(4)[[0] * len(x)], 12)):
+        assert count_correct(logits, some("pad_crop").evaluation("train")) == (right, 45)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +177,7 @@ def test_images_that_don_t_fit_are_one_line(images: Prepared, kind: str, message
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_gets_the_same_pictures(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda")
-    images = equal_size(45) if kind == "pad_crop" else ragged(45)
+    images = pictures(kind)
     expected = list(some(kind).epoch(2))
     for share in (batches.RESIDENT, 0.0):
         monkeypatch.setattr(batches, "RESIDENT", share)

@@ -54,10 +54,8 @@ def test_the_inner_loop_leaves_phi_and_the_optimiser_as_they_were(optimizer: str
     a, b = (learner(optimizer=optimizer, lr=1e-3) for _ in range(2))
     (report,) = run(a, 1)
     x, y = reference.images(torch.float32)
-    b.target.train()
-    _, logits = torch.func.functional_call(
-        b.target, {**{n: b.phi[n] for n in b.backbone}, **b.buffers}, (x,)
-    )
+    params = {n: b.phi[n] for n in b.backbone} | b.buffers
+    _, logits = torch.func.functional_call(b.target.train(), params, (x,))
     assert report["train_loss"] == F.cross_entropy(logits, y)
     b = learner(optimizer=optimizer, lr=1e-3)
     b.algorithm = Nothing(b.settings)
@@ -116,11 +114,9 @@ def test_running_statistics_see_a_batch_twice(updates: int, steps: int, scheme: 
 
 def test_baseline_and_multi_step_differ_in_their_window_alone() -> None:
     """So with one step in one window (K = 1, n = 1) they are the same run, and with two not."""
-    plan = params.load(PARAMS)
-    assert {plan.methods[m].algorithm for m in ("l2t", "l2t_multistep")} == {"bilevel"}
-    settings = [
-        params.cell_settings(plan, "sgd_32", m).model_dump() for m in ("l2t", "l2t_multistep")
-    ]
+    plan, methods = params.load(PARAMS), ("l2t", "l2t_multistep")
+    assert {plan.methods[m].algorithm for m in methods} == {"bilevel"}
+    settings = [params.cell_settings(plan, "sgd_32", m).model_dump() for m in methods]
     windows = [each.pop("window") for each in settings]
     assert windows == [1, 2]
     assert settings[0] == settings[1]
@@ -185,13 +181,14 @@ def test_what_is_reported() -> None:
     assert not any(v.requires_grad for v in report.values())
     assert 0 < report["drift"] < 3
     assert report["masked"] == 0
+    two = reference.images(torch.float32, count=2)  # as a last batch may have
+    assert learner().step(*two, 0.01)["lambda_mean"].shape == (pairs,)
     theta = flat(learner().theta)
     decay = 1e-4 * torch.cat([t.flatten() for t in theta]).norm()
     torch.testing.assert_close(report["meta_decay_norm"], decay.detach())
     (estimated,) = run(learner(window=2), 1)
     assert estimated["drift"].isnan()
-    a = learner(where_bias=-50.0)
-    (dead,) = run(a, 1)
+    (dead,) = run(learner(where_bias=-50.0), 1)
     assert dead["lambda_dead"].tolist() == [1.0] * pairs
     assert dead["lambda_mean"].tolist() == [0.0] * pairs
 
@@ -218,12 +215,6 @@ def test_divergence_says_what_and_where() -> None:
         run(a, 1)
     with pytest.raises(UserError, match=r"source_taps: \[9\] are no taps .* it has \[0, 1, 2\]"):
         learner(source_taps=[0, 9])
-
-
-def test_the_last_batch_may_have_two_images() -> None:
-    a = learner()
-    x, y = reference.images(torch.float32, count=2)
-    assert a.step(x, y, 0.01)["lambda_mean"].shape == (4,)
 
 
 def test_no_beta_inside_is_twice_the_transfer_rate() -> None:

@@ -40,9 +40,8 @@ def test_loss_and_gradients_pair_by_pair() -> None:
     naive = reference.transfer_loss(source_maps, targets, phi, theta)
     assert ours.item() == pytest.approx(naive.item(), rel=1e-13)
     inputs = [*phi.values(), *theta.values(), *targets.values()]
-    for a, b in zip(
-        torch.autograd.grad(ours, inputs), torch.autograd.grad(naive, inputs), strict=True
-    ):
+    pairs = (torch.autograd.grad(loss, inputs) for loss in (ours, naive))
+    for a, b in zip(*pairs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
 
 

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transfer_data import prepared_images, small_transfer, source_folder
+from transfer_data import measured, small_transfer
 
-from multistep import cli
-from multistep.job import results
 from multistep.transfer import measure
 from multistep.transfer.learner import Learner
 
 STEPS = {"l2t": (2, 1), "estimated": (2, 2), "one": (1, 1), "none": (0, 1), "three": (3, 1)}
 
 
-def measured(folder: Path, scheme: str = "keep") -> dict[str, Any]:
-    prepared_images(folder / "data")
-    source_folder(folder / "network")
+def contenders(scheme: str = "keep") -> dict[str, dict[str, Any]]:
     methods = {
         name: small_transfer(inner_steps=steps, window=window, scheme=scheme)
         for name, (steps, window) in STEPS.items()
     }
-    methods["scratch"] = small_transfer("scratch")
-    definition = {
-        "scale": "test",
-        "family": "transfer",
-        "experiment": "small",
-        "dataset": "patterns",
-        "methods": {
-            name: {"algorithm": cell["algorithm"], "settings": cell["settings"]}
-            for name, cell in methods.items()
-        },
-        "measure": {"steps": [1], "rounds": 1, "tasks": None, "batches": 3, "alone": True},
-    }
-    line = ["measure", "--definition", json.dumps(definition), "--data", str(folder / "data")]
-    line += ["--network", str(folder / "network"), "--out", str(folder / "out.json")]
-    assert cli.main([*line, "--device", "cpu"]) == 0
-    return results.read(folder / "out.json")
+    return methods | {"scratch": small_transfer("scratch")}
 
 
 @pytest.mark.parametrize("scheme", ["keep", "replay"])
 def test_every_method_has_its_rounds_and_its_bytes(tmp_path: Path, scheme: str) -> None:
-    record = measured(tmp_path, scheme)
+    record = measured(tmp_path, contenders(scheme), 3)
     assert [row["method"] for row in record["rows"]] == [*STEPS, "scratch"]
     assert all(len(row["seconds"]) == 3 for row in record["rows"])  # the warm-up is left out
     assert record["iterations_per_epoch"] == 3.5  # 28 images in batches of 8
@@ -70,7 +50,7 @@ def test_batches_are_whole_and_the_methods_take_turns(
         return step(self, x, y, lr)
 
     monkeypatch.setattr(Learner, "step", noted)
-    measured(tmp_path)
+    measured(tmp_path, contenders(), 3)
     assert {size for _, size in seen} == {8}  # never the last batch of 4
     count = len(STEPS) + 1
     rounds = seen[count:]  # before them one each for the bytes

@@ -90,12 +90,9 @@ def test_a_checkpoint_is_taken_and_scored(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line(
-    tmp_path: Path,
-    network: SourceNetwork,
-    more: list[str],
-    message: str,
+    tmp_path: Path, network: SourceNetwork, more: list[str], message: str,
     capsys: pytest.CaptureFixture[str],
-) -> None:
+) -> None:  # fmt: skip
     written(tmp_path / "data", equal_size(60, test=20))
     assert cli.main(arguments(tmp_path, network, *more)) == 2
     said = capsys.readouterr().err

@@ -25,6 +25,7 @@ from multistep.transfer import pretrain, sources
 from multistep.transfer.source_settings import SourceNetwork
 
 RESNET32 = Architecture(name="resnet32", width=16)
+RESNET34 = Architecture(name="resnet34", width=64)
 TINY = Architecture(name="resnet32", width=4, blocks=1)
 CHECKPOINT = "l2t_ww/resnet32_tinyimagenet_model_best.pth.tar"
 
@@ -67,15 +68,19 @@ def test_the_published_checkpoint_classifies_as_its_authors_noted() -> None:
     assert low < found["test_accuracy"] < high
 
 
-def test_another_network_or_number_of_classes_is_one_line() -> None:
-    path = real_data(CHECKPOINT)
-    with pytest.raises(UserError, match=r"with 100 classes: fc.weight is \[200, 64\], not \[100"):
-        sources.load_published(path, "l2t_ww", RESNET32, 100)
-    other = Architecture(name="resnet34", width=64)
-    with pytest.raises(UserError, match="not a resnet34 of width 64 with 200 classes: it lacks"):
-        sources.load_published(path, "l2t_ww", other, 200)
-    with pytest.raises(UserError, match=r"its first names: conv1.weight, .*or layout"):
-        sources.load_published(path, "torchvision", RESNET32, 200)
+@pytest.mark.parametrize(
+    ("layout", "architecture", "classes", "message"),
+    [
+        ("l2t_ww", RESNET32, 100, r"with 100 classes: fc.weight is \[200, 64\], not \[100"),
+        ("l2t_ww", RESNET34, 200, "not a resnet34 of width 64 with 200 classes: it lacks"),
+        ("torchvision", RESNET32, 200, r"its first names: conv1.weight, .*or layout"),
+    ],
+)
+def test_another_network_or_number_of_classes_is_one_line(
+    layout: str, architecture: Architecture, classes: int, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        sources.load_published(real_data(CHECKPOINT), layout, architecture, classes)
 
 
 def test_the_names_of_l2t_ww_cover_a_network_of_any_depth(tmp_path: Path) -> None:
@@ -101,11 +106,9 @@ def test_torchvision_s_own_network_gives_the_same_logits(tmp_path: Path) -> None
     torch.manual_seed(0)
     theirs = torchvision.models.resnet18(num_classes=7).eval()
     state = {k: v for k, v in theirs.state_dict().items() if "tracked" not in k}  # as old files
-    torch.save(state, tmp_path / "resnet18.pth")
+    torch.save(state, tmp_path / "r.pth")
     architecture = Architecture(name="resnet18", width=64)
-    loaded, facts = sources.load_published(
-        tmp_path / "resnet18.pth", "torchvision", architecture, 7
-    )
+    loaded, facts = sources.load_published(tmp_path / "r.pth", "torchvision", architecture, 7)
     assert facts == {}
     network = build(architecture, 7, None).eval()
     network.load_state_dict(loaded)
@@ -119,34 +122,34 @@ class Harm:
         return Path.mkdir, ("harm",)  # type: ignore[return-value]
 
 
-def test_what_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "file.pth"
-    cases: list[tuple[Any, str]] = [
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
         (b"<html>not found</html>", "can't be read as weights"),
         (b"", "can't be read as weights"),
         ({"a": torch.ones(1), "b": "text"}, "holds no state dict"),
         ([torch.ones(1)], "holds no state dict"),
         ({"state_dict": Harm()}, "can't be read as weights"),
-    ]
-    for content, message in cases:
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        else:
-            torch.save(content, path)
-        with pytest.raises(UserError, match=message) as caught:
-            sources.load_published(path, "torchvision", TINY, 4)
-        assert "\n" not in str(caught.value)
-        assert str(path) in str(caught.value)
-    with pytest.raises(UserError, match="no such file"):
-        sources.load_published(tmp_path / "absent.pth", "torchvision", TINY, 4)
+        (None, "no such file"),
+    ],
+)
+def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, content: Any, message: str) -> None:
+    path = tmp_path / "file.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=message) as caught:
+        sources.load_published(path, "torchvision", TINY, 4)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
 
 
 def saved(folder: Path, seed: int = 0) -> dict[str, torch.Tensor]:
     state = build(TINY, 4, torch.Generator().manual_seed(seed)).state_dict()
     made_from = {**records.MADE_FROM, "network": "f" * 64}
-    low, high = stats.wilson(1, 4)
     metrics = {"published": {}, "test_accuracy": 25.0, "test_images": 4}
-    metrics["test_interval95"] = [low, high]
+    metrics["test_interval95"] = list(stats.wilson(1, 4))
     made = {"metrics": metrics, "history": [], "environment": records.ENVIRONMENT}
     sources.save(folder, "tiny", spec(), state, made, made_from)
     return state
@@ -204,10 +207,3 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(UserError, match=r"weights\.pt: no such file"):
         sources.open_network(tmp_path)
-
-
-def test_wilson_intervals() -> None:
-    low, high = stats.wilson(50, 100)  # 0.4038 to 0.5962, the textbook's example
-    assert (round(low, 2), round(high, 2)) == (40.38, 59.62)
-    assert stats.wilson(0, 20)[0] == 0
-    assert stats.wilson(20, 20)[1] == 100
