@@ -185,8 +185,8 @@ tables/table2: colums={} -> colums: unknown key; did you mean 'columns'?
 tables/table2: methods=[] -> methods: unknown key; known: beyond,
 tables/table2: paper/epoch=1 -> paper.epoch: unknown key; did you mean 'epochs'?
 figures/figure1: dataset=3 -> dataset: input should be a valid string, got 3
-figures/figure1: caption='{dat}' -> caption: value error, unknown placeholder {dat}; known
-tables/table4: caption='{data' -> caption: value error, expected '}'
+figures/figure1: caption='{dat}' -> caption: unknown placeholder {dat}; known
+tables/table4: caption='{data' -> caption: expected '}'
 tables/table2: rows/l2t/birds=sgd_224 -> rows.l2t: no column named 'birds'; did you mean
 tables/table2: rows/l2t/bird=sgd_25 -> rows.l2t.bird: no experiment named 'sgd_25'; did
 tables/table2: sources/bird=resnet -> sources.bird: no source network named 'resnet'
@@ -236,13 +236,15 @@ def test_other_mistakes_in_the_folder_name_the_file(report: Path) -> None:
     with pytest.raises(UserError, match=r"figures/table4\.yaml: a table has this name too; choose"):
         load.pages(report, LOADED)
     (report / "tables" / "table4.yaml").write_text("kind: [", encoding="utf-8")
-    with pytest.raises(UserError, match=r"table4\.yaml: not valid YAML"):
+    with pytest.raises(UserError, match=r"table4\.yaml, line 2: not valid YAML"):
         load.pages(report, LOADED)
 
 
 @pytest.mark.parametrize("form", load.FORMS)
 def test_pages_in_params_yaml_are_refused_with_where_they_belong(form: str) -> None:
-    with pytest.raises(UserError, match=rf"{form}: .* a page is workflow/report/{form}/\*\.yaml"):
+    with pytest.raises(
+        UserError, match=rf"{form}: .* a page is a file workflow/report/{form}/NAME"
+    ):
         params.validate(params.merge(BASE, {form: {}}))
 
 
@@ -333,4 +335,4 @@ def test_only_what_is_drawn_is_a_stand_in() -> None:
     assert inputs.context(params.validate(real)).drawn == []
     demo = params.merge(BASE, params.read(ROOT / "workflow" / "scales" / "demo.yaml"))
     context = inputs.context(params.validate(demo))
-    assert set(context.stand_ins.values()) == set(context.drawn)
+    assert set(context.stand_ins.values()) == {*context.drawn} - {"tinyimagenet_resnet32"}
