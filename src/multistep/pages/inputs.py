@@ -82,7 +82,11 @@ def context(params: Params) -> Context:
         if any(archive.drawn is not None for archive in dataset.archives.values())
     }
     networks = params.source_networks.items()
-    drawn |= {name for name, n in networks if n.dataset and params.dataset(n.dataset) in drawn}
+    drawn |= {
+        name
+        for name, n in networks
+        if n.dataset and not n.archives and params.dataset(n.dataset) in drawn
+    }
     return Context(
         scale=params.scale,
         datasets={name: dataset.title for name, dataset in params.datasets.items()},
