@@ -28,6 +28,12 @@ ENVIRONMENT = {
     "commit": None,
     "dirty": None,
 }
+# What a record of the benchmark says of its machine.
+MACHINE: dict[str, Any] = {
+    "environment": ENVIRONMENT | {"commit": "0", "dirty": False},
+    "malloc": "plain",
+    "load": {"cores": 2, "before": 0.0, "after": 1.0},
+}
 
 
 def timing(iterations: int, entries: int) -> dict[str, Any]:

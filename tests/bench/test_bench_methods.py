@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from records import MACHINE
 
 from bench import __main__ as command
 from bench import methods, report
@@ -106,7 +107,7 @@ def test_ratios_are_taken_round_by_round_at_the_same_and_at_own_steps() -> None:
 
 def test_a_gpus_numbers_are_named_as_such() -> None:
     record = _made_up()
-    record["environment"]["device"] = "a GPU"
+    record["environment"] = record["environment"] | {"device": "a GPU"}
     (found,) = record["experiments"].values()
     found["unit"] = {"time": "CUDA-event seconds", "memory": "peak allocated bytes"}
     page = report.page(record)
@@ -125,10 +126,6 @@ def _made_up() -> dict[str, Any]:
     def row(method: str, steps: int, seconds: list[float], size: int) -> dict[str, Any]:
         return {"method": method, "steps": steps, "seconds": seconds, "bytes": size}
 
-    environment = {
-        "device": "cpu", "cpu": "a processor", "threads": 1, "torch": "2", "python": "3",
-        "platform": "here", "tf32": False, "commit": "0", "dirty": False,
-    }  # fmt: skip
     found = {
         "tasks": 2,
         "queries": 15,
@@ -145,12 +142,5 @@ def _made_up() -> dict[str, Any]:
             row("imaml", 16, [3.0, 1.5, 3.0], 2_000_000),
         ],
     }
-    return {
-        "kind": "bench-methods",
-        "rounds": 3,
-        "malloc": "plain",
-        "load": {"cores": 2, "before": 0.0, "after": 1.0},
-        "environment": environment,
-        "steps": 8,
-        "experiments": {"5way_1shot": found},
-    }
+    about = {"kind": "bench-methods", "rounds": 3, "steps": 8}
+    return {**MACHINE, **about, "experiments": {"5way_1shot": found}}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from records import MACHINE
 from torch import Tensor
 
 from bench import report, timing, transfer, transfer_loading, transfer_problem
@@ -146,16 +147,10 @@ def _made_up(baseline: float, estimate: float) -> dict[str, Any]:
 def _record(settings: dict[str, Any]) -> dict[str, Any]:
     runs = ("scratch/loading", "scratch/resident", "l2t_multistep/loading")
     times = {name: _clocks(1.0) for name in (*runs, "l2t_multistep/resident", "loader")}
-    environment = {
-        "device": "cpu", "cpu": "a processor", "threads": 1, "torch": "2", "python": "3",
-        "platform": "here", "tf32": False, "commit": "0", "dirty": False,
-    }  # fmt: skip
     return {
+        **MACHINE,
         "kind": "bench-transfer",
         "rounds": 1,
-        "malloc": "plain",
-        "load": {"cores": 2, "before": 0.0, "after": 1.0},
-        "environment": environment,
         "agreement": {"sgd_32": {"l2t/keep/batch": 0.0, "l2t/replay/batch": 1e-16}},
         "settings": settings,
         "loading": {"batch": 2, "batches": 2, "images": 64, "times": times},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from records import MACHINE
 
 from bench import builds, report
 from bench.problem import ROOT
@@ -36,25 +37,14 @@ def test_the_page_compares_round_by_round() -> None:
             name: {clock: [2.0 * part, 1.0 * part, 4.0 * part] for clock in ("process", "wall")}
             for name, part in zip((builds.OLD, builds.NEW, *names), (1, share, 0.3), strict=False)
         }
-        return {
-            "times": times,
-            "bytes": {builds.OLD: 10**7, builds.NEW: 6 * 10**6},
-            "losses": {},
-            "same": True,
-        }
+        kept = {builds.OLD: 10**7, builds.NEW: 6 * 10**6}
+        return {"times": times, "bytes": kept, "losses": {}, "same": True}
 
     others = {m: method(0.8) for m in builds.OTHERS}
     experiments = {e: {builds.EXACT: method(0.6, builds.TWO)} for e in builds.LIMITS}
     experiments["5way_1shot"] |= others
-    environment = {
-        "torch": "2", "python": "3", "platform": "p", "tf32": False, "commit": "c", "dirty": False,
-        "device": "cpu", "cpu": "a cpu", "threads": 1,
-    }  # fmt: skip
-    record = {
-        "kind": "bench-builds", "commit": builds.COMMIT, "tasks": 8, "rounds": 3,
-        "experiments": experiments, "environment": environment, "malloc": "plain",
-        "load": {"cores": 2, "before": 0.0, "after": 1.0},
-    }  # fmt: skip
+    about = {"kind": "bench-builds", "commit": builds.COMMIT, "tasks": 8, "rounds": 3}
+    record = {**MACHINE, **about, "experiments": experiments}
     page = report.page(record)
     assert "| exact MAML, 5-way 1-shot: time | 0.65 | 0.600 | yes |" in page
     assert "| iMAML, 5-way 1-shot: time | 0.75 | 0.800 | **no** |" in page

@@ -10,8 +10,6 @@ from multistep.inner.dynamics import SGD, Adam, Dynamics, Tensors
 from multistep.inner.unroll import unroll
 from multistep.transfer.saved import saved_bytes
 
-torch.set_num_threads(1)  # small networks gain nothing from more, busy machines lose a lot
-
 F64 = torch.float64
 DYNAMICS = [SGD(0.1, 0.9, 1e-2), Adam(0.01, weight_decay=1e-2)]
 
@@ -49,14 +47,11 @@ def gradients(
             leaf.requires_grad_()
     if kwargs.get("recompute"):
         kwargs["closure"] = [closed]
-    middle, state = unroll(
-        loss, params, dynamics, steps=steps, window=window, state=state, **kwargs
-    )  # type: ignore[arg-type]
+    windows = {"steps": steps, "window": window}
+    middle, state = unroll(loss, params, dynamics, state=state, **windows, **kwargs)  # type: ignore[arg-type]
     end, state = unroll(loss, middle, dynamics, steps=1, state=state, **kwargs)  # type: ignore[arg-type]
-    tensors = [
-        *end.values(),
-        *(t for v in state.values() if isinstance(v, dict) for t in v.values()),
-    ]
+    after = (t for v in state.values() if isinstance(v, dict) for t in v.values())
+    tensors = [*end.values(), *after]
     outer = sum(t.sin().sum() for t in tensors)
     wanted = [psi] if constants else [*leaves, psi]
     grads = torch.autograd.grad(outer, wanted, materialize_grads=True)  # type: ignore[arg-type]
@@ -82,14 +77,8 @@ def test_a_window_costs_its_start_in_memory_and_no_graph() -> None:
     for steps in (2, 8):
         for recompute in (False, True):
             with saved_bytes() as peak:
-                end, _ = unroll(
-                    loss,  # type: ignore[arg-type]
-                    params,
-                    DYNAMICS[0],
-                    steps=steps,
-                    recompute=recompute,
-                    closure=[psi],
-                )
+                options = {"steps": steps, "recompute": recompute, "closure": [psi]}
+                end, _ = unroll(loss, params, DYNAMICS[0], **options)  # type: ignore[arg-type]
                 torch.autograd.grad(end["w1"].sum(), psi)
             sizes[steps, recompute] = peak()
     start = 2 * sum(p.nbytes for p in params.values())  # φ and its velocity
@@ -102,16 +91,8 @@ def test_every_gradient_is_watched_once() -> None:
         psi = torch.zeros(2, dtype=F64, requires_grad=True)
         params, loss = problem(psi)
         seen: list[Tensors] = []
-        end, _ = unroll(
-            loss,  # type: ignore[arg-type]
-            params,
-            DYNAMICS[0],
-            steps=4,
-            window=2,
-            recompute=recompute,
-            closure=[psi],
-            watch=seen.append,
-        )
+        options = {"recompute": recompute, "closure": [psi], "watch": seen.append}
+        end, _ = unroll(loss, params, DYNAMICS[0], steps=4, window=2, **options)  # type: ignore[arg-type]
         torch.autograd.grad(end["w1"].sum(), psi)
         assert [sorted(grads) for grads in seen] == [["w1", "w2"]] * 2
         assert not any(g.requires_grad for grads in seen for g in grads.values())

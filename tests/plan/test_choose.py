@@ -78,14 +78,13 @@ def test_candidates_are_cells_of_the_plan() -> None:
 
 
 def test_mistakes_are_refused_before_any_job() -> None:
-    for change, message in {
-        "setting": ("inner_rate", r"choose\.inner_rate: unknown key; did you mean 'inner_lr'"),
-        "methods": (["mamml"], r"choose\.methods: no method named 'mamml'; did you mean 'maml'"),
-        "settings": ({"hold_out_validation": False}, "candidates need validation classes"),
-        "values": ([0.1, 0.1], r"values: 0\.1 stands there more than once"),
-    }.items():
-        value, expected = message
-        with pytest.raises(UserError, match=expected):
+    for change, value, message in (
+        ("setting", "inner_rate", r"choose\.inner_rate: unknown key; did you mean 'inner_lr'"),
+        ("methods", ["mamml"], r"choose\.methods: no method named 'mamml'; did you mean 'maml'"),
+        ("settings", {"hold_out_validation": False}, "candidates need validation classes"),
+        ("values", [0.1, 0.1], r"values: 0\.1 stands there more than once"),
+    ):
+        with pytest.raises(UserError, match=message):
             plan(choose={**CHOOSE, change: value})
     with pytest.raises(UserError, match=r"overrides\.maml\.inner_steps: 5 steps are not divisible"):
         plan(overrides={"maml": {"inner_steps": 5, "window": 2}})
@@ -99,10 +98,7 @@ def test_mistakes_are_refused_before_any_job() -> None:
         ({"log_every": 3}, r"few_shot\.validate_every: 8 is not .*\.choose\.settings\.log_every=3"),
         ({"inner_steps": 5, "window": 2}, r"1shot\.choose\.settings\.inner_steps: 5 steps are not"),
         ({"validate_every": 12}, "validate_every is 12, but a candidate has only 8 iterations"),
-        (
-            {"test_episodes": 600},
-            r"choose\.settings\.test_episodes: 600, but no candidate is tested",
-        ),
+        ({"test_episodes": 600}, r"settings\.test_episodes: 600, but no candidate is tested"),
     ],
 )
 def test_candidates_have_to_be_possible_too(settings: dict[str, Any], message: str) -> None:
