@@ -14,6 +14,7 @@ from multistep import seal
 from multistep.pages.context import Context
 from multistep.pages.inputs import Plan
 from multistep.pages.spec import Spec, module, parse
+from multistep.pages.tables import cells
 from multistep.transfer import record as transfer_record
 
 Record = dict[str, Any]
@@ -297,7 +298,8 @@ def figure_spec(values: Record) -> Spec:
 
 def table(spec: Spec, context: Context, records: Sequence[Record]) -> list[Any]:
     """The rows of a table."""
-    return list(module("tables", spec.kind).rows(spec, context, records))
+    found = cells(spec, context, records).astype(object)
+    return list(found.where(found.notna(), None).itertuples(index=False))
 
 
 def drawn(spec: Spec, context: Context, records: Sequence[Record]) -> Any:

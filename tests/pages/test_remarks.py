@@ -6,7 +6,7 @@ import pytest
 from page_records import Record, Write, few_shot, few_shot_times, figure_spec, transfer
 
 from multistep.files import UserError
-from multistep.pages import query
+from multistep.pages import remarks
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 
@@ -20,18 +20,18 @@ def test_rows_of_different_machines_or_versions_are_told(
     spec: Spec, context: Context, write: Write
 ) -> None:
     same = [made(few_shot(seed=0), commit="a" * 40), made(few_shot(seed=1), commit="a" * 40)]
-    assert query.remarks(spec, context, same) == []
+    assert remarks.remarks(spec, context, same) == []
     mixed = [same[0], made(few_shot(seed=1), torch="2.14.0", commit="b" * 40)]
     mixed.append(made(few_shot(method="multistep8"), cpu="Another CPU"))  # alone in its row
     told = (
         "MAML (ours): its results differ in where they were made: "
         "torch 2.12.0 and 2.14.0; commit aaaaaaa and bbbbbbb."
     )
-    assert query.remarks(spec, context, mixed) == [told]
+    assert remarks.remarks(spec, context, mixed) == [told]
     texts = write(mixed)
     assert all(told in texts[kind] for kind in ("md", "html", "tex"))
     elsewhere = [made(few_shot(seed=0)), made(few_shot("20way_1shot", seed=0), device="A GPU")]
-    assert "device cpu and A GPU" in query.remarks(spec, context, elsewhere)[0]
+    assert "device cpu and A GPU" in remarks.remarks(spec, context, elsewhere)[0]
 
 
 def test_choices_count_their_candidates_and_those_that_diverged(
@@ -40,7 +40,7 @@ def test_choices_count_their_candidates_and_those_that_diverged(
     chosen = {0.1: None, 0.4: 40.0}
     records = [made(few_shot(seed=seed, chosen=chosen)) for seed in (0, 1)]
     records.append(made(few_shot(method="multistep8", chosen={0.1: 30.0, 0.4: 40.0})))
-    assert query.remarks(spec, context, records) == [
+    assert remarks.remarks(spec, context, records) == [
         "2 choices by validation among 4 candidates, of which 1 diverged; none of them met a test "
         "class."
     ]
@@ -49,27 +49,27 @@ def test_choices_count_their_candidates_and_those_that_diverged(
 def test_episodes_that_are_not_finite_are_counted(spec: Spec, context: Context) -> None:
     record = made(few_shot())
     record["metrics"] |= {"non_finite_episodes": 1}
-    (note,) = query.remarks(spec, context, [record, made(few_shot(seed=1))])
+    (note,) = remarks.remarks(spec, context, [record, made(few_shot(seed=1))])
     assert note.startswith("1 of 4 test episodes had numbers that aren't finite;")
 
 
 def test_records_from_before_seals_are_told(spec: Spec, context: Context) -> None:
-    (note,) = query.remarks(spec, context, [few_shot(), made(few_shot(seed=1))])
+    (note,) = remarks.remarks(spec, context, [few_shot(), made(few_shot(seed=1))])
     assert note.startswith("1 of 2 records are from before records were sealed")
 
 
 def test_one_dataset_or_source_of_different_bytes_is_refused() -> None:
     one, other = (made(few_shot(seed=seed), dataset_digest=d * 64) for seed, d in enumerate("ab"))
-    query.check_inputs([one, one | {"cell": one["cell"] | {"seed": 2}}])
+    remarks.check_inputs([one, one | {"cell": one["cell"] | {"seed": 2}}])
     message = "5way_1shot/omniglot/maml/0 and 5way_1shot/omniglot/maml/1 were made from different"
     with pytest.raises(UserError, match=f"{message} bytes of omniglot; build the older one again"):
-        query.check_inputs([one, other])
+        remarks.check_inputs([one, other])
     another = {"made_from": {"dataset": "b" * 64}, "schema": 2}
     with pytest.raises(UserError, match=message):
-        query.check_inputs([one, few_shot(seed=1) | another])
+        remarks.check_inputs([one, few_shot(seed=1) | another])
     first, second = (made(transfer(seed=s), network_digest=d * 64) for s, d in enumerate("ab"))
     with pytest.raises(UserError, match="different bytes of imagenet"):
-        query.check_inputs([first, second])
+        remarks.check_inputs([first, second])
 
 
 def test_the_memory_of_methods_that_move_the_head_alone_is_explained(context: Context) -> None:
@@ -83,17 +83,17 @@ def test_the_memory_of_methods_that_move_the_head_alone_is_explained(context: Co
     old = few_shot_times(rows=rows, settings=dict.fromkeys(heads, common))
     for method in heads:
         old["cell"]["methods"][method]["algorithm"] = method
-    held, again, unsealed = query.remarks(spec, context, [old])  # as it was measured then
+    held, again, unsealed = remarks.remarks(spec, context, [old])  # as it was measured then
     assert held.startswith("anil: the graphs of one support and one query pass are held at once")
     assert again.startswith(
         "memory_reduced: the support pass is computed once more after the query"
     )
     assert "before records were sealed" in unsealed
-    (held,) = query.remarks(spec, context, [made(old)])
+    (held,) = remarks.remarks(spec, context, [made(old)])
     assert held.startswith("anil and memory_reduced: the graphs of one support and one query pass")
     for method in heads:
         old["cell"]["methods"][method]["settings"]["scheme"] = "replay"
-    (again,) = query.remarks(spec, context, [made(old)])
+    (again,) = remarks.remarks(spec, context, [made(old)])
     assert again.startswith("anil and memory_reduced: the support pass is computed once more")
     fewer = spec.model_copy(update={"methods": ["maml"]})
-    assert query.remarks(fewer, context, [made(old)]) == []
+    assert remarks.remarks(fewer, context, [made(old)]) == []

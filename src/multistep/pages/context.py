@@ -55,16 +55,22 @@ class Context(BaseModel):
         """
         return name in self.drawn
 
-    def provenance(self, *datasets: str, sources: Iterable[str] = ()) -> str:
-        """The line that every table and figure carries: scale and data, and what they are not.
+    def origin(self, *datasets: str, sources: Iterable[str] = ()) -> str:
+        """The line that every page carries: scale, data, source networks, as really used."""
+        titles = ", ".join(dict.fromkeys(map(self.dataset_title, datasets)))
+        line = f"scale: {self.scale}; data: {titles}"
+        networks = ", ".join(dict.fromkeys(map(self.source_title, sources)))
+        return line + (f"; source: {networks}" if networks else "")
 
-        Datasets and source networks are those that this scale really uses.
-        """
-        titles = dict.fromkeys(self.dataset_title(dataset) for dataset in datasets)
-        line = f"scale: {self.scale}; data: {', '.join(titles)}"
-        networks = list(dict.fromkeys(sources))
-        if networks:
-            line += f"; source: {', '.join(self.source_title(name) for name in networks)}"
-        used = [*datasets, *networks]
-        faithful = self.scale == "paper" and not any(self.is_stand_in(name) for name in used)
-        return line if faithful else f"{line}; this is not a reproduction of the paper"
+    def badge(self, *used: str) -> str:
+        """Why a page of these datasets and source networks isn't the paper's; "" if it is."""
+        stand_in = any(map(self.is_stand_in, used))
+        if self.scale == "paper" and not stand_in:
+            return ""
+        return ("stand-in data, " if stand_in else "") + "not a reproduction of the paper"
+
+    def provenance(self, *datasets: str, sources: Iterable[str] = ()) -> str:
+        """Both in one line."""
+        sources = list(sources)
+        line, badge = self.origin(*datasets, sources=sources), self.badge(*datasets, *sources)
+        return f"{line}; this is not a reproduction of the paper" if badge else line

@@ -140,7 +140,7 @@ def runs(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     Returns:
         A frame that joins with `of` on experiment, dataset, method (and seed, of results): all of a
         cell, nested keys after a point (`settings.meta_batch`, `settings.options.prox`), and of
-        `environment`, `made_from` and `unit`; lists as they are. Besides:
+        `PARTS` (`metrics.test_accuracy`, `unit.time`); lists as they are. Besides:
 
         file: its place in the plan, `source` in `of`.
         record: "result" or "measurement".
@@ -162,7 +162,7 @@ def runs(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         clock = (record["unit"]["time"], 1.0) if timed else training_clock(record)
         common = {
             **cell,
-            **{key: record.get(key) or {} for key in ("environment", "made_from", "unit")},
+            **{key: record.get(key) or {} for key in PARTS},
             "file": place(record),
             "record": "measurement" if timed else "result",
             "device": device_name(record["environment"]),
@@ -176,6 +176,7 @@ def runs(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else RUN_COLUMNS)
 
 
+PARTS = ("metrics", "timing", "environment", "made_from", "unit")
 RUN_COLUMNS = ["scale", "experiment", "dataset", "method", "seed", "algorithm", "file", "record"]
 RUN_COLUMNS += ["chosen", "device", "sealed", "clock", "clock_scale", "iterations_per_epoch"]
 

@@ -1,33 +1,40 @@
-"""A table as lines of text without markup, which every format prints alike."""
+"""A table as lines of text without markup, which every format prints alike.
+
+A kind of table makes them of its rows: `groups` asks it for the texts of each cell by the labels of
+the lines that they stand on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multistep.pages.context import Context
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DASH = "–"  # stands where there is no number
 MINUS = "−"
 
 
+class Bold(str):
+    """A text that is set in bold."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Line:
-    """One line: a label and one text per column. The role is `value` or `detail` (set smaller)."""
+    """One line: a label and one text per column. Of the role `detail` it is set smaller."""
 
     label: str
-    texts: tuple[str, ...]
+    texts: Sequence[str]
     role: str = "value"
-    bold: tuple[bool, ...] = ()  # which texts are; none if empty
 
 
-@dataclass(frozen=True)
-class Section:
-    """Groups of lines, a group being one row of the paper with its details, and their heading."""
-
-    heading: str  # may be empty
-    groups: tuple[tuple[Line, ...], ...]
+Group = Sequence[Line]  # one row of the paper with its details
 
 
 @dataclass(frozen=True)
@@ -36,14 +43,15 @@ class Page:
 
     title: str
     caption: str
+    badge: str  # why it isn't a reproduction of the paper, or ""
     provenance: str
     training: str  # how what is shown was made
-    headings: tuple[str, ...]
-    sections: tuple[Section, ...]
-    notes: tuple[str, ...]
-    references: tuple[str, ...]
+    headings: Sequence[str]
+    sections: Mapping[str, Sequence[Group]]  # by heading, which may be empty
+    notes: Sequence[str]
+    references: Sequence[str]
     corner: str = "Method"  # over the labels
-    subheadings: tuple[Line, ...] = ()  # more rows of the table's head
+    subheadings: Sequence[Line] = ()  # more rows of the table's head
 
     @classmethod
     def of(
@@ -57,27 +65,34 @@ class Page:
         **rest: Any,
     ) -> Page:
         """A page with what its spec says; `datasets` that it shows, as the spec calls them."""
+        used = [context.dataset(dataset) for dataset in datasets]
         return cls(
             title=spec.title,
-            caption=spec.caption.format(data=context.titles(datasets)),
-            provenance=context.provenance(*map(context.dataset, datasets), sources=sources),
+            caption=spec.caption.format(data=context.titles(datasets)) + spec.remark,
+            badge=context.badge(*used, *sources),
+            provenance=context.origin(*used, sources=sources),
             notes=(*notes, *spec.notes),
             **{"references": tuple(spec.references.values()), **rest},
         )
 
 
-def line(label: str, cells: Sequence[Any], text: Callable[[Any], str], role: str = "value") -> Line:
-    """A line with what `text` makes of each cell."""
-    return Line(label, tuple(text(cell) for cell in cells), role)
+def groups(rows: pd.DataFrame, texts: Callable[[Any], Mapping[str, str | None]]) -> list[Group]:
+    """A group for each `row` of a frame of cells, in their order.
 
-
-def by_row(rows: Iterable[Any], section: str) -> list[list[Any]]:
-    """The cells of each row of a section."""
-    found: dict[str, list[Any]] = {}
-    for cell in rows:
-        if cell.section == section:
-            found.setdefault(cell.row, []).append(cell)
-    return list(found.values())
+    `texts`: of a cell by the labels of its lines, None where it has nothing to say there. The first
+    line is labelled with the row's title; others are left out where no cell has anything.
+    """
+    found: list[Group] = []
+    for _, cells in rows.groupby("row", sort=False):
+        said = [texts(cell) for cell in cells.itertuples()]
+        group = []
+        for i, label in enumerate(said[0]):
+            line = [of_cell[label] for of_cell in said]
+            if i == 0 or any(line):
+                name, role = (cells.row_title.iloc[0], "value") if i == 0 else (label, "detail")
+                group.append(Line(name, [DASH if text is None else text for text in line], role))
+        found.append(group)
+    return found
 
 
 def grouped(what: str, texts: Iterable[tuple[str, str]], joint: str = ", ") -> str:
@@ -88,26 +103,37 @@ def grouped(what: str, texts: Iterable[tuple[str, str]], joint: str = ", ") -> s
     return f"{what}. " + "; ".join(f"{joint.join(h)}: {text}" for text, h in found.items()) + "."
 
 
-def printed(value: float | None, spread: float | None, fewest: int = 0) -> str:
+def joined(values: Iterable[Any]) -> str:
+    """The differing values, joined by "or"; nothing for those that are missing."""
+    return " or ".join(
+        dict.fromkeys(f"{v:g}" if isinstance(v, float) else str(v) for v in values if known(v))
+    )
+
+
+def known(value: Any) -> bool:
+    """Whether a cell of a frame has a value."""
+    return value is not None and value == value
+
+
+def plus_minus(value: Any, spread: Any, decimals: int = 2) -> str | None:
+    """A mean ± its spread; the mean alone without one, None without a mean."""
+    numbers = [value, spread] if known(spread) else [value]
+    return " ± ".join(f"{x:,.{decimals}f}" for x in numbers) if known(value) else None
+
+
+def printed(value: Any, spread: Any, fewest: int = 0) -> str | None:
     """A printed number with the decimals it was printed with, at least the `fewest`."""
-    if value is None:
-        return DASH
-    numbers = [value] if spread is None else [value, spread]
-    decimals = max(fewest, *(len(repr(x).partition(".")[2]) for x in numbers))
-    return " ± ".join(f"{x:,.{decimals}f}" for x in numbers)
+    numbers = [float(x) for x in (value, spread) if known(x)]
+    return plus_minus(value, spread, max([fewest, *(len(repr(x).split(".")[1]) for x in numbers)]))
 
 
-def seeds(cell: Any) -> str:
-    """Of a cell over seeds: their standard deviation and number."""
-    return ("" if cell.seed_sd is None else f"sd {cell.seed_sd:.2f}, ") + f"n = {cell.n}"
-
-
-def signed(value: float | None, decimals: int) -> str:
+def signed(value: Any, decimals: int = 2) -> str | None:
     """A difference, with its sign."""
-    return DASH if value is None else f"{MINUS if value < 0 else '+'}{abs(value):,.{decimals}f}"
+    sign = MINUS if value < 0 else "+"
+    return f"{sign}{abs(value):,.{decimals}f}" if known(value) else None
 
 
-def best(values: Sequence[float | None]) -> list[bool]:
-    """Which of some numbers is the largest; all of them if several are."""
-    numbers = [value for value in values if value is not None]
-    return [value is not None and value == max(numbers) for value in values]
+def seeds(cell: Any) -> str | None:
+    """Of a cell over seeds: their standard deviation and number."""
+    sd = f"sd {cell.seed_sd:.2f}, " if known(cell.seed_sd) else ""
+    return f"{sd}n = {cell.n:g}" if cell.n else None

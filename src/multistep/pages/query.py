@@ -6,7 +6,6 @@ import csv
 import io
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +16,8 @@ from multistep.job import results
 from multistep.pages import frame
 from multistep.pages.context import Context
 from multistep.pages.frame import CLOCKS as CLOCKS
+from multistep.pages.frame import PROCESS as PROCESS
+from multistep.pages.frame import WALL as WALL
 from multistep.pages.frame import device_name, training_clock
 from multistep.pages.spec import Spec
 
@@ -25,27 +26,6 @@ if TYPE_CHECKING:
 
 Result = dict[str, Any]
 Point = SimpleNamespace  # a row of a figure's csv, which has the COLUMNS of its module
-
-
-@dataclass(frozen=True)
-class TidyRow:
-    """What the csv of every table begins with; None where there is no number."""
-
-    row: str
-    column: str
-    ours: float | None = None
-    ours_low: float | None = None
-    ours_high: float | None = None
-    n: int = 0  # of what `ours` is a mean: seeds or mini-batches
-    paper: float | None = None  # as printed
-    paper_spread: float | None = None  # as printed
-    gap: float | None = None  # ours - paper, where ours was run as the paper's in every setting
-    otherwise: str = ""  # the settings in which it wasn't, with the paper's
-    section: str = "ours"  # or "literature"
-    row_title: str = ""
-    column_title: str = ""
-    scale: str = ""
-    data: str = ""
 
 
 def read(path: Path, plan: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -186,49 +166,6 @@ def data(
     return Data(frame.runs(found), frame.of(found, episodes=episodes, history=history))
 
 
-def own(row: Any, spec: Any, context: Context, method: str, column: str, dataset: str) -> Any:
-    """A row of a method of ours without its number; `row` is the table's class of rows."""
-    return row(
-        method,
-        column,
-        row_title=context.methods.get(method, method),
-        column_title=spec.columns[column],
-        scale=context.scale,
-        data=context.titles([dataset]),
-    )
-
-
-def quoted(row: Any, spec: Any) -> list[Any]:
-    """The rows of numbers of the literature; after the title the "[11]" of their reference."""
-    found = []
-    for name, entry in spec.literature.items():
-        mark, bracket, _ = spec.references[entry.source].partition("]")
-        title = f"{entry.title} {mark}{bracket}" if mark.startswith("[") else entry.title
-        for column, heading in spec.columns.items():
-            value, spread = [*entry.values.get(column, []), None, None][:2]
-            about = {"section": "literature", "row_title": title, "column_title": heading}
-            found.append(row(name, column, paper=value, paper_spread=spread, **about))
-    return found
-
-
-def over_seeds(results: Sequence[Result]) -> tuple[stats.Mean, dict[str, Any]]:
-    """The accuracy of a cell over its seeds, and what fields of rows say of it."""
-    metrics = [result["metrics"] for result in results]
-    ours = stats.over_episodes_and_seeds([m["episode_accuracies"] for m in metrics])
-    seeds = [float(m["test_accuracy"]) for m in metrics]
-    return ours, {
-        "ours": ours.mean,
-        "ours_low": ours.low,
-        "ours_high": ours.high,
-        "n": len(results),
-        "seed_sd": stats.over_seeds(seeds)[1],
-        "seed_t95": stats.t_interval(seeds).half_width if len(seeds) > 1 else None,
-        "episodes": ours.n,
-        "iterations": int(metrics[0]["iterations"]),
-        "meta_batch": int(results[0]["cell"]["settings"]["meta_batch"]),
-    }
-
-
 def of_seeds(context: Context, results: Sequence[Result]) -> dict[str, Any]:
     """What a figure's points say of the cell whose seeds they are over; `source`: if it has one."""
     cell = results[0]["cell"]
@@ -271,128 +208,65 @@ def tidy(columns: Sequence[str], rows: Sequence[Any]) -> str:
     return text.getvalue()
 
 
-def otherwise(rows: Sequence[Any]) -> list[str]:
-    """A note for each way in which cells with a number of the paper were run otherwise."""
-    cells: dict[str, dict[str, list[str]]] = {}
-    for row in rows:
-        if row.otherwise:
-            cells.setdefault(row.otherwise, {}).setdefault(row.column_title, []).append(
-                row.row_title
-            )
-    return [
-        "Run otherwise than the paper's, so no gap is given: "
-        + "; ".join(f"{column} of {', '.join(names)}" for column, names in columns.items())
-        + f": {text}."
-        for text, columns in cells.items()
-    ]
+def csv_text(cells: pd.DataFrame) -> str:
+    """A frame as csv: numbers with six digits, whole ones in full, nothing where one is missing."""
+
+    def digits(value: float) -> str:
+        return f"{value:.0f}" if value == round(value) else f"{value:.6g}"
+
+    return str(cells.to_csv(index=False, lineterminator="\n", float_format=digits))
 
 
-def check_inputs(records: Sequence[dict[str, Any]]) -> None:
-    """Refuse records that name one dataset or source network and were made from different bytes."""
-    seen: dict[tuple[str, str], tuple[str, str]] = {}
-    for record in records:
-        cell = record.get("cell", {})
-        of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
-        settings = [cell.get("settings", {}), *of_methods]
-        network = next((s["source"] for s in settings if s.get("source")), "")
-        for what, name in (("dataset", cell.get("dataset")), ("network", network)):
-            digest = input_digest(record, what)
-            if name and digest:
-                here = cell_name(cell)
-                first, there = seen.setdefault((what, name), (digest, here))
-                if digest != first:
-                    raise UserError(
-                        f"{there} and {here} were made from different bytes of {name}; build the "
-                        "older one again"
-                    )
+def costs(data: Data) -> pd.DataFrame:
+    """What a few-shot meta-iteration of each measured method costs, by inner steps.
 
-
-def input_digest(record: dict[str, Any], what: str) -> str | None:
-    """Of the dataset or the source network that a record was made from; None without any."""
-    made_from = record.get("made_from") or {}
-    found = made_from.get(what) or record.get("environment", {}).get(f"{what}_digest")
-    return None if found is None else str(found)
-
-
-def remarks(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[str]:
-    """What readers have to know of the records behind a page, as notes.
-
-    Rows whose results come from different machines or versions, choices with their diverged
-    candidates, test episodes with numbers that aren't finite, passes held at once where the inner
-    loop moves the head alone, and records from before seals.
+    Besides experiment, dataset, method and steps: seconds (median over `rounds`) with its
+    quartiles, bytes, clock, memory (what is measured), tasks (in the meta-batch), trained_steps.
     """
-    notes = _passes_held(spec, context, records)
-    rows: dict[str, list[dict[str, Any]]] = {}
-    choices: dict[str, dict[str, Any]] = {}
-    broken = episodes = 0
-    for record in records:
-        if "metrics" not in record:
-            continue
-        cell, metrics = record["cell"], record["metrics"]
-        rows.setdefault(cell["method"], []).append(record)
-        if cell.get("chosen"):
-            choices["/".join(cell_name(cell).split("/")[:-1])] = cell["chosen"]
-        broken += metrics.get("non_finite_episodes") or 0
-        episodes += metrics.get("test_episodes", 0)
-    for method, group in rows.items():
-        mixed = []
-        for key in ("device", "cpu", "threads", "torch", "commit"):
-            values = dict.fromkeys(r["environment"].get(key) for r in group)
-            if len(values) > 1:
-                short = [str(value)[:7] if key == "commit" else str(value) for value in values]
-                mixed.append(f"{key} {' and '.join(short)}")
-        if mixed:
-            name = context.methods.get(method, method)
-            notes.append(f"{name}: its results differ in where they were made: {'; '.join(mixed)}.")
-    if choices:
-        scores = [
-            c["validation_accuracy"] for choice in choices.values() for c in choice["candidates"]
-        ]
-        notes.append(
-            f"{len(choices)} choices by validation among {len(scores)} candidates, of which "
-            f"{scores.count(None)} diverged; none of them met a test class."
-        )
-    if broken:
-        notes.append(
-            f"{broken:,} of {episodes:,} test episodes had numbers that aren't finite; they count "
-            "with the accuracy that remains."
-        )
-    sealed = [record for record in records if "environment" in record]
-    old = sum(not results.is_sealed(record) for record in sealed)
-    if old:
-        notes.append(
-            f"{old} of {len(sealed)} records are from before records were sealed: that they are as "
-            "they were written is not proven."
-        )
-    return notes
+    import pandas as pd
+
+    seconds = _timed(data, "seconds", "steps")
+    ends = {"seconds_low": 0.25, "seconds": 0.5, "seconds_high": 0.75}
+    found = pd.DataFrame({name: seconds.quantile(q) for name, q in ends.items()})
+    found = found.assign(rounds=seconds.size(), bytes=_timed(data, "bytes", "steps").first())
+    names = {"unit.time": "clock", "unit.memory": "memory", "measure.tasks": "tasks"}
+    names |= {"settings.meta_batch": "batch", "settings.inner_steps": "trained_steps"}
+    runs = _measured(data, names).merge(found.reset_index())
+    return runs.assign(tasks=runs.tasks.where(runs.tasks.notna(), runs.batch))
 
 
-def _passes_held(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[str]:
-    """A note on ANIL and memory-reduced meta-learning, whose memory hangs on one switch."""
-    kept: dict[str, None] = {}
-    again: dict[str, None] = {}
-    measurements = [record for record in records if "rows" in record]
-    for method in getattr(spec, "methods", ()):
-        for record in measurements:
-            entry = record["cell"]["methods"].get(method, {"settings": {}})
-            algorithm, settings = entry.get("algorithm"), entry["settings"]
-            cached = settings.get("options", {}).get("cache_features")
-            if cached and algorithm in ("anil", "memory_reduced"):
-                # Before seals memory-reduced recomputed whatever the switch said, and ANIL never.
-                replay = settings["scheme"] == "replay"
-                if not results.is_sealed(record):
-                    replay = algorithm == "memory_reduced"
-                (again if replay else kept)[context.methods.get(method, method)] = None
-    notes = []
-    if kept:
-        notes.append(
-            f"{' and '.join(kept)}: the graphs of one support and one query pass are held at once, "
-            "as in the published code of memory-reduced meta-learning."
-        )
-    if again:
-        notes.append(
-            f"{' and '.join(again)}: the support pass is computed once more after the query's, so "
-            "that the larger graph alone is held; that saving is this project's, not the published "
-            "code's."
-        )
-    return notes
+def epoch_times(data: Data) -> pd.DataFrame:
+    """Seconds of an epoch of meta-transfer, of each measured method, from single mini-batches.
+
+    Besides experiment, dataset and method: seconds of training alone, seconds_half_width of its 95%
+    interval, seconds_sd as if an epoch's mini-batches were independent, batches (timed), iterations
+    (mini-batches of an epoch), bytes, clock and memory (what is measured), and how.
+    """
+    times = _timed(data, "seconds").agg(["mean", "std", "size"])
+    times["bytes"] = _timed(data, "bytes").first()
+    names = {"unit.time": "clock", "unit.memory": "memory", "iterations_per_epoch": "iterations"}
+    names |= {f"settings.{k}": k for k in ("batch_size", "scheme", "source_features", "source")}
+    found = _measured(data, names).merge(times.reset_index()).rename(columns={"size": "batches"})
+    n = found.iterations.astype(float)
+    found = found.assign(
+        seconds=n * found["mean"],
+        seconds_sd=n**0.5 * found["std"],
+        seconds_half_width=n * stats.Z95 * found["std"] / found.batches**0.5,
+    )
+    texts = {"scheme": "", "source_features": "", "source": ""}  # scratch has none of these
+    return found.fillna(texts)
+
+
+def _timed(data: Data, quantity: str, *keys: str) -> Any:
+    """What was measured, by experiment, dataset, method and `keys`."""
+    names = ["experiment", "dataset", "method"]
+    found = data.numbers[data.numbers.source.astype(str).str.startswith("results/measure/")]
+    found = found[found.quantity == quantity].astype(dict.fromkeys(names, str))
+    return found.groupby([*names, *keys]).value
+
+
+def _measured(data: Data, names: Mapping[str, str]) -> pd.DataFrame:
+    """The methods of measurements, with some of what was run under other names."""
+    runs = data.runs[data.runs.record == "measurement"]
+    columns = ["experiment", "dataset", "method", "device", *names]
+    return runs.reindex(columns=columns).rename(columns=dict(names))

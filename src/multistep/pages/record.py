@@ -24,7 +24,7 @@ from multistep.pages.spec import Spec
 from multistep.plan import provenance
 from multistep.settings import parse
 
-DRAWING = ("matplotlib", "numpy", "pandas", "seaborn")  # whose versions can change it
+DRAWING = ("jinja2", "matplotlib", "numpy", "pandas", "seaborn")  # whose versions can change it
 SUFFIXES = {"tables": ("csv", "md", "tex", "html"), "figures": ("csv", "png", "svg")}
 AGAIN = "delete this file, and Snakemake draws the page again"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multistep.files import write_text
-from multistep.pages import query, record, style
+from multistep.pages import query, record, remarks, style
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec, module
 
@@ -25,8 +25,8 @@ def write_figure(
     left out, what is of another scale is refused.
     """
     kind = module("figures", spec.kind)
-    query.check_inputs(records)
-    notes = [*spec.notes, *query.remarks(spec, context, records)]
+    remarks.check_inputs(records)
+    notes = [*spec.notes, *remarks.remarks(spec, context, records)]
     shown = spec.model_copy(update={"notes": notes})
     points = kind.points(shown, context, records)
     figure = kind.draw(shown, context, points)

@@ -1,20 +1,38 @@
 """Tables: one module a kind.
 
-It has `Spec` (what such a table says in its YAML file), `Row` (of the csv), `rows` (from records to
-rows) and `page` (from rows to the page's lines); they are written as csv, md, tex and html.
+It has `Spec` (what such a table says in its YAML file), `COLUMNS` (of the csv beside `TIDY`),
+`rows` (from records to a frame of cells: a query, `grid` with what was run and what is printed
+merged to it) and `page` (from the frame to lines of text); written as csv, md, tex and html.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from multistep import stats
 from multistep.files import write_text
-from multistep.pages import formats, html, query, record
+from multistep.pages import query, record, remarks, render
 from multistep.pages.context import Context
+from multistep.pages.layout import Page, known
 from multistep.pages.spec import Spec, module
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TIDY = (
+    "row column ours ours_low ours_high n paper paper_spread gap otherwise section row_title "
+    "column_title scale data note"
+)
+"""What the csv of every table has; empty where there is no number.
+
+ours, ours_low, ours_high: ours with its interval; n: of what it is a mean (seeds, mini-batches).
+paper, paper_spread: as printed. gap: ours - paper, where ours was run as the paper's in every
+setting; otherwise: the settings in which it wasn't, with the paper's. section: ours or literature.
+"""
+
+TEXTS = {"otherwise", "section", "note", "candidates", "quoted", "source", "spread"}
 
 
 def write_table(
@@ -24,20 +42,151 @@ def write_table(
 
     `records` are results, measurements or descriptions of prepared datasets, as the kind needs.
     """
-    kind = module("tables", spec.kind)
-    query.check_inputs(records)
-    notes = [*spec.notes, *query.remarks(spec, context, records)]
-    shown = spec.model_copy(update={"notes": notes})
-    rows = kind.rows(shown, context, records)
-    page = kind.page(shown, context, rows)
-    page = dataclasses.replace(page, caption=page.caption + spec.remark)
-    texts = {
-        ".csv": query.tidy([field.name for field in dataclasses.fields(kind.Row)], rows),
-        ".md": formats.markdown(page),
-        ".tex": formats.latex(page),
-        ".html": html.document(page),
-    }
-    paths = [prefix.with_name(prefix.name + suffix) for suffix in texts]
+    page, rows = draw(spec, context, records)
+    texts = {"csv": query.csv_text(rows)}
+    texts |= {form: render.render(page, form) for form in render.FORMATS}
+    paths = [prefix.with_name(f"{prefix.name}.{form}") for form in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_text(path, text)
     return [*paths, record.write(prefix, "tables", spec, context, records, paths)]
+
+
+def draw(
+    spec: Spec, context: Context, records: Sequence[dict[str, Any]]
+) -> tuple[Page, pd.DataFrame]:
+    """What a table shows, as lines of text and as the frame of its cells."""
+    kind = module("tables", spec.kind)
+    remarks.check_inputs(records)
+    notes = [*spec.notes, *remarks.remarks(spec, context, records)]
+    rows = cells(spec, context, records)
+    return kind.page(spec.model_copy(update={"notes": notes}), context, rows), rows
+
+
+def cells(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The cells of a table, with the columns of its csv."""
+    kind = module("tables", spec.kind)
+    found = kind.rows(spec, context, records)
+    columns = dict.fromkeys([*TIDY.split(), *kind.COLUMNS.split()])
+    found = found.reindex(columns=list(columns)).reset_index(drop=True)
+    for column in TEXTS & columns.keys():
+        found[column] = found[column].astype(object).where(found[column].notna(), "")
+    section = found.section.where(found.section != "", "ours")
+    return found.assign(section=section, n=found.n.astype(float).fillna(0))
+
+
+def grid(
+    spec: Any, context: Context, methods: Iterable[str], dataset: str | None = None
+) -> pd.DataFrame:
+    """A cell for each of our methods in each column, without its numbers.
+
+    `dataset`: what all columns show; without one each shows the dataset of its name.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "row": method,
+            "column": column,
+            "row_title": context.methods.get(method, method),
+            "column_title": heading,
+            "scale": context.scale,
+            "data": context.titles([dataset or column]),
+        }
+        for method in methods
+        for column, heading in spec.columns.items()
+    )
+
+
+def per_cell(
+    runs: pd.DataFrame, column: str, of: Callable[[pd.DataFrame], Mapping[str, Any]]
+) -> pd.DataFrame:
+    """What `of` says of the runs of each cell: a row for each method and `column`."""
+    import pandas as pd
+
+    groups = runs.groupby(["method", column], sort=False)
+    rows = [{"row": row, "column": name, **of(group)} for (row, name), group in groups]
+    return pd.DataFrame(rows, columns=None if rows else ["row", "column"])
+
+
+def numbers(values: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
+    """Printed numbers [value, its ± if any] by row and column, to merge with a grid."""
+    import pandas as pd
+
+    flat = [(row, c, *[*n, None][:2]) for row, ns in values.items() for c, n in ns.items()]
+    found = pd.DataFrame(flat, columns=["row", "column", "paper", "paper_spread"])
+    return found.astype({"paper": float, "paper_spread": float})
+
+
+def literature(spec: Any) -> pd.DataFrame:
+    """The cells of numbers of the literature; after the title the "[11]" of their reference."""
+    import pandas as pd
+
+    rows = []
+    for name, entry in spec.literature.items():
+        mark, bracket, _ = spec.references[entry.source].partition("]")
+        title = f"{entry.title} {mark}{bracket}" if mark.startswith("[") else entry.title
+        for column, heading in spec.columns.items():
+            rows.append((name, column, "literature", title, heading))
+    grid = pd.DataFrame(rows, columns=["row", "column", "section", "row_title", "column_title"])
+    return grid.merge(numbers({k: e.values for k, e in spec.literature.items()}), "left")
+
+
+def few_shot(runs: pd.DataFrame) -> dict[str, Any]:
+    """The accuracy of a few-shot cell over its seeds (rows of `frame.runs`), for its columns."""
+    ours = stats.over_episodes_and_seeds(runs["metrics.episode_accuracies"].tolist())
+    seeds = runs["metrics.test_accuracy"].tolist()
+    return {
+        "ours": ours.mean,
+        "ours_low": ours.low,
+        "ours_high": ours.high,
+        "n": len(runs),
+        "seed_sd": stats.over_seeds(seeds)[1],
+        "seed_t95": stats.t_interval(seeds).half_width if len(seeds) > 1 else None,
+        "episodes": ours.n,
+        "iterations": runs["metrics.iterations"].iloc[0],
+        "meta_batch": runs["settings.meta_batch"].iloc[0],
+    }
+
+
+def compared(
+    rows: pd.DataFrame,
+    stand_in: Callable[[Any], bool],
+    differs: Callable[[Any], str],
+    gap: Callable[[Any], Mapping[str, Any]],
+) -> pd.DataFrame:
+    """The rows with their `gap`, or with the reason why a number beside a printed one has none.
+
+    `stand_in`: whether a cell is of stand-in data; `differs`: in what it isn't the paper's run.
+    """
+    import pandas as pd
+
+    found: list[Mapping[str, Any]] = []
+    for cell in rows.itertuples():
+        if not (known(cell.ours) and known(cell.paper)):
+            found.append({})
+        elif stand_in(cell):
+            found.append({"note": "Not compared: stand-in data."})
+        else:
+            other = differs(cell)
+            found.append({"otherwise": other} if other else gap(cell))
+    return pd.concat([rows, pd.DataFrame(found, index=rows.index)], axis=1)
+
+
+def otherwise(rows: pd.DataFrame) -> Iterator[str]:
+    """A note on how cells with a number of the paper were run otherwise; what all share once."""
+    rows = rows[rows.otherwise != ""]
+    if rows.empty:
+        return
+    each = [dict.fromkeys(text.split("; ")) for text in rows.otherwise]
+    parts = [text for text in each[0] if all(text in other for other in each)]
+    said = [", ".join(parts)] if parts else []
+    found: dict[str, dict[str, list[str]]] = {}
+    for row, texts in zip(rows.itertuples(), each, strict=True):
+        if rest := ", ".join(text for text in texts if text not in parts):
+            found.setdefault(rest, {}).setdefault(row.column_title, []).append(row.row_title)
+    said += [
+        "; ".join(f"{column} of {', '.join(names)}" for column, names in columns.items())
+        + f": {rest}"
+        for rest, columns in found.items()
+    ]
+    yield f"Run otherwise than the paper's, so no gap is given: {'; '.join(said)}."

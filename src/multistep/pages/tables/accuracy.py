@@ -1,27 +1,26 @@
-"""Tables of test accuracies (Tables 4, 5): results and printed numbers as tidy rows."""
+"""Tables of test accuracies (Tables 4, 5): ours over seeds beside the printed ones."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from multistep import stats
+from multistep.pages import query
 from multistep.pages.context import Context
 from multistep.pages.layout import (
     DASH,
     Line,
     Page,
-    Section,
-    by_row,
     grouped,
-    line,
+    groups,
+    joined,
+    known,
+    plus_minus,
     printed,
     seeds,
     signed,
 )
-from multistep.pages.query import Result, TidyRow, group_results, otherwise, over_seeds, own, quoted
 from multistep.pages.spec import (
     Column,
     Experiment,
@@ -32,7 +31,19 @@ from multistep.pages.spec import (
     Reference,
     ShownMethod,
 )
+from multistep.pages.tables import (
+    compared,
+    few_shot,
+    grid,
+    literature,
+    numbers,
+    otherwise,
+    per_cell,
+)
 from multistep.settings import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class AccuracyPaper(Model):
@@ -55,9 +66,9 @@ class AccuracyPaper(Model):
 class Spec(FewShotTable):
     """Few-shot accuracies beside the paper's.
 
-    The numbers that the paper quotes from the literature come first, then ours with the 95%
-    interval over test episodes, the spread over seeds, the paper's number as printed, in brackets
-    its half-width where that has to be rescaled, and the gap where there is one.
+    Ours with the 95% interval over test episodes, the spread over seeds, the paper's number as
+    printed, in brackets its half-width where that has to be rescaled, and the gap where there is
+    one; then the numbers that the paper quotes from the literature.
     """
 
     columns: dict[Annotated[Experiment, Ref("paper.meta_batch entry", "paper.meta_batch")], str]
@@ -66,261 +77,207 @@ class Spec(FewShotTable):
     cell_notes: dict[ShownMethod, dict[Column, str]] = {}
 
 
-@dataclass(frozen=True)
-class Row(TidyRow):
-    """One cell of a table: a method, or a row of the literature, in the column of an experiment.
+COLUMNS = (
+    "seed_sd episodes seed_t95 paper_half_width within exact exact_half_width iterations "
+    "meta_batch tested last last_half_width inner_lr candidates paper_inner_lr"
+)
+"""Accuracies and spreads in percent. ours: the mean over seeds and test episodes, with its 95%
+interval over test episodes. Besides:
 
-    Accuracies and spreads in percent. `ours` is the mean over seeds and test episodes, `ours_low`
-    and `ours_high` the 95% interval of it over test episodes.
+seed_sd, seed_t95: over seeds, sample standard deviation and half-width of the Student t interval.
+episodes: test episodes of each seed; iterations, meta_batch: meta-iterations run, tasks in each.
+paper_half_width: of the paper's mean over all its test episodes. within: "yes" or "no", gap inside
+the joint interval; empty where not like for like. exact, last: mean over seeds of the accuracy
+adapted exactly, or of the last iterates where validation selects another; their half-widths are the
+mean of the seeds', an upper bound. tested: iterations of the tested iterates by seed. inner_lr, and
+the candidates it was chosen from with their validation accuracies; paper_inner_lr: the paper's.
+"""
+
+
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """All cells of a table: one per method and experiment, then the literature's.
+
+    Records may be incomplete: a cell without one has n = 0 and no number of ours.
     """
+    import pandas as pd
 
-    seed_sd: float | None = None  # sample standard deviation over seeds
-    episodes: int | None = None  # test episodes of each seed
-    note: str = ""
-    seed_t95: float | None = None  # half-width of the Student t interval over seeds
-    paper_half_width: float | None = None  # of the paper's mean over all its test episodes
-    within: str = ""  # "yes" or "no": gap inside the joint interval; empty where not like for like
-    exact: float | None = None  # mean over seeds of the exactly adapted accuracy
-    exact_half_width: float | None = None  # 95% over test episodes, mean of the seeds' half-widths
-    iterations: int | None = None  # meta-iterations run
-    meta_batch: int | None = None  # tasks in each
-    tested: str = ""  # iterations of the tested iterates by seed, where validation selects them
-    last: float | None = None  # mean over seeds of the last iterates' accuracy, where so
-    last_half_width: float | None = None  # as `exact_half_width`
-    inner_lr: float | None = None
-    candidates: str = ""  # inner learning rates it was chosen from, with validation accuracies
-    paper_inner_lr: float | None = None  # the paper's choice
-
-
-def rows(spec: Spec, context: Context, results: Sequence[Result]) -> list[Row]:
-    """All cells of a table: the literature's, then one per method and experiment.
-
-    `results` may be incomplete: a cell without one has n = 0 and no number of ours.
-    """
-    groups = group_results(spec, context, results)
-    return quoted(Row, spec) + [
-        _cell(spec, context, method, column, groups.get((column, spec.dataset, method), []))
-        for method in spec.methods
-        for column in spec.columns
-    ]
-
-
-def _cell(spec: Spec, context: Context, method: str, column: str, results: list[Result]) -> Row:
-    """Our cell: what the seeds say together, and the paper's number beside it."""
-    paper = spec.paper
-    theirs = paper.values.get(method, {}).get(column) if paper else None
-    remark = spec.cell_notes.get(method, {}).get(column, "")
-    row: Row = own(Row, spec, context, method, column, spec.dataset)
-    row = dataclasses.replace(row, note=remark)
-    if paper and theirs:
-        row = dataclasses.replace(
-            row,
-            paper=theirs[0],
-            paper_spread=theirs[1],
-            paper_half_width=theirs[1]
-            if paper.interval_n == "episodes"
-            else stats.rescaled_half_width(theirs[1], paper.meta_batch[column]),
-            paper_inner_lr=paper.inner_lr.get(method, {}).get(column),
+    runs = query.data(spec, context, records).runs
+    found = grid(spec, context, spec.methods, spec.dataset)
+    found = found.merge(per_cell(runs, "experiment", _of_seeds), "left").reindex(
+        columns=[*found.columns, "ours", "ours_low", "ours_high", "n", *COLUMNS.split()]
+    )
+    remarks = {(m, c): text for m, texts in spec.cell_notes.items() for c, text in texts.items()}
+    cells = list(zip(found.row, found.column, strict=True))
+    if paper := spec.paper:
+        found = found.merge(numbers(paper.values), "left")
+        rates = {(m, c): rate for m, rates in paper.inner_lr.items() for c, rate in rates.items()}
+        found["paper_inner_lr"] = [rates.get(cell) for cell in cells]
+        found["paper_half_width"] = found.paper_spread
+        if paper.interval_n != "episodes":
+            batches = found.column.map(paper.meta_batch)
+            found["paper_half_width"] /= batches**0.5
+        found = compared(
+            found.drop(columns="within"),
+            lambda _: context.is_stand_in(context.dataset(spec.dataset)),
+            lambda c: context.differs(c.column, spec.dataset, c.row) or _differs(paper, c),
+            lambda c: _gap(paper, c),
         )
-    if not results:
-        return row
-
-    metrics = [result["metrics"] for result in results]
-    ours, fields = over_seeds(results)
-    row = dataclasses.replace(
-        row,
-        **fields,
-        **_another(metrics, "exact_adaptation", "exact"),
-        tested=" ".join(str(m["best"]["iteration"]) for m in metrics if m.get("best")),
-        **_another(metrics, "last", "last"),
-        inner_lr=results[0]["cell"]["settings"].get("inner_lr"),
-        candidates=_candidates(results[0]["cell"].get("chosen")),
-    )
-    if not (paper and theirs):
-        return row
-    if context.is_stand_in(context.dataset(spec.dataset)):
-        note = " ".join(part for part in (remark, "Not compared: stand-in data.") if part)
-        return dataclasses.replace(row, note=note)
-    differs = context.differs(column, spec.dataset, method) or _not_like_for_like(paper, row)
-    if differs:
-        return dataclasses.replace(row, otherwise=differs)
-    comparison = stats.compare(
-        ours, theirs[0], row.paper_half_width or 0.0, float16=paper.float16_means
-    )
-    return dataclasses.replace(row, gap=comparison.gap, within="yes" if comparison.within else "no")
+    told = zip(cells, found.reindex(columns=["note"]).note, strict=True)
+    found["note"] = [" ".join(t for t in (remarks.get(c), n) if known(t)) for c, n in told]
+    return pd.concat([found, literature(spec)])
 
 
-def _another(metrics: list[dict[str, Any]], key: str, name: str) -> dict[str, Any]:
-    """Another test accuracy of the cell and its half-width, if every seed has them.
-
-    The seeds' half-widths are averaged, which is an upper bound for the half-width of their mean.
-    """
-    found = [m[key] for m in metrics if m.get(key)]
-    if len(found) < len(metrics):
-        return {}
-    parts = {name: "test_accuracy", f"{name}_half_width": "test_ci95"}
-    return {of: stats.over_seeds([m[part] for m in found])[0] for of, part in parts.items()}
-
-
-def _candidates(choice: dict[str, Any] | None) -> str:
-    """The inner learning rates that were compared, e.g. "0.01: 45.20; 0.1: diverged"."""
-    if choice is None or choice["setting"] != "inner_lr":
-        return ""
-    scores = {c["value"]: c["validation_accuracy"] for c in choice["candidates"]}
-    return "; ".join(
-        f"{value:g}: " + ("diverged" if score is None else f"{score:.2f}")
-        for value, score in sorted(scores.items())
-    )
+def _of_seeds(runs: pd.DataFrame) -> dict[str, Any]:
+    """A cell over its seeds; another accuracy of it if every seed has that."""
+    runs = runs.reindex(columns=dict.fromkeys([*runs.columns, *_ANOTHER, "metrics.best.iteration"]))
+    found = {name: runs[key].mean(skipna=False) for key, name in _ANOTHER.items()}
+    tested = runs["metrics.best.iteration"].dropna()
+    choice = runs.chosen.iloc[0]
+    scores = {}
+    if choice is not None and choice["setting"] == "inner_lr":
+        scores = {c["value"]: c["validation_accuracy"] for c in choice["candidates"]}
+    return {
+        **few_shot(runs),
+        **found,
+        "tested": " ".join(f"{iteration:.0f}" for iteration in tested),
+        "inner_lr": runs["settings.inner_lr"].iloc[0] if "settings.inner_lr" in runs else None,
+        "candidates": "; ".join(
+            f"{value:g}: " + ("diverged" if score is None else f"{score:.2f}")
+            for value, score in sorted(scores.items())
+        ),
+    }
 
 
-def _not_like_for_like(paper: AccuracyPaper, row: Row) -> str:
+_ANOTHER = {
+    "metrics.exact_adaptation.test_accuracy": "exact",
+    "metrics.exact_adaptation.test_ci95": "exact_half_width",
+    "metrics.last.test_accuracy": "last",
+    "metrics.last.test_ci95": "last_half_width",
+}
+
+
+def _differs(paper: AccuracyPaper, cell: Any) -> str:
     """In what a cell isn't the paper's by what the page itself says of the paper."""
-    theirs = (paper.iterations, paper.meta_batch[row.column])
-    if (row.iterations, row.meta_batch) != theirs:
+    theirs = (paper.iterations, paper.meta_batch[cell.column])
+    if (cell.iterations, cell.meta_batch) != theirs:
         return (
-            f"{row.iterations:,} meta-iterations of {row.meta_batch} tasks "
+            f"{cell.iterations:,.0f} meta-iterations of {cell.meta_batch:.0f} tasks "
             f"(the paper's: {theirs[0]:,} of {theirs[1]})"
         )
-    if row.paper_inner_lr not in (None, row.inner_lr) and not row.candidates:
-        return f"inner_lr {row.inner_lr:g} (the paper's: {row.paper_inner_lr:g})"
+    if known(cell.paper_inner_lr) and cell.paper_inner_lr != cell.inner_lr and not cell.candidates:
+        return f"inner_lr {cell.inner_lr:g} (the paper's: {cell.paper_inner_lr:g})"
     return ""
 
 
-def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
-    """Arrange the rows of `accuracy.rows` as the paper does."""
-    ours = by_row(rows, "ours")
+def _gap(paper: AccuracyPaper, cell: Any) -> dict[str, Any]:
+    ours = stats.Mean(cell.ours, cell.ours_high - cell.ours, cell.episodes)
+    found = stats.compare(ours, cell.paper, cell.paper_half_width, float16=paper.float16_means)
+    return {"gap": found.gap, "within": "yes" if found.within else "no"}
+
+
+def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
+    """The paper's layout, ours first."""
+    ours, theirs = rows[rows.section == "ours"], rows[rows.section == "literature"]
     original = context.dataset_title(spec.dataset)
-    sections = []
-    if literature := by_row(rows, "literature"):
-        quotes = (
-            line(c[0].row_title, c, lambda c: printed(c.paper, c.paper_spread)) for c in literature
-        )
+    rescaled = spec.paper is not None and spec.paper.interval_n != "episodes"
+    verdicts = {"yes": ", inside", "no": ", outside"}
+
+    def texts(c: Any) -> dict[str, str | None]:
+        paper = plus_minus(c.paper, c.paper_spread)
+        width = f" [{c.paper_half_width:.2f}]" if paper and rescaled else ""
+        gap = signed(c.gap)
+        return {
+            "": plus_minus(c.ours, c.ours_high - c.ours),
+            "seeds": seeds(c),
+            "exact adaptation": plus_minus(c.exact, c.exact_half_width),
+            "last iterate": plus_minus(c.last, c.last_half_width),
+            "paper": paper and paper + width,
+            "gap": gap and gap + verdicts.get(c.within, ""),
+        }
+
+    heading = f"Ours on {context.titles([spec.dataset])}"
+    heading += f", the paper's on {original}" if spec.paper else ""
+    sections = {heading: groups(ours, texts)}
+    if len(theirs):
         heading = f"Literature on {original}, as the paper quotes it"
-        sections.append(Section(heading, tuple((quote,) for quote in quotes)))
-    gaps = any(row.gap is not None for row in rows)
-    heading = f"Ours on {context.titles([spec.dataset])}, the paper's on {original}"
-    sections.append(Section(heading, tuple(_group(spec, cells, gaps) for cells in ours)))
+        sections[heading] = groups(theirs, lambda c: {"": printed(c.paper, c.paper_spread)})
     # Inner learning rates are shown where they differ from cell to cell by somebody's choice.
-    if any(row.candidates or row.paper_inner_lr is not None for row in rows):
+    if ours.candidates.any() or ours.paper_inner_lr.notna().any():
 
-        def rate(cell: Row) -> str:
-            rates = (cell.inner_lr, cell.paper_inner_lr)
-            return " / ".join(DASH if rate is None else f"{rate:g}" for rate in rates)
+        def rates(c: Any) -> dict[str, str | None]:
+            both = (c.inner_lr, c.paper_inner_lr)
+            return {"": " / ".join(f"{rate:g}" if known(rate) else DASH for rate in both)}
 
-        rates = tuple((line(cells[0].row_title, cells, rate, "detail"),) for cells in ours)
-        sections.append(Section("Inner learning rate: ours / the paper's", rates))
+        lines = [Line(g[0].label, g[0].texts, "detail") for g in groups(ours, rates)]
+        sections["Inner learning rate: ours / the paper's"] = [[line] for line in lines]
     remarks = [
         f"{context.methods.get(method, method)}, {spec.columns[column]}: {remark}"
-        for method, remarks in spec.cell_notes.items()
-        for column, remark in remarks.items()
+        for method, texts_ in spec.cell_notes.items()
+        for column, remark in texts_.items()
     ]
     return Page.of(
         spec,
         context,
         [spec.dataset],
-        training=_training(spec, rows),
+        training=_training(spec, ours),
         headings=tuple(spec.columns.values()),
-        sections=tuple(sections),
-        notes=(*_legend(spec, rows, gaps), *otherwise(rows), *remarks),
+        sections=sections,
+        notes=(*_legend(spec, ours), *otherwise(ours), *remarks),
     )
 
 
-def _group(spec: Spec, cells: list[Row], gaps: bool) -> tuple[Line, ...]:
-    """One of our methods: its accuracies, and below them the seeds, the paper and any gap."""
-
-    def shown(label: str, text: Callable[[Row], str]) -> Line:
-        return line(label, cells, text, "detail")
-
-    def paper(cell: Row) -> str:
-        rescaled = spec.paper is not None and spec.paper.interval_n != "episodes"
-        width = f" [{cell.paper_half_width:.2f}]" if cell.paper is not None and rescaled else ""
-        return _mean(cell.paper, cell.paper_spread) + width
-
-    verdicts = {"yes": ", inside", "no": ", outside", "": ""}
-    lines = [
-        line(cells[0].row_title, cells, lambda c: _mean(c.ours, c.ours_high, c.ours)),
-        shown("seeds", seeds),
-    ]
-    if any(cell.exact is not None for cell in cells):
-        lines.append(shown("exact adaptation", lambda c: _mean(c.exact, c.exact_half_width)))
-    if any(cell.last is not None for cell in cells):
-        lines.append(shown("last iterate", lambda c: _mean(c.last, c.last_half_width)))
-    if any(cell.paper is not None for cell in cells):
-        lines.append(shown("paper", paper))
-        if gaps:
-            lines.append(shown("gap", lambda c: signed(c.gap, 2) + verdicts[c.within]))
-    return tuple(lines)
-
-
-def _mean(value: float | None, end: float | None, start: float | None = 0.0) -> str:
-    """A mean ± its half-width, `end` - `start`."""
-    if value is None or end is None or start is None:
-        return DASH
-    return f"{value:.2f} ± {end - start:.2f}"
-
-
-def _training(spec: Spec, rows: Sequence[Row]) -> str:
+def _training(spec: Spec, rows: pd.DataFrame) -> str:
     """How long each column was trained, against the paper's meta-iterations and meta-batch."""
     texts = []
     for column, heading in spec.columns.items():
-        runs = {
-            (row.iterations, row.meta_batch)
-            for row in rows
-            if row.column == column and row.iterations is not None
-        }
-        text = " or ".join(f"{n:,} meta-iterations of {tasks} tasks" for n, tasks in sorted(runs))
+        here = rows[(rows.column == column) & (rows.n > 0)]
+        runs = sorted(set(zip(here.iterations, here.meta_batch, strict=True)))
+        text = " or ".join(f"{n:,.0f} meta-iterations of {b:.0f} tasks" for n, b in runs)
         if runs and spec.paper is not None:
             theirs = (spec.paper.iterations, spec.paper.meta_batch[column])
-            if runs != {theirs}:
+            if runs != [theirs]:
                 text += f" (the paper: {theirs[0]:,} of {theirs[1]})"
-            elif not any(row.otherwise for row in rows if row.column == column):
+            elif not here.otherwise.any():
                 text += " (as the paper)"
         texts.append((heading, text or "not run"))
     return grouped("Training", texts, " and ")
 
 
-def _legend(spec: Spec, rows: Sequence[Row], gaps: bool) -> list[str]:
-    """How to read the lines of the second section."""
-    counts = sorted({row.episodes for row in rows if row.episodes is not None})
-    episodes = f"{' or '.join(str(count) for count in counts)} " if counts else ""
-    legend = [
-        f"Accuracy ± 95% interval over {episodes}test episodes of the mean of the seeds. "
-        "Seeds: sample standard deviation of their means (sd), number of seeds (n)."
-    ]
+def _legend(spec: Spec, rows: pd.DataFrame) -> list[str]:
+    """How to read the lines of our section; only of those that are there."""
+    legend, run = [], rows[rows.n > 0]
+    bound = "; its ± is the mean of the seeds' half-widths, an upper bound"
+    bound = bound if (rows.n > 1).any() else ""
+    if len(run):
+        legend.append(
+            f"Accuracy ± 95% interval over {joined(run.episodes)} test episodes of the mean of the "
+            "seeds. Seeds: sample standard deviation of their means (sd), number of seeds (n)."
+        )
     if (paper := spec.paper) is not None:
         interval = f"with its 95% interval over {paper.episodes} episodes"
         if paper.interval_n != "episodes":
             interval = f"± as printed [half-width over {paper.episodes} episodes]"
         text = f"Paper: as printed, {interval}."
-        if gaps:
+        if rows.gap.notna().any():
             text += (
                 " Gap: ours − paper, in points; inside or outside the joint 95% interval over test "
                 "episodes (the spread over seeds comes on top), where the cell was run as the "
                 "paper's."
             )
-        elif any(row.ours is not None and row.paper is not None for row in rows):
-            text += " No gap is given: ours is not the paper's run."
         legend.append(text)
-    if exact := [row for row in rows if row.exact is not None]:
+    if rows.exact.notna().any():
         legend.append(
             "Exact adaptation: the same networks, adapted at test time with a gradient per inner "
-            f"step instead of one per window{_bound(exact)}."
+            f"step instead of one per window{bound}."
         )
-    if last := [row for row in rows if row.last is not None]:
+    if rows["last"].notna().any():
         legend.append(
             "The tested network is the iterate with the highest accuracy on validation classes; "
-            f"last iterate: the one after all meta-iterations{_bound(last)}."
+            f"last iterate: the one after all meta-iterations{bound}."
         )
-    trained = [row for row in rows if row.inner_lr is not None]
-    if any(row.candidates for row in trained):
+    if (chosen := run.candidates != "").any():
         which = "is chosen for each cell by accuracy on validation classes"
-        if not all(row.candidates for row in trained):
+        if not chosen.all():
             which = "is chosen by accuracy on validation classes where the csv has candidates"
         legend.append(f"Our inner learning rate {which}; the csv has that of every candidate.")
     return legend
-
-
-def _bound(rows: Sequence[Row]) -> str:
-    """What the ± of exact adaptation or of the last iterate is, where rows have several seeds."""
-    several = any(row.n > 1 for row in rows)
-    return "; its ± is the mean of the seeds' half-widths, an upper bound" if several else ""

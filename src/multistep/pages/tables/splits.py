@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from multistep.files import UserError, digest
 from multistep.pages.context import Context
-from multistep.pages.layout import DASH, Page, Section, grouped, line, signed
-from multistep.pages.query import TidyRow
+from multistep.pages.layout import Bold, Page, grouped, groups, known, plus_minus, signed
 from multistep.pages.spec import Dataset, Quotation, Ref, Reference, Wants
 from multistep.pages.spec import Spec as AnySpec
+from multistep.pages.tables import numbers
 from multistep.settings import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Part = Literal["train", "validation", "test", "total"]
 PARTS: dict[Part, str] = {
@@ -46,86 +47,69 @@ class Spec(AnySpec):
         return Wants(prepared=list(self.rows))
 
 
-@dataclass(frozen=True)
-class Row(TidyRow):
-    """The number of images in a part of a dataset; `n` is 1 if the dataset was prepared."""
-
-    note: str = ""
-    contents: str = ""  # digest of the archives' contents
+COLUMNS = "contents"
+"""ours: images of a part; n: 1 if the dataset was prepared; contents: digest of its archives'."""
 
 
-def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[Row]:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Four cells per dataset; a dataset that was not prepared has the printed numbers alone."""
+    import pandas as pd
+
     prepared = {record["name"]: record for record in records if "splits" in record}
     found = []
-    for dataset in spec.rows:
-        name = context.dataset(dataset)
-        about = prepared.get(name)
-        found += [_row(spec, context, dataset, part, about) for part in PARTS]
-    if prepared and not any(row.n for row in found):
-        raise UserError(f"none of the {len(prepared)} datasets belongs to {spec.title}")
-    return found
-
-
-def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
-    """A row per dataset; below it the paper's numbers, and differences where there are any."""
-    blocks, verdicts = [], []
     for dataset, label in spec.rows.items():
-        cells = [row for row in rows if row.row == dataset]
-        verdict = "not compared" if cells[0].n else "not prepared"
-        if cells[0].n and any(cell.gap is not None for cell in cells):
-            differs = any(cell.gap for cell in cells)
-            verdict = "different from the paper" if differs else "as the paper"
+        name = context.dataset(dataset)
+        stand_in, title, about = context.is_stand_in(name), context.dataset_title(name), {}
+        sizes: dict[str, int] = {}
+        if record := prepared.get(name):
+            sizes = {p: sum(b - a for a, b in runs) for p, runs in record["splits"].items()}
+            about = {"n": 1, "contents": digest(record["made_from"]["archives"])}
+        for part, heading in PARTS.items():
+            ours = sum(sizes.values()) if part == "total" else sizes.get(part)
+            names = {"row_title": title if stand_in else label, "column_title": heading}
+            row = {"row": dataset, "column": part, **names, "scale": context.scale, "data": title}
+            found.append(row | ({"ours": ours, "stand_in": stand_in, **about} if about else {}))
+    theirs = spec.paper.values if spec.paper else {}
+    printed = numbers({d: {p: [n] for p, n in of.items()} for d, of in theirs.items()})
+    columns = ("ours", "n", "stand_in", "contents")
+    cells = pd.DataFrame(found).merge(printed, "left")
+    cells = cells.reindex(columns=dict.fromkeys([*cells.columns, *columns]))
+    if prepared and not cells.n.any():
+        raise UserError(f"none of the {len(prepared)} datasets belongs to {spec.title}")
+    stand_in, both = cells.stand_in.eq(True), cells.ours.notna() & cells.paper.notna()
+    cells["gap"] = (cells.ours.astype(float) - cells.paper).where(both & ~stand_in)
+    cells["note"] = cells.gap.fillna(0).ne(0).map({True: "Differs from the paper.", False: ""})
+    cells.loc[both & stand_in, "note"] = "Not compared: stand-in data."
+    return cells
+
+
+def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
+    """A row per dataset; below it the paper's numbers, and differences where there are any."""
+    verdicts = []
+    for dataset, label in spec.rows.items():
+        cells = rows[rows.row == dataset]
+        verdict = "not compared" if cells.n.any() else "not prepared"
+        if cells.gap.notna().any():
+            verdict = "different from the paper" if cells.gap.any() else "as the paper"
         verdicts.append((label, verdict))
-        lines = [line(cells[0].row_title, cells, lambda cell: _count(cell.ours))]
-        if any(cell.paper is not None for cell in cells):
-            name = "paper" if cells[0].row_title == label else f"paper, {label}"
-            lines.append(line(name, cells, lambda cell: _count(cell.paper), "detail"))
-        if any(cell.gap for cell in cells):
-            gap = line(
-                "difference", cells, lambda c: "=" if c.gap == 0 else signed(c.gap, 0), "detail"
-            )
-            lines.append(dataclasses.replace(gap, bold=tuple(bool(c.gap) for c in cells)))
-        blocks.append(tuple(lines))
-    shown = [d for d in spec.rows if any(r.row == d and r.n for r in rows)] or list(spec.rows)
+    different = set(rows[rows.gap.fillna(0) != 0].row)
+
+    def texts(c: Any) -> dict[str, str | None]:
+        label = spec.rows[c.row]
+        gap = Bold(signed(c.gap, 0)) if known(c.gap) and c.gap else "="
+        return {
+            "": plus_minus(c.ours, None, 0),
+            "paper" if c.row_title == label else f"paper, {label}": plus_minus(c.paper, None, 0),
+            "difference": gap if c.row in different and known(c.gap) else None,
+        }
+
+    shown = [d for d in spec.rows if rows[rows.row == d].n.any()] or list(spec.rows)
     return Page.of(
         spec,
         context,
         shown,
         training=grouped("Sizes", verdicts),
         headings=tuple(PARTS.values()),
-        sections=(Section("", tuple(blocks)),),
+        sections={"": groups(rows, texts)},
         corner="Dataset",
     )
-
-
-def _row(
-    spec: Spec, context: Context, dataset: str, part: Part, about: dict[str, Any] | None
-) -> Row:
-    name = context.dataset(dataset)
-    stand_in = context.is_stand_in(name)
-    paper = spec.paper.values.get(dataset, {}).get(part) if spec.paper else None
-    row = Row(
-        dataset,
-        part,
-        paper=paper,
-        row_title=context.dataset_title(name) if stand_in else spec.rows[dataset],
-        column_title=PARTS[part],
-        scale=context.scale,
-        data=context.dataset_title(name),
-    )
-    if about is None:
-        return row
-    sizes = {key: sum(end - first for first, end in runs) for key, runs in about["splits"].items()}
-    ours = sum(sizes.values()) if part == "total" else sizes[part]
-    row = dataclasses.replace(row, ours=ours, n=1, contents=digest(about["made_from"]["archives"]))
-    if paper is None:
-        return row
-    if stand_in:
-        return dataclasses.replace(row, note="Not compared: stand-in data.")
-    note = "" if ours == paper else "Differs from the paper."
-    return dataclasses.replace(row, gap=ours - paper, note=note)
-
-
-def _count(number: float | None) -> str:
-    return DASH if number is None else f"{number:,.0f}"

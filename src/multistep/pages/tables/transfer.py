@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from multistep import stats
+from multistep.pages import query
 from multistep.pages.context import Context
 from multistep.pages.layout import (
-    DASH,
+    Bold,
     Line,
     Page,
-    Section,
-    best,
-    by_row,
     grouped,
-    line,
+    groups,
+    plus_minus,
     printed,
     signed,
 )
-from multistep.pages.query import Result, TidyRow, group_results, otherwise, own, quoted
 from multistep.pages.spec import (
     Column,
     Dataset,
@@ -36,7 +32,11 @@ from multistep.pages.spec import (
     Wants,
 )
 from multistep.pages.spec import Spec as AnySpec
+from multistep.pages.tables import compared, grid, literature, numbers, otherwise, per_cell
 from multistep.settings import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Shown = Annotated[str, Ref("row", "rows")]
 
@@ -56,7 +56,7 @@ class TransferPaper(Model):
 class Spec(AnySpec):
     """Mean and sample standard deviation over seeds of the test accuracy, by target dataset.
 
-    Of the epoch with the best validation accuracy. Numbers that the paper quotes come first.
+    Of the epoch with the best validation accuracy. Numbers that the paper quotes come last.
     """
 
     columns: dict[Annotated[Dataset, Ref("entry of sources", "sources")], str]  # dataset: heading
@@ -81,204 +81,165 @@ class Spec(AnySpec):
         )
 
 
-@dataclass(frozen=True)
-class Row(TidyRow):
-    """A cell of the table: a method, or a row that the paper quotes, on a target dataset.
+COLUMNS = "seed_sd seed_t95 validation epochs quoted experiment source"
+"""Accuracies in percent. ours: the mean over seeds of the test accuracy at the epoch with the best
+validation accuracy; ours_low and ours_high lie one standard deviation from it. Besides:
 
-    Accuracies in percent. `ours` is the mean over seeds of the test accuracy at the epoch with the
-    best validation accuracy, `ours_low` and `ours_high` lie one standard deviation from it.
-    """
-
-    seed_sd: float | None = None  # sample standard deviation over seeds
-    seed_t95: float | None = None  # half-width of the Student t interval over seeds
-    validation: float | None = None  # mean over seeds of the best validation accuracy
-    epochs: int | None = None
-    quoted: str = ""  # "yes" where `paper` is a number that the paper took from elsewhere
-    note: str = ""
-    experiment: str = ""
-    source: str = ""  # the source network that was used
+seed_sd, seed_t95: over seeds, sample standard deviation and half-width of the Student t interval.
+validation: mean over seeds of the best validation accuracy. quoted: "yes" where paper is a number
+that the paper took from elsewhere. source: the source network that was used.
+"""
 
 
-def rows(spec: Spec, context: Context, records: Sequence[Result]) -> list[Row]:
-    """All cells of a table: what the paper quotes, then one per method and target."""
-    groups = group_results(spec, context, records)
-    ours = [
-        _ours(spec, context, method, column, experiment, groups.get((experiment, column, method)))
-        for method, row in spec.rows.items()
-        for column in spec.columns
-        for experiment in [row.get(column, "")]
-    ]
-    return [dataclasses.replace(row, quoted="yes") for row in quoted(Row, spec)] + ours
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """All cells of a table: one per method and target, then what the paper quotes."""
+    import pandas as pd
+
+    found = grid(spec, context, spec.rows)
+    found["experiment"] = [spec.rows[c.row].get(c.column, "") for c in found.itertuples()]
+    ours = per_cell(query.data(spec, context, records).runs, "dataset", _of_seeds)
+    found = found.merge(ours, "left")
+    found = found.reindex(columns=dict.fromkeys([*found.columns, "n", "ours", *COLUMNS.split()]))
+    values = {m: dict(v) for m, v in spec.paper.values.items()} if spec.paper else {}
+    taken = set()
+    for entry in spec.literature.values():
+        beside = values.setdefault(entry.method, {}) if entry.method else entry.values
+        for column in entry.values.keys() - beside.keys():
+            beside[column] = entry.values[column]
+            taken.add((entry.method, column))
+    found = found.merge(numbers(values), "left")
+    found["quoted"] = ["yes" if (c.row, c.column) in taken else "" for c in found.itertuples()]
+
+    def differs(cell: Any) -> str:
+        text = context.differs(cell.experiment, cell.column, cell.row)
+        if not text and spec.paper and cell.epochs != spec.paper.epochs:
+            return f"{_epochs([cell.epochs])} (the paper's: {spec.paper.epochs})"
+        return text
+
+    found = compared(
+        found,
+        lambda c: any(map(context.is_stand_in, (context.dataset(c.column), c.source))),
+        differs,
+        lambda c: {"gap": c.ours - c.paper},
+    )
+    return pd.concat([found, literature(spec).assign(quoted="yes")])
 
 
-def page(spec: Spec, context: Context, rows: Sequence[Row]) -> Page:
-    """The paper's layout: sources under the targets, quoted rows, then ours beside the paper's."""
-    run = [row for row in rows if row.ours is not None]
-    columns = [c for c in spec.columns if not run or any(row.column == c for row in run)]
-    networks = [row.source for row in run if row.source] or [
-        context.source(spec.sources[column]) for column in columns
-    ]
-    largest: dict[str, float] = {}  # that the paper prints in a column, where it compares several
-    for column in () if spec.beyond else spec.columns:
-        numbers = [
-            row.paper
-            for row in rows
-            if row.column == column and (row.section == "literature" or not row.quoted)
-        ]
-        if len(compared := [number for number in numbers if number is not None]) > 1:
-            largest[column] = max(compared)
+def _of_seeds(runs: pd.DataFrame) -> dict[str, Any]:
+    """A cell over its seeds."""
+    accuracies = runs["metrics.test_accuracy"].tolist()
+    mean, sd = stats.over_seeds(accuracies)
+    scratch = runs.algorithm.iloc[0] == "scratch"
+    return {
+        "ours": mean,
+        "ours_low": None if sd is None else mean - sd,
+        "ours_high": None if sd is None else mean + sd,
+        "n": len(runs),
+        "seed_sd": sd,
+        "seed_t95": stats.t_interval(accuracies).half_width if sd is not None else None,
+        "validation": runs["metrics.validation_accuracy"].mean(),
+        "epochs": runs["metrics.epochs"].iloc[0],
+        "source": "" if scratch else runs["settings.source"].iloc[0],
+    }
 
-    def theirs(label: str, cells: list[Row], role: str = "value") -> Line:
-        text = line(label, cells, lambda c: printed(c.paper, c.paper_spread, fewest=2), role)
-        bold = tuple(c.paper is not None and c.paper == largest.get(c.column) for c in cells)
-        return dataclasses.replace(text, bold=bold)
 
-    sections = []
-    if literature := by_row(rows, "literature"):
-        groups = tuple((theirs(cells[0].row_title, cells),) for cells in literature)
-        sections.append(Section("Quoted by the paper from earlier work", groups))
-    ours = by_row(rows, "ours")
-    ours_best = [best([cell.ours for cell in cells]) for cells in zip(*ours, strict=True)]
-    blocks = []
-    for i, cells in enumerate(ours):
-        bold = tuple(marks[i] and _marks_best(spec) for marks in ours_best)
-        lines = [dataclasses.replace(line(cells[0].row_title, cells, _value), bold=bold)]
-        lines.append(line("seeds", cells, lambda cell: f"n = {cell.n}", "detail"))
-        if any(cell.paper is not None for cell in cells):
-            label = "quoted" if any(cell.quoted for cell in cells) else "paper"
-            lines.append(theirs(label, cells, "detail"))
-        if any(cell.gap is not None for cell in cells):
-            lines.append(line("gap", cells, lambda cell: signed(cell.gap, 2), "detail"))
-        blocks.append(tuple(lines))
-    heading = "Ours, and below it the paper's" if spec.paper or spec.literature else "Ours"
-    sections.append(Section(heading, tuple(blocks)))
+def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
+    """The paper's layout: sources under the targets, ours beside the paper's, then quoted rows."""
+    ours, theirs = rows[rows.section == "ours"], rows[rows.section == "literature"]
+    run = ours[ours.n > 0]
+    shown = [c for c in spec.columns if not len(run) or c in set(run.column)]
+    used = [source for source in run.source if source]
+    # What is best is bold where several seeds, or several printed numbers, can be ranked.
+    own = rows[(rows.section == "literature") | (rows.quoted == "")]
+    several = ours[ours.column.map(run.groupby("column").n.min()) > 1].groupby("column").ours
+    printed_ = own[own.paper.notna()].groupby("column").paper
+    best = {} if spec.beyond or len(spec.rows) < 2 else dict(several.max())
+    largest = {} if spec.beyond else dict(printed_.max()[printed_.size() > 1])
+
+    def bold(text: str | None, value: Any, top: Any) -> str | None:
+        return Bold(text) if text and value == top else text
+
+    def paper(c: Any) -> str | None:
+        return bold(printed(c.paper, c.paper_spread, 2), c.paper, largest.get(c.column))
+
+    def texts(c: Any) -> dict[str, str | None]:
+        label = "quoted" if "yes" in set(ours[ours.row == c.row].quoted) else "paper"
+        return {
+            "": bold(plus_minus(c.ours, c.seed_sd), c.ours, best.get(c.column)),
+            "seeds": f"n = {c.n:g}" if c.n else None,
+            label: paper(c),
+            "gap": signed(c.gap),
+        }
+
+    beside = spec.paper or spec.literature
+    sections = {"Ours, and below it the paper's" if beside else "": groups(ours, texts)}
+    if len(theirs):
+        heading = "Quoted by the paper from earlier work"
+        sections[heading] = groups(theirs, lambda c: {"": paper(c)})
     return Page.of(
         spec,
         context,
-        columns,
-        networks,
-        training=_training(spec, rows),
+        shown,
+        used or [context.source(spec.sources[column]) for column in shown],
+        training=_training(spec, ours),
         headings=tuple(spec.columns.values()),
-        subheadings=_subheadings(spec, context, rows),
-        sections=tuple(sections),
-        notes=(*_legend(spec, rows, largest), *otherwise(rows)),
+        subheadings=_subheadings(spec, context, run),
+        sections=sections,
+        notes=(*_legend(spec, ours, bool(best), bool(largest)), *otherwise(ours)),
     )
 
 
-def _ours(
-    spec: Spec,
-    context: Context,
-    method: str,
-    column: str,
-    experiment: str,
-    results: list[Result] | None,
-) -> Row:
-    """Our cell: mean and spread over seeds, and beside it the number that the paper has."""
-    values = spec.paper.values.get(method, {}) if spec.paper else {}
-    value, taken = values.get(column), ""
-    for literature in spec.literature.values():
-        if value is None and literature.method == method:
-            value = literature.values.get(column)
-            taken = "yes" if value else ""
-    row: Row = own(Row, spec, context, method, column, column)
-    row = dataclasses.replace(row, quoted=taken, experiment=experiment)
-    if value:
-        row = dataclasses.replace(row, paper=value[0], paper_spread=value[1])
-    if not results:
-        return row
-    accuracies = [float(result["metrics"]["test_accuracy"]) for result in results]
-    mean, sd = stats.over_seeds(accuracies)
-    cell = results[0]["cell"]
-    row = dataclasses.replace(
-        row,
-        ours=mean,
-        ours_low=None if sd is None else mean - sd,
-        ours_high=None if sd is None else mean + sd,
-        n=len(results),
-        seed_sd=sd,
-        seed_t95=stats.t_interval(accuracies).half_width if len(accuracies) > 1 else None,
-        validation=stats.over_seeds([r["metrics"]["validation_accuracy"] for r in results])[0],
-        epochs=int(results[0]["metrics"]["epochs"]),
-        source="" if cell["algorithm"] == "scratch" else cell["settings"]["source"],
-    )
-    if row.paper is None:
-        return row
-    if context.is_stand_in(cell["dataset"]) or context.is_stand_in(row.source):
-        return dataclasses.replace(row, note="Not compared: stand-in data.")
-    differs = context.differs(experiment, column, method)
-    if not differs and spec.paper and row.epochs != spec.paper.epochs:
-        differs = f"{_epochs([row.epochs or 0])} (the paper's: {spec.paper.epochs})"
-    if differs:
-        return dataclasses.replace(row, otherwise=differs)
-    return dataclasses.replace(row, gap=mean - row.paper)
-
-
-def _marks_best(spec: Spec) -> bool:
-    """Whether the best of ours is bold; not beyond the paper, where seeds are too few to rank."""
-    return len(spec.rows) > 1 and not spec.beyond
-
-
-def _value(cell: Row) -> str:
-    if cell.ours is None:
-        return DASH
-    return f"{cell.ours:.2f}" + ("" if cell.seed_sd is None else f" ± {cell.seed_sd:.2f}")
-
-
-def _subheadings(spec: Spec, context: Context, rows: Sequence[Row]) -> tuple[Line, ...]:
+def _subheadings(spec: Spec, context: Context, run: pd.DataFrame) -> list[Line]:
     """The paper's source networks; what ours are where a scale has something else."""
     theirs = [context.source_title(spec.sources[column]) for column in spec.columns]
-    lines = [Line("Source", tuple(theirs), "detail")]
-    ours = []
-    for column in spec.columns:
-        used = {row.source for row in rows if row.column == column and row.source}
-        networks = sorted(used) or [context.source(spec.sources[column])]
-        ours.append(", ".join(context.source_title(network) for network in networks))
+    lines, ours, data = [Line("Source", theirs, "detail")], [], []
+    for column, heading in spec.columns.items():
+        used = sorted({source for source in run[run.column == column].source if source})
+        networks = used or [context.source(spec.sources[column])]
+        ours.append(", ".join(map(context.source_title, networks)))
+        name = context.dataset(column)
+        data.append(context.dataset_title(name) if context.is_stand_in(name) else heading)
     if ours != theirs:
-        lines.append(Line("Our source", tuple(ours), "detail"))
-    data = [context.dataset(column) for column in spec.columns]
-    if data != list(spec.columns):
-        titles = tuple(
-            context.dataset_title(name) if context.is_stand_in(name) else heading
-            for name, heading in zip(data, spec.columns.values(), strict=True)
-        )
-        lines.append(Line("Our data", titles, "detail"))
-    return tuple(lines)
+        lines.append(Line("Our source", ours, "detail"))
+    if data != list(spec.columns.values()):
+        lines.append(Line("Our data", data, "detail"))
+    return lines
 
 
-def _training(spec: Spec, rows: Sequence[Row]) -> str:
+def _training(spec: Spec, rows: pd.DataFrame) -> str:
     """How long each column was trained, against the paper's epochs."""
     texts = []
     for column, heading in spec.columns.items():
-        epochs = sorted({r.epochs for r in rows if r.column == column and r.epochs is not None})
+        here = rows[(rows.column == column) & (rows.n > 0)]
+        epochs = sorted(set(here.epochs))
         text = _epochs(epochs) if epochs else ""
         if epochs and spec.paper is not None:
             if epochs != [spec.paper.epochs]:
                 text += f" (the paper: {spec.paper.epochs})"
-            elif not any(row.otherwise for row in rows if row.column == column):
+            elif not here.otherwise.any():
                 text += " (as the paper)"
         texts.append((heading, text or "not run"))
     return grouped("Training", texts)
 
 
-def _epochs(numbers: Sequence[int]) -> str:
-    return " or ".join(f"{n:,}" for n in numbers) + (" epoch" if numbers == [1] else " epochs")
+def _epochs(numbers: Sequence[float]) -> str:
+    return " or ".join(f"{n:,.0f}" for n in numbers) + (" epoch" if numbers == [1] else " epochs")
 
 
-def _legend(spec: Spec, rows: Sequence[Row], largest: dict[str, float]) -> list[str]:
+def _legend(spec: Spec, rows: pd.DataFrame, best: bool, largest: bool) -> list[str]:
     """How to read the lines; what is bold and what a gap is only where there are any."""
-    ours = (
-        "Test accuracy at the epoch with the best validation accuracy: mean over n seeds ± their "
-        "sample standard deviation."
-    )
-    if _marks_best(spec):
-        ours += " Bold: the best of ours"
-        ours += ", and the best that the paper prints." if largest else "."
-    if spec.paper is None and not spec.literature:
-        return [ours]
-    theirs = (
-        "Paper, quoted: as printed, ± standard deviation over three models; a quoted number is not "
-        "the paper's own."
-    )
-    if any(row.gap is not None for row in rows):
-        theirs += " Gap: ours − printed, in points, unless ours is on stand-in data."
-    return [ours, theirs]
+    legend = []
+    if (rows.n > 0).any():
+        legend.append(
+            "Test accuracy at the epoch with the best validation accuracy: mean over n seeds ± "
+            "their sample standard deviation."
+        )
+    if spec.paper is not None or spec.literature:
+        theirs = (
+            "Paper, quoted: as printed, ± standard deviation over three models; a quoted number is "
+            "not the paper's own."
+        )
+        gap = " Gap: ours − printed, in points, unless ours is on stand-in data."
+        legend.append(theirs + (gap if rows.gap.notna().any() else ""))
+    bold = ["the best of ours"] * best + ["the best that the paper prints"] * largest
+    return legend + ([f"Bold: {' and '.join(bold)}."] if bold else [])

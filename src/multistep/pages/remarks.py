@@ -1,0 +1,105 @@
+"""What readers have to know of the records behind a page, whatever it shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from multistep.files import UserError
+from multistep.pages import frame
+from multistep.pages.context import Context
+from multistep.pages.query import cell_name
+from multistep.pages.spec import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def check_inputs(records: Sequence[dict[str, Any]]) -> None:
+    """Refuse records that name one dataset or source network and were made from different bytes."""
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    for record in records:
+        cell = record.get("cell", {})
+        of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
+        settings = [cell.get("settings", {}), *of_methods]
+        network = next((s["source"] for s in settings if s.get("source")), "")
+        for what, name in (("dataset", cell.get("dataset")), ("network", network)):
+            made_from = record.get("made_from") or {}
+            digest = made_from.get(what) or record.get("environment", {}).get(f"{what}_digest")
+            if name and digest:
+                here = cell_name(cell)
+                first, there = seen.setdefault((what, name), (digest, here))
+                if digest != first:
+                    raise UserError(
+                        f"{there} and {here} were made from different bytes of {name}; build the "
+                        "older one again"
+                    )
+
+
+def remarks(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[str]:
+    """Notes on methods whose results come from different machines or versions, choices with their
+    diverged candidates, test episodes with numbers that aren't finite, passes held at once where
+    the inner loop moves the head alone, and records from before seals.
+    """
+    return list(_remarks(spec, context, frame.runs(records)))
+
+
+def _remarks(spec: Spec, context: Context, runs: pd.DataFrame) -> Iterator[str]:
+    yield from _passes_held(spec, context, runs[runs.record == "measurement"])
+    results = runs[runs.record == "result"]
+    mixed: dict[str, list[str]] = {}
+    for method, group in results.groupby("method", sort=False):
+        differ = []
+        for key in ("device", "cpu", "threads", "torch", "commit"):
+            values = group.get(f"environment.{key}", group.device.iloc[:0]).dropna().unique()
+            if len(values) > 1:
+                short = [str(value)[:7] if key == "commit" else f"{value}" for value in values]
+                differ.append(f"{key} {' and '.join(short)}")
+        if differ:
+            name = context.methods.get(str(method), str(method))
+            mixed.setdefault("; ".join(differ), []).append(name)
+    for text, names in mixed.items():
+        yield f"{', '.join(names)}: results differ in where they were made: {text}."
+    chosen = results[results.chosen.notna()].drop_duplicates(["experiment", "dataset", "method"])
+    if len(chosen):
+        candidates = [c for choice in chosen.chosen for c in choice["candidates"]]
+        scores = [candidate["validation_accuracy"] for candidate in candidates]
+        yield (
+            f"{len(chosen)} choices by validation among {len(scores)} candidates, of which "
+            f"{scores.count(None)} diverged; none of them met a test class."
+        )
+    if broken := results.get("metrics.non_finite_episodes", results.seed[:0]).sum():
+        yield (
+            f"{broken:,.0f} of {results['metrics.test_episodes'].sum():,.0f} test episodes had "
+            "numbers that aren't finite; they count with the accuracy that remains."
+        )
+    sealed = runs.drop_duplicates("file").sealed
+    if old := len(sealed) - sealed.sum():
+        yield (
+            f"{old} of {len(sealed)} records are from before records were sealed: that they are as "
+            "they were written is not proven."
+        )
+
+
+def _passes_held(spec: Spec, context: Context, runs: pd.DataFrame) -> Iterator[str]:
+    """A note on ANIL and memory-reduced meta-learning, whose memory hangs on one switch."""
+    cached = runs.get("settings.options.cache_features", runs.seed).eq(True)
+    heads = runs[cached & runs.algorithm.isin(["anil", "memory_reduced"])]
+    heads = heads[heads.method.isin(getattr(spec, "methods", ()))]
+    # Before seals memory-reduced recomputed whatever the switch said, and ANIL never.
+    again = (
+        heads.get("settings.scheme", heads.seed)
+        .eq("replay")
+        .where(heads.sealed.astype(bool), heads.algorithm == "memory_reduced")
+    )
+    texts = {
+        False: "the graphs of one support and one query pass are held at once, as in the published "
+        "code of memory-reduced meta-learning.",
+        True: "the support pass is computed once more after the query's, so that the larger graph "
+        "alone is held; that saving is this project's, not the published code's.",
+    }
+    for replayed, text in texts.items():
+        names = heads[again == replayed].method.unique()
+        ordered = [context.methods.get(m, m) for m in getattr(spec, "methods", ()) if m in names]
+        if ordered:
+            yield f"{' and '.join(ordered)}: {text}"
