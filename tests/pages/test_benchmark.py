@@ -128,7 +128,7 @@ def test_the_page_has_what_was_run_and_the_literature_beside_it(
         "| MAML (ours) | 50.00 ± 6.93 | 1.00× | 1.00× |",
         "| T = 8 | sd 14.14, n = 2 | 900 ms | 800 MB |",
         "| Multi-step (4) | – | 0.50× | 0.38× |",
-        "| T = 8 | n = 0 | 450 ms | 300 MB |",
+        "| T = 8 | – | 450 ms | 300 MB |",
         "| iMAML (ours) | 50.00 ± 13.86 | 0.67× | 0.12× |",
         "| T = 8 of 16 | n = 1 | 600 ms | 100 MB |",
         "| *Literature on CIFAR-FS, as printed* |  |  |  |",
@@ -221,7 +221,7 @@ def test_a_stand_in_is_named_and_another_scale_refused(
     assert "Drawn (stand-in): all methods" in text
     assert "*Ours on Drawn (stand-in)*" in text
     assert "*Literature on CIFAR-FS, as printed*" in text
-    assert "this is not a reproduction of the paper" in text
+    assert "Stand-in data, not a reproduction of the paper" in text
 
 
 def test_without_any_record_only_the_literature_is_there(write: Write) -> None:

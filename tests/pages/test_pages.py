@@ -259,10 +259,10 @@ def test_no_cell_of_another_scale_is_called_the_paper_s(scale: str) -> None:
     assert set(found) == {"/".join(name) for name in wanted_}
     one = found["5way_1shot/omniglot/maml"]
     assert {
-        "finn2017": "inner_lr 2.0 (the paper's: 0.4), inner_steps 1 (the paper's: 8), momentum 0.",
-        "dragen-compat": "network.order conv-relu-bn (the paper's: conv-bn-relu), rotate_test Fal",
-        "omniglot-cpu": "hold_out_validation True (the paper's: False), iterations 2,000 (the pap",
-        "demo": "dataset Drawn characters (stand-in, not Omniglot) (the paper's: Omniglot), ",
+        "finn2017": "inner_lr 2.0 (the paper's: 0.4); inner_steps 1 (the paper's: 8); momentum 0.",
+        "dragen-compat": "network.order conv-relu-bn (the paper's: conv-bn-relu); rotate_test Fal",
+        "omniglot-cpu": "hold_out_validation True (the paper's: False); iterations 2,000 (the pap",
+        "demo": "dataset Drawn characters (stand-in, not Omniglot) (the paper's: Omniglot); ",
     }[scale] in one
     assert inputs.differences(table4, paper, paper) == {}
 

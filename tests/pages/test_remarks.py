@@ -24,14 +24,14 @@ def test_rows_of_different_machines_or_versions_are_told(
     mixed = [same[0], made(few_shot(seed=1), torch="2.14.0", commit="b" * 40)]
     mixed.append(made(few_shot(method="multistep8"), cpu="Another CPU"))  # alone in its row
     told = (
-        "MAML (ours): its results differ in where they were made: "
+        "MAML (ours): results differ in where they were made: "
         "torch 2.12.0 and 2.14.0; commit aaaaaaa and bbbbbbb."
     )
     assert remarks.remarks(spec, context, mixed) == [told]
     texts = write(mixed)
     assert all(told in texts[kind] for kind in ("md", "html", "tex"))
     elsewhere = [made(few_shot(seed=0)), made(few_shot("20way_1shot", seed=0), device="A GPU")]
-    assert "device cpu and A GPU" in remarks.remarks(spec, context, elsewhere)[0]
+    assert "device A GPU and cpu" in remarks.remarks(spec, context, elsewhere)[0]
 
 
 def test_choices_count_their_candidates_and_those_that_diverged(

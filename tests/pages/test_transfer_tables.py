@@ -133,30 +133,34 @@ def test_accuracies_are_means_over_seeds_beside_the_printed_ones(write: Write) -
         "| &emsp;<sub>Source</sub> | <sub>TinyImageNet</sub> | <sub>ImageNet</sub> |",
         "| Scratch \\[16\\] | 65.18 ± 0.91 | 42.10 ± 0.75 |",
         f"| L2T-ww (ours) | – | 63.00 ± {sd:.2f} |",
-        "| Multi-step | – | **66.00** |",  # the best of ours
-        "| &emsp;<sub>seeds</sub> | <sub>n = 0</sub> | <sub>n = 3</sub> |",
+        "| Multi-step | – | 66.00 |",  # the best of ours, of one seed
+        "| &emsp;<sub>seeds</sub> | <sub>–</sub> | <sub>n = 3</sub> |",
         "| &emsp;<sub>paper</sub> | <sub>**80.61 ± 0.29**</sub> | <sub>66.26 ± 0.51</sub> |",
         "| &emsp;<sub>quoted</sub> | <sub>65.18 ± 0.91</sub> | <sub>42.10 ± 0.75</sub> |",
         "| &emsp;<sub>gap</sub> | <sub>–</sub> | <sub>−3.26</sub> |",
     ):
         assert line in lines
     for phrase in (
-        "Bold: the best of ours, and the best that the paper prints.\n",
+        "Bold: the best that the paper prints.\n",
         "a quoted number is not the paper's own. Gap: ours − printed, in points",
     ):
         assert phrase in texts["md"]
-    assert "\\textbf{66.00}" in texts["tex"]
+    assert "\\textbf{80.61\\,$\\pm$\\,0.29}" in texts["tex"]
     assert texts["tex"].isascii()
-    assert "<strong>66.00</strong>" in texts["html"]
+    assert "<strong>80.61 ± 0.29</strong>" in texts["html"]
 
 
 def test_notes_are_of_what_the_page_shows(write: Write) -> None:
     tests = {"l2t": 1.0, "multistep": 2.0}
-    records = [transfer("adam_224", "bird", method, test=x) for method, x in tests.items()]
+    records = [
+        transfer("adam_224", "bird", method, seed, test=x)
+        for method, x in tests.items() for seed in (0, 1)
+    ]  # fmt: skip
     alone = {k: v for k, v in ACCURACIES.items() if k not in ("paper", "literature")}
     text = write(records, table_spec(alone))["md"]
-    assert "sample standard deviation. Bold: the best of ours.\n" in text
-    assert "| Multi-step | **2.00** |" in text.replace(" – |", "")
+    assert "- Bold: the best of ours.\n" in text
+    assert "| Multi-step | **2.00 ± 0.00** |" in text.replace(" – |", "")
+    assert "**2.00" not in write(records[:3], table_spec(alone))["md"]  # of a single seed
     assert not re.search(r"[Pp]aper, quoted|Gap", text)
     for spec in (alone, ACCURACIES):
         text = write(records, table_spec(spec | {"beyond": True}))["md"]
@@ -188,8 +192,8 @@ def test_stand_ins_are_named_and_never_compared(stand_in: Context, write: Write)
     )
     assert "own.\n" in texts["md"]
     assert "Gap" not in texts["md"]
-    source = "data: Drawn birds (stand-in); source: Drawn shapes; this is not a reproduction"
-    assert all(source in texts[kind] for kind in ("md", "tex", "html"))
+    for text in ("data: Drawn birds (stand-in); source: Drawn shapes", "Stand-in data, not a"):
+        assert all(text in texts[kind] for kind in ("md", "tex", "html"))
     assert (
         "<sub>Our data</sub> | <sub>STL-10</sub> | <sub>Drawn birds (stand-in)</sub>"
         in (texts["md"])

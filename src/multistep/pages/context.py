@@ -57,9 +57,8 @@ class Context(BaseModel):
 
     def origin(self, *datasets: str, sources: Iterable[str] = ()) -> str:
         """The line that every page carries: scale, data, source networks, as really used."""
-        titles = ", ".join(dict.fromkeys(map(self.dataset_title, datasets)))
-        line = f"scale: {self.scale}; data: {titles}"
-        networks = ", ".join(dict.fromkeys(map(self.source_title, sources)))
+        line = f"scale: {self.scale}; data: {_listed(map(self.dataset_title, datasets))}"
+        networks = _listed(map(self.source_title, sources))
         return line + (f"; source: {networks}" if networks else "")
 
     def badge(self, *used: str) -> str:
@@ -67,10 +66,28 @@ class Context(BaseModel):
         stand_in = any(map(self.is_stand_in, used))
         if self.scale == "paper" and not stand_in:
             return ""
-        return ("stand-in data, " if stand_in else "") + "not a reproduction of the paper"
+        return f"{'Stand-in data, n' if stand_in else 'N'}ot a reproduction of the paper"
 
     def provenance(self, *datasets: str, sources: Iterable[str] = ()) -> str:
         """Both in one line."""
         sources = list(sources)
         line, badge = self.origin(*datasets, sources=sources), self.badge(*datasets, *sources)
         return f"{line}; this is not a reproduction of the paper" if badge else line
+
+
+def short(title: str) -> str:
+    """A title without what it stands in for."""
+    return title.partition(" (stand-in, not ")[0]
+
+
+def _listed(titles: Iterable[str]) -> str:
+    """Each title once, of stand-ins of one name: "Drawn photographs (stand-in, not A, not B)"."""
+    found: dict[str, list[str]] = {}
+    for title in dict.fromkeys(titles):
+        stands_for = title.removeprefix(short(title)).removeprefix(" (").removesuffix(")")
+        found.setdefault(short(title), []).append(stands_for)
+    texts = []
+    for name, ends in found.items():
+        named = [ends[0], *(end.removeprefix("stand-in, ") for end in ends[1:])]
+        texts.append(f"{name} ({', '.join(named)})" if named[0] else name)
+    return ", ".join(texts)

@@ -131,7 +131,7 @@ def differing(spec: Spec, plan: Plan, paper: Plan) -> dict[str, list[tuple[str, 
 def told(keys: Sequence[tuple[str, Any, Any]]) -> str:
     """Settings that differ, as a page says it."""
     texts = [f"{key} {_text(is_)} (the paper's: {_text(was)})" for key, is_, was in keys]
-    return ", ".join(texts) or "the paper has no such cell"
+    return "; ".join(texts) or "the paper has no such cell"
 
 
 def _definitions(spec: Spec, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -53,7 +53,7 @@ def _remarks(spec: Spec, context: Context, runs: pd.DataFrame) -> Iterator[str]:
         for key in ("device", "cpu", "threads", "torch", "commit"):
             values = group.get(f"environment.{key}", group.device.iloc[:0]).dropna().unique()
             if len(values) > 1:
-                short = [str(value)[:7] if key == "commit" else f"{value}" for value in values]
+                short = sorted(str(value)[: 7 if key == "commit" else None] for value in values)
                 differ.append(f"{key} {' and '.join(short)}")
         if differ:
             name = context.methods.get(str(method), str(method))

@@ -5,9 +5,10 @@ What a format has beyond its template is how it escapes a text, and LaTeX how a 
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,19 +17,25 @@ from typing import Any
 from multistep.pages.layout import Bold, Line, Page
 
 FORMATS = ("md", "tex", "html")
-LINE = 345.0  # pt: \linewidth of LaTeX's article, narrower than most
-# \small, then what is one smaller, with their points and the em of Computer Modern in them.
-SIZES = {"small": (9.25, "footnotesize"), "footnotesize": (8.5, "scriptsize")}
-_DETAIL, _SEPARATION = 0.94, 3.0  # a detail's size relative to a value's; \tabcolsep in pt
+LINE, PAGE = 345.0, 530.0  # pt: \linewidth and most of \textheight of LaTeX's article
+# The sizes of a table's text, what is one smaller for details, and of both the em of Computer
+# Modern in pt, in which `_LETTERS` are given; the distance of lines.
+SIZES = {
+    "small": ("footnotesize", 9.25, 8.5, 11.0),
+    "footnotesize": ("scriptsize", 8.5, 7.97, 9.5),
+}
+_SEPARATION = 3.0  # \tabcolsep in pt
+_LETTERS = {
+    0.28: ".,:;'[]|!il", 0.34: " -fjI", 0.4: "()rst", 0.45: "cez", 0.56: "bdhknpquvxy",
+    0.83: "mwMW%×−", 1.12: "±",
+}  # fmt: skip
 
 
 def render(page: Page, form: str) -> str:
     """The whole page in one of `FORMATS`; "grid.html" is its table alone, to stand in a site."""
     tex = form == "tex"
-    size, panels = fit(page) if tex else ("", [])
     template = _environment(tex).get_template(form if "." in form else f"table.{form}")
-    smaller = SIZES[size][1] if tex else ""
-    return str(template.render(page=page, panels=panels, size=size, smaller=smaller)) + "\n"
+    return str(template.render(page=page, **(fit(page) if tex else {}))) + "\n"
 
 
 @cache
@@ -77,51 +84,73 @@ def latex(text: str, side: str = "r") -> str:
     return f"\\textbf{{{escaped}}}" if isinstance(text, Bold) else escaped
 
 
-def fit(page: Page) -> tuple[str, list[Page]]:
+def fit(page: Page) -> dict[str, Any]:
     """A page in panels of columns that fit `LINE` in one of `SIZES`, headings and labels wrapped.
 
-    As few panels as possible, and the larger size of those that do.
+    As few panels as possible, and the larger size of those that do. `floats` has the panels that
+    one page holds, and then the notes; None stands for them.
     """
     count = len(page.headings)
-    for panels in range(1, count + 1):
+    for panels, size in itertools.product(range(1, count + 1), SIZES):
         columns = -(-count // panels)
         chunks = [range(i, min(i + columns, count)) for i in range(0, count, columns)]
-        for size, (em, _) in SIZES.items():
-            found = [_panel(page, chunk, em) for chunk in chunks]
-            if panels == count or all(width <= LINE for _, width in found):
-                return size, [panel for panel, _ in found]
-    raise AssertionError("a page has a column")
+        found = [_panel(page, chunk, size) for chunk in chunks]
+        if panels == count or all(width <= LINE for _, width in found):
+            break
+    smaller, _, _, distance = SIZES[size]
+    texts = (page.provenance, page.training, *page.notes, *page.references)
+    notes = [text for text in texts if text]
+    lines = [1 + sum(map(_letter, text)) * SIZES["footnotesize"][2] // LINE for text in notes]
+    heights = [(panel, distance * _lines(panel) + 30) for panel, _ in found]
+    floats: list[list[Page | None]] = [[]]
+    height = 60.0  # of the caption
+    for block, high in (*heights, (None, 8.5 * sum(lines))):
+        if floats[-1] and height + high > PAGE:
+            floats.append([])
+            height = 30.0
+        floats[-1].append(block)
+        height += high
+    return {"floats": floats, "notes": notes, "size": size, "smaller": smaller}
 
 
-def _panel(page: Page, columns: Sequence[int], em: float) -> tuple[Page, float]:
+def _lines(panel: Page) -> int:
+    """How many lines of text a panel has."""
+    rows = [line.texts for groups in panel.sections.values() for g in groups for line in g]
+    heads = [panel.headings, *(line.texts for line in panel.subheadings)]
+    stacks = [max(text.count("\n") for text in texts) for texts in heads]
+    gaps = sum(len(groups) for groups in panel.sections.values()) / 3
+    return int(len(rows) + len(heads) + sum(stacks) + 1.5 * len(panel.sections) + gaps)
+
+
+def _panel(page: Page, columns: Sequence[int], size: str) -> tuple[Page, float]:
     """The page with these columns alone, and how wide it is in pt."""
 
-    def line(line: Line, widths: Sequence[int] = ()) -> Line:
+    def line(line: Line, most: Sequence[int] = ()) -> Line:
         texts = [line.texts[i] for i in columns]
-        wrapped = [
-            _wrap(text, n) for text, n in zip(texts, widths or [99] * len(texts), strict=True)
-        ]
-        return replace(line, label=_wrap(line.label, 24), texts=wrapped)
+        if most:
+            texts = [_wrap(text, letters) for text, letters in zip(texts, most, strict=True)]
+        return replace(line, label=_wrap(line.label, 24), texts=texts)
 
-    sections = {
-        h: [[line(x) for x in group] for group in groups] for h, groups in page.sections.items()
-    }
-    lines = [x for groups in sections.values() for group in groups for x in group]
-    body = [max(_width(x, i, em) for x in lines) for i in range(len(columns))]
-    letters = [max(8, int(width / em / 0.5)) for width in body]
-    heads = [line(Line(page.corner, page.headings), letters)]
-    heads += [line(subheading, letters) for subheading in page.subheadings]
-    all_lines = [*heads, *lines]
-    total = sum(max(_width(x, i, em) for x in all_lines) for i in range(-1, len(columns)))
-    total += 2 * _SEPARATION * len(columns)
-    sections = {_wrap(h, int(total / em / 0.5)): groups for h, groups in sections.items()}
-    return replace(
+    def widths(lines: Sequence[Line]) -> list[float]:
+        """Of the column of labels and of the others."""
+        rows = [list(_widths(line, size)) for line in lines]
+        return [max(column) for column in zip(*rows, strict=True)]
+
+    bodies = [[[line(x) for x in group] for group in groups] for groups in page.sections.values()]
+    lines = [x for groups in bodies for group in groups for x in group]
+    em = SIZES[size][1] / 2  # of a letter
+    most = [max(8, int(width / em)) for width in widths(lines)[1:]]
+    heads = [line(head, most) for head in (Line(page.corner, page.headings), *page.subheadings)]
+    total = sum(widths([*heads, *lines])) + 2 * _SEPARATION * len(columns)
+    headings = [_wrap(heading, int(total / em)) for heading in page.sections]
+    panel = replace(
         page,
         headings=heads[0].texts,
         corner=heads[0].label,
         subheadings=heads[1:],
-        sections=sections,
-    ), total
+        sections=dict(zip(headings, bodies, strict=True)),
+    )
+    return panel, total
 
 
 def _wrap(text: str, letters: int) -> str:
@@ -132,23 +161,18 @@ def _wrap(text: str, letters: int) -> str:
     return type(text)(whole)
 
 
-def _width(line: Line, column: int, em: float) -> float:
-    """Of a text of a line in pt; column -1 is the label."""
-    text = line.label if column < 0 else line.texts[column]
-    units = max(
-        (sum(map(_letter, part.replace(" ± ", "±"))) for part in text.split("\n")), default=0
-    )
-    indent = 1.1 if column < 0 and line.role == "detail" else 0.0
-    small = _DETAIL if line.role == "detail" else 1.0
-    return em * small * (units * (1.16 if isinstance(text, Bold) else 1.0) + indent)
+def _widths(line: Line, size: str) -> Iterator[float]:
+    """Of the label and the texts of a line in pt."""
+    detail = line.role == "detail"
+    em: float = SIZES[size][2] if detail else SIZES[size][1]
+    for i, text in enumerate([line.label, *line.texts]):
+        parts = text.replace(" ± ", "±").split("\n")
+        units: float = max(sum(map(_letter, part)) for part in parts)
+        bold = 1.16 if isinstance(text, Bold) else 1.0
+        yield em * (units * bold + (1.0 if i == 0 and detail else 0.0))
 
 
 def _letter(letter: str) -> float:
-    """The width of a letter in Computer Modern, in em: not less than it is."""
-    if letter in ".,:;' ()[]|!ijlt":
-        return 0.39 if letter in "()t " else 0.28
-    if letter == "±":
-        return 1.12  # with the spaces around it
-    if letter in "mwMW%×–−":
-        return 0.84
-    return 0.72 if letter.isupper() else 0.53
+    """The width of a letter in Computer Modern, in em."""
+    usual = 0.75 if letter.isupper() else 0.5
+    return next((width for width, letters in _LETTERS.items() if letter in letters), usual)

@@ -174,19 +174,17 @@ def compared(
 
 def otherwise(rows: pd.DataFrame) -> Iterator[str]:
     """A note on how cells with a number of the paper were run otherwise; what all share once."""
-    rows = rows[rows.otherwise != ""]
-    if rows.empty:
+    cells = rows[rows.otherwise != ""]
+    if cells.empty:
         return
-    each = [dict.fromkeys(text.split("; ")) for text in rows.otherwise]
-    parts = [text for text in each[0] if all(text in other for other in each)]
-    said = [", ".join(parts)] if parts else []
-    found: dict[str, dict[str, list[str]]] = {}
-    for row, texts in zip(rows.itertuples(), each, strict=True):
-        if rest := ", ".join(text for text in texts if text not in parts):
-            found.setdefault(rest, {}).setdefault(row.column_title, []).append(row.row_title)
-    said += [
-        "; ".join(f"{column} of {', '.join(names)}" for column, names in columns.items())
-        + f": {rest}"
-        for rest, columns in found.items()
-    ]
+    each = [dict.fromkeys(text.split("; ")) for text in cells.otherwise]
+    shared = [text for text in each[0] if all(text in other for other in each)]
+    own = [", ".join(text for text in texts if text not in shared) for texts in each]
+    said = [", ".join(shared)] if shared else []
+    of_columns: dict[str, list[str]] = {}
+    for (text, column), group in cells.groupby([own, "column_title"], sort=False):
+        whole = len(group) == (cells.column_title == column).sum()
+        names = column if whole else f"{column} of {', '.join(group.row_title)}"
+        of_columns.setdefault(text, []).append(names)
+    said += [f"{'; '.join(names)}: {text}" for text, names in of_columns.items() if text]
     yield f"Run otherwise than the paper's, so no gap is given: {'; '.join(said)}."

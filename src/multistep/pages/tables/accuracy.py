@@ -123,7 +123,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.
             lambda c: _gap(paper, c),
         )
     told = zip(cells, found.reindex(columns=["note"]).note, strict=True)
-    found["note"] = [" ".join(t for t in (remarks.get(c), n) if known(t)) for c, n in told]
+    found["note"] = [" ".join(str(t) for t in (remarks.get(c), n) if known(t)) for c, n in told]
     return pd.concat([found, literature(spec)])
 
 
@@ -246,8 +246,8 @@ def _training(spec: Spec, rows: pd.DataFrame) -> str:
 def _legend(spec: Spec, rows: pd.DataFrame) -> list[str]:
     """How to read the lines of our section; only of those that are there."""
     legend, run = [], rows[rows.n > 0]
+    exact, last = (rows[rows[name].notna()] for name in ("exact", "last"))
     bound = "; its ± is the mean of the seeds' half-widths, an upper bound"
-    bound = bound if (rows.n > 1).any() else ""
     if len(run):
         legend.append(
             f"Accuracy ± 95% interval over {joined(run.episodes)} test episodes of the mean of the "
@@ -265,15 +265,16 @@ def _legend(spec: Spec, rows: pd.DataFrame) -> list[str]:
                 "paper's."
             )
         legend.append(text)
-    if rows.exact.notna().any():
+    if len(exact):
         legend.append(
             "Exact adaptation: the same networks, adapted at test time with a gradient per inner "
-            f"step instead of one per window{bound}."
+            f"step instead of one per window{bound if (exact.n > 1).any() else ''}."
         )
-    if rows["last"].notna().any():
+    if len(last):
         legend.append(
             "The tested network is the iterate with the highest accuracy on validation classes; "
-            f"last iterate: the one after all meta-iterations{bound}."
+            f"last iterate: the one after all meta-iterations"
+            f"{bound if (last.n > 1).any() else ''}."
         )
     if (chosen := run.candidates != "").any():
         which = "is chosen for each cell by accuracy on validation classes"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from multistep import stats
 from multistep.pages import query
-from multistep.pages.context import Context
+from multistep.pages.context import Context, short
 from multistep.pages.layout import (
     Bold,
     Line,
@@ -196,9 +196,9 @@ def _subheadings(spec: Spec, context: Context, run: pd.DataFrame) -> list[Line]:
     for column, heading in spec.columns.items():
         used = sorted({source for source in run[run.column == column].source if source})
         networks = used or [context.source(spec.sources[column])]
-        ours.append(", ".join(map(context.source_title, networks)))
+        ours.append(", ".join(short(context.source_title(network)) for network in networks))
         name = context.dataset(column)
-        data.append(context.dataset_title(name) if context.is_stand_in(name) else heading)
+        data.append(short(context.dataset_title(name)) if context.is_stand_in(name) else heading)
     if ours != theirs:
         lines.append(Line("Our source", ours, "detail"))
     if data != list(spec.columns.values()):
