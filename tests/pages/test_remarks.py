@@ -6,7 +6,7 @@ import pytest
 from page_records import Record, Write, few_shot, few_shot_times, figure_spec, transfer
 
 from multistep.files import UserError
-from multistep.pages import remarks
+from multistep.pages import query, remarks
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 
@@ -60,16 +60,16 @@ def test_records_from_before_seals_are_told(spec: Spec, context: Context) -> Non
 
 def test_one_dataset_or_source_of_different_bytes_is_refused() -> None:
     one, other = (made(few_shot(seed=seed), dataset_digest=d * 64) for seed, d in enumerate("ab"))
-    remarks.check_inputs([one, one | {"cell": one["cell"] | {"seed": 2}}])
+    query.check_inputs([one, one | {"cell": one["cell"] | {"seed": 2}}])
     message = "5way_1shot/omniglot/maml/0 and 5way_1shot/omniglot/maml/1 were made from different"
     with pytest.raises(UserError, match=f"{message} bytes of omniglot; build the older one again"):
-        remarks.check_inputs([one, other])
+        query.check_inputs([one, other])
     another = {"made_from": {"dataset": "b" * 64}, "schema": 2}
     with pytest.raises(UserError, match=message):
-        remarks.check_inputs([one, few_shot(seed=1) | another])
+        query.check_inputs([one, few_shot(seed=1) | another])
     first, second = (made(transfer(seed=s), network_digest=d * 64) for s, d in enumerate("ab"))
     with pytest.raises(UserError, match="different bytes of imagenet"):
-        remarks.check_inputs([first, second])
+        query.check_inputs([first, second])
 
 
 def test_the_memory_of_methods_that_move_the_head_alone_is_explained(context: Context) -> None:

@@ -136,6 +136,33 @@ def _groups(
     return groups
 
 
+def check_inputs(records: Sequence[dict[str, Any]]) -> None:
+    """Refuse records that name one dataset or source network and were made from different bytes."""
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    for record in records:
+        cell = record.get("cell", {})
+        of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
+        settings = [cell.get("settings", {}), *of_methods]
+        network = next((s["source"] for s in settings if s.get("source")), "")
+        for what, name in (("dataset", cell.get("dataset")), ("network", network)):
+            digest = input_digest(record, what)
+            if name and digest:
+                here = cell_name(cell)
+                first, there = seen.setdefault((what, name), (digest, here))
+                if digest != first:
+                    raise UserError(
+                        f"{there} and {here} were made from different bytes of {name}; build the "
+                        "older one again"
+                    )
+
+
+def input_digest(record: Mapping[str, Any], what: str) -> str | None:
+    """Of the dataset or the source network that a record was made from; None without any."""
+    made_from = record.get("made_from") or {}
+    found = made_from.get(what) or record.get("environment", {}).get(f"{what}_digest")
+    return None if found is None else str(found)
+
+
 class Data(NamedTuple):
     """What a page shows: what was run (`frame.runs`), and its numbers (`frame.of`)."""
 

@@ -5,35 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from multistep.files import UserError
 from multistep.pages import frame
 from multistep.pages.context import Context
-from multistep.pages.query import cell_name
 from multistep.pages.spec import Spec
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def check_inputs(records: Sequence[dict[str, Any]]) -> None:
-    """Refuse records that name one dataset or source network and were made from different bytes."""
-    seen: dict[tuple[str, str], tuple[str, str]] = {}
-    for record in records:
-        cell = record.get("cell", {})
-        of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
-        settings = [cell.get("settings", {}), *of_methods]
-        network = next((s["source"] for s in settings if s.get("source")), "")
-        for what, name in (("dataset", cell.get("dataset")), ("network", network)):
-            made_from = record.get("made_from") or {}
-            digest = made_from.get(what) or record.get("environment", {}).get(f"{what}_digest")
-            if name and digest:
-                here = cell_name(cell)
-                first, there = seen.setdefault((what, name), (digest, here))
-                if digest != first:
-                    raise UserError(
-                        f"{there} and {here} were made from different bytes of {name}; build the "
-                        "older one again"
-                    )
 
 
 def remarks(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[str]:

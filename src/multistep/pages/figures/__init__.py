@@ -25,7 +25,7 @@ def write_figure(
     left out, what is of another scale is refused.
     """
     kind = module("figures", spec.kind)
-    remarks.check_inputs(records)
+    query.check_inputs(records)
     notes = [*spec.notes, *remarks.remarks(spec, context, records)]
     shown = spec.model_copy(update={"notes": notes})
     points = kind.points(shown, context, records)

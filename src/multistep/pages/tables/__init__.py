@@ -56,7 +56,7 @@ def draw(
 ) -> tuple[Page, pd.DataFrame]:
     """What a table shows, as lines of text and as the frame of its cells."""
     kind = module("tables", spec.kind)
-    remarks.check_inputs(records)
+    query.check_inputs(records)
     notes = [*spec.notes, *remarks.remarks(spec, context, records)]
     rows = cells(spec, context, records)
     return kind.page(spec.model_copy(update={"notes": notes}), context, rows), rows
