@@ -1,5 +1,5 @@
-"""`multistep report table|figure|frame|claims`: draw one table or figure from files of results,
-write all numbers as one frame, or a verdict on every claim.
+"""`multistep report table|figure|frame|claims|audit`: draw one table or figure from files of
+results, write all numbers as one frame, a verdict on every claim, or the audit of the paper.
 
 The spec and the names around it come as JSON, exactly as the workflow takes them from the page's
 file and params.yaml, so that any table can be drawn again by hand. Only its kind is imported.
@@ -38,9 +38,15 @@ def add_parser(subparsers: Subparsers) -> None:
     sub = kinds.add_parser("frame", help="write every number as one tidy csv, see multistep.frame")
     sub.add_argument("--project", type=Path, default=Path(), help="its folder (default: this one)")
     sub.add_argument("--out", required=True, type=Path, help="a .csv or .csv.gz file")
-    sub = kinds.add_parser("claims", help="write a verdict on every claim, at every scale")
-    sub.add_argument("--project", type=Path, default=Path(), help="its folder (default: this one)")
-    sub.add_argument("--out", required=True, type=Path, help="a .json file; .md and .csv beside it")
+    for kind, help_, beside in (
+        ("claims", "write a verdict on every claim, at every scale", ".md and .csv"),
+        ("audit", "write what the paper's own numbers and text show", ".md"),
+    ):
+        sub = kinds.add_parser(kind, help=help_)
+        sub.add_argument("--project", type=Path, default=Path(), help="its folder (default: here)")
+        sub.add_argument(
+            "--out", required=True, type=Path, help=f"a .json file; {beside} beside it"
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +57,12 @@ def run(args: argparse.Namespace) -> int:
         found = frame.frame(args.project)
         frame.write(args.out, found)
         print(f"{args.out}: {len(found):,} numbers")
+        return 0
+    if args.kind == "audit":
+        from multistep.pages import audit
+
+        for path in audit.write(args.out, audit.findings(args.project)):
+            print(path)
         return 0
     if args.kind == "claims":
         from multistep.pages import claims

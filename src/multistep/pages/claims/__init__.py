@@ -61,6 +61,11 @@ class Claim(Spec):
     scaled: ClassVar[bool] = True  # whether it is about results
 
     @property
+    def where(self) -> str:
+        """The section or appendix."""
+        return f"{'appendix' if self.section.isalpha() else 'section'} {self.section}"
+
+    @property
     def range(self) -> Range:
         """Both ends of what is claimed."""
         return self.at_least, self.at_most
@@ -312,7 +317,7 @@ def _entry(name: str, claim: Claim, scale: Scale) -> dict[str, Any]:
     entry = {
         "id": name,
         "text": claim.text,
-        "source": f"section {claim.section}, {claim.place}",
+        "source": f"{claim.where}, {claim.place}",
         "reading": claim.reading,
         "scale": what,
         "reduced": _reduced(differing),
@@ -469,8 +474,13 @@ def _markdown(entries: Sequence[Mapping[str, Any]]) -> str:
     lines += ["| claim | source | " + " | ".join(names) + " |", "|---" * (2 + len(names)) + "|"]
     for found in by.values():
         first = next(iter(found.values()))
-        cells = [(found.get(n) or found.get(EVERY) or {"verdict": "–"})["verdict"] for n in names]
+        of = [found.get(n) or found[EVERY] for n in names]
+        cells = [f"{entry['verdict']}{'*' if entry['reduced'] else ''}" for entry in of]
         lines.append(f"| {first['text']} | {first['source']} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "\\* of a scale that differs from the paper's: it says nothing of the paper's setting.",
+    ]
     for name, found in by.items():
         first = next(iter(found.values()))
         reading = f" *Read as:* {first['reading']}" if first["reading"] else ""
