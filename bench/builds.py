@@ -55,12 +55,9 @@ class Build:
     def __init__(self, root: Path, threads: int, tasks: int | None, experiments: list[str]) -> None:
         command = [sys.executable, str(ROOT / "bench" / "worker.py"), str(root), str(threads)]
         self.process = subprocess.Popen(
-            [*command, str(tasks or 0), *experiments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=root,
-        )
+            [*command, str(tasks or 0), *experiments], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, cwd=root,
+        )  # fmt: skip
         self._read("ready")
 
     def run(self, experiment: str, method: str) -> dict[str, Any]:

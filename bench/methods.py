@@ -49,14 +49,11 @@ def prepare(folder: Path, images: Tensor) -> None:
     classes, per_class = images.shape[:2]
     rows = images.flatten(0, 1).numpy()
     prepared.save(
-        folder,
-        name=folder.name,
-        classes=[str(c) for c in range(classes)],
+        folder, name=folder.name, classes=[str(c) for c in range(classes)],
         labels=np.arange(len(rows)) // per_class,
-        splits={"train": range(len(rows)), "validation": [], "test": []},
-        shape=rows.shape[1:],
+        splits={"train": range(len(rows)), "validation": [], "test": []}, shape=rows.shape[1:],
         images=enumerate(rows),
-    )
+    )  # fmt: skip
 
 
 def definition(experiment: str, dataset: str, rounds: int, tasks: int | None) -> dict[str, Any]:

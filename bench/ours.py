@@ -71,13 +71,9 @@ def recompute_chunk(
     inner = EpisodeLoss(network, theta.shared, batch.support_images, batch.support_labels)
     outer = EpisodeLoss(network, theta.shared, batch.query_images, batch.query_labels)
     phi, pullback = unroll_vjp(
-        inner,
-        network.expand(theta.adapted, batch.tasks),
-        SGD(s.inner_lr, s.momentum, s.weight_decay),
-        steps=steps,
-        window=window,
-        recompute=True,
-    )
+        inner, network.expand(theta.adapted, batch.tasks),
+        SGD(s.inner_lr, s.momentum, s.weight_decay), steps=steps, window=window, recompute=True,
+    )  # fmt: skip
     query = outer.evaluate(phi)
     by_theta, mixed = pullback(query.by_phi)
     return by_theta, query.by_shared + mixed, pullback

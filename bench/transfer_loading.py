@@ -72,12 +72,9 @@ def photographs(folder: Path, count: int) -> prepared.Prepared:
     shapes = np.stack([short, np.full(count, 500)], 1)
     shapes[::3] = shapes[::3, ::-1]
     prepared.save(
-        folder,
-        name="photographs",
-        classes=[f"class{i}" for i in range(CLASSES)],
+        folder, name="photographs", classes=[f"class{i}" for i in range(CLASSES)],
         labels=np.arange(count) % CLASSES,
-        splits={"train": range(count), "validation": [], "test": []},
-        shape=shapes,
+        splits={"train": range(count), "validation": [], "test": []}, shape=shapes,
         images=((i, rng.integers(0, 256, (*shape, 3), np.uint8)) for i, shape in enumerate(shapes)),
-    )
+    )  # fmt: skip
     return prepared.read(folder)

@@ -73,13 +73,9 @@ def images(s: Training, place: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def learner(
-    experiment: str,
-    c: Contender,
-    source: Backbone,
-    place: torch.device,
-    batch: int | None,
+    experiment: str, c: Contender, source: Backbone, place: torch.device, batch: int | None,
     dtype: torch.dtype = torch.float32,
-) -> Learner:
+) -> Learner:  # fmt: skip
     """A learner at its first step; `source` is of the same `dtype`."""
     s = settings(experiment, c, batch)
     algorithm = algorithms.get(paper().methods[c.method].algorithm)(s)

@@ -23,15 +23,12 @@ def prepared_dataset(folder: Path) -> Path:
     noise = rng.random((60, 20, 28, 28))
     images = (255 * (0.7 * patterns + 0.3 * noise)).astype(np.uint8).reshape(-1, 28, 28)
     return prepared.save(
-        folder,
-        name="omniglot",
-        classes=[f"pattern{i:02}" for i in range(60)],
+        folder, name="omniglot", classes=[f"pattern{i:02}" for i in range(60)],
         labels=np.arange(1200) // 20,
         splits={"train": range(600), "validation": range(600, 800), "test": range(800, 1200)},
-        shape=(28, 28),
-        images=enumerate(images),
+        shape=(28, 28), images=enumerate(images),
         made_from={"dataset": {"prepare": params.read(PARAMS)["datasets"]["omniglot"]["prepare"]}},
-    )
+    )  # fmt: skip
 
 
 SMALL: dict[str, Any] = {

@@ -8,8 +8,8 @@ with. Only the file that is named is imported: a cell depends on its own algorit
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
-from types import ModuleType
+import pkgutil
+import sys
 from typing import TypeVar
 
 from multistep.files import UserError
@@ -17,17 +17,17 @@ from multistep.files import UserError
 AlgorithmT = TypeVar("AlgorithmT")
 
 
-def names(folder: ModuleType) -> list[str]:
-    """The algorithms of a folder, which is a package."""
-    files = (file.stem for path in folder.__path__ for file in Path(path).glob("*.py"))
+def names(folder: str) -> list[str]:
+    """The algorithms of a folder, which is a package: what `algorithm:` of a method can be."""
+    files = (module.name for module in pkgutil.iter_modules(sys.modules[folder].__path__))
     return sorted(name for name in files if not name.startswith("_"))
 
 
-def get(folder: ModuleType, name: str, base: type[AlgorithmT]) -> type[AlgorithmT]:
+def get(folder: str, base: type[AlgorithmT], name: str) -> type[AlgorithmT]:
     """The class in the file `name`.py of a folder. Raises UserError if there is no such file."""
     if name not in names(folder):
         raise UserError(f"no algorithm named {name!r}; known: {', '.join(names(folder))}")
-    module = importlib.import_module(f"{folder.__name__}.{name}")
+    module = importlib.import_module(f"{folder}.{name}")
     own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
     found = [value for value in own if isinstance(value, type) and issubclass(value, base)]
     if len(found) != 1:

@@ -123,7 +123,7 @@ def test_when_every_mirror_fails_each_is_listed_with_its_reason(server, tmp_path
 
 
 def test_nobody_listens(server, tmp_path):
-    nobody = Archive(urls=["http://127.0.0.1:9/file", "nonsense"], sha256=server.sha256)
+    nobody = Archive(urls=["http://127.0.0.1:9/file", "file:///nowhere"], sha256=server.sha256)
     with pytest.raises(UserError, match="no connection"):
         fetch(nobody, tmp_path / "shapes.zip", dataset="shapes", patience=QUICK)
 

@@ -77,13 +77,9 @@ def matrices(tasks: int, size: int, seed: int) -> Tensor:
 def cg(a: Tensor, b: Tensor, steps: int, **options: float) -> Tensor:
     """`conjugate_gradient` on dense matrices, vectors `[tasks, size]`."""
     return conjugate_gradient(
-        lambda v: (a @ v.unsqueeze(2)).squeeze(2),
-        b,
-        lambda u, v: (u * v).sum(1),
-        lambda v, factors: v * factors.unsqueeze(1),
-        steps,
-        **options,
-    )
+        lambda v: (a @ v.unsqueeze(2)).squeeze(2), b, lambda u, v: (u * v).sum(1),
+        lambda v, factors: v * factors.unsqueeze(1), steps, **options,
+    )  # fmt: skip
 
 
 def test_conjugate_gradient_solves_and_each_step_is_the_best_in_its_space() -> None:

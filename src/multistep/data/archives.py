@@ -61,11 +61,13 @@ def streams(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """
     links: dict[str, list[str]] = {}  # names by what they link to
     for name, stream, target in _every(path):
-        if not _left_behind(name):
-            if stream is not None:
-                yield name, stream
-            else:
-                links.setdefault(target, []).append(name)
+        parts = name.split("/")
+        if parts[0] == "__MACOSX" or parts[-1] == ".DS_Store" or parts[-1].startswith("._"):
+            continue
+        if stream is not None:
+            yield name, stream
+        else:
+            links.setdefault(target, []).append(name)
     if not links:
         return
     for name, stream, _ in _every(path):
@@ -83,11 +85,6 @@ def streams(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
 def _mention(path: Path, message: str) -> None:
     """Once, however often the archive is read."""
     say(f"{path}: {message}")
-
-
-def _left_behind(name: str) -> bool:
-    parts = name.split("/")
-    return parts[0] == "__MACOSX" or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
 
 
 def _every(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
@@ -138,39 +135,29 @@ def _zipped(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
 def _tarred(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
     """In one pass and without seeking back, whatever the size."""
     kind = "tar" if path.name.endswith(".tar") else "tar.gz"
-    with open(path, "rb") if kind == "tar" else gzip.open(path, "rb") as packed:
-        iterator = iter(_files(packed))  # type: ignore[arg-type]
-        last = ""
-        while True:
-            try:
-                found = next(iterator, None)
-                if found is None:
-                    # The checksum of a gzip stands at its very end, behind the tar's padding.
-                    while packed.read(_BLOCK):
-                        pass
-                    return
-            except _DAMAGED as error:
-                after = f" after {last}" if last else ""
-                raise UserError(
-                    f"{path}: truncated{after}, or not a {kind} ({error}); {_AGAIN}"
-                ) from error
-            last = found[0]
-            yield found
-
-
-def _files(packed: IO[bytes]) -> Iterator[tuple[str, IO[bytes] | None, str]]:
-    with tarfile.open(fileobj=packed, mode="r|", bufsize=_BLOCK) as archive:
-        for member in archive:
-            name, target = _plain(member.name), ""
-            file = archive.extractfile(member) if member.isreg() else None
-            if member.islnk():
-                target = _plain(member.linkname)
-            elif member.issym():
-                target = _plain(name, member.linkname)
-            # tarfile keeps what it has seen; a stream never goes back to it.
-            archive.members = []  # type: ignore[attr-defined]
-            if file is not None or target:
-                yield name, file, target
+    name = ""
+    try:
+        with (
+            open(path, "rb") if kind == "tar" else gzip.open(path, "rb") as packed,
+            tarfile.open(fileobj=packed, mode="r|", bufsize=_BLOCK) as archive,
+        ):
+            for member in archive:
+                name, target = _plain(member.name), ""
+                file = archive.extractfile(member) if member.isreg() else None
+                if member.islnk():
+                    target = _plain(member.linkname)
+                elif member.issym():
+                    target = _plain(name, member.linkname)
+                # tarfile keeps what it has seen; a stream never goes back to it.
+                archive.members = []  # type: ignore[attr-defined]
+                if file is not None or target:
+                    yield name, file, target
+            # The checksum of a gzip stands at its very end, behind the tar's padding.
+            while packed.read(_BLOCK):
+                pass
+    except _DAMAGED as error:
+        after = f" after {name}" if name else ""
+        raise UserError(f"{path}: truncated{after}, or not a {kind} ({error}); {_AGAIN}") from error
 
 
 @contextmanager

@@ -62,22 +62,18 @@ def run_download(args: argparse.Namespace) -> None:
     if entry.drawn is not None:
         if loader is None:
             raise UserError("--loader: needed to draw a stand-in")
+        try:
+            stand_in = importlib.import_module(f"multistep.data.standins.{loader}")
+        except ModuleNotFoundError:
+            raise UserError(f"datasets: the loader {loader!r} has no stand-in to draw") from None
         with one_writer(out):
-            _draw(out, loader, entry.drawn)
+            stand_in.draw(out, parse(stand_in.Settings, entry.drawn, "--spec: drawn."))
             write_record(entry, out, args.record)
     elif not entry.verifiable:
         raise UserError(f"{args.archive}: needs `urls` and `sha256`, or `drawn` for a stand-in")
     else:
         own = Path(folder) if folder else None
         fetch(entry, out, dataset=args.dataset, folder=own, record=args.record)
-
-
-def _draw(out: Path, loader: str, drawn: dict[str, Any]) -> None:
-    try:
-        stand_in = importlib.import_module(f"multistep.data.standins.{loader}")
-    except ModuleNotFoundError:
-        raise UserError(f"datasets: the loader {loader!r} has no stand-in to draw") from None
-    stand_in.draw(out, parse(stand_in.Settings, drawn, "--spec: drawn."))
 
 
 def run_prepare(args: argparse.Namespace) -> None:

@@ -56,7 +56,12 @@ def decode(
     """
     with opened(data, where) as image:
         image.load()
-        pixels = np.array(_rgb(image), dtype=np.uint8)
+        plain: Image.Image = image
+        if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would clip at 255
+            plain = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+        elif image.mode == "P" and "transparency" in image.info:
+            plain = image.convert("RGBA")
+        pixels = np.array(plain.convert("RGB"), dtype=np.uint8)
     return pixels if size is None else resized(pixels, size, resample)
 
 
@@ -72,15 +77,6 @@ def resized(pixels: np.ndarray, size: int, resample: Resample = "bilinear") -> n
         return pixels
     small = Image.fromarray(pixels).resize((size, size), Image.Resampling[resample.upper()])
     return np.array(small, dtype=np.uint8)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would clip at 255
-        grey = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
 
 
 # --- pickles, without ever calling what a pickle asks for -------------------------------------

@@ -51,7 +51,12 @@ def fetch(
                             f"{sha256(file)}. Pin it in params.yaml: "
                             f"datasets.{dataset}.archives.{name}.sha256"
                         )
-                    _place(file, destination)
+                    if destination.exists():  # another file there is kept beside, never lost
+                        kept = destination.with_name(f"{name}.{sha256(destination)[:12]}")
+                        os.replace(destination, kept)
+                        say(f"{destination}: another file was there; it is kept as {kept.name}")
+                    os.replace(file, destination)
+                    sync_directory(destination.parent)
                 finally:
                     if not (work / "body").exists():
                         shutil.rmtree(work)
@@ -68,16 +73,6 @@ def one_writer(destination: Path) -> AbstractContextManager[None]:
     """The lock of an archive's file and record."""
     busy = f"{destination.name}: another process is fetching it"
     return lock.exclusive(destination.with_name(f"{destination.name}.lock"), busy, wait=True)
-
-
-def _place(file: Path, destination: Path) -> None:
-    """Move the verified `file` to its name; another file there is kept beside, never lost."""
-    if destination.exists():
-        aside = destination.with_name(f"{destination.name}.{sha256(destination)[:12]}")
-        os.replace(destination, aside)
-        say(f"{destination}: another file was there; it is kept as {aside.name}")
-    os.replace(file, destination)
-    sync_directory(destination.parent)
 
 
 def _copy(archive: Archive, name: str, dataset: str, folder: Path, work: Path) -> Path:

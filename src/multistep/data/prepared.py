@@ -345,14 +345,6 @@ def describe(
         about = parse(Description, record, "")
     except UserError as error:
         raise UserError(f"{path}: {error}; {AGAIN}") from None
-    _expect(path, about, name, preparation)
-    return about
-
-
-def _expect(
-    path: Path, about: Description, name: str | None, preparation: Mapping[str, Any] | None
-) -> None:
-    """Raise UserError if this isn't the dataset, or not the preparation, that is expected."""
     if name not in (None, about.name):
         raise UserError(
             f"{path}: the dataset {about.name}, not {name}; give the folder of {name} (--data), or "
@@ -367,6 +359,7 @@ def _expect(
             f"{path}: prepared with {key} {found.get(key)!r}, but datasets.{about.name}."
             f"prepare.{key} is {preparation.get(key)!r} in the plan; {AGAIN}"
         )
+    return about
 
 
 def _unfolded(about: Description, images: np.ndarray) -> Prepared:
@@ -387,14 +380,9 @@ def _unfolded(about: Description, images: np.ndarray) -> Prepared:
         ranges = [np.arange(first, end, dtype=np.int64) for first, end in runs]
         splits[part] = np.concatenate([np.zeros(0, np.int64), *ranges])
     return Prepared(
-        about.name,
-        images,
-        np.repeat(*np.array(about.labels, np.int64).reshape(-1, 2).T),
-        shapes,
-        about.classes,
-        splits,
-        about.digest,
-    )
+        about.name, images, np.repeat(*np.array(about.labels, np.int64).reshape(-1, 2).T), shapes,
+        about.classes, splits, about.digest,
+    )  # fmt: skip
 
 
 def _fit(found: Prepared) -> None:

@@ -7,6 +7,7 @@ that changed meanwhile comes whole. Whether the pieces fit is settled by the dig
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -169,16 +170,10 @@ _HOPELESS = (
 
 def _retry_after(value: str | None) -> float:
     """Seconds of a Retry-After header, a number or an HTTP date; 0 if absent or unreadable."""
-    if not value:
-        return 0.0
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return 0.0
+    for read in (float, lambda date: parsedate_to_datetime(date).timestamp() - time.time()):
+        with contextlib.suppress(ValueError):
+            return max(0.0, read(value or "0"))
+    return 0.0
 
 
 def _short(error: Exception) -> str:

@@ -15,10 +15,14 @@ import pickle
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from multistep.data.decoding import Inert
 from multistep.data.settings import Dataset
 from multistep.files import UserError, digest, read_json
+from multistep.settings import Model
 
 SPLITS = Path(__file__).parent / "splits"
 _SEED = 1  # as for the few-shot classes
@@ -29,6 +33,13 @@ _PUBLISHED = {
     "cub200-val": "3ce2660883dc94556e3747bf0fd848ac63cdcf893b9190da35390ae450bf4c81",
     "dog-val": "adf6a45eb2f66f3e68cc2d95dbf4cd3bc32e0eaa3b03ddaaf70fd5c4c8af545c",
 }
+
+
+class Settings(Model):
+    """`size`: pixels of a side; `validation`: the list of L2T-ww, or our own balanced draw."""
+
+    size: int = Field(ge=8)
+    validation: Literal["l2t_ww", "own"]
 
 
 def in_order(files: Sequence[str]) -> list[str]:

@@ -354,12 +354,10 @@ class GroupedLoss(EpisodeLoss):
         found = [loss.evaluate(part) for loss, part in self._groups(phi)]
         join = self.network.join
         return Evaluation(
-            logits=torch.cat([e.logits for e in found]),
-            by_phi=join([e.by_phi for e in found]),
+            logits=torch.cat([e.logits for e in found]), by_phi=join([e.by_phi for e in found]),
             by_shared=join([e.by_shared for e in found], adapted=False),
-            nbytes=max(e.nbytes for e in found),
-            tape=None,
-        )
+            nbytes=max(e.nbytes for e in found), tape=None,
+        )  # fmt: skip
 
     def _groups(self, phi: Tensor) -> Iterator[tuple[EpisodeLoss, Tensor]]:
         parts = self.network.split(phi, self.tasks, self.together)

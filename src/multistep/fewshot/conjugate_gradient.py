@@ -16,14 +16,9 @@ from torch import Tensor
 
 @torch.no_grad()
 def conjugate_gradient(
-    product: Callable[[Tensor], Tensor],
-    b: Tensor,
-    dot: Callable[[Tensor, Tensor], Tensor],
-    scale: Callable[[Tensor, Tensor], Tensor],
-    steps: int,
-    *,
-    tolerance: float | None = None,
-) -> Tensor:
+    product: Callable[[Tensor], Tensor], b: Tensor, dot: Callable[[Tensor, Tensor], Tensor],
+    scale: Callable[[Tensor, Tensor], Tensor], steps: int, *, tolerance: float | None = None,
+) -> Tensor:  # fmt: skip
     """The x of A x = b for every task, after at most `steps` products.
 
     `product(v)`: A v. `dot(u, v)`: the tasks' inner products `[tasks]`; `scale(v, factors)`: each

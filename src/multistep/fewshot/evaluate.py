@@ -10,14 +10,9 @@ from multistep.fewshot.episodes import Sampler, join
 
 
 def episode_accuracies(
-    algorithm: Algorithm,
-    network: BatchedConv4,
-    theta: meta.Theta,
-    sampler: Sampler,
-    *,
-    episodes: int,
-    window: int | None = None,
-) -> tuple[list[float], int]:
+    algorithm: Algorithm, network: BatchedConv4, theta: meta.Theta, sampler: Sampler, *,
+    episodes: int, window: int | None = None,
+) -> tuple[list[float], int]:  # fmt: skip
     """Accuracy in percent of each of `episodes` episodes, in order, and how many aren't finite.
 
     Adaptation takes `test_steps` steps with the dynamics of training (`window` of the settings

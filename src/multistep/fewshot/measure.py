@@ -37,10 +37,16 @@ def measure(
         pool = torch.cuda.graph_pool_handle()
         for trainer in trainers.values():
             trainer.pool = pool
+
+    def timed(trainer: Trainer, number: int) -> float:
+        """Of one meta-iteration on episodes that are already drawn."""
+        draw = trainer.sampler.draw(number, trainer.s.meta_batch)
+        return device.seconds(trainer.device, lambda: trainer.run(draw))
+
     memory = {key: _memory(trainer, place) for key, trainer in trainers.items()}
     # Round 0 warms up allocators, kernels and graphs.
     seconds = interleaved(
-        definition["experiment"], trainers, _time, definition["measure"]["rounds"], 1
+        definition["experiment"], trainers, timed, definition["measure"]["rounds"], 1
     )
     for trainer in trainers.values():
         trainer.means()  # refuses timings of a run that has diverged into infinities
@@ -69,12 +75,6 @@ def _trainer(
     rows = dataset.rows(["train"])
     sampler = Sampler(images, *rows, s.ways, s.shots, s.queries, s.rotate_train, 0, "train")
     return Trainer(network, algorithm, sampler, seed=0)
-
-
-def _time(trainer: Trainer, number: int) -> float:
-    """Seconds of one meta-iteration on episodes that are already drawn."""
-    draw = trainer.sampler.draw(number, trainer.s.meta_batch)
-    return device.seconds(trainer.device, lambda: trainer.run(draw))
 
 
 def _memory(trainer: Trainer, place: torch.device) -> int:

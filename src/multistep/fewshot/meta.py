@@ -79,13 +79,9 @@ class Tasks:
         return self.network.expand(self.theta.adapted, self.count)
 
     def total(
-        self,
-        by_theta: Tensor,
-        by_shared: Tensor | None,
-        logits: Tensor,
-        nbytes: int,
+        self, by_theta: Tensor, by_shared: Tensor | None, logits: Tensor, nbytes: int,
         outer: EpisodeLoss | None = None,
-    ) -> MetaGradient:
+    ) -> MetaGradient:  # fmt: skip
         """The sum over the tasks of what each has by θ `[tasks·P]` and by shared `[tasks·S]` (None
         is zero), with loss and accuracy of `logits` on the query set or another `outer` loss.
         """
@@ -154,11 +150,9 @@ def meta_gradient(
     return MetaGradient(
         adapted=_total([p.adapted for p in parts]) / batch.tasks,
         shared=_total([p.shared for p in parts]) / batch.tasks,
-        loss=torch.cat([p.loss for p in parts]),
-        accuracy=torch.cat([p.accuracy for p in parts]),
-        nbytes=max(p.nbytes for p in parts),
-        carried=theta.carried,
-    )
+        loss=torch.cat([p.loss for p in parts]), accuracy=torch.cat([p.accuracy for p in parts]),
+        nbytes=max(p.nbytes for p in parts), carried=theta.carried,
+    )  # fmt: skip
 
 
 @torch.no_grad()

@@ -112,13 +112,9 @@ class Run(loop.Run):
 
     def _accuracies(self, sampler: Sampler, episodes: int, window: int) -> tuple[list[float], int]:
         return evaluate.episode_accuracies(
-            self.algorithm,
-            self.network,
-            self.trainer.theta,
-            sampler,
-            episodes=episodes,
+            self.algorithm, self.network, self.trainer.theta, sampler, episodes=episodes,
             window=window,
-        )
+        )  # fmt: skip
 
     def test(self) -> dict[str, Any]:
         """The metrics of the selected iterate; of a candidate its validation accuracy alone."""

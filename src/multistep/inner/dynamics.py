@@ -195,15 +195,9 @@ class _AdamStep(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        p: Tensor,
-        mean: Tensor,
-        variance: Tensor,
-        g: Tensor,
-        beta1: float,
-        beta2: float,
-        alpha: float,
-        eps: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        p: Tensor, mean: Tensor, variance: Tensor, g: Tensor, beta1: float, beta2: float,
+        alpha: float, eps: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         mean = (beta1 * mean).add_(g, alpha=1 - beta1)
         variance = torch.addcmul(beta2 * variance, g, g, value=1 - beta2)  # maps under vmap
         root = _above_zero(variance).sqrt_()

@@ -18,14 +18,9 @@ from multistep.inner.dynamics import SGD, Adam, State, Tensors
 
 @torch.no_grad()
 def step_(
-    dynamics: SGD | Adam,
-    params: Tensors,
-    state: State,
-    grads: Tensors,
-    *,
-    lr: float | Tensor | None = None,
-    fused: bool | None = None,
-) -> None:
+    dynamics: SGD | Adam, params: Tensors, state: State, grads: Tensors, *,
+    lr: float | Tensor | None = None, fused: bool | None = None,
+) -> None:  # fmt: skip
     """One step, in place, with the gradient of every parameter.
 
     `lr` takes the place of the dynamics' own; a tensor, which a captured graph reads anew, for Adam
@@ -40,28 +35,16 @@ def step_(
             p.sub_(rate * g)
     else:
         sgd(
-            values,
-            gradients,
-            [state["velocity"][name] for name in params],
-            fused=fused,
-            weight_decay=dynamics.weight_decay,
-            momentum=dynamics.momentum,
-            lr=rate,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-        )
+            values, gradients, [state["velocity"][name] for name in params], fused=fused,
+            weight_decay=dynamics.weight_decay, momentum=dynamics.momentum, lr=rate, dampening=0.0,
+            nesterov=False, maximize=False,
+        )  # fmt: skip
 
 
 def _adam(
-    dynamics: Adam,
-    values: list[Tensor],
-    state: State,
-    gradients: list[Tensor],
-    rate: float | Tensor,
-    fused: bool | None,
-    names: list[str],
-) -> None:
+    dynamics: Adam, values: list[Tensor], state: State, gradients: list[Tensor],
+    rate: float | Tensor, fused: bool | None, names: list[str],
+) -> None:  # fmt: skip
     """Torch counts each parameter's steps in a tensor; here one number is counted for all."""
     captured = isinstance(state["step"], Tensor)
     if captured:
@@ -70,20 +53,9 @@ def _adam(
         where = values[0].device if fused else "cpu"
         counts = torch.full((len(values),), float(state["step"]), device=where)
     adam(
-        values,
-        gradients,
-        [state["mean"][name] for name in names],
-        [state["variance"][name] for name in names],
-        [],
-        list(counts.unbind()),
-        fused=fused,
-        capturable=captured,
-        amsgrad=False,
-        beta1=dynamics.betas[0],
-        beta2=dynamics.betas[1],
-        lr=rate,
-        weight_decay=dynamics.weight_decay,
-        eps=dynamics.eps,
-        maximize=False,
-    )
+        values, gradients, [state["mean"][name] for name in names],
+        [state["variance"][name] for name in names], [], list(counts.unbind()), fused=fused,
+        capturable=captured, amsgrad=False, beta1=dynamics.betas[0], beta2=dynamics.betas[1],
+        lr=rate, weight_decay=dynamics.weight_decay, eps=dynamics.eps, maximize=False,
+    )  # fmt: skip
     state["step"] += 1  # in place if it is a tensor

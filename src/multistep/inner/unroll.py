@@ -25,18 +25,10 @@ Loss = Callable[[Tensors], Tensor]
 
 
 def unroll(
-    loss: Loss,
-    params: Tensors,
-    dynamics: Dynamics,
-    *,
-    steps: int,
-    window: int = 1,
-    state: State | None = None,
-    first_order: bool = False,
-    recompute: bool = False,
-    closure: Sequence[Tensor] = (),
-    watch: Callable[[Tensors], None] | None = None,
-) -> tuple[Tensors, State]:
+    loss: Loss, params: Tensors, dynamics: Dynamics, *, steps: int, window: int = 1,
+    state: State | None = None, first_order: bool = False, recompute: bool = False,
+    closure: Sequence[Tensor] = (), watch: Callable[[Tensors], None] | None = None,
+) -> tuple[Tensors, State]:  # fmt: skip
     """Take `steps` inner steps on `loss` and return the final parameters and state.
 
     The gradient is evaluated once per `window` steps and reused inside it (multi-step estimation,
@@ -204,15 +196,9 @@ class Pullback:
 
 @torch.no_grad()
 def unroll_vjp(
-    objective: Objective,
-    phi: Tensor,
-    dynamics: SGD,
-    *,
-    steps: int,
-    window: int = 1,
-    keep: bool = True,
-    recompute: bool = False,
-) -> tuple[Tensor, Pullback]:
+    objective: Objective, phi: Tensor, dynamics: SGD, *, steps: int, window: int = 1,
+    keep: bool = True, recompute: bool = False,
+) -> tuple[Tensor, Pullback]:  # fmt: skip
     """`unroll` from zero velocity for a batch of tasks, and its pullback.
 
     `phi`: `[tasks, P]`. `keep=False` is for when nothing is pulled back (evaluation, first order).

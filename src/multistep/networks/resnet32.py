@@ -23,12 +23,9 @@ class ResNet32(Backbone):
         blocks = blocks or 5
         self.conv1 = Conv2d(3, width, 3, padding=1, bias=True)
         self.bn1 = BatchNorm2d(width)
+        steps = ((1, 1, 1), (1, 2, 2), (2, 4, 2))  # multiples of the width, in and out; stride
         self.stages = nn.ModuleList(
-            [
-                stage(width, width, blocks, 1),
-                stage(width, 2 * width, blocks, 2),
-                stage(2 * width, 4 * width, blocks, 2),
-            ]
+            [stage(i * width, o * width, blocks, stride) for i, o, stride in steps]
         )
         self.fc = Linear(4 * width, classes)
         self.tap_channels = {blocks * (i + 1) - 1: width * 2**i for i in range(3)}

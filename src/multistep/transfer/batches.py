@@ -60,31 +60,33 @@ class Batches:
 
     `loaders`: threads that prepare large images, 0 for none (in line); None: up to four beside a
     GPU, none on a CPU, whose cores the training has. The batches are the same. `waited` counts the
-    seconds for which `epoch` kept its caller waiting.
+    seconds for which `epoch` kept its caller waiting; `shapes`: of the images, int64 `[N, 2]`.
     Raises UserError if a part has no images or the images don't fit the settings.
     """
 
     def __init__(
-        self,
-        images: Prepared,
-        part: str,
-        s: Batching,
-        device: torch.device,
-        seed: int,
+        self, images: Prepared, part: str, s: Batching, device: torch.device, seed: int,
         loaders: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.images, self.part, self.s, self.device = images, part, s, device
         self.seed = seed
-        self.loaders = _loaders(device) if loaders is None else loaders
+        if loaders is None:
+            loaders = min(4, os.cpu_count() or 1) if device.type == "cuda" else 0
+        self.loaders = loaders
         self.indices = self._indices(part)
         self.waited = 0.0
         self.at_once = s.augmentation == "pad_crop"
-        self.shapes = _shapes(images)
+        if images.shapes is None:
+            side = np.array(images.images.shape[1:3], np.int64)
+            self.shapes = np.broadcast_to(side, (len(images), 2))
+        else:
+            self.shapes = np.asarray(images.shapes, np.int64)
         if self.at_once and not (self.shapes == s.size).all():
+            ends = [f"{h}x{w}" for h, w in (self.shapes.min(0), self.shapes.max(0))]
             raise UserError(
                 f"{images.name}: pad_crop takes images of {s.size}x{s.size}, but its images are "
-                f"{_range(self.shapes)}; set prepare.size of the dataset to {s.size}, or "
-                "augmentation: random_resized_crop"
+                f"{' to '.join(dict.fromkeys(ends))}; set prepare.size of the dataset to {s.size}, "
+                "or augmentation: random_resized_crop"
             )
         self.resident = _resident(images.images, device) if self.at_once else None
         self._crops: dict[str, np.ndarray] = {}  # by part, uint8 [N, size, size, 3]
@@ -175,19 +177,13 @@ class Batches:
         return self.images.images[chosen] if self.resident is None else None
 
     def _loaded(
-        self,
-        chosen: np.ndarray,
-        pixels: np.ndarray | None,
-        offsets: Tensor | None = None,
+        self, chosen: np.ndarray, pixels: np.ndarray | None, offsets: Tensor | None = None,
         flips: Tensor | None = None,
-    ) -> _Loaded:
+    ) -> _Loaded:  # fmt: skip
         loaded = _Loaded(
-            torch.from_numpy(chosen),
-            torch.from_numpy(self.images.labels[chosen]),
-            None if pixels is None else torch.from_numpy(pixels),
-            offsets,
-            flips,
-        )
+            torch.from_numpy(chosen), torch.from_numpy(self.images.labels[chosen]),
+            None if pixels is None else torch.from_numpy(pixels), offsets, flips,
+        )  # fmt: skip
         # Copies from pinned memory don't hold up the training.
         return loaded.map(Tensor.pin_memory) if self.device.type == "cuda" else loaded
 
@@ -262,24 +258,6 @@ def _ahead(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _loaders(device: torch.device) -> int:
-    return min(4, os.cpu_count() or 1) if device.type == "cuda" else 0
-
-
-def _shapes(images: Prepared) -> np.ndarray:
-    """Height and width of every image, int64 `[N, 2]`."""
-    if images.shapes is not None:
-        return np.asarray(images.shapes, np.int64)
-    return np.broadcast_to(np.array(images.images.shape[1:3], np.int64), (len(images.labels), 2))
-
-
-def _range(shapes: np.ndarray) -> str:
-    low, high = shapes.min(0), shapes.max(0)
-    if (low == high).all():
-        return f"{low[0]}x{low[1]}"
-    return f"{low[0]}x{low[1]} to {high[0]}x{high[1]}"
 
 
 def _resident(images: np.ndarray, device: torch.device) -> Tensor | None:

@@ -74,7 +74,14 @@ class Means:
         entry["train_accuracy"] = 100 * self._mean("train_accuracy")
         masked = self.state["sums"].get("masked")
         entry["masked"] = 0 if masked is None else int(masked)
-        entry["drift"] = self._points(iterations - self.state["count"])
+        points, before = [], iterations - self.state["count"]
+        every = torch.stack(self.state["drift"] or [torch.zeros(2)]).cpu().to(torch.float64)
+        for begin in range(0, len(self.state["drift"]), self.log_every):
+            part = every[begin : begin + self.log_every]
+            mean = part.mean(0).tolist()
+            if all(map(math.isfinite, mean)):
+                points.append([before + begin + len(part), *(float(f"{m:.5g}") for m in mean)])
+        entry["drift"] = points or None
         self.state.update(count=0, sums={}, drift=[])
         return entry
 
@@ -83,15 +90,3 @@ class Means:
             return None
         mean: Any = (self.state["sums"][name] / self.state["count"]).tolist()  # or a list of pairs
         return mean if isinstance(mean, list) or math.isfinite(mean) else None
-
-    def _points(self, before: int) -> list[list[float]] | None:
-        if not self.state["drift"]:
-            return None
-        every = torch.stack(self.state["drift"]).cpu().to(torch.float64)
-        points = []
-        for begin in range(0, len(every), self.log_every):
-            part = every[begin : begin + self.log_every]
-            mean = part.mean(0).tolist()
-            if all(map(math.isfinite, mean)):
-                points.append([before + begin + len(part), *(float(f"{m:.5g}") for m in mean)])
-        return points or None

@@ -51,15 +51,9 @@ class MetaGradient:
 
 
 def inner_loop(
-    losses: Losses,
-    phi: Tensors,
-    state: State,
-    lr: float,
-    s: Transfer,
-    *,
-    first_order: bool = False,
-    watch: Callable[[Tensors], None] | None = None,
-) -> tuple[Tensors, State]:
+    losses: Losses, phi: Tensors, state: State, lr: float, s: Transfer, *,
+    first_order: bool = False, watch: Callable[[Tensors], None] | None = None,
+) -> tuple[Tensors, State]:  # fmt: skip
     """φ and the optimiser's state after T transfer steps and one accuracy step.
 
     Differentiable with respect to θ through `losses`. `phi` and `state`, the optimiser's after the
@@ -70,26 +64,15 @@ def inner_loop(
     # Only the first pass counts; those that are repeated on the way back come after it.
     buffers = itertools.chain([losses.statistics], itertools.repeat(None))
     phi, state = unroll(
-        lambda p: factor * losses.transfer(p, next(buffers)),
-        phi,
-        dynamics(s, lr * s.transfer_lr_factor),
-        steps=s.inner_steps,
-        window=s.window,
-        state=state,
-        first_order=first_order,
-        recompute=s.scheme == "replay",
-        closure=losses.closure,
+        lambda p: factor * losses.transfer(p, next(buffers)), phi,
+        dynamics(s, lr * s.transfer_lr_factor), steps=s.inner_steps, window=s.window, state=state,
+        first_order=first_order, recompute=s.scheme == "replay", closure=losses.closure,
         watch=watch,
-    )
+    )  # fmt: skip
     return unroll(
-        lambda p: losses.accuracy(p, next(buffers)),
-        phi,
-        dynamics(s, lr),
-        steps=1,
-        state=state,
-        first_order=first_order,
-        recompute=s.scheme == "replay",
-    )
+        lambda p: losses.accuracy(p, next(buffers)), phi, dynamics(s, lr), steps=1, state=state,
+        first_order=first_order, recompute=s.scheme == "replay",
+    )  # fmt: skip
 
 
 def gradients(loss: Tensor, theta: Tensors) -> Tensors:

@@ -40,13 +40,9 @@ class Learner:
     """
 
     def __init__(
-        self,
-        source: Backbone | None,
-        target: Backbone,
-        algorithm: Algorithm,
-        seed: int,
+        self, source: Backbone | None, target: Backbone, algorithm: Algorithm, seed: int,
         device: torch.device,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.algorithm, self.device = algorithm, device
         self.settings = settings = algorithm.settings
         self.target = target.to(device)

@@ -62,12 +62,10 @@ def measure(
                 step(method, 0)
             memory[method] = peak()
     seconds = interleaved(
-        definition["experiment"],
-        {method: method for method in learners},
+        definition["experiment"], {method: method for method in learners},
         lambda method, number: device.seconds(place, lambda: step(method, number)),
-        definition["measure"]["batches"],
-        WARM_UP,
-    )
+        definition["measure"]["batches"], WARM_UP,
+    )  # fmt: skip
     measured = {
         "unit": {
             "time": "CUDA-event seconds" if cuda else "process seconds",

@@ -28,10 +28,11 @@ from multistep.plan import provenance
 from multistep.progress import say
 from multistep.settings import json_of, parse
 from multistep.transfer import sources
+from multistep.transfer.augment import Augmentation
 from multistep.transfer.batches import Batch, Batches, count_correct
 from multistep.transfer.epoch import EpochRun
 from multistep.transfer.source_record import stepped_rate
-from multistep.transfer.source_settings import Pretrain, SourceNetwork
+from multistep.transfer.source_settings import Batching, SourceNetwork
 
 CODE = ["multistep.transfer.pretrain"]  # with all that it imports
 
@@ -56,15 +57,9 @@ class Training(EpochRun):
         with torch.no_grad():
             velocity = self.dynamics.init(self.params)
         super().__init__(
-            name,
-            s.epochs,
-            batches,
-            sums=torch.zeros(2, dtype=torch.float64, device=where),
-            network=dict(self.network.state_dict()),
-            optimizer=velocity,
-            best=-1.0,
-            best_weights={},
-        )
+            name, s.epochs, batches, sums=torch.zeros(2, dtype=torch.float64, device=where),
+            network=dict(self.network.state_dict()), optimizer=velocity, best=-1.0, best_weights={},
+        )  # fmt: skip
 
     def step(self, given: Batch) -> None:
         """One mini-batch of the current epoch."""
@@ -118,14 +113,9 @@ def score(network: Backbone, batches: Batches, part: str) -> tuple[int, int]:
 
 
 def _made(
-    spec: SourceNetwork,
-    weights: sources.State,
-    metrics: dict[str, Any],
-    history: list[dict[str, Any]],
-    images: Prepared | None,
-    place: torch.device,
-    threads: int,
-) -> dict[str, Any]:
+    spec: SourceNetwork, weights: sources.State, metrics: dict[str, Any],
+    history: list[dict[str, Any]], images: Prepared | None, place: torch.device, threads: int,
+) -> dict[str, Any]:  # fmt: skip
     """What is saved of a network, scored where there are images."""
     return {
         "weights": weights,
@@ -141,7 +131,12 @@ def tested(
     """Accuracy on the test part in percent, its 95% interval, and the number of images."""
     network = build(spec.architecture, spec.classes, None)
     network.load_state_dict(state)
-    s = spec.train or _evaluated(images)
+    s: Batching | None = spec.train
+    if s is None:  # small squares as they are, else crops of 224
+        height, width = images.images.shape[1:3] if images.shapes is None else (0, 0)
+        small = height == width and 0 < height < 224
+        kind: Augmentation = "pad_crop" if small else "random_resized_crop"
+        s = Batching(size=height if small else 224, augmentation=kind, batch_size=64)
     batches = Batches(images, "test", s, place, seed=0)
     correct, count = score(network.to(place), batches, "test")
     return {
@@ -149,23 +144,6 @@ def tested(
         "test_interval95": list(stats.wilson(correct, count)),
         "test_images": count,
     }
-
-
-def _evaluated(images: Prepared) -> Pretrain:
-    """Settings for a checkpoint that comes without: small squares as they are, else 224 crops."""
-    height, width = images.images.shape[1:3] if images.shapes is None else (0, 0)
-    small = height == width and 0 < height < 224
-    return Pretrain(
-        epochs=1,
-        batch_size=64,
-        lr=1.0,
-        momentum=0.0,
-        weight_decay=0.0,
-        lr_steps=[],
-        augmentation="pad_crop" if small else "random_resized_crop",
-        size=height if small else 224,
-        seed=0,
-    )
 
 
 def add_parser(subparsers: Any) -> None:

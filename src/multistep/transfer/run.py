@@ -49,13 +49,9 @@ class Run(EpochRun):
         self.means = Means(s.log_every if isinstance(s, Transfer) else 1)
         title = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
         super().__init__(
-            title,
-            s.epochs,
-            Batches(images, "train", s, where, cell["seed"]),
-            learner=self.learner.state,
-            means=self.means.state,
-            best=None,
-        )
+            title, s.epochs, Batches(images, "train", s, where, cell["seed"]),
+            learner=self.learner.state, means=self.means.state, best=None,
+        )  # fmt: skip
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch."""
@@ -108,12 +104,9 @@ class Run(EpochRun):
 
 
 def learner(
-    algorithm: algorithms.Algorithm,
-    classes: int,
-    network: Path | None,
-    seed: int,
+    algorithm: algorithms.Algorithm, classes: int, network: Path | None, seed: int,
     where: torch.device,
-) -> tuple[Learner, str | None]:
+) -> tuple[Learner, str | None]:  # fmt: skip
     """The learner of a cell and the digest of its source network (None for scratch)."""
     source, digest = None, None
     if isinstance(algorithm.settings, Transfer):

@@ -50,7 +50,9 @@ def load_published(
     state = content["state_dict"] if wrapped else content
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: it holds no state dict; give the checkpoint of a network")
-    facts = {k: v for k, v in content.items() if _plain(v)} if wrapped else {}
+    facts = (
+        {k: v for k, v in content.items() if isinstance(v, int | float | str)} if wrapped else {}
+    )
     state = {k.removeprefix("module."): v for k, v in state.items()}
     if layout == "l2t_ww":
         state = {_from_l2t_ww(k): v for k, v in state.items()}
@@ -83,13 +85,9 @@ def fitted(state: State, architecture: Architecture, classes: int, path: Path) -
 
 
 def save(
-    folder: Path,
-    name: str,
-    spec: SourceNetwork,
-    state: State,
-    made: dict[str, Any],
+    folder: Path, name: str, spec: SourceNetwork, state: State, made: dict[str, Any],
     made_from: dict[str, Any],
-) -> str:
+) -> str:  # fmt: skip
     """Write a network's folder, sealed, and return the digest of its weights.
 
     `made`: its metrics, history and environment.
@@ -101,13 +99,8 @@ def save(
     with atomic_write(folder / WEIGHTS) as file:
         file.write(buffer.getvalue())
     digest = sha256(folder / WEIGHTS)
-    record = {
-        "schema": SCHEMA,
-        "name": name,
-        "digest": digest,
-        "settings": spec.model_dump(),
-        **made,
-    }
+    about = {"schema": SCHEMA, "name": name, "digest": digest, "settings": spec.model_dump()}
+    record = about | made
     write_json(folder / DESCRIPTION, seal.seal(record, made_from))
     return digest
 
@@ -144,7 +137,3 @@ def _from_l2t_ww(key: str) -> str:
     number, position, rest = match.groups()
     block = 0 if position is None else int(position) + 1
     return f"stages.{(int(number) - 1) // 2}.{block}.{rest}"
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, int | float | str)

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
-
-from pydantic import Field
 
 from multistep.data import cifar, prepared, validation
 from multistep.data.settings import Dataset
-from multistep.settings import Model
+from multistep.data.validation import Settings
+
+__all__ = ["Settings"]
 
 PUBLISHED = "cifar100-val"  # the archive with the list of L2T-ww
-
-
-class Settings(Model):
-    """`size`: pixels of a side; `validation`: the list of L2T-ww, or our own balanced draw."""
-
-    size: int = Field(ge=8)
-    validation: Literal["l2t_ww", "own"]
 
 
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:

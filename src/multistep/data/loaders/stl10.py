@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from multistep.data import prepared, validation
 from multistep.data.archives import blocks, naming, single, streams
 from multistep.data.decoding import AGAIN, lines, resized
 from multistep.data.settings import Dataset
+from multistep.data.validation import Settings
 from multistep.files import UserError
-from multistep.settings import Model
+
+__all__ = ["Settings"]
 
 FOLDER = "stl10_binary"
 SIDE = 96
@@ -26,13 +26,6 @@ PUBLISHED = "stl10-val"  # the archive with the list of L2T-ww
 _BYTES = 3 * SIDE * SIDE  # of an image
 _IMAGES = {"train_X.bin": "train", "test_X.bin": "test"}
 _TEXTS = ("train_y.bin", "test_y.bin", "class_names.txt")
-
-
-class Settings(Model):
-    """`size`: pixels of a side; `validation`: the list of L2T-ww, or our own balanced draw."""
-
-    size: int = Field(ge=8)
-    validation: Literal["l2t_ww", "own"]
 
 
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:

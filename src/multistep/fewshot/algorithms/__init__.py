@@ -7,8 +7,8 @@ by the plan, the jobs and the tests (see `multistep.algorithms` for what a file 
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from multistep import algorithms
@@ -88,9 +88,8 @@ class Algorithm(ABC):
         )
 
 
-def names() -> list[str]:
-    """What `algorithm:` of a few-shot method can be."""
-    return algorithms.names(sys.modules[__name__])
+names = partial(algorithms.names, __name__)
+get = partial(algorithms.get, __name__, Algorithm)  # type: ignore[type-abstract]
 
 
 def create(name: str, settings: dict[str, Any], kind: str = "cell") -> Algorithm:
@@ -102,8 +101,3 @@ def settings_of(name: str, kind: str = "cell") -> type[FewShot]:
     """What the cells of an algorithm are given: candidates nothing of a test."""
     get(name)  # so that an unknown one is told
     return FewShot if kind == "candidate" else Tested
-
-
-def get(name: str) -> type[Algorithm]:
-    """The algorithm of that name."""
-    return algorithms.get(sys.modules[__name__], name, Algorithm)  # type: ignore[type-abstract]

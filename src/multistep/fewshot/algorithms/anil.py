@@ -49,30 +49,24 @@ class Anil(Algorithm):
         return passes * self.support_images + GRADIENT * self.query_images
 
     def meta_gradient(self, tasks: Tasks) -> MetaGradient:
-        from multistep.fewshot.head import (
-            HeadLoss,
-            RepeatedBody,
-            SupportPass,
-            read_head,
-            write_head,
-        )
+        from multistep.fewshot import head as heads
 
         network, inner, phi = tasks.network, tasks.support, tasks.start()
         steps, window = self.settings.inner_steps, self.settings.window
-        start, once = read_head(network, phi, tasks.count), None
+        start, once = heads.read_head(network, phi, tasks.count), None
         if self.options.cache_features:
-            once = SupportPass(inner, phi, again=self.settings.scheme == "replay")
-            loss = HeadLoss(once.features, inner.targets)
+            once = heads.SupportPass(inner, phi, again=self.settings.scheme == "replay")
+            loss = heads.HeadLoss(once.features, inner.targets)
             head, pullback = self.inner_loop(loss, start, steps, window)
             kept = once.nbytes + loss.nbytes + pullback.nbytes
         else:
-            repeated = RepeatedBody(inner, phi)
+            repeated = heads.RepeatedBody(inner, phi)
             head, pullback = self.inner_loop(repeated, start, steps, window)
             kept = pullback.nbytes
-        query = tasks.query.evaluate(write_head(network, phi, head))
-        by_head, by_support = pullback(read_head(network, query.by_phi, tasks.count))
+        query = tasks.query.evaluate(heads.write_head(network, phi, head))
+        by_head, by_support = pullback(heads.read_head(network, query.by_phi, tasks.count))
         by_phi, by_shared = once.backward(by_support) if once else repeated.split(by_support)
-        by_theta = write_head(network, by_phi.add_(query.by_phi), by_head)
+        by_theta = heads.write_head(network, by_phi.add_(query.by_phi), by_head)
         nbytes = kept + max(query.nbytes, pullback.rebuilt, once.rebuilt if once else 0)
         return tasks.total(by_theta, by_shared.add_(query.by_shared), query.logits, nbytes)
 

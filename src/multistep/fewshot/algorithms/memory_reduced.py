@@ -73,26 +73,20 @@ class MemoryReduced(Algorithm):
         """The hypergradient; zero for the head."""
         import torch
 
-        from multistep.fewshot.head import (
-            HeadLoss,
-            RepeatedBody,
-            SupportPass,
-            read_head,
-            write_head,
-        )
+        from multistep.fewshot import head as heads
 
         o, inner, network, phi = self.options, tasks.support, tasks.network, tasks.start()
-        once = SupportPass(inner, phi, again=self.settings.scheme == "replay")
-        loss = HeadLoss(once.features, inner.targets, ridge=o.ridge)
-        lower = loss if o.cache_features else RepeatedBody(inner, phi, ridge=o.ridge)
-        start = read_head(network, phi, tasks.count)
+        once = heads.SupportPass(inner, phi, again=self.settings.scheme == "replay")
+        loss = heads.HeadLoss(once.features, inner.targets, ridge=o.ridge)
+        lower = loss if o.cache_features else heads.RepeatedBody(inner, phi, ridge=o.ridge)
+        start = heads.read_head(network, phi, tasks.count)
         steps, window = self.settings.inner_steps, self.settings.window
         head, _ = self.inner_loop(lower, start, steps, window, keep=False)
-        query = tasks.query.evaluate(write_head(network, phi, head))
-        by_head = read_head(network, query.by_phi, tasks.count)
+        query = tasks.query.evaluate(heads.write_head(network, phi, head))
+        by_head = heads.read_head(network, query.by_phi, tasks.count)
         by_features = response(loss, head, by_head, o.cg_steps, o.cg_tolerance)
         by_phi, by_shared = once.backward(by_features)
-        by_theta = write_head(network, by_phi.add_(query.by_phi), torch.zeros_like(head))
+        by_theta = heads.write_head(network, by_phi.add_(query.by_phi), torch.zeros_like(head))
         nbytes = loss.nbytes + once.nbytes + max(query.nbytes, once.rebuilt)
         return tasks.total(by_theta, by_shared.add_(query.by_shared), query.logits, nbytes)
 
@@ -113,11 +107,8 @@ def response(g: Objective, y: Tensor, by_y: Tensor, cg_steps: int, cg_tolerance:
 
     _, tape = g.gradient(y, keep=True)
     v = conjugate_gradient(
-        lambda u: g.hessian_product(tape, u)[0],
-        by_y,
-        lambda a, b: (a * b).flatten(1).sum(1),
-        lambda a, factors: a * factors.view(-1, *(1 for _ in y.shape[1:])),
-        cg_steps,
+        lambda u: g.hessian_product(tape, u)[0], by_y, lambda a, b: (a * b).flatten(1).sum(1),
+        lambda a, factors: a * factors.view(-1, *(1 for _ in y.shape[1:])), cg_steps,
         tolerance=cg_tolerance,
-    )
+    )  # fmt: skip
     return -g.hessian_product(tape, v)[1]

@@ -7,8 +7,8 @@ may import).
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from multistep import algorithms
@@ -49,9 +49,8 @@ class Algorithm(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no meta-parameters")
 
 
-def names() -> list[str]:
-    """What `algorithm:` of a meta-transfer method can be."""
-    return algorithms.names(sys.modules[__name__])
+names = partial(algorithms.names, __name__)
+get = partial(algorithms.get, __name__, Algorithm)  # type: ignore[type-abstract]
 
 
 def create(name: str, settings: dict[str, Any]) -> Algorithm:
@@ -62,8 +61,3 @@ def create(name: str, settings: dict[str, Any]) -> Algorithm:
 def settings_of(name: str, kind: str = "cell") -> type[Training]:
     """What the cells of an algorithm are given; there are no candidates."""
     return get(name).Settings
-
-
-def get(name: str) -> type[Algorithm]:
-    """The algorithm of that name."""
-    return algorithms.get(sys.modules[__name__], name, Algorithm)  # type: ignore[type-abstract]
