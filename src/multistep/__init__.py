@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multistep.inner.dynamics import SGD, Adam
     from multistep.inner.unroll import unroll
+    from multistep.job.parameters import load
     from multistep.pages.frame import frame
 
 __version__ = "0.1.0"
-__all__ = ["SGD", "Adam", "__version__", "frame", "unroll"]
+__all__ = ["SGD", "Adam", "__version__", "frame", "load", "unroll"]
 
 _HOMES = {
     "Adam": "multistep.inner.dynamics",
     "SGD": "multistep.inner.dynamics",
     "frame": "multistep.pages.frame",
+    "load": "multistep.job.parameters",
     "unroll": "multistep.inner.unroll",
 }
 

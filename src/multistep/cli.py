@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "choose": "multistep.plan.choose",
     "train": "multistep.job.train",
     "measure": "multistep.job.measure",
+    "evaluate": "multistep.job.evaluate",
     "report": "multistep.pages.cli",
 }
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import torch
+
 from multistep import stats
 from multistep.fewshot import meta
 from multistep.fewshot.algorithms import Algorithm
 from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Sampler, join
+from multistep.fewshot.settings import FewShot
 
 
 def episode_accuracies(
@@ -20,10 +23,7 @@ def episode_accuracies(
     """
     s = algorithm.settings
     window = window or s.window
-    # On a GPU, where training takes all tasks, as many as it holds with ease.
-    images = s.ways * (s.shots + s.queries)
-    many = min(100, max(1, 2**30 // meta.map_bytes(network, images)))
-    size = meta.chunk_size(network, s, sampler.images.device) or many
+    size = at_once(network, s, sampler.images.device)
     accuracies: list[float] = []
     non_finite = 0
     for start in range(0, episodes, size):
@@ -33,6 +33,14 @@ def episode_accuracies(
         accuracies += (100 * accuracy.double()).tolist()
         non_finite += int((~finite).sum())
     return accuracies, non_finite
+
+
+def at_once(network: BatchedConv4, s: FewShot, device: torch.device) -> int:
+    """Episodes that adapt together; on a GPU, where training takes all tasks, as many as it holds
+    with ease.
+    """
+    many = 2**30 // meta.map_bytes(network, s.ways * (s.shots + s.queries))
+    return meta.chunk_size(network, s, device) or min(100, max(1, many))
 
 
 def summary(accuracies: list[float]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from multistep import seal
 from multistep.files import UserError, atomic_write, canonical_json
 from multistep.job import results
 from multistep.job.record import SCHEMA, CellRecord, Digest, MadeFrom, Record
+from multistep.plan.families import module
 
 Arrays = dict[str, np.ndarray]
 
@@ -50,7 +51,7 @@ def digest_of(tensors: Mapping[str, np.ndarray]) -> str:
     found = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         found.update(canonical_json([name, value.dtype.str, value.shape]).encode())
-        found.update(np.ascontiguousarray(value).tobytes())
+        found.update(value.tobytes())
     return found.hexdigest()
 
 
@@ -58,8 +59,8 @@ def write(
     path: Path, tensors: Arrays, cell: Any, network: dict[str, int], made_from: Mapping[str, Any]
 ) -> dict[str, str]:
     """Write them whole or not at all; what the result says of them (`record.Parameters`)."""
-    # In memory as they are: a transposed view would be written in its own order.
-    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    # In memory as they are read: a transposed view would be written in its own order.
+    tensors = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     digest = digest_of(tensors)
     head = {"schema": SCHEMA, "cell": cell, "network": network, "digest": digest}
     with atomic_write(path) as file:
@@ -96,3 +97,19 @@ def read(path: Path, expected: results.Expected | None = None) -> tuple[dict[str
     if expected is not None:
         results.compare(path, about, expected)
     return about, tensors
+
+
+def load(path: Path | str, **settings: Any) -> Any:
+    """Trained parameters, ready to use: `path` is their file, or the result beside it.
+
+        learner = multistep.load("results/5way_1shot/omniglot/maml/0.json")
+        classify = learner.adapt(images, labels)
+        print(classify(others))
+
+    Of a few-shot cell a `multistep.fewshot.trained.Trained`, which adapts to given images; of
+    meta-transfer a `multistep.transfer.trained.Trained` with the target network. The `module` of
+    each is a plain `torch.nn.Module`. `settings`: what to adapt with in place of the cell's own,
+    `test_steps` or `inner_lr` for instance.
+    """
+    about, tensors = read(beside(Path(path)))
+    return module(about["cell"]["family"], "trained").Trained(about, tensors, **settings)

@@ -124,29 +124,37 @@ class Conv4(nn.Module):
             self.add_module(f"norm{i}", norm)
         self.head = nn.Linear(config.filters * config.head_side**2, config.ways)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images `[batch, channels, size, size]` in [0, 1] to logits `[batch, ways]`."""
+    def forward(self, x: Tensor, batches: int = 1, leading: int | None = None) -> Tensor:
+        """Images `[images, channels, size, size]` in [0, 1] to logits `[images, ways]`.
+
+        They are normalised as so many `batches` of equal size, one after the other; or all of them
+        by the statistics of the `leading` images.
+        """
         for i in range(1, 5):
             conv, norm = self.get_submodule(f"conv{i}"), self.get_submodule(f"norm{i}")
             x = conv(x)
             if self.config.order == "conv-relu-bn":
-                x = batch_norm(F.relu(x), norm, self.config.bn_eps)
+                x = batch_norm(F.relu(x), norm, self.config.bn_eps, batches, leading)
             else:
-                x = F.relu(batch_norm(x, norm, self.config.bn_eps))
+                x = F.relu(batch_norm(x, norm, self.config.bn_eps, batches, leading))
             x = F.max_pool2d(x, 2) if self.config.pooled else x
         x = x.mean((2, 3)) if self.config.spatial_mean else x.flatten(1)
         return self.head(x)
 
 
-def batch_norm(x: Tensor, norm: nn.Module, eps: float) -> Tensor:
-    """Normalise `[batch, channels, h, w]` by its own mean and (biased) variance, then γ x + β.
+def batch_norm(
+    x: Tensor, norm: nn.Module, eps: float, batches: int = 1, leading: int | None = None
+) -> Tensor:
+    """Normalise each batch in `[batches·n, channels, h, w]` by its own mean and (biased) variance,
+    or all by those of the `leading` images, then γ x + β.
 
     Written out in primitive operations: the fused kernel's second derivative under `vmap` is slow,
     and this form is easy to compare with the hand-derived one.
     """
-    mean = x.mean((0, 2, 3), keepdim=True)
-    centred = x - mean
-    y = centred * torch.rsqrt(centred.square().mean((0, 2, 3), keepdim=True) + eps)
+    x = x.unflatten(0, (batches, -1))
+    centred = x - x[:, :leading].mean((1, 3, 4), keepdim=True)
+    variance = centred[:, :leading].square().mean((1, 3, 4), keepdim=True)
+    y = (centred * torch.rsqrt(variance + eps)).flatten(0, 1)
     affine = {name: p.view(1, -1, 1, 1) for name, p in norm.named_parameters()}
     return y * affine["weight"] + affine["bias"] if "weight" in affine else y + affine["bias"]
 

@@ -1,0 +1,263 @@
+"""Trained few-shot parameters in use: adapted to given images, and tested once more.
+
+Batch norm takes the statistics of the images at hand, so an accuracy depends on which queries are
+classified together (`multistep.job.evaluate.PROTOCOLS`). The floors are what there is without
+meta-training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from multistep import stats
+from multistep.data.prepared import Prepared
+from multistep.fewshot import algorithms, meta
+from multistep.fewshot.episodes import Batch, Sampler, join
+from multistep.fewshot.evaluate import at_once
+from multistep.fewshot.head import adapt_head
+from multistep.fewshot.meta import Tasks, Theta
+from multistep.fewshot.run import EVALUATION_SEED
+from multistep.fewshot.settings import Tested
+from multistep.files import UserError
+from multistep.networks.conv4 import Conv4
+from multistep.progress import progress
+
+Row = dict[str, Any]
+
+
+class Trained:
+    """The meta-parameters of a cell. `module`: the network at θ, a plain `torch.nn.Module`.
+
+    `about`, `tensors`: as `multistep.job.parameters.read` gives them; `changes`: of the settings.
+    """
+
+    def __init__(self, about: dict[str, Any], tensors: dict[str, np.ndarray], **changes: Any):
+        self.cell = cell = about["cell"]
+        known = cell["settings"].keys()
+        if unknown := [key for key in changes if key not in known]:
+            raise UserError(f"no setting {unknown[0]!r} of the cell; it has {', '.join(known)}")
+        settings = cell["settings"] | changes
+        self.algorithm = algorithms.create(cell["algorithm"], settings, cell["kind"])
+        self.settings = s = self.algorithm.settings
+        if s.test_steps % s.window:
+            raise UserError(
+                f"{s.test_steps} steps are no whole number of windows of {s.window}; choose "
+                "another number of steps, or a window that divides them"
+            )
+        self.network = meta.build_network(s, **about["network"])
+        params = {name: torch.from_numpy(p) for name, p in tensors.items()}
+        shapes = self.algorithm.carried(self.network.adapted_size, torch.device("cpu"))
+        carried = {n: params.pop(f"carried.{n}").view(p.shape) for n, p in shapes.items()}
+        self.module = Conv4(self.network.config)
+        self.module.load_state_dict(params)
+        self.theta = Theta(*self.network.pack(params), carried)
+
+    def adapt(self, images: Any, labels: Sequence[Any]) -> Classifier:
+        """What classifies as the `labels` (anything that can be told apart) of these images say.
+
+        `images`: bytes `[N, size, size]` (grey) or `[N, size, size, 3]`, or numbers in [0, 1]
+        `[N, channels, size, size]`, prepared as those that were trained on. There can be fewer
+        classes than the cell has ways, and any number of images of each.
+        """
+        x, classes = self._pixels(images), list(dict.fromkeys(labels))
+        if len(labels) != len(x) or not 2 <= len(classes) <= self.settings.ways:
+            raise UserError(
+                f"{len(labels)} labels of {len(classes)} classes for {len(x)} images; give each "
+                f"image a label, of 2 to {self.settings.ways} classes"
+            )
+        y = torch.tensor([classes.index(label) for label in labels])
+        order = y.argsort(stable=True)
+        support = x[order].unsqueeze(0)
+        seeds = torch.zeros(1, dtype=torch.int64)
+        batch = Batch(support, y[order].unsqueeze(0), support, y[order].unsqueeze(0), seeds)
+        window = self.settings.window
+        phi = meta.adapt(self.algorithm, self.network, self.theta, batch, window=window)
+        module = Conv4(self.network.config)
+        module.load_state_dict(self.network.unpack(phi, self.theta.shared))
+        return Classifier(module, classes, support[0], self._pixels)
+
+    def _pixels(self, images: Any) -> Tensor:
+        config = self.network.config
+        x = torch.as_tensor(np.asarray(images))
+        if x.dtype == torch.uint8:
+            x = (x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1)) / 255
+        wanted = (config.channels, config.size, config.size)
+        if x.shape[1:] != wanted or not x.is_floating_point():
+            raise UserError(
+                f"images of {list(np.shape(images))} ({x.dtype}); give bytes [N, {config.size}, "
+                f"{config.size}{', 3' * (config.channels == 3)}], or numbers in [0, 1] "
+                f"{['N', *wanted]}"
+            )
+        return x.to(torch.get_default_dtype())
+
+    @torch.no_grad()
+    def accuracies(
+        self, sampler: Sampler, episodes: int, protocols: Sequence[str], floors: bool
+    ) -> Iterator[tuple[str, str, Tensor, Tensor]]:
+        """(what, protocol, accuracies in percent, whether all logits are finite), `[tasks]` each,
+        of some episodes at a time; the paper's protocol gives those of the cell's result.
+
+        `floors`: also the untrained network adapted, its head alone, and the nearest pixels.
+        """
+        device, network, window = sampler.images.device, self.network, self.settings.window
+        start = meta.initial_theta(network, self.cell["seed"], device)
+        start = replace(start, carried=self.algorithm.carried(network.adapted_size, device))
+        adapt, head = self.algorithm.adapt, lambda t, w: adapt_head(self.algorithm, t, w)
+        ways: dict[str, tuple[Theta, Callable[[Tasks, int], Tensor]]]
+        ways = {"trained": (self.theta, adapt)}
+        if floors:
+            ways |= {"untrained": (start, adapt), "untrained, head alone": (start, head)}
+        size = at_once(network, self.settings, device)
+        with progress(self.cell["method"], episodes, "episodes") as advance:
+            for first in range(0, episodes, size):
+                numbers = range(first, min(first + size, episodes))
+                draws = join([sampler.draw(number, 1) for number in numbers])
+                batch = sampler.gather(draws.to(device))
+                for what, (theta, how) in ways.items():
+                    tasks = Tasks(network, theta, batch)
+                    phi = how(tasks, window)
+                    for protocol in protocols:
+                        right, finite = self._classified(tasks, phi, protocol)
+                        yield what, protocol, 100 * right, finite
+                if floors:
+                    found = 100 * nearest(batch)
+                    for protocol in protocols:
+                        yield "nearest pixels", protocol, found, found.isfinite()
+                advance(len(numbers))
+
+    def _classified(self, tasks: Tasks, phi: Tensor, protocol: str) -> tuple[Tensor, Tensor]:
+        """The share of right answers of each task, and whether all its logits are finite."""
+        if protocol == "together":
+            logits = tasks.query.logits(phi)
+            return tasks.query.accuracy(logits).double(), logits.isfinite().flatten(1).all(1)
+        batch, network, found = tasks.batch, self.network, []
+        order = batches(protocol, self.settings.ways, self.settings.queries)
+        for t, own in enumerate(network.split(phi, tasks.count, 1)):
+            params = network.unpack(own, tasks.theta.shared)
+            x, y = batch.query_images[t][order.flatten()], batch.query_labels[t][order.flatten()]
+            options: dict[str, int] = {"batches": len(order)}
+            support = batch.support_images[t]
+            if protocol == "support":
+                x, options = torch.cat([support, x]), {"leading": len(support)}
+            logits = functional_call(self.module, params, (x,), options)[-len(y) :]
+            right = (logits.argmax(1) == y).double().mean()
+            found.append((right, logits.isfinite().all()))
+        right, finite = (torch.stack(column) for column in zip(*found, strict=True))
+        return right, finite
+
+
+class Classifier:
+    """An adapted network: called with images, it gives each its label.
+
+    `module`: the network at φ, a plain `torch.nn.Module`; `classes`: the labels of its first
+    outputs.
+    """
+
+    def __init__(
+        self, module: Conv4, classes: list[Any], support: Tensor, pixels: Callable[[Any], Tensor]
+    ) -> None:
+        self.module, self.classes, self.support, self._pixels = module, classes, support, pixels
+
+    @torch.no_grad()
+    def logits(self, images: Any, *, together: bool = False) -> Tensor:
+        """`[N, classes]`: each image by itself, with the statistics of the support set; `together`:
+        with those of these images, which have to be as many of each class, as in the paper.
+        """
+        x = self._pixels(images)
+        if together:
+            logits: Tensor = self.module(x)
+        else:
+            count = len(self.support)
+            logits = self.module(torch.cat([self.support, x]), leading=count)[count:]
+        return logits[:, : len(self.classes)]
+
+    def __call__(self, images: Any, *, together: bool = False) -> list[Any]:
+        """The labels of images (see `Trained.adapt`)."""
+        return [self.classes[i] for i in self.logits(images, together=together).argmax(1).tolist()]
+
+
+def batches(protocol: str, ways: int, queries: int) -> Tensor:
+    """Which queries are classified together, class by class as an episode has them: places
+    `[batches, images]`.
+    """
+    grid = torch.arange(ways * queries).view(ways, queries)
+    if protocol == "class":
+        return grid
+    if protocol == "alone":
+        return grid.view(-1, 1)
+    if protocol == "unbalanced":
+        one = [[int(grid[c, w % queries]) for c in range(ways) if c != w] for w in range(ways)]
+        return torch.cat([grid, torch.tensor(one)], 1)
+    return grid.view(1, -1)
+
+
+def nearest(batch: Batch) -> Tensor:
+    """The share of queries whose nearest support image (Euclidean, of all pixels) has their class,
+    `[tasks]`.
+    """
+    support, query = batch.support_images.flatten(2), batch.query_images.flatten(2)
+    closest = torch.cdist(query.double(), support.double()).argmin(2)
+    return (batch.support_labels.gather(1, closest) == batch.query_labels).double().mean(1)
+
+
+def evaluate(
+    about: dict[str, Any],
+    tensors: dict[str, np.ndarray],
+    images: Prepared,
+    device: torch.device,
+    *,
+    episodes: int | None,
+    protocols: Sequence[str],
+    floors: bool,
+    **changes: Any,
+) -> tuple[dict[str, Any], dict[str, dict[str, Row]]]:
+    """The settings of a test of a cell's parameters on the test classes of `images`, and its rows:
+    what → protocol → mean and ci95 in percent, with the floors also what meta-training adds.
+    """
+    trained = Trained(about, tensors, **changes)
+    s, network = trained.settings, about["network"]
+    found = {"size": images.size, "channels": images.channels}
+    if found != network:
+        raise UserError(
+            f"{images.name}: images of {found}, but the network takes {network}; choose data that "
+            "was prepared like the cell's"
+        )
+    trained.module.to(device)
+    theta = trained.theta
+    carried = {name: p.to(device) for name, p in theta.carried.items()}
+    trained.theta = Theta(theta.adapted.to(device), theta.shared.to(device), carried)
+    episodes = episodes or (s.test_episodes if isinstance(s, Tested) else 600)
+    sampler = Sampler(
+        torch.from_numpy(images.images).to(device), *images.rows(["test"]), s.ways, s.shots,
+        s.queries, s.rotate_test, EVALUATION_SEED, "test",
+    )  # fmt: skip
+    values: dict[str, dict[str, list[float]]] = {}
+    broken: dict[tuple[str, str], int] = {}
+    for what, protocol, accuracies, finite in trained.accuracies(
+        sampler, episodes, protocols, floors
+    ):
+        values.setdefault(what, {}).setdefault(protocol, []).extend(accuracies.tolist())
+        broken[what, protocol] = broken.get((what, protocol), 0) + int((~finite).sum())
+    rows = {
+        what: {p: _row(v) | {"non_finite_episodes": broken[what, p]} for p, v in of.items()}
+        for what, of in values.items()
+    }
+    if floors:  # the same episodes, so the interval is that of the differences
+        pairs = {p: (values["trained"][p], values["untrained"][p]) for p in protocols}
+        rows["meta-training adds"] = {
+            p: _row([a - b for a, b in zip(*pair, strict=True)]) for p, pair in pairs.items()
+        }
+    used = {"episodes": episodes, "steps": s.test_steps, "window": s.window, "rate": s.inner_lr}
+    return used, rows
+
+
+def _row(values: list[float]) -> Row:
+    mean = stats.over_episodes(values)
+    return {"mean": mean.mean, "ci95": mean.half_width, "episodes": values}

@@ -1,0 +1,135 @@
+"""Test trained parameters again, without training.
+
+Few-shot cells: with other numbers of episodes, inner steps, windows and rates, with queries that
+are classified together or apart (`--protocol`), and beside what there is without meta-training
+(`--floors`). The episodes are those of the cell's own test. The table is printed; `--out` keeps
+everything, each episode's accuracy too, as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from multistep import seal
+from multistep.data import prepared
+from multistep.files import UserError, check_writable, write_json
+from multistep.job import device, parameters
+from multistep.job.record import SCHEMA
+from multistep.plan import provenance
+from multistep.plan.families import module, package
+
+# Which queries go through the network together: batch norm takes the statistics of those.
+PROTOCOLS = {
+    "together": "all of an episode, as many of each class: the paper",
+    "support": "each by itself, with the statistics of the support set",
+    "class": "those of one class at a time",
+    "unbalanced": "all of one class with one of each other, for each class",
+    "alone": "one at a time, with its own statistics",
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """`multistep evaluate`."""
+    parser = subparsers.add_parser(
+        "evaluate", help="test trained parameters again", description=__doc__
+    )
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE", help="results or their .safetensors")
+    add("--episodes", type=_positive, help="how many (default: the cell's)")
+    add("--steps", type=_positive, help="inner steps (default: the cell's)")
+    add("--window", type=_positive, help="steps that share one gradient (default: the cell's)")
+    add("--rate", type=float, help="inner learning rate (default: the cell's)")
+    add("--protocol", nargs="+", choices=[*PROTOCOLS, "all"], default=["together"],
+        help="which queries are classified together: "
+        + "; ".join(f"{name}, {what}" for name, what in PROTOCOLS.items()))  # fmt: skip
+    add("--floors", action="store_true", help="also without meta-training, and the nearest pixels")
+    add("--dataset", "--data", type=Path, help="other prepared images (default: the cell's)")
+    add("--out", type=Path, help="JSON with all that was found")
+    add("--device", default="cpu", choices=["cpu", "cuda"])
+    add("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Test every file, print the table, write the record."""
+    if args.out:
+        check_writable(args.out)
+    wanted = {"test_steps": args.steps, "window": args.window, "inner_lr": args.rate}
+    changes = {key: value for key, value in wanted.items() if value is not None}
+    protocols = list(PROTOCOLS) if "all" in args.protocol else list(dict.fromkeys(args.protocol))
+    place = device.prepare(args.device, args.threads)
+    found = [_evaluated(file, args, protocols, changes, place) for file in args.files]
+    print(table(found))
+    if args.out:
+        families = sorted({entry["cell"]["family"] for entry in found})
+        code = provenance.code(
+            "multistep.job.evaluate", *(f"{package(f)}.trained" for f in families)
+        )
+        record = {"schema": SCHEMA, "kind": "evaluation", "evaluations": found}
+        record["environment"] = device.environment(place, args.threads)
+        write_json(args.out, seal.seal(record, {"code": code}))
+
+
+def _evaluated(
+    file: Path, args: argparse.Namespace, protocols: list[str], changes: Any, place: Any
+) -> dict[str, Any]:
+    path = parameters.beside(file)
+    about, tensors = parameters.read(path)
+    cell, trained_on = about["cell"], about["made_from"]["dataset"]
+    if args.dataset:
+        images = prepared.read(args.dataset)
+    else:
+        results = next((p for p in path.absolute().parents if p.name == "results"), path)
+        folder = results.parent / "data" / "processed" / cell["dataset"]
+        images = prepared.read(folder, cell["dataset"], cell["data"])
+        if images.digest != trained_on:
+            raise UserError(
+                f"{folder}: it isn't the data that {file} was trained on; if it is meant, say so "
+                f"with --dataset {folder}"
+            )
+    try:
+        used, rows = module(cell["family"], "trained").evaluate(
+            about, tensors, images, place,
+            episodes=args.episodes, protocols=protocols, floors=args.floors, **changes,
+        )  # fmt: skip
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    return {
+        "file": file.name,
+        "cell": cell,
+        "parameters": about["digest"],
+        "dataset": {"name": images.name, "digest": images.digest},
+        **used,
+        "rows": rows,
+    }
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Rows are cells with their floors, columns protocols, in Markdown."""
+    columns = list(dict.fromkeys(c for e in found for of in e["rows"].values() for c in of))
+    lines = [["", *columns], [":--", *["--:"] * len(columns)]]
+    for entry in found:
+        cell, name = entry["cell"], entry["dataset"]["name"]
+        tested = "" if name == cell["dataset"] else f", tested on {name}"
+        head = f"{cell['experiment']}, {cell['method']}, seed {cell['seed']}{tested}"
+        for what, of in entry["rows"].items():
+            label = head if what == "trained" else f"&emsp;{what}"
+            lines.append([label, *(_shown(of.get(column)) for column in columns)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _shown(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    if "ci95" in row:
+        return f"{row['mean']:.2f} ± {row['ci95']:.2f}"
+    return f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no positive number")
+    return number

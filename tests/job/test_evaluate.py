@@ -1,0 +1,269 @@
+"""Trained parameters tested again and adapted to a user's images: `evaluate`, `load`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import prepared_dataset, small_cell
+from transfer_data import equal_size, prepared_images, small_transfer, source_folder, written
+
+import multistep
+from multistep import cli, seal
+from multistep.data import prepared
+from multistep.fewshot import algorithms, evaluate, meta, trained
+from multistep.fewshot.episodes import Sampler
+from multistep.files import UserError, read_json
+from multistep.job import parameters, results
+from multistep.job.evaluate import PROTOCOLS
+
+FAMILY = {m: small_cell(m) for m in ("maml", "multistep2", "fomaml", "anil", "imaml", "reptile")}
+FAMILY["memory_reduced"] = small_cell("memory_reduced")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scale's folder with prepared data and a trained cell of each family."""
+    home = tmp_path_factory.mktemp("home")
+    prepared_dataset(home / "data/processed/omniglot")
+    prepared_images(home / "data/processed/patterns")
+    source_folder(home / "network")
+    for method in ("multistep2", "reptile"):
+        train(home, json.loads(small_cell(method).json))
+    train(home, small_transfer(lr=0.2), "--network", str(home / "network"))
+    return home
+
+
+def train(home: Path, cell: dict[str, Any], *more: str) -> Path:
+    out = home / "results/e" / cell["dataset"] / cell["method"] / "0.json"
+    data = home / "data/processed" / cell["dataset"]
+    line = ["train", "--cell", json.dumps(cell), "--data", str(data), "--out", str(out), *more]
+    assert cli.main([*line, "--checkpoint", str(home / "c.pt"), "--device", "cpu"]) == 0
+    return out
+
+
+def found(home: Path, *line: str) -> list[dict[str, Any]]:
+    """What `multistep evaluate` keeps."""
+    out = home / "evaluation.json"
+    assert cli.main(["evaluate", *line, "--out", str(out)]) == 0
+    record = read_json(out)
+    seal.check(out, record)
+    entries: list[dict[str, Any]] = record["evaluations"]
+    return entries
+
+
+def test_every_algorithm_is_among_these() -> None:
+    assert {cell.algorithm for cell in FAMILY.values()} == set(algorithms.names())
+
+
+@pytest.mark.parametrize("method", FAMILY)
+def test_the_cell_s_own_test_is_found_again_to_the_last_bit(home: Path, method: str) -> None:
+    cell = json.loads(FAMILY[method].json)
+    result = train(home, cell) if method not in ("multistep2", "reptile") else None
+    result = result or home / f"results/e/omniglot/{method}/0.json"
+    (entry,) = found(home, str(result))
+    metrics = results.read(result)["metrics"]
+    row = entry["rows"]["trained"]["together"]
+    assert row["episodes"] == metrics["episode_accuracies"]
+    assert (row["mean"], row["ci95"]) == (metrics["test_accuracy"], metrics["test_ci95"])
+    assert entry["parameters"] == results.read(result)["parameters"]["digest"]
+
+
+def test_other_steps_rates_and_windows_give_what_they_should(home: Path) -> None:
+    result = home / "results/e/omniglot/multistep2/0.json"
+    exact = results.read(result)["metrics"]["exact_adaptation"]["test_accuracy"]
+    (entry,) = found(home, str(result), "--window", "1")
+    assert entry["rows"]["trained"]["together"]["mean"] == exact
+    options = ["--steps", "2", "--rate", "0.05", "--episodes", "15"]
+    (entry,) = found(home, str(parameters.beside(result)), *options)
+    assert {k: entry[k] for k in ("episodes", "steps", "window", "rate")} == {
+        "episodes": 15, "steps": 2, "window": 2, "rate": 0.05,
+    }  # fmt: skip
+    cell = json.loads(small_cell("multistep2").json)
+    cell["settings"].update(test_episodes=15, test_steps=2, inner_lr=0.05)
+    about, tensors = parameters.read(parameters.beside(result))
+    learner = trained.Trained({**about, "cell": cell}, tensors)
+    right, _ = evaluate.episode_accuracies(
+        learner.algorithm, learner.network, learner.theta, sampler(home, learner), episodes=15
+    )
+    assert entry["rows"]["trained"]["together"]["episodes"] == right
+
+
+def sampler(home: Path, learner: trained.Trained) -> Sampler:
+    s, images = learner.settings, prepared.read(home / "data/processed/omniglot")
+    rows = images.rows(["test"])
+    pixels = torch.from_numpy(images.images)
+    return Sampler(pixels, *rows, s.ways, s.shots, s.queries, s.rotate_test, 0, "test")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_queries_are_classified_with_those_that_the_protocol_says(
+    home: Path, protocol: str
+) -> None:
+    """Against the plain module, called once for each batch."""
+    learner = multistep.load(home / "results/e/omniglot/multistep2/0.json")
+    s, batch = learner.settings, sampler(home, learner).batch(3, 1)
+    tasks = meta.Tasks(learner.network, learner.theta, batch)
+    phi = learner.algorithm.adapt(tasks, s.window)
+    right, finite = learner._classified(tasks, phi, protocol)
+    module = learner.module
+    module.load_state_dict(learner.network.unpack(phi, learner.theta.shared))
+    x, y, support = batch.query_images[0], batch.query_labels[0], batch.support_images[0]
+    groups = {
+        "together": [list(range(25))],
+        "support": [[i] for i in range(25)],
+        "alone": [[i] for i in range(25)],
+        "class": [list(range(5 * c, 5 * c + 5)) for c in range(5)],
+        "unbalanced": [
+            [*range(5 * c, 5 * c + 5), *(5 * k + c for k in range(5) if k != c)] for c in range(5)
+        ],
+    }[protocol]
+    answers = []
+    for group in groups:
+        images, options = x[group], {}
+        if protocol == "support":
+            images, options = torch.cat([support, images]), {"leading": len(support)}
+        logits = module(images, **options)[-len(group) :]
+        answers += (logits.argmax(1) == y[group]).tolist()
+    assert right.item() == pytest.approx(np.mean(answers), abs=1e-6)
+    assert finite.all()
+
+
+def test_the_floors_are_those_of_the_untrained_network_and_of_pixels(home: Path) -> None:
+    result = home / "results/e/omniglot/multistep2/0.json"
+    (entry,) = found(home, str(result), "--floors", "--protocol", "all")
+    rows = entry["rows"]
+    assert all(list(row) == list(PROTOCOLS) for row in rows.values())
+    learner = multistep.load(result)
+    start = meta.initial_theta(learner.network, 0, torch.device("cpu"))
+    for name, method in (("untrained", "multistep2"), ("untrained, head alone", "anil")):
+        cell = json.loads(small_cell(method).json)
+        algorithm = algorithms.create(cell["algorithm"], cell["settings"] | {"window": 2})
+        right, _ = evaluate.episode_accuracies(
+            algorithm, learner.network, start, sampler(home, learner), episodes=10
+        )
+        assert rows[name]["together"]["episodes"] == right
+    batch = sampler(home, learner).batch(0, 1)
+    support, query = batch.support_images[0].flatten(1), batch.query_images[0].flatten(1)
+    closest = ((query[:, None] - support) ** 2).sum(2).argmin(1)
+    share = (batch.support_labels[0][closest] == batch.query_labels[0]).double().mean().item()
+    assert rows["nearest pixels"]["alone"]["episodes"][0] == pytest.approx(100 * share)
+    pairs = zip(*(rows[n]["class"]["episodes"] for n in ("trained", "untrained")), strict=True)
+    added = rows["meta-training adds"]["class"]
+    assert added["mean"] == pytest.approx(np.mean([a - b for a, b in pairs]))
+    assert added["ci95"] > 0
+
+
+def test_other_data_and_several_cells_stand_in_one_table(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("omniglot/multistep2", "omniglot/reptile", "patterns/bilevel")
+    files = [str(home / f"results/e/{name}/0.json") for name in names]
+    assert len(found(home, *files)) == 3
+    lines = capsys.readouterr().out.splitlines()
+    accuracy = results.read(Path(files[2]))["metrics"]["test_accuracy"]
+    assert lines[0] == "|  | together | test |"
+    assert lines[4].startswith(f"| small, bilevel, seed 0 |  | {accuracy:.2f} [")
+    other = home / "data/processed/other"
+    rng = np.random.default_rng(1)
+    prepared.save(
+        other, name="other", classes=[f"c{i}" for i in range(6)], labels=np.arange(60) // 10,
+        splits={"train": range(0), "validation": range(0), "test": range(60)}, shape=(28, 28),
+        images=enumerate(rng.integers(0, 255, (60, 28, 28), dtype=np.uint8)), made_from={},
+    )  # fmt: skip
+    (entry,) = found(home, files[0], "--dataset", str(other))
+    assert entry["dataset"]["name"] == "other"
+    assert entry["rows"]["trained"]["together"]["mean"] < 40  # noise has no classes
+    assert "seed 0, tested on other | " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("omniglot/multistep2/0.json --steps 3", "3 steps are no whole number of windows of 2"),
+        ("omniglot/multistep2/0.json --rate -1", "inner_lr: Input should be greater than 0"),
+        ("omniglot/multistep2/0.json --dataset DATA/patterns", "images of {'size': 32, 'channels'"),
+        ("omniglot/multistep2/1.json", "1.safetensors: no such file; build it first"),
+        ("omniglot/multistep2/0.json --dataset DATA/absent", "no such file; build it first"),
+        ("patterns/bilevel/0.json --floors", "tested on images, not on episodes"),
+        ("patterns/bilevel/0.json --dataset DATA/six", "6 classes, but the network tells 4"),
+    ],
+)
+def test_what_cannot_be_tested_is_one_line(
+    home: Path, line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    six = equal_size(60, size=32, test=10)
+    written(home / "data/processed/six", six.__class__(**{**vars(six), "classes": list("abcdef")}))
+    line = line.replace("DATA", str(home / "data/processed"))
+    capsys.readouterr()
+    assert cli.main(["evaluate", *f"{home}/results/e/{line}".split()]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+
+
+def test_other_data_than_the_cell_s_has_to_be_meant(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results/e/omniglot/m").mkdir(parents=True)
+    path = tmp_path / "results/e/omniglot/m/0.safetensors"
+    path.write_bytes((home / "results/e/omniglot/multistep2/0.safetensors").read_bytes())
+    folder = prepared_dataset(tmp_path / "data/processed/omniglot")
+    about = read_json(folder / "dataset.json")
+    about["classes"][0] = "another"
+    (folder / "dataset.json").write_text(json.dumps(seal.seal(about, about["made_from"])))
+    assert cli.main(["evaluate", str(path)]) == 2
+    assert f"if it is meant, say so with --dataset {folder}" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(path), "--dataset", str(folder)]) == 0
+
+
+def test_three_lines_adapt_to_images_of_one_s_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lines of `load`'s docstring, which the README has too."""
+    text = inspect.getdoc(multistep.load) or ""
+    code = textwrap.dedent("\n".join(x for x in text.splitlines() if x.startswith("    ")))
+    assert len(code.splitlines()) == 3
+    images = prepared.read(home / "data/processed/omniglot").images
+    rows = [1140, 840, 1180]  # three characters that training never saw, of 20 images each
+    own = np.concatenate([images[row : row + 3] for row in rows])
+    others = np.concatenate([images[row + 3 : row + 20] for row in rows])
+    names = [name for name in ("aleph", "beth", "gimel") for _ in range(17)]
+    code = code.replace("results/5way_1shot/", f"{home}/results/e/").replace("/maml/", "/reptile/")
+    values = {"multistep": multistep, "images": own, "labels": names[14:20] + names[-3:]}
+    values["labels"] = [name for name in ("aleph", "beth", "gimel") for _ in range(3)]
+    exec(code, values | {"others": others}, out := {})
+    classify = out["classify"]
+    assert str(classify(others)) in capsys.readouterr().out
+    right = np.mean([a == b for a, b in zip(classify(others), names, strict=True)])
+    assert right > 0.8
+    assert np.mean([classify(x[None])[0] for x in others] == np.array(classify(others))) == 1
+    floats = torch.from_numpy(others / 255).unsqueeze(1)
+    assert classify(floats, together=True) == classify(others, together=True)
+    for module in (classify.module, out["learner"].module):
+        assert isinstance(module, torch.nn.Module)
+        assert module(floats.float()).shape == (51, 5)
+    for wrong in (others[:, :20], others.astype(int)):
+        with pytest.raises(UserError, match=r"images of \[51, .*give bytes \[N, 28, 28\]"):
+            classify(wrong)
+    with pytest.raises(UserError, match="8 labels of 3 classes for 9 images"):
+        out["learner"].adapt(own, values["labels"][1:])
+    with pytest.raises(UserError, match="no setting 'steps' of the cell; it has"):
+        multistep.load(home / "results/e/omniglot/reptile/0.json", steps=3)
+
+
+def test_of_meta_transfer_the_target_network_is_loaded(home: Path) -> None:
+    found = multistep.load(home / "results/e/patterns/bilevel/0.json")
+    taps, logits = found.module(torch.zeros(2, 3, 32, 32))
+    assert logits.shape == (2, 4)
+    assert not found.module.training
+    assert set(found.matching) == {f"match.{n}.{k}" for n in (0, 2, 4) for k in ("weight", "bias")}
+    assert set(taps) == set(found.module.tap_channels)
+    assert found.meta
