@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "measure": "multistep.job.measure",
     "evaluate": "multistep.job.evaluate",
     "report": "multistep.pages.cli",
+    "compare": "multistep.pages.compare",
 }
 
 

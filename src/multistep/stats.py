@@ -130,11 +130,14 @@ class Estimate:
     ratio: bool = False
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """The difference of two that are independent; without an interval if one has none."""
+        """The difference of two that are independent (of logarithms: their ratio); without an
+        interval if one has none.
+        """
         known = all(one.errors or one.exact for one in (self, other))
         n = {k: min(self.n[k], other.n[k]) for k in self.n if k in other.n}
         errors = (*self.errors, *other.errors) if known else ()
-        return Estimate(self.value - other.value, errors, n, self.exact and other.exact)
+        exact = self.exact and other.exact
+        return Estimate(self.value - other.value, errors, n, exact, self.ratio)
 
     @property
     def shown(self) -> float:

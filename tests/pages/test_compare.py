@@ -1,0 +1,107 @@
+"""`multistep compare`: what differs between two folders or commits, and beyond noise or not."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from page_records import few_shot, few_shot_times, transfer
+
+from multistep import cli
+from multistep.files import UserError, write_json
+from multistep.pages import compare
+
+EPISODES = [[30.0, 40.0, 50.0, 60.0], [20.0, 30.0, 50.0, 50.0], [10.0, 40.0, 40.0, 50.0]]
+MORE = [[20.0, 20.0, 20.0, 19.0], [20.0, 20.0, 19.0, 20.0], [20.0, 19.0, 20.0, 20.0]]
+
+
+def _put(results: Path, *records: dict[str, Any]) -> Path:
+    for record in records:
+        cell = record["cell"]
+        names = [str(cell[k]) for k in ("experiment", "dataset", "method", "seed") if k in cell]
+        path = results.joinpath(*([] if "metrics" in record else ["measure"]), *names)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path.with_suffix(".json"), record)
+    return results.parent
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    """A scale, and another that is 20 points better, half as fast and otherwise equal."""
+    better = np.add(EPISODES, MORE).tolist()
+    a = [few_shot(seed=s, episodes=row, scale="one") for s, row in enumerate(EPISODES)]
+    b = [few_shot(seed=s, episodes=r, scale="two", inner_lr=0.1) for s, r in enumerate(better)]
+    a += [transfer(seed=s, test=50.0 + s, scale="one") for s in range(3)]
+    b += [transfer(seed=s, test=50.0 + s, scale="two") for s in range(3)]
+    rows = [("maml", 8, [1.0, 1.1, 1.2], 100), ("fomaml", 8, [0.5, 0.5, 0.5], 50)]
+    slower = [("maml", 8, [2.0, 2.2, 2.4], 100), ("fomaml", 8, [0.5, 0.5, 0.5], 40)]
+    alone = few_shot(method="multistep8", scale="two")
+    return (
+        _put(tmp_path / "a" / "results", *a, few_shot_times(rows=rows, scale="one")),
+        _put(tmp_path / "b" / "results", *b, few_shot_times(rows=slower, scale="two"), alone),
+    )
+
+
+def test_cells_are_compared_over_the_episodes_that_they_share(places: tuple[Path, Path]) -> None:
+    found = compare.compare(*(compare.read(str(place)) for place in places))
+    rows = {(row["cell"], row["of"]): row for row in found["rows"]}
+    row = rows["5way_1shot/omniglot/maml", "accuracy"]
+    pairs = np.array(MORE)
+    half = np.hypot(
+        pairs.mean(0).std() / 2 * scipy.stats.norm.ppf(0.975),
+        pairs.mean(1).std(ddof=1) / 3**0.5 * scipy.stats.t.ppf(0.975, 2),
+    )
+    assert row["interval"] == pytest.approx([pairs.mean() - half, pairs.mean() + half], abs=1e-4)
+    assert (row["beyond_noise"], row["n"]) == (True, {"seeds": 3, "episodes": 4})
+    assert row["settings"] == {"inner_lr": [0.4, 0.1]}
+    equal = rows["sgd/bird/l2t", "accuracy"]
+    assert (equal["difference"], equal["beyond_noise"], equal["settings"]) == (0.0, False, {})
+    at = "measure/5way_1shot/omniglot: {}, 8 steps"
+    time = rows[at.format("maml"), "seconds"]
+    assert time["difference"] == pytest.approx(2.0)
+    assert time["alone"]
+    assert rows[at.format("fomaml"), "bytes"]["difference"] == 0.8
+    assert not rows[at.format("maml"), "bytes"]["beyond_noise"]
+    assert found["only_b"] == ["5way_1shot/omniglot/multistep8"]
+    assert found["only_a"] == []
+
+
+def test_other_seeds_are_no_pairs(places: tuple[Path, Path]) -> None:
+    a = compare.read(str(places[0]))
+    (key,) = (key for key in a if key[-1] == "maml")
+    moved = [{**run, "cell": {**run["cell"], "seed": run["cell"]["seed"] + 3}} for run in a[key]]
+    (row,) = compare.compare({key: a[key]}, {key: moved})["rows"]
+    assert row["difference"] == 0
+    assert row["interval"][1] > 10  # the difficulty of the episodes doesn't drop out
+
+
+def test_a_commit_is_compared_with_what_came_after_it(
+    places: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, other = places
+    git = ["git", "-C", str(place), "-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "One"]):
+        subprocess.run([*git, *command], check=True)
+    for seed, row in enumerate(EPISODES):
+        record = few_shot(seed=seed, episodes=[x - 10 for x in row], scale="one")
+        _put(place / "results", record)
+    monkeypatch.chdir(place)
+    assert cli.main(["compare", "HEAD", ".", "--json", str(other / "c.json")]) == 0
+    text = capsys.readouterr().out
+    assert "| 5way_1shot/omniglot/maml | accuracy | 39.167 | 29.167 | -10 | -10, -10 |" in text
+    assert json.loads((other / "c.json").read_text())["rows"][0]["difference"] == -10
+    assert "6 comparisons: 1 beyond noise" in text
+
+
+@pytest.mark.parametrize(
+    ("place", "message"), [("nowhere", "neither a folder nor a commit"), (".", "no results in it")]
+)
+def test_nothing_to_compare_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        compare.read(place)
