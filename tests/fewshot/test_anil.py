@@ -19,6 +19,7 @@ CASES: list[dict[str, Any]] = [
     {"network": {"geometry": "valid", "order": "conv-relu-bn", "adapt_bn": True}},
     {"network": {"geometry": "pooled"}},
     {"network": {"geometry": "pooled", "adapt_bn": True}, **PLAIN},
+    {"network": {"geometry": "pooled", "order": "conv-relu-bn"}},
 ]
 SLOPES: list[dict[str, Any]] = [{}]
 

@@ -8,11 +8,9 @@ import pytest
 import torch
 from fewshot_case import per_task
 from torch import Tensor
-from torch.func import functional_call
-from torch.nn import functional as F
 
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
-from multistep.networks.conv4 import Conv4, Conv4Config, initial_parameters
+from multistep.networks.conv4 import Conv4Config, initial_parameters
 
 TASKS, IMAGES, WAYS = 2, 6, 5
 POOLED = {"geometry": "pooled", "channels": 3}
@@ -43,38 +41,6 @@ def setting(name: str) -> tuple[BatchedConv4, Tensor, Tensor, EpisodeLoss]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_features_and_their_gradients_equal_autograd(name: str) -> None:
-    network, phi, shared, loss = setting(name)
-    config = network.config
-    features, saved = loss.body(phi)
-    weights = random(*features.shape, seed=3)
-    by_phi, by_shared = loss.body_backward(phi, saved, weights)
-    images = loss.pixels
-    module = Conv4(config)
-    module.head = torch.nn.Identity()  # type: ignore[assignment]
-    shared_sum = network.sum_tasks(by_shared, adapted=False)
-    expected_shared = torch.zeros_like(shared_sum)
-    for task, own in enumerate(per_task(network, phi, TASKS)):
-        leaves = {n: p.requires_grad_() for n, p in network.unpack(own, shared).items()}
-        body = {n: p for n, p in leaves.items() if not n.startswith("head")}
-        maps = functional_call(module, body, (images[task],))
-        channels_last = maps.unflatten(1, (config.filters, -1)).transpose(1, 2).flatten(1)
-        torch.testing.assert_close(features[task], channels_last, rtol=1e-10, atol=1e-11)
-        value, inputs = (channels_last * weights[task]).sum(), list(leaves.values())
-        grads = torch.autograd.grad(value, inputs, allow_unused=True, materialize_grads=True)
-        adapted, more = network.pack(dict(zip(leaves, grads, strict=True)))
-        assert adapted.norm() > 0
-        torch.testing.assert_close(
-            per_task(network, by_phi, TASKS)[task],
-            adapted,
-            rtol=1e-8,
-            atol=1e-10 * adapted.norm().item(),
-        )
-        expected_shared += more
-    torch.testing.assert_close(shared_sum, expected_shared, rtol=1e-8, atol=1e-10)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
 def test_body_and_head_make_up_the_network(name: str) -> None:
     """One gradient of the whole equals the head's by hand and the body's from its features."""
     network, phi, _, loss = setting(name)
@@ -97,20 +63,6 @@ def test_body_and_head_make_up_the_network(name: str) -> None:
     # A gradient of the whole holds this, φ and the features.
     held = loss.body_bytes(saved) + phi.nbytes + features.nbytes
     assert whole.nbytes == held
-
-
-def test_heads_are_unpacked_in_the_order_in_which_the_plain_module_flattens() -> None:
-    network, phi, shared, loss = setting("pooled")
-    weight, bias = network.head(phi, TASKS)
-    features, _ = loss.body(phi)
-    for task, own in enumerate(per_task(network, phi, TASKS)):
-        params = network.unpack(own, shared)
-        flat = features[task].unflatten(1, (-1, network.config.filters)).transpose(1, 2).flatten(1)
-        torch.testing.assert_close(
-            F.linear(flat, params["head.weight"], params["head.bias"]),
-            features[task] @ weight[task].T + bias[task],
-        )
-    assert network.config.last_side > 1
 
 
 def test_dot_and_scale_per_task() -> None:

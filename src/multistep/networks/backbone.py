@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from multistep.networks.convolution import Conv2d
+
 
 class Backbone(nn.Module):
     """A classifier that also returns the maps where features are transferred.
@@ -16,10 +18,27 @@ class Backbone(nn.Module):
     """
 
     tap_channels: dict[int, int]
+    fc: Linear  # the classifier
+    head_std: float | None = None  # of its initial weights; None: uniform, ±1/√fan-in, bias too
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw the initial values; modules only allocate."""
-        raise NotImplementedError
+        """Draw the initial values; modules only allocate.
+
+        Convolutions N(0, 2 / (k² · channels out)), He et al. (2015), fan-out, for ReLU; biases 0.
+        """
+        for module in self.modules():
+            if isinstance(module, Conv2d):
+                nn.init.kaiming_normal_(
+                    module.weight, mode="fan_out", nonlinearity="relu", generator=generator
+                )
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if self.head_std is not None:
+            nn.init.normal_(self.fc.weight, std=self.head_std, generator=generator)
+            nn.init.zeros_(self.fc.bias)
+            return
+        for tensor in (self.fc.weight, self.fc.bias):
+            uniform(tensor, self.fc.in_features, generator)
 
 
 class Linear(nn.Linear):
@@ -27,11 +46,6 @@ class Linear(nn.Linear):
 
     def reset_parameters(self) -> None:
         """Nothing: `initialise` of the network does."""
-
-
-def kaiming(weight: Tensor, generator: torch.Generator) -> None:
-    """N(0, 2 / (k² · channels out)): He et al. (2015), fan-out, for ReLU."""
-    nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
 
 
 def uniform(tensor: Tensor, fan_in: int, generator: torch.Generator) -> None:

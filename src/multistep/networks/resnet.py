@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multistep.networks.backbone import Backbone, Linear, kaiming, spatial_mean, uniform
+from multistep.networks.backbone import Backbone, Linear, spatial_mean
 from multistep.networks.batch_norm import BatchNorm2d
 from multistep.networks.convolution import Conv2d
 
@@ -54,14 +53,6 @@ class ResNet(Backbone):
         self.layer3 = stage(2 * width, 4 * width, blocks[2], 2)
         self.layer4 = stage(4 * width, 8 * width, blocks[3], 2)
         self.fc = Linear(8 * width, classes)
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """Convolutions Kaiming-normal by fan-out; the classifier is uniform, ±1/√fan-in."""
-        for module in self.modules():
-            if isinstance(module, Conv2d):
-                kaiming(module.weight, generator)
-        uniform(self.fc.weight, self.fc.in_features, generator)
-        uniform(self.fc.bias, self.fc.in_features, generator)
 
     def forward(self, x: Tensor) -> tuple[dict[int, Tensor], Tensor]:
         """See `Backbone`."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multistep.networks.backbone import Backbone, Linear, kaiming, spatial_mean, uniform
+from multistep.networks.backbone import Backbone, Linear, spatial_mean
 from multistep.networks.batch_norm import BatchNorm2d
 from multistep.networks.convolution import Conv2d
 from multistep.networks.resnet import stage
@@ -29,16 +28,6 @@ class ResNet32(Backbone):
         )
         self.fc = Linear(4 * width, classes)
         self.tap_channels = {blocks * (i + 1) - 1: width * 2**i for i in range(3)}
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """Convolutions Kaiming-normal by fan-out, the stem's bias 0, classifier ±1/√fan-in."""
-        for module in self.modules():
-            if isinstance(module, Conv2d):
-                kaiming(module.weight, generator)
-        assert self.conv1.bias is not None
-        nn.init.zeros_(self.conv1.bias)
-        uniform(self.fc.weight, self.fc.in_features, generator)
-        uniform(self.fc.bias, self.fc.in_features, generator)
 
     def forward(self, x: Tensor) -> tuple[dict[int, Tensor], Tensor]:
         """See `Backbone`."""

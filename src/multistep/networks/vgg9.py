@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from multistep.networks.backbone import Backbone, Linear, kaiming, spatial_mean
+from multistep.networks.backbone import Backbone, Linear, spatial_mean
 from multistep.networks.batch_norm import BatchNorm2d
 from multistep.networks.convolution import Conv2d
 from multistep.networks.pooling import max_pool
@@ -19,6 +18,8 @@ class VGG9(Backbone):
     Tap i is what the pool of stage i reads, 0 to 4. The classifier reads the spatial mean.
     `blocks` convolutions in every stage, instead of 1, 1, 2, 2, 2, is for small scales.
     """
+
+    head_std = 0.01
 
     def __init__(self, classes: int, width: int = 64, blocks: int | None = None) -> None:
         super().__init__()
@@ -36,16 +37,6 @@ class VGG9(Backbone):
             self.stages.append(stage)
             self.tap_channels[tap] = channels
         self.fc = Linear(channels, classes)
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """Convolutions Kaiming-normal by fan-out, biases 0; classifier N(0, 0.01²), bias 0."""
-        for module in self.modules():
-            if isinstance(module, Conv2d):
-                kaiming(module.weight, generator)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
-        nn.init.normal_(self.fc.weight, std=0.01, generator=generator)
-        nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> tuple[dict[int, Tensor], Tensor]:
         """See `Backbone`."""

@@ -99,7 +99,10 @@ class Learner:
                 state = split_state(state)
             found = self.algorithm.meta_gradient(batch, self.theta, self.phi, state, lr)
             report |= self._meta_update(found.grads)
-            report |= _pairs(batch.pair_weights)
+            z = batch.pair_weights.where_input.detach()
+            report["lambda_mean"] = batch.pair_weights.where.detach().mean(0)
+            # Whether no sample of the batch can change λ, for every pair.
+            report["lambda_dead"] = (~((z > 0) & (z < SATURATION)).any(0)).float()
             report["meta_loss"] = found.loss
             nan = accuracy.new_full((2,), torch.nan)
             drift = nan if found.drift is None else found.drift
@@ -265,16 +268,6 @@ def _channels(network: Backbone, taps: list[int], role: str) -> dict[int, int]:
             f"{list(network.tap_channels)}"
         )
     return {tap: network.tap_channels[tap] for tap in taps}
-
-
-@torch.no_grad()
-def _pairs(weights: PairWeights) -> dict[str, Tensor]:
-    """λ's mean over the batch, and whether no sample of it can change λ, for every pair."""
-    z = weights.where_input
-    return {
-        "lambda_mean": weights.where.detach().mean(0),
-        "lambda_dead": (~((z > 0) & (z < SATURATION)).any(0)).float(),
-    }
 
 
 @torch.no_grad()
