@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import scipy.stats
 from helpers import PARAMS, ROOT
-from page_records import few_shot, few_shot_times
+from page_records import few_shot, few_shot_times, transfer
 
 from multistep import cli, seal
 from multistep.files import UserError, write_json
 from multistep.pages import claims, inputs, load
 from multistep.pages.claims import closed_form, linear
+from multistep.pages.spec import parse
 from multistep.plan import params
 from multistep.stats import Estimate, sampled
 
@@ -248,3 +249,92 @@ def test_a_bent_line_is_no_line() -> None:
             plan, plan, Path(), records, load.pages(ROOT / "workflow/report", base)
         )
         assert claims.verdict(claim.parts(scale), claim.range) == right
+
+
+def _scale(*records: dict[str, Any]) -> claims.Scale:
+    """The paper's scale with these results, as if they had been run as the paper says."""
+    base = params.load(PARAMS)
+    plan = inputs.Plan.of(base)
+    forms = load.pages(ROOT / "workflow" / "report", base)
+    pages = {name: spec for form in forms.values() for name, spec in form.items()}
+    by_path = {}
+    for record in records:
+        names = ("experiment", "dataset", "method", "seed")
+        place = "/".join(str(record["cell"][k]) for k in names if k in record["cell"])
+        by_path[f"results/{'measure/' if 'rows' in record else ''}{place}.json"] = record
+    return claims.Scale(plan, plan, Path(), by_path, pages)
+
+
+def _candidate(value: float, accuracy: float | None) -> dict[str, Any]:
+    record = few_shot(experiment=f"mini_5way_1shot-inner_lr-{value:g}", dataset="miniimagenet")
+    best = accuracy and {"validation_accuracy": accuracy, "validation_ci95": 1.96}
+    record["metrics"] = {"best": best, "diverged": None if accuracy else "iteration 3"}
+    record["cell"]["settings"]["validation_episodes"] = 600
+    return record
+
+
+def _timed(device: str) -> dict[str, Any]:
+    return {
+        "cell": {"experiment": "sgd_224", "dataset": "bird"},
+        "environment": {"device": device},
+        "iterations_per_epoch": 78.0,
+        "rows": [{"method": "l2t", "seconds": [5.0, 5.1, 4.9]},
+                 {"method": "l2t_multistep", "seconds": [3.0, 3.1, 2.9]}],
+    }  # fmt: skip
+
+
+def _drift(seed: int, last: float) -> dict[str, Any]:
+    of = transfer("sgd_224", "bird", seed=seed)
+    points = [(i, 1.0 if i <= 50 else last, 0.5) for i in range(1, 101)]
+    return of | {"drift": points}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "records", "measured", "right"),
+    [
+        # Printed ± 0.77 is that of 600/32 episodes: the interval is ours and 0.77/√32 in squares.
+        ("printed", {"page": "table4", "spread": "episodes", "at_least": -0.5, "at_most": 0.5},
+         [few_shot(episodes=[99.0, 99.2] * 300)], 0.0, "undecided"),
+        ("printed", {"page": "table4", "spread": "episodes", "at_least": -0.1},
+         [few_shot(episodes=[89.0, 89.2] * 300)], -10.0, "not held"),
+        ("sizes", {"page": "table6"}, [transfer("sgd_224", "bird")], None, "not held"),
+        ("level", {"scale": "paper", "method": "maml", "cells": {"omniglot": ["20way_1shot"]},
+                   "at_most": 95.5},
+         [few_shot("20way_1shot", episodes=[90.0, 92.0] * 300)], 91.0, "held"),
+        ("level", {"scale": "finn2017", "method": "maml", "cells": {"omniglot": ["20way_1shot"]}},
+         [few_shot("20way_1shot")], None, "not run"),
+        ("chosen", {"dataset": "miniimagenet", "chosen": {"mini_5way_1shot": {"maml": 0.01}}},
+         [_candidate(v, a) for v, a in ((0.1, 40.0), (0.04, 44.0), (0.01, 48.0), (0.004, None))],
+         4.0, "held"),
+        ("chosen", {"dataset": "miniimagenet", "chosen": {"mini_5way_1shot": {"maml": 0.004}}},
+         [_candidate(v, a) for v, a in ((0.1, 40.0), (0.04, 44.0), (0.01, 48.0), (0.004, 47.0))],
+         -1.0, "undecided"),
+        ("hours", {"epochs": 200, "device": "TITAN Xp", "at_least": 7.0,
+                   "compare": [{"of": ["l2t_multistep"], "to": ["l2t"],
+                                "cells": {"bird": ["sgd_224"]}}]},
+         [_timed("NVIDIA TITAN Xp")], 78 * 200 * 2.0 / 3600, "held"),
+        ("hours", {"epochs": 200, "device": "TITAN Xp", "at_least": 7.0,
+                   "compare": [{"of": ["l2t_multistep"], "to": ["l2t"],
+                                "cells": {"bird": ["sgd_224"]}}]},
+         [_timed("another GPU")], None, "not run"),
+        ("drift", {"method": "l2t", "cells": {"bird": ["sgd_224"]}, "during": [0.5, 1.0],
+                   "relative_to": [0.0, 0.5], "at_most": 0.5},
+         [_drift(seed, last) for seed, last in enumerate((0.2, 0.21, 0.22))],
+         (0.2 * 0.21 * 0.22) ** (1 / 3), "held"),
+    ],
+)  # fmt: skip
+def test_each_kind_tests_what_it_says(
+    kind: str, values: dict[str, Any], records: list[Any], measured: float | None, right: str
+) -> None:
+    scale = _scale(*records)
+    said = {"kind": kind, "text": "", "section": "", "place": "", **values}
+    claim = parse("claims", said, "").settled(scale.pages)  # type: ignore[attr-defined]
+    parts = [part for part in claim.parts(scale) if part.estimate is not None]
+    assert claims.verdict(claim.parts(scale), claim.range) == right
+    if measured is not None:
+        assert parts[0].estimate.shown == pytest.approx(measured)
+    if kind == "printed":
+        ours, theirs = 1.96 * 0.1 / 600**0.5, 0.77 / 32**0.5
+        low, high = parts[0].estimate.interval()
+        assert (high - low) / 2 == pytest.approx(np.hypot(ours, theirs), rel=1e-3)
+        assert len(claim.parts(scale)) == 20

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -150,14 +151,18 @@ class Scale:
         """The path of a result below the project's folder."""
         return (self.folder / path).as_posix()
 
+    @cached_property
+    def _cells(self) -> dict[tuple[str, ...], dict[int, tuple[str, Run]]]:
+        found: dict[tuple[str, ...], dict[int, tuple[str, Run]]] = {}
+        for path, record in self.records.items():
+            if "metrics" in record:
+                key = tuple(record["cell"][k] for k in ("experiment", "dataset", "method"))
+                found.setdefault(key, {})[record["cell"]["seed"]] = self.file(path), record
+        return found
+
     def runs(self, experiment: str, dataset: str, method: str) -> dict[int, tuple[str, Run]]:
         """File and result of a cell by seed, for those that there are."""
-        where = f"results/{experiment}/{self.plan.params.dataset(dataset)}/{method}/"
-        return {
-            record["cell"]["seed"]: (self.file(path), record)
-            for path, record in self.records.items()
-            if path.startswith(where)
-        }
+        return self._cells.get((experiment, self.plan.params.dataset(dataset), method), {})
 
     def measured(self, experiment: str, dataset: str) -> tuple[str, Run] | None:
         """File and record of a measurement, if there is one."""
@@ -324,6 +329,7 @@ def _entry(name: str, claim: Claim, scale: Scale) -> dict[str, Any]:
         "claimed": list(claim.range),
         "unit": claim.unit,
         "verdict": found,
+        "verdict_of_those_run": verdict(run, claim.range, claim.joint),
         "measured": shown and _number(shown),
         "interval": shown and _interval(shown),
         "n": dict(shown.estimate.n) if shown and shown.estimate else {},
@@ -431,6 +437,8 @@ def _words(entry: Mapping[str, Any]) -> str:
         words += f", the deciding one of {run}"
         if run < len(entry["parts"]):
             words += f"; {len(entry['parts']) - run} more not run"
+            if entry["verdict_of_those_run"] != entry["verdict"]:
+                words += f", {entry['verdict_of_those_run']} in those that were"
     if entry["reduced"]:
         words += f" (at {entry['reduced']}: it says nothing of the paper's setting)"
     return words
