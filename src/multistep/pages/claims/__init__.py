@@ -423,7 +423,9 @@ def _words(entry: Mapping[str, Any]) -> str:
     if entry["verdict"] == "not run":
         reasons = list(dict.fromkeys(part["missing"] for part in entry["parts"]))
         return f"not run: {reasons[0] if len(reasons) == 1 else 'no results'}"
-    value = f"{entry['measured']:.4g}{entry['unit']}"
+    measured = entry["measured"]
+    value = f"{measured:,.0f}" if abs(measured) >= 1000 else f"{measured:.4g}"
+    value += entry["unit"]
     if entry["interval"] is None:
         value += ", one run, so no interval"
     elif (low := entry["interval"][0]) < (high := entry["interval"][1]):
