@@ -64,6 +64,16 @@ def test_a_module_alone_counts_without_its_imports(package: Path) -> None:
     assert code() != before
 
 
+def test_a_template_beside_a_package_counts(package: Path) -> None:
+    seen = [provenance.code("pkg.step")]
+    for name in ("deep/table.md", "deep/.hidden.md", "deep/more/other.md"):
+        (package / "pkg" / name).parent.mkdir(exist_ok=True)
+        (package / "pkg" / name).write_text("x")
+        forget()
+        seen.append(provenance.code("pkg.step"))
+    assert seen[0] != seen[1] == seen[2] == seen[3]
+
+
 def test_an_entry_that_does_not_exist_is_an_error(package: Path) -> None:
     with pytest.raises(ModuleNotFoundError, match=r"pkg\.nothing"):
         provenance.closure("pkg.nothing")

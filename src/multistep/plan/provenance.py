@@ -2,10 +2,11 @@
 
 Snakemake notices changed files, not changes in an imported package. So the imports of a step's
 entry modules are followed through the package's sources, and what stands in those is digested:
-statements, not comments, docstrings, formatting or the annotations of functions. Nothing is
-imported, which keeps torch out of Snakemake's process. A module that is only named in a registry
-and imported at run time isn't found that way; who asks names it as a further entry, so that a job
-depends on its own algorithm or dataset and on no other.
+statements, not comments, docstrings, formatting or the annotations of functions; with a package's
+`__init__.py` the files beside it that aren't Python, such as templates. Nothing is imported, which
+keeps torch out of Snakemake's process. A module that is only named in a registry and imported at
+run time isn't found that way; who asks names it as a further entry, so that a job depends on its
+own algorithm or dataset and on no other.
 """
 
 from __future__ import annotations
@@ -79,6 +80,9 @@ def _module(name: str) -> tuple[str, frozenset[str]]:
         raise ModuleNotFoundError(f"no module {name} under {SOURCE}")
     inside = name if file.name == "__init__.py" else name.rpartition(".")[0]
     digest, imports = read(file.read_text(encoding="utf-8"), inside, str(file))
+    if file.name == "__init__.py":
+        others = sorted(f for f in file.parent.glob("[!.]*.*") if f.is_file() and f.suffix != ".py")
+        digest += "".join(hashlib.sha256(other.read_bytes()).hexdigest() for other in others)
     # Importing a module runs the `__init__.py` of the packages around it.
     around = {m.rsplit(".", n)[0] for m in imports | {name} for n in range(1, m.count(".") + 1)}
     return digest, frozenset(imports | around) - {name}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from multistep import stats
 from multistep.files import write_text
-from multistep.pages import query, record, remarks, render
+from multistep.pages import query, record, remarks, templates
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, known
 from multistep.pages.spec import Spec, module
@@ -44,7 +44,7 @@ def write_table(
     """
     page, rows = draw(spec, context, records)
     texts = {"csv": query.csv_text(rows)}
-    texts |= {form: render.render(page, form) for form in render.FORMATS}
+    texts |= {form: templates.render(page, form) for form in templates.FORMATS}
     paths = [prefix.with_name(f"{prefix.name}.{form}") for form in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_text(path, text)

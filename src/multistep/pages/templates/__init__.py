@@ -1,4 +1,4 @@
-"""A page of a table as Markdown, HTML and LaTeX: templates/table.* through Jinja2.
+"""A page of a table as Markdown, HTML and LaTeX, through the Jinja2 templates beside this module.
 
 What a format has beyond its template is how it escapes a text, and LaTeX how a table fits the line.
 """
@@ -47,7 +47,7 @@ def _environment(tex: bool) -> Any:
     marks = ("<%", "%>", "<<", ">>", "<#", "#>") if tex else ("{%", "%}", "{{", "}}", "{#", "#}")
     environment = jinja2.Environment(
         *marks,
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=lambda name: str(name).endswith(".html"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

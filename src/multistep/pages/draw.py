@@ -1,0 +1,57 @@
+"""All pages of a scale in one process, drawn from those of its results that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from multistep.pages import inputs, load, query
+from multistep.pages.figures import write_figure
+from multistep.pages.tables import write_table
+from multistep.plan import params
+from multistep.plan.schema import Params
+
+
+def draw(settled: Params, project: Path, out: Path) -> Iterator[Path]:
+    """Draw the pages of which something was run; the paths of their files as they are written.
+
+    The same files as the workflow's, page by page, and partial ones where results are missing.
+
+    Args:
+        settled: params.yaml and what the scale has over it.
+        project: its folder; results lie below `settled.directory` in it.
+        out: `tables/` and `figures/` are made in it.
+
+    Raises:
+        UserError: a result isn't as it was sealed, or isn't what the plan says.
+
+    """
+    plan = inputs.Plan.of(settled)
+    paper = inputs.Plan.of(params.load(project / "params.yaml"))
+    names, home = inputs.context(settled), project / settled.directory
+    planned = [*plan.cells, *plan.measurements]
+    expected = inputs.expectations([file for file in planned if (home / file).is_file()], plan)
+
+    @cache
+    def read(file: str) -> dict[str, Any]:
+        return query.read(home / file, expected)
+
+    for form, pages in load.pages((project / "workflow" / "report").resolve(), settled).items():
+        write = write_table if form == "tables" else write_figure
+        for name, spec in pages.items():
+            files = [file for file in inputs.results(spec, plan) if (home / file).is_file()]
+            if files:
+                differences = inputs.differences(spec, plan, paper)
+                context = names.model_copy(update={"differences": differences})
+                records = [read(file) for file in files]
+                yield from write(out / form / name, spec, context, records)
+
+
+def scales(project: Path) -> Iterator[Params]:
+    """The scales of a project's folder that have results, the paper's first."""
+    for overlay in (None, *sorted((project / "workflow" / "scales").glob("*.yaml"))):
+        settled = params.load(project / "params.yaml", *([overlay] if overlay else []))
+        if (project / settled.directory / "results").is_dir():
+            yield settled
