@@ -1,8 +1,10 @@
-"""`multistep report table|figure|frame|claims|audit`: draw one table or figure from files of
-results, write all numbers as one frame, a verdict on every claim, or the audit of the paper.
+"""`multistep report table|figure|pages|frame|claims|audit`: draw one table or figure from files of
+results, or all that a project has results for; write all numbers as one frame, a verdict on every
+claim, or the audit of the paper.
 
-The spec and the names around it come as JSON, exactly as the workflow takes them from the page's
-file and params.yaml, so that any table can be drawn again by hand. Only its kind is imported.
+Of one page the spec and the names around it come as JSON, exactly as the workflow takes them from
+the page's file and params.yaml, so that any table can be drawn again by hand. Only its kind is
+imported.
 """
 
 from __future__ import annotations
@@ -35,18 +37,18 @@ def add_parser(subparsers: Subparsers) -> None:
         sub.add_argument(
             "results", nargs="*", type=Path, metavar="RESULT.json", help="what to draw from"
         )
-    sub = kinds.add_parser("frame", help="write every number as one tidy csv, see multistep.frame")
-    sub.add_argument("--project", type=Path, default=Path(), help="its folder (default: this one)")
-    sub.add_argument("--out", required=True, type=Path, help="a .csv or .csv.gz file")
-    for kind, help_, beside in (
-        ("claims", "write a verdict on every claim, at every scale", ".md and .csv"),
-        ("audit", "write what the paper's own numbers and text show", ".md"),
+    for kind, writes, out in (
+        ("pages", "draw the pages of all scales that have results", "a folder; one a scale in it"),
+        ("frame", "write every number as one tidy csv", "a .csv or .csv.gz file; .md beside it"),
+        ("claims", "write a verdict on every claim, at every scale", "a .json file; .md, .csv too"),
+        ("audit", "write what the paper's own numbers and text show", "a .json file; .md too"),
     ):
-        sub = kinds.add_parser(kind, help=help_)
+        sub = kinds.add_parser(kind, help=writes)
         sub.add_argument("--project", type=Path, default=Path(), help="its folder (default: here)")
-        sub.add_argument(
-            "--out", required=True, type=Path, help=f"a .json file; {beside} beside it"
-        )
+        sub.add_argument("--out", required=True, type=Path, help=out)
+        if kind == "pages":
+            sub.add_argument("--scale", action="append", help="of this scale alone (repeatable)")
+            sub.add_argument("names", nargs="*", metavar="PAGE", help="these alone, e.g. table4")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,6 +65,13 @@ def run(args: argparse.Namespace) -> int:
 
         for path in audit.write(args.out, audit.findings(args.project)):
             print(path)
+        return 0
+    if args.kind == "pages":
+        from multistep.pages import draw
+
+        for settled in draw.scales(args.project, args.scale):
+            for path in draw.draw(settled, args.project, args.out / settled.scale, args.names):
+                print(path)
         return 0
     if args.kind == "claims":
         from multistep.pages import claims
