@@ -102,15 +102,13 @@ def frame(folder: Path | str = ".", *, episodes: bool = True, history: bool = Tr
 
     """
     root = Path(folder)
-    numbers = _Numbers()
-    for block in _printed(root):
-        numbers.add(block)
+    blocks = _printed(root)
     for home in (root, *sorted(root.glob("scales/*"))):
         for path in sorted((home / "results").rglob("*.json")):
             if "choices" not in path.parts:
                 source = path.relative_to(root).as_posix()
-                numbers.add_record(results.read(path), source, episodes, history)
-    return numbers.frame()
+                blocks += _blocks(results.read(path), source, episodes, history)
+    return _frame(blocks)
 
 
 def of(
@@ -127,11 +125,12 @@ def of(
         A frame with `COLUMNS`.
 
     """
-    numbers = _Numbers()
-    for record in records:
-        if "cell" in record:
-            numbers.add_record(record, place(record), episodes, history)
-    return numbers.frame()
+    return _frame(
+        block
+        for record in records
+        if "cell" in record
+        for block in _blocks(record, place(record), episodes, history)
+    )
 
 
 def runs(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -233,56 +232,52 @@ _NAMES = ("scale", "table", "experiment", "dataset", "method", "quantity", "sour
 _COUNTS = ("seed", "episode", "iteration", "epoch", "steps", "round")
 
 
-class _Numbers:
-    """Collects columns in pieces: names as codes, so that millions of rows fit."""
+def _blocks(
+    record: Mapping[str, Any], source: str, episodes: bool, history: bool
+) -> Iterator[dict[str, Any]]:
+    """The rows of a result or a measurement, those together that share what isn't a list."""
+    of = {key: record["cell"].get(key) for key in ("scale", "experiment", "dataset")}
+    for block in _timed(record) if record.get("kind") == "measure" else _run(record):
+        if ("episode" in block and not episodes) or (_LATER & block.keys() and not history):
+            continue
+        packed = {
+            key: np.array(value, float) if isinstance(value, list) and key != "quantity" else value
+            for key, value in block.items()
+        }
+        yield {"source": source, **of, **packed}
 
-    def __init__(self) -> None:
-        self.pieces: dict[str, list[np.ndarray]] = {column: [] for column in COLUMNS}
-        self.codes: dict[str, dict[str, int]] = {column: {} for column in _NAMES}
 
-    def add(self, block: Mapping[str, Any]) -> None:
-        """Rows that share what isn't a list; `value` has one number for each."""
-        n = len(block["value"])
-        for column, pieces in self.pieces.items():
-            given = block.get(column)
-            if column in self.codes:
-                codes = self.codes[column]
-                names = given if isinstance(given, list) else [given]
-                found = [-1 if x is None else codes.setdefault(x, len(codes)) for x in names]
-                pieces.append(np.array(found if len(found) == n else found * n, np.int32))
-            else:
-                number = np.nan if given is None else given
-                pieces.append(np.array(number if isinstance(number, list) else [number] * n, float))
+def _frame(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """All rows of blocks; names are categories, as codes, so that millions of rows fit."""
+    import pandas as pd
 
-    def add_record(
-        self, record: Mapping[str, Any], source: str, episodes: bool, history: bool
-    ) -> None:
-        """Rows of a result or a measurement."""
-        of = {key: record["cell"].get(key) for key in ("scale", "experiment", "dataset")}
-        blocks = _timed(record) if record.get("kind") == "measure" else _run(record)
-        for block in blocks:
-            if ("episode" in block and not episodes) or (_LATER & block.keys() and not history):
-                continue
-            self.add({"source": source, **of, **block})
-
-    def frame(self) -> pd.DataFrame:
-        """All of them."""
-        import pandas as pd
-
-        columns: dict[str, Any] = {}
-        for column in COLUMNS:
-            whole = np.concatenate([np.empty(0), *self.pieces.pop(column)])
-            if column in self.codes:
-                columns[column] = pd.Categorical.from_codes(
-                    whole.astype(np.int32), list(self.codes[column])
-                )
-            elif column in _COUNTS:
-                missing = np.isnan(whole)
-                whole[missing] = 0
-                columns[column] = pd.arrays.IntegerArray(whole.astype(np.int64), missing)
-            else:
-                columns[column] = whole
-        return pd.DataFrame(columns)
+    found = list(blocks)
+    lengths = [len(block["value"]) for block in found]
+    starts = list(itertools.accumulate(lengths, initial=0))
+    columns: dict[str, Any] = {}
+    for column in COLUMNS:
+        given = [block.get(column) for block in found]
+        codes: dict[str | None, int] = {None: -1}
+        if column in _NAMES:
+            for name in itertools.chain.from_iterable(
+                x if isinstance(x, list) else [x] for x in given
+            ):
+                codes.setdefault(name, len(codes) - 1)
+            given = [[codes[n] for n in x] if isinstance(x, list) else codes[x] for x in given]
+        same = [np.nan if x is None or isinstance(x, list | np.ndarray) else x for x in given]
+        whole = np.repeat(np.array(same, float), lengths)
+        for start, values in zip(starts, given, strict=False):
+            if isinstance(values, list | np.ndarray):
+                whole[start : start + len(values)] = values
+        if column in _NAMES:
+            columns[column] = pd.Categorical.from_codes(whole.astype(np.int32), [*codes][1:])
+        elif column in _COUNTS:
+            missing = np.isnan(whole)
+            whole[missing] = 0
+            columns[column] = pd.arrays.IntegerArray(whole.astype(np.int64), missing)
+        else:
+            columns[column] = whole
+    return pd.DataFrame(columns)
 
 
 def write(path: Path, of: pd.DataFrame) -> None:
@@ -326,19 +321,21 @@ def _csv(of: pd.DataFrame) -> Iterator[bytes]:
         yield "".join(f"{','.join(row)}\n" for row in zip(*columns, strict=True)).encode()
 
 
-def _printed(root: Path) -> Iterator[dict[str, Any]]:
+def _printed(root: Path) -> list[dict[str, Any]]:
     """The printed numbers on the pages of the paper's scale."""
     base = params.load(root / "params.yaml")
-    for form in load.pages((root / "workflow" / "report").resolve(), base).values():
-        for table, spec in form.items():
-            for q in spec.quotations():
-                spread = [] if q.spread is None else [q.spread]
-                yield {
-                    **{k: getattr(q, k) for k in ("source", "experiment", "dataset", "method")},
-                    "table": table,
-                    "quantity": [q.quantity, *(q.quantity + SPREAD for _ in spread)],
-                    "value": [q.value, *spread],
-                }
+    forms = load.pages((root / "workflow" / "report").resolve(), base).values()
+    return [
+        {
+            **{key: getattr(q, key) for key in ("source", "experiment", "dataset", "method")},
+            "table": table,
+            "quantity": [q.quantity] if q.spread is None else [q.quantity, q.quantity + SPREAD],
+            "value": [q.value] if q.spread is None else [q.value, q.spread],
+        }
+        for form in forms
+        for table, spec in form.items()
+        for q in spec.quotations()
+    ]
 
 
 def _run(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
