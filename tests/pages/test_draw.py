@@ -1,0 +1,46 @@
+"""All pages of a project's results in one process, by the command line."""
+
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+from multistep import cli
+from multistep.files import read_json
+from multistep.pages import draw, inputs, load, query, record
+from multistep.plan import params
+
+
+def test_the_pages_of_what_was_run_are_drawn_and_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def drawn(*more: str) -> int:
+        return cli.main(["report", "pages", "--project", str(ROOT), "--out", str(tmp_path), *more])
+
+    assert drawn("table4", "extended_miniimagenet") == 0
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert files == {
+        f"{scale}/tables/{name}.{suffix}"
+        for scale, name in (
+            ("omniglot-cpu", "table4"), ("miniimagenet-cpu", "extended_miniimagenet"),
+        )
+        for suffix in ("csv", "md", "tex", "html", "json")
+    }  # fmt: skip
+    assert set(capsys.readouterr().out.split()) == {str(tmp_path / file) for file in files}
+
+    (settled,) = draw.scales(ROOT, ["omniglot-cpu"])
+    plan = inputs.Plan.of(settled)
+    spec = load.pages((ROOT / "workflow" / "report").resolve(), settled)["tables"]["table4"]
+    there = [ROOT / settled.directory / f for f in inputs.results(spec, plan)]
+    given = [query.read(path) for path in there if path.is_file()]
+    paper = inputs.Plan.of(params.load(ROOT / "params.yaml"))
+    names = inputs.context(settled)
+    names = names.model_copy(update={"differences": inputs.differences(spec, plan, paper)})
+    page = tmp_path / "omniglot-cpu" / "tables" / "table4.json"
+    record.check(page, "tables", spec, names, given)  # the page that the workflow asks for
+    assert len(read_json(page)["made_from"]["records"]) == len(given)
+
+    assert drawn("--scale", "omniglot-gpu") == 2
+    assert "--scale: no scale with results named 'omniglot-gpu'" in capsys.readouterr().err
+    assert drawn("tabel4") == 2
+    assert "no page named 'tabel4'; did you mean 'table4'?" in capsys.readouterr().err
