@@ -20,7 +20,7 @@ from bench.markdown import allocator, code, mb, spread, table, targets, versions
 from bench.problem import ROOT
 from bench.timing import Times, ratio
 from multistep.files import UserError
-from multistep.pages.query import device_name
+from multistep.pages.frame import device_name
 from multistep.progress import progress
 
 COMMIT = "329c0f9"

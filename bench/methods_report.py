@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.markdown import allocator, code, mb, spread, table, versions
 from bench.timing import Times, ratio
-from multistep.pages.query import device_name
+from multistep.pages.frame import device_name
 
 BASELINE = "maml"
 TITLES = {

@@ -10,7 +10,7 @@ from bench.agreement import LIMITS, TASKS
 from bench.markdown import allocator, code, mb, spread, table, targets, versions
 from bench.memory import model_bytes
 from bench.timing import Times, faster, ratio
-from multistep.pages.query import device_name
+from multistep.pages.frame import device_name
 
 EXACT = "ours, exact"
 METHODS = {  # method of params.yaml → (contender, windows in 8 steps that are pulled back)

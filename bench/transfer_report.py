@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.markdown import allocator, code, mb, spread, table, targets, versions
 from bench.timing import Times, ratio
-from multistep.pages.query import device_name
+from multistep.pages.frame import device_name
 
 TITLES = {
     "scratch": "scratch",

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import records
+from matplotlib.text import Text
 
 from multistep import seal
+from multistep.pages import figures, style
 from multistep.pages.context import Context
 from multistep.pages.inputs import Plan
-from multistep.pages.spec import Spec, module, parse
+from multistep.pages.spec import Spec, parse
 from multistep.pages.tables import cells
 from multistep.transfer import record as transfer_record
 
@@ -304,8 +306,12 @@ def table(spec: Spec, context: Context, records: Sequence[Record]) -> list[Any]:
 
 def drawn(spec: Spec, context: Context, records: Sequence[Record]) -> Any:
     """A figure."""
-    kind = module("figures", spec.kind)
-    return kind.draw(spec, context, kind.points(spec, context, records))
+    return figures.draw(spec, context, figures.rows_of(spec, context, records))
+
+
+def said(spec: Spec, context: Context, records: Sequence[Record]) -> str:
+    """What stands beside a figure."""
+    return figures.caption(spec, context, records, figures.rows_of(spec, context, records)).text
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
@@ -314,14 +320,11 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 
 def texts(figure: Any) -> str:
-    """Every text of a figure: header, titles, labels of axes, ticks and lines, legends."""
-    found = [text.get_text() for text in figure.texts]
-    for axes in figure.axes:
-        found += [axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()]
-        found += [text.get_text() for text in (*axes.texts, *axes.get_xticklabels())]
-        legend = axes.get_legend()
-        found += [text.get_text() for text in legend.get_texts()] if legend else []
-    return "\n".join(found)
+    """Every text in a picture, all of them in a size that can be read."""
+    figure.draw_without_rendering()
+    found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    assert min(text.get_fontsize() for text in found) >= style.SMALL == 7
+    return "\n".join(text.get_text() for text in found)
 
 
 class Outline(HTMLParser):

@@ -82,7 +82,7 @@ def test_every_page_is_drawn_from_results_of_its_plan(
         assert spec.title in written[".md"].read_text(encoding="utf-8")
     else:
         assert rows
-        assert all(written[suffix].stat().st_size > 1000 for suffix in (".svg", ".png"))
+        assert all(written[suffix].stat().st_size > 1000 for suffix in (".svg", ".png", ".pdf"))
         assert "nothing" not in written[".svg"].read_text(encoding="utf-8")
 
 
@@ -319,9 +319,7 @@ def test_committed_results_of_before_seals_are_still_read_and_tabulated(scale: s
             files = [ROOT / "scales" / scale / file for file in wanted(spec, p)]
             given = [query.read(file) for file in files if file.exists()]
             if given:
-                kind = module(form, spec.kind)
-                drawn = kind.rows if form == "tables" else kind.points
-                assert len(drawn(spec, names, given))
+                assert len(module(form, spec.kind).rows(spec, names, given))
                 old = [record for record in given if record["schema"] == 1]
                 told = remarks.remarks(spec, names, given)
                 assert any("before records were sealed" in note for note in told) == bool(old)

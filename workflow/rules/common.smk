@@ -273,8 +273,11 @@ def page_caption(form):
 
     def text(wildcards):
         spec = spec_of(form, wildcards)
-        caption = spec.caption.format(data=CONTEXT.titles(spec.wants().datasets))
-        return f"{spec.title}: {caption}, at scale **{PARAMS.scale}**. {inspect.getdoc(spec)}"
+        datasets = spec.wants().datasets
+        caption = spec.caption.format(data=CONTEXT.titles(datasets))
+        made = CONTEXT.provenance(*map(CONTEXT.dataset, datasets))
+        text = f"{spec.title}: {caption}, at scale **{PARAMS.scale}**. {inspect.getdoc(spec)}"
+        return "\n\n".join([text, f"{made[0].upper()}{made[1:]}.", *spec.notes])
 
     return text
 

@@ -34,6 +34,7 @@ rule figure:
     output:
         csv="reports/figures/{figure}.csv",
         png="reports/figures/{figure}.png",
+        pdf="reports/figures/{figure}.pdf",
         record="reports/figures/{figure}.json",
         svg=report(
             "reports/figures/{figure}.svg",

@@ -25,7 +25,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("report", help="draw tables and figures from results")
     parser.set_defaults(run=run)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
-    for kind, writes in (("table", "csv, md, tex and html"), ("figure", "svg, png and csv")):
+    for kind, writes in (("table", "csv, md, tex and html"), ("figure", "svg, png, pdf and csv")):
         sub = kinds.add_parser(kind, help=f"draw one {kind}: {writes}")
         sub.add_argument("--name", required=True, help=f"its name, as in workflow/report/{kind}s/")
         sub.add_argument("--spec", required=True, help="what its file there says, as JSON")

@@ -176,6 +176,7 @@ def runs(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 PARTS = ("metrics", "timing", "environment", "made_from", "unit")
+CELL = ["experiment", "dataset", "method"]  # names a cell, or what was timed, but for seeds
 RUN_COLUMNS = ["scale", "experiment", "dataset", "method", "seed", "algorithm", "file", "record"]
 RUN_COLUMNS += ["chosen", "device", "sealed", "clock", "clock_scale", "iterations_per_epoch"]
 

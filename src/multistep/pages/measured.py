@@ -1,13 +1,12 @@
-"""Time and memory of a few-shot meta-iteration, as `results/measure/` has them."""
+"""Measured times and memory for readers: units, texts, how epochs were timed."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from multistep.pages.query import Point, device_name
+if TYPE_CHECKING:
+    import pandas as pd
 
 LABELS = {
     "process seconds": "process time",
@@ -15,51 +14,17 @@ LABELS = {
     "bytes saved for backward per task": "saved for backward per task",
     "peak allocated bytes": "peak allocated",
 }
-
-
-def costs(measurement: dict[str, Any], method: str) -> list[Point]:
-    """What a meta-iteration of one method costs, by inner steps; empty if it was not measured."""
-    cell, units = measurement["cell"], measurement["unit"]
-    found = []
-    for row in sorted(measurement["rows"], key=lambda row: int(row["steps"])):
-        if row["method"] == method:
-            low, median, high = np.quantile(row["seconds"], [0.25, 0.5, 0.75])
-            settings = cell["methods"][method]["settings"]
-            found.append(
-                Point(
-                    method=method,
-                    steps=int(row["steps"]),
-                    seconds=float(median),  # over rounds, with quartiles
-                    seconds_low=float(low),
-                    seconds_high=float(high),
-                    rounds=len(row["seconds"]),
-                    bytes=int(row["bytes"]),
-                    clock=units["time"],
-                    memory=units["memory"],
-                    tasks=int(cell["measure"]["tasks"] or settings["meta_batch"]),
-                    device=device_name(measurement["environment"]),
-                )
-            )
-    return found
-
-
-def at_training(measurement: dict[str, Any], method: str) -> tuple[Point, int] | None:
-    """The cost with as many inner steps as the method is trained with, and that number.
-
-    Where so many were not measured it is the cost with the most that were.
-    """
-    found = costs(measurement, method)
-    if not found:
-        return None
-    trained = int(measurement["cell"]["methods"][method]["settings"]["inner_steps"])
-    return next((cost for cost in found if cost.steps == trained), found[-1]), trained
+_SCHEMES = {"keep": "the graph is kept", "replay": "gradients are replayed"}
+_FEATURES = {"batch": "once per mini-batch", "step": "at every use"}
 
 
 def unit(quantity: str, largest: float) -> tuple[str, float]:
     """A readable unit for values up to `largest` (seconds or bytes), and its size."""
-    if quantity == "time":
+    if quantity == "memory":
+        return ("MB", 1e6) if largest < 2e9 else ("GB", 1e9)
+    if largest < 300:
         return ("ms", 1e-3) if largest < 1 else ("s", 1.0)
-    return ("MB", 1e6) if largest < 2e9 else ("GB", 1e9)
+    return ("min", 60.0) if largest < 3 * 3600 else ("h", 3600.0)
 
 
 def text(quantity: str, value: float) -> str:
@@ -68,3 +33,31 @@ def text(quantity: str, value: float) -> str:
     scaled = value / factor
     decimals = max(0, 2 - math.floor(math.log10(scaled))) if scaled > 0 else 0
     return f"{scaled:,.{decimals}f} {name}"
+
+
+def seconds(value: float, spread: float | None = None) -> str:
+    """Seconds with about four digits, their spread with as many decimals."""
+    decimals = 3 if value < 10 else 2 if value < 100 else 1
+    return " ± ".join(f"{x:,.{decimals}f}" for x in (value, spread) if x is not None)
+
+
+def how(times: pd.DataFrame) -> str:
+    """How the epochs of `query.epoch_times` were measured, as one sentence."""
+    if times.empty:
+        return "Not measured."
+
+    def said(key: str, words: dict[str, str] | None = None) -> str:
+        values = [value for value in times[key].dropna() if value != ""]
+        return " or ".join(
+            dict.fromkeys(words[v] if words else f"{v:g}" if key in _COUNTS else v for v in values)
+        )
+
+    return (
+        f"Measured: {said('batches')} mini-batches of {said('batch_size')} images of each method "
+        f"after a warm-up, methods interleaved, {said('clock')} without loading and evaluation, "
+        f"scaled to an epoch; {said('scheme', _SCHEMES)}; source features "
+        f"{said('source_features', _FEATURES)}; device: {said('device')}."
+    )
+
+
+_COUNTS = ("batches", "batch_size")

@@ -1,13 +1,10 @@
-"""Looking results up for a table or figure, and writing rows as tidy csv."""
+"""Looking results up for a table or figure, as frames, and writing frames as csv."""
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multistep import seal, stats
@@ -15,17 +12,13 @@ from multistep.files import UserError, read_json
 from multistep.job import results
 from multistep.pages import frame
 from multistep.pages.context import Context
-from multistep.pages.frame import CLOCKS as CLOCKS
-from multistep.pages.frame import PROCESS as PROCESS
-from multistep.pages.frame import WALL as WALL
-from multistep.pages.frame import device_name, training_clock
+from multistep.pages.frame import CELL
 from multistep.pages.spec import Spec
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Result = dict[str, Any]
-Point = SimpleNamespace  # a row of a figure's csv, which has the COLUMNS of its module
 
 
 def read(path: Path, plan: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -193,46 +186,10 @@ def data(
     return Data(frame.runs(found), frame.of(found, episodes=episodes, history=history))
 
 
-def of_seeds(context: Context, results: Sequence[Result]) -> dict[str, Any]:
-    """What a figure's points say of the cell whose seeds they are over; `source`: if it has one."""
-    cell = results[0]["cell"]
-    return {
-        "experiment": cell["experiment"],
-        "method": cell["method"],
-        "seeds": len(results),
-        "device": "; ".join(dict.fromkeys(device_name(r["environment"]) for r in results)),
-        "source": "" if cell["algorithm"] == "scratch" else cell["settings"].get("source", ""),
-        "scale": context.scale,
-        "data": context.dataset_title(cell["dataset"]),
-    }
-
-
-def shared(seeds: Sequence[Mapping[int, Any]]) -> list[int]:
-    """The rising numbers at which all seeds have something; none without seeds."""
-    return sorted(set.intersection(*map(set, seeds))) if seeds else []
-
-
 def cell_name(cell: dict[str, Any]) -> str:
     """The path-like name of a cell for messages: experiment/dataset/method/seed."""
     parts = (cell.get(key) for key in ("experiment", "dataset", "method", "seed"))
     return "/".join(str(part) for part in parts if part is not None)
-
-
-def training_seconds(result: Result) -> tuple[list[float], str]:
-    """Seconds of training at each entry of the history, and their clock."""
-    clock, scale = training_clock(result)
-    return [scale * seconds for seconds in result["timing"]["history_seconds"]], clock
-
-
-def tidy(columns: Sequence[str], rows: Sequence[Any]) -> str:
-    """Rows as csv: floats with six digits, nothing where there is None."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        values = [getattr(row, column) for column in columns]
-        writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in values])
-    return text.getvalue()
 
 
 def csv_text(cells: pd.DataFrame) -> str:
@@ -248,7 +205,8 @@ def costs(data: Data) -> pd.DataFrame:
     """What a few-shot meta-iteration of each measured method costs, by inner steps.
 
     Besides experiment, dataset, method and steps: seconds (median over `rounds`) with its
-    quartiles, bytes, clock, memory (what is measured), tasks (in the meta-batch), trained_steps.
+    quartiles, bytes, clock, memory (what is measured), tasks (in the meta-batch), trained_steps,
+    shared_steps (those that all methods were measured with).
     """
     import pandas as pd
 
@@ -258,6 +216,7 @@ def costs(data: Data) -> pd.DataFrame:
     found = found.assign(rounds=seconds.size(), bytes=_timed(data, "bytes", "steps").first())
     names = {"unit.time": "clock", "unit.memory": "memory", "measure.tasks": "tasks"}
     names |= {"settings.meta_batch": "batch", "settings.inner_steps": "trained_steps"}
+    names |= {"measure.steps": "shared_steps"}
     runs = _measured(data, names).merge(found.reset_index())
     return runs.assign(tasks=runs.tasks.where(runs.tasks.notna(), runs.batch))
 
@@ -286,14 +245,14 @@ def epoch_times(data: Data) -> pd.DataFrame:
 
 def _timed(data: Data, quantity: str, *keys: str) -> Any:
     """What was measured, by experiment, dataset, method and `keys`."""
-    names = ["experiment", "dataset", "method"]
     found = data.numbers[data.numbers.source.astype(str).str.startswith("results/measure/")]
-    found = found[found.quantity == quantity].astype(dict.fromkeys(names, str))
-    return found.groupby([*names, *keys]).value
+    found = found[found.quantity == quantity].astype(dict.fromkeys(CELL, str))
+    return found.groupby([*CELL, *keys]).value
 
 
 def _measured(data: Data, names: Mapping[str, str]) -> pd.DataFrame:
     """The methods of measurements, with some of what was run under other names."""
     runs = data.runs[data.runs.record == "measurement"]
-    columns = ["experiment", "dataset", "method", "device", *names]
-    return runs.reindex(columns=columns).rename(columns=dict(names))
+    names = {"data_title": "data", **names}
+    columns = [*CELL, "device", "scale", *names]
+    return runs.reindex(columns=columns).rename(columns=names)

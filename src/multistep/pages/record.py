@@ -7,7 +7,7 @@ from the records that are there, from one of other titles, printed numbers or re
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from multistep.plan import provenance
 from multistep.settings import parse
 
 DRAWING = ("jinja2", "matplotlib", "numpy", "pandas", "seaborn")  # whose versions can change it
-SUFFIXES = {"tables": ("csv", "md", "tex", "html"), "figures": ("csv", "png", "svg")}
+SUFFIXES = {"tables": ("csv", "md", "tex", "html"), "figures": ("csv", "pdf", "png", "svg")}
 AGAIN = "delete this file, and Snakemake draws the page again"
 
 
@@ -40,7 +40,7 @@ class MadeFrom(Record):
 
 class Page(Record):
     """`spec`, `context`: what the page's YAML file and params.yaml say, without defaults; `files`:
-    SHA-256 by suffix.
+    SHA-256 by suffix; `caption`: what stands beside a figure (`figures.Caption`).
     """
 
     schema_: Literal[2] = Field(alias="schema")
@@ -50,6 +50,7 @@ class Page(Record):
     scale: str
     spec: dict[str, Any]
     context: dict[str, Any]
+    caption: dict[str, Any] = {}
     files: dict[str, Digest]
     environment: dict[str, str]
     made_from: MadeFrom
@@ -63,6 +64,7 @@ def write(
     context: Context,
     records: Sequence[dict[str, Any]],
     files: Sequence[Path],
+    caption: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the record of the page `files`, which were drawn from `records`; its path."""
     families = {r["cell"].get("family", "few_shot") for r in records if "cell" in r}
@@ -75,6 +77,7 @@ def write(
         "form": form,
         "name": prefix.name,
         **_asked(spec, context),
+        "caption": caption or {},
         "files": {file.suffix[1:]: sha256(file) for file in files},
         "environment": {"python": platform.python_version(), **versions},
     }

@@ -1,12 +1,13 @@
-"""How figures look: one type size ladder, one palette, and saving with reproducible bytes.
+"""How figures look: one theme, a look per method that its name alone decides, reproducible bytes.
 
-matplotlib is imported where something is drawn: Snakemake reads what pages say, and draws nothing.
+matplotlib and seaborn are imported where something is drawn: Snakemake reads what pages say, and
+draws nothing.
 """
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from multistep.files import atomic_write
 from multistep.pages.context import Context
-from multistep.pages.query import Point
-from multistep.pages.spec import Spec
 
 if TYPE_CHECKING:  # figures annotate what they draw with `style.Figure` and so on
     from contextlib import AbstractContextManager
@@ -23,58 +22,68 @@ if TYPE_CHECKING:  # figures annotate what they draw with `style.Figure` and so 
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage as AxesImage
+    from pandas import DataFrame as DataFrame
 
 INK, QUIET, HAIR = "#1b1f24", "#57606a", "#d8dee4"
+COLUMN, PAGE = 3.25, 6.75  # inches: one panel fits a paper's column, more fit its two columns
+SMALL = 7  # points: the smallest text
+BARS: dict[str, Any] = {"saturation": 1, "errorbar": None, "linewidth": 0}  # as seaborn takes them
 
 # Okabe and Ito (2008), told apart under the common colour-vision deficiencies; yellow is left out
-# because it vanishes on white. Markers say the same again for print without colour. From the sixth
-# method of a family on lines are dashed and markers open, so that lines on top of each other show.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_SOLID = 5
+# because it vanishes on white. Markers say the same again for print without colour; dashed lines
+# with open markers show where lines lie on top of each other.
+BLUE, VERMILION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, ORANGE, BLACK = "#56B4E9", "#E69F00", "#000000"
+_MARKERS = {BLUE: "o", VERMILION: "s", GREEN: "^", PINK: "D", SKY: "v", ORANGE: "P", BLACK: "X"}
 _DASHES = ((4, 1.5), (1, 1.2), (6, 1.5, 1, 1.5), (2.5, 1), (4, 1, 1, 1, 1, 1))
-_FIRST = {"transfer": 5}  # the colour with which a family begins; the others at the first one
+_LOOKS: dict[str, tuple[str, int | None]] = {  # colour and dashes; no figure has both halves
+    "maml": (BLUE, None),
+    "fomaml": (VERMILION, None),
+    "multistep2": (GREEN, None),
+    "multistep4": (PINK, None),
+    "multistep8": (SKY, None),
+    "anil": (ORANGE, 0),
+    "anil_uncached": (BLACK, 1),
+    "imaml": (BLUE, 2),
+    "maml_replay": (VERMILION, 3),
+    "reptile": (GREEN, 4),
+    "memory_reduced": (PINK, 0),
+    "scratch": (ORANGE, None),
+    "l2t": (BLACK, None),
+    "l2t_multistep": (BLUE, None),
+    "l2t_first_order": (VERMILION, 0),
+}
 
-RC: dict[Any, Any] = {
+RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # shipped with matplotlib, so every machine draws the same
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": QUIET,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
+    **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), SMALL),
+    **dict.fromkeys(("text.color", "axes.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), QUIET),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.7),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 3),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
     "axes.grid": True,
     "axes.grid.axis": "y",
-    "axes.axisbelow": True,
     "grid.color": HAIR,
     "grid.linewidth": 0.6,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.5,
-    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.8,
     "svg.hashsalt": "multistep",  # identifiers inside the svg, otherwise random
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # text that can be searched
 }
 
 
 def theme() -> AbstractContextManager[None]:
     """What is drawn inside looks like all figures."""
     import matplotlib
+    import seaborn as sns
 
-    return matplotlib.rc_context(RC)
-
-
-def round_ticks(axis: Axis, count: int | None = None, *, whole: bool = False) -> None:
-    """At most `count` ticks at round numbers, or at whole ones."""
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(count or "auto", integer=whole))
+    paper: dict[Any, Any] = {**sns.axes_style("ticks"), **sns.plotting_context("paper"), **RC}
+    return matplotlib.rc_context(paper)
 
 
 @dataclass(frozen=True)
@@ -86,98 +95,107 @@ class Look:
     name: str
     dashes: tuple[float, ...] | None = None  # lengths in line widths; None: a solid line
 
-    @property
-    def line(self) -> dict[str, Any]:
-        """How its line is drawn, as matplotlib takes it."""
-        drawn = {"color": self.colour, "marker": self.marker}
-        if self.dashes is None:
-            return drawn
-        open_marker = {"markerfacecolor": "none", "markersize": 5.5, "markeredgewidth": 1.1}
-        return {**drawn, "linestyle": (0, self.dashes), **open_marker}
-
 
 def look(context: Context, method: str) -> Look:
-    """A method's look follows from its place among the methods of its family in params.yaml."""
-    family = context.families.get(method, "")
-    order = [name for name in context.methods if context.families.get(name, "") == family]
-    place = order.index(method) if method in order else len(order)
-    turn = place + _FIRST.get(family, 0)
-    dashes = None if place < _SOLID else _DASHES[(place - _SOLID) % len(_DASHES)]
+    """A method's look follows from its name, so that no other method can change it."""
+    some = zlib.crc32(method.encode())
+    chosen = [*_MARKERS][some % len(_MARKERS)], some // len(_MARKERS) % len(_DASHES)
+    colour, dashes = _LOOKS.get(method, chosen)
     name = context.methods.get(method, method).removesuffix(" (ours)")
-    return Look(_COLOURS[turn % len(_COLOURS)], _MARKERS[turn % len(_MARKERS)], name, dashes)
-
-
-def by_panel(
-    headings: Mapping[str, str], points: Sequence[Point], key: str
-) -> tuple[dict[str, list[Point]], list[str]]:
-    """The points of each panel by its `key`, and the headings of panels without points."""
-    found = {name: [p for p in points if getattr(p, key) == name] for name in headings}
-    return (
-        {panel: here for panel, here in found.items() if here},
-        [headings[panel] for panel, here in found.items() if not here],
-    )
-
-
-def lines(spec: Any, context: Context, points: Sequence[Point]) -> list[tuple[Look, list[Point]]]:
-    """The look and the points of each of a figure's methods that has any, in the spec's order."""
-    found = [(look(context, m), [p for p in points if p.method == m]) for m in spec.methods]
-    return [(of, line) for of, line in found if line]
+    return Look(colour, _MARKERS[colour], name, None if dashes is None else _DASHES[dashes])
 
 
 def panels(
-    spec: Spec,
-    context: Context,
-    points: Sequence[Point],
-    notes: Sequence[str],
-    shape: tuple[int, int] = (1, 2),
-    *,
-    datasets: Sequence[str] = (),
-    nothing: str = "nothing run",
-    panel: float = 2.6,
-    widths: Sequence[float] | None = None,
-    **adjust: float,
+    rows: DataFrame, shape: tuple[int, int], height: float = 1.9, width: float = 0, **grid: Any
 ) -> tuple[Figure, Any]:
-    """A figure with a grid of panels under a header; returns it and its axes [rows, columns].
+    """A figure with a grid of panels, `height` inches each, and its axes [rows, columns].
 
-    The header has what every figure says (title, caption, scale and data, sources and devices of
-    the points, notes of the spec) and `notes`. Without points one panel says `nothing`. `datasets`:
-    those that were used, as the spec calls them; none: all that it shows. `panel`: height of a
-    panel in inches; `widths`: of the columns, relative to each other; `adjust`: margins, as
-    matplotlib's `subplots_adjust` takes them.
+    Without `rows` of data one panel says so; `grid` is what matplotlib's `subplots` takes.
     """
     from matplotlib.figure import Figure
 
-    shown = datasets or spec.wants().datasets
-    used = "; ".join(dict.fromkeys(point.device for point in points if point.device))
-    sources = [point.source for point in points if vars(point).get("source")]
-    provenance = context.provenance(*map(context.dataset, shown), sources=sources)
-    header = [
-        (spec.title, "title"),
-        (spec.caption.format(data=context.titles(shown)) + spec.remark, "text"),
-        (provenance + (f"; device: {used}" if used else ""), "quiet"),
-        *((note, "quiet") for note in (*spec.notes, *notes)),
-    ]
-    width, gap, line = 10.0, 0.85, 0.19
-    fits = {"title": 105, "text": 138, "quiet": 158}  # characters across the figure
-    wrapped = [(part, role) for text, role in header for part in textwrap.wrap(text, fits[role])]
-    rows, columns = max(1, shape[0]), max(1, shape[1])
-    head = 0.15 + line * len(wrapped) + 0.4
-    height = head + rows * panel + (rows - 1) * gap + 0.6
-    figure = Figure(figsize=(width, height))
-    axes = figure.subplots(rows, columns, squeeze=False, width_ratios=widths or None)
-    margins = {"left": 0.07, "right": 0.86, "top": 1 - head / height, "bottom": 0.6 / height}
-    figure.subplots_adjust(**{**margins, "hspace": gap / panel, **adjust})
-    style: dict[str, dict[str, Any]] = {"title": {"weight": "bold", "size": 11}}
-    style |= {"text": {"size": 9}, "quiet": {"size": 8, "color": QUIET}}
-    for i, (text, role) in enumerate(wrapped):
-        y = 1 - (0.15 + line * i) / height
-        figure.text(0.015, y, text, va="top", ha="left", **style[role])
-    if not points:
-        for one in axes[0]:
-            one.set_axis_off()
-        place = {"transform": axes[0][0].transAxes, "ha": "center", "va": "center"}
-        axes[0][0].text(0.5, 0.5, nothing, color=QUIET, **place)
+    down, across = max(1, shape[0]), max(1, shape[1])
+    size = (width or (PAGE if across > 1 else COLUMN), down * height)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False, **grid)
+    if rows.empty:
+        for panel in axes.flat:
+            panel.set_axis_off()
+        middle = {"transform": axes[0][0].transAxes, "ha": "center", "va": "center"}
+        axes[0][0].text(0.5, 0.5, "nothing to show yet", color=QUIET, **middle)
     return figure, axes
+
+
+def badge(figure: Figure, text: str) -> None:
+    """Say above the panels why a picture isn't the paper's: it may be seen alone."""
+    figure.set_figheight(figure.get_figheight() + 0.25)
+    box = {"boxstyle": "round,pad=0.3", "facecolor": "#fff8c5", "edgecolor": "#d4a72c"}
+    figure.suptitle(text, x=0.99, ha="right", size=SMALL, bbox=box | {"linewidth": 0.5})
+
+
+def ordered(rows: DataFrame, **orders: Iterable[str]) -> DataFrame:
+    """Rows with values of `orders`, in these orders; equals as they were."""
+    for column, order in reversed(orders.items()):
+        place = {name: i for i, name in enumerate(order)}
+        rows = rows[rows[column].isin(place)]
+        rows = rows.sort_values(column, key=lambda names: names.map(place.get), kind="stable")
+    return rows.reset_index(drop=True)
+
+
+def lines(
+    axes: Axes,
+    context: Context,
+    rows: DataFrame,
+    x: str,
+    y: str,
+    *,
+    bands: bool = False,
+    open_markers: int = 8,
+) -> None:
+    """One line a method, with the spread from `<y>_low` to `<y>_high` where rows have it.
+
+    The spread is drawn as bars, or as `bands`. A line has about eight markers at most, a dashed
+    one so many `open_markers`; they stand in turns, since lines may lie on top of each other.
+    """
+    import seaborn as sns
+
+    looks = {method: look(context, method) for method in rows.method.unique()}
+    sns.lineplot(
+        rows,
+        x=x,
+        y=y,
+        hue="method",
+        style="method",
+        estimator=None,
+        legend=False,
+        ax=axes,
+        palette={method: of.colour for method, of in looks.items()},
+        markers={method: of.marker for method, of in looks.items()},
+        dashes={method: of.dashes or "" for method, of in looks.items()},
+    )
+    for turn, (line, (method, of)) in enumerate(zip(axes.lines, looks.items(), strict=True)):
+        here = rows[rows.method == method]
+        step = -(-len(here) // (open_markers if of.dashes else 8))
+        line.set(label=of.name, markeredgecolor=of.colour, markevery=(turn % step, step))
+        if of.dashes:
+            line.set(markerfacecolor="none", markersize=4.5, markeredgewidth=0.9)
+        if f"{y}_low" in rows:
+            spread = (here[x], here[f"{y}_low"], here[f"{y}_high"])
+            if bands:
+                axes.fill_between(*spread, color=of.colour, alpha=0.15, linewidth=0)
+            else:
+                axes.vlines(*spread, color=of.colour, linewidth=0.8)
+    axes.set(xlabel="", ylabel="")
+
+
+def legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """What is drawn in some panels, each name once, at the right of all."""
+    found = {
+        label: handle
+        for panel in axes
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(found.values(), found.keys(), loc="outside right center")
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
@@ -185,77 +203,68 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
 
     A thin line leads from each label to its point, so that a shifted label stays readable.
     """
-    low, high = axes.get_ylim()
+    from matplotlib.collections import LineCollection
+
     ordered = sorted(ends, key=lambda end: end[1])
-    places = apart([(y - low) / (high - low) for _, y, _, _ in ordered], spacing=0.085)
-    arrow = {"arrowstyle": "-", "linewidth": 0.5, "relpos": (0, 0.5), "shrinkB": 4}
-    for (x, y, text, colour), place in zip(ordered, places, strict=True):
-        axes.annotate(
-            text,
-            xy=(x, y),
-            xytext=(1.08, place),
-            textcoords=axes.transAxes,
-            color=colour,
-            size=8,
-            va="center",
-            annotation_clip=False,
-            arrowprops={**arrow, "color": colour},
-        )
-
-
-def above(axes: Axes, x: float, y: float, text: str, **more: Any) -> None:
-    """Write over a bar that ends at `y`."""
-    more |= {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "size": 8}
-    axes.annotate(text, (x, y), **more)
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    heights = [(y - low) / (high - low) for _, y, _, _ in ordered]
+    leaders, colours = [], [colour for *_, colour in ordered]
+    for end, height, place in zip(ordered, heights, apart(heights, spacing=0.085), strict=True):
+        at: dict[str, Any] = {"transform": axes.transAxes, "va": "center", "size": SMALL}
+        axes.text(1.08, place, end[2], color=end[3], **at)
+        leaders.append([((end[0] - left) / (right - left) + 0.02, height), (1.07, place)])
+    drawn: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False, "linewidths": 0.4}
+    axes.add_collection(LineCollection(leaders, colors=colours, **drawn), autolim=False)
 
 
 def apart(places: Sequence[float], spacing: float) -> list[float]:
     """Rising places in [0, 1], moved as little as puts them `spacing` apart (less if too many).
 
-    Least squares: without the spacing it is isotonic regression, by pooling adjacent violators.
+    Least squares: without the spacing it is isotonic regression.
     """
+    from scipy.optimize import isotonic_regression  # type: ignore[import-untyped]
+
+    if not places:
+        return []
     spacing = min(spacing, 1 / max(1, len(places) - 1))
-    pools: list[tuple[float, int]] = []
-    for i, place in enumerate(places):
-        mean, count = place - i * spacing, 1
-        while pools and pools[-1][0] > mean:
-            before, number = pools.pop()
-            mean = (before * number + mean * count) / (number + count)
-            count += number
-        pools.append((mean, count))
-    shifts = [mean for mean, count in pools for _ in range(count)]
-    top = 1 - (len(places) - 1) * spacing
-    return [min(max(shift, 0.0), top) + i * spacing for i, shift in enumerate(shifts)]
+    steps = [i * spacing for i in range(len(places))]
+    shifts = isotonic_regression([p - s for p, s in zip(places, steps, strict=True)]).x
+    return [min(max(shift, 0.0), 1 - steps[-1]) + s for shift, s in zip(shifts, steps, strict=True)]
 
 
-def time_unit(largest: float) -> tuple[str, float]:
-    """A readable unit of time for up to `largest` seconds, and its length in seconds."""
-    if largest < 300:
-        return "s", 1.0
-    return ("min", 60.0) if largest < 3 * 3600 else ("h", 3600.0)
+def above(
+    axes: Axes, x: float, y: float, sd: float, text: str, *, over: float = 0, bold: bool = False
+) -> None:
+    """Draw the ± of a bar that ends at `y`, and write above it, or above `over`."""
+    axes.vlines(x, y - sd, y + sd, color=INK, linewidth=0.8)
+    how: dict[str, Any] = {"ha": "center", "size": SMALL, "weight": "bold" if bold else "normal"}
+    place = (x, max(y + sd, over))
+    axes.annotate(text, place, xytext=(0, 2), textcoords="offset points", **how)
 
 
-def wrap(name: str, width: int) -> str:
-    """A name on as many lines as it needs under a bar."""
-    return "\n".join(textwrap.wrap(name, width, break_on_hyphens=False))
+def round_ticks(axis: Axis, count: int | None = None, *, whole: bool = False) -> None:
+    """At most `count` ticks at round numbers, or at whole ones, with commas between thousands."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(count or "auto", integer=whole))
+    axis.set_major_formatter(lambda value, _: f"{value:,g}")
 
 
-def seeds(points: Sequence[Point], spread: str = "") -> str:
-    """For headers: over how many seeds, e.g. "2 or 3 seeds", and how their spread is drawn."""
-    numbers = sorted({point.seeds for point in points})
-    text = " or ".join(map(str, numbers)) + (" seed" if numbers == [1] else " seeds")
-    return text if numbers == [1] else text + spread
+def save(figure: Figure, prefix: Path, about: dict[str, str]) -> list[Path]:
+    """Write `<prefix>.svg`, `.png` and `.pdf` without dates, so equal figures are equal files.
 
-
-def save(figure: Figure, prefix: Path) -> list[Path]:
-    """Write `<prefix>.svg` and `<prefix>.png` without dates, so equal figures are equal files."""
+    `about`: the "Title" and the "Description" in their metadata, for readers of the file alone.
+    """
+    undated = {"svg": ("Date", "Creator"), "png": ("Software",)}
+    undated["pdf"] = ("Creator", "Producer", "CreationDate")
     paths = []
-    for kind, dated in (("svg", ("Date", "Creator")), ("png", ("Software",))):
-        buffer = BytesIO()
+    for kind, without in undated.items():
+        if kind == "pdf":
+            about = {"Title": about["Title"], "Subject": about["Description"]}
+        buffer, metadata = BytesIO(), {**about, **dict.fromkeys(without)}
         with theme():
-            figure.savefig(buffer, format=kind, dpi=160, metadata=dict.fromkeys(dated))
-        path = prefix.with_name(f"{prefix.name}.{kind}")
-        with atomic_write(path) as file:
+            figure.savefig(buffer, format=kind, dpi=220, metadata=metadata)
+        paths.append(prefix.with_name(f"{prefix.name}.{kind}"))
+        with atomic_write(paths[-1]) as file:
             file.write(buffer.getvalue())
-        paths.append(path)
     return paths

@@ -7,7 +7,7 @@ from typing import ClassVar
 from multistep import stats
 from multistep.pages import claims
 from multistep.pages.claims import cost
-from multistep.pages.query import device_name
+from multistep.pages.frame import device_name
 
 
 class Spec(cost.Spec):

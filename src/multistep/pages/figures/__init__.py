@@ -1,36 +1,145 @@
 """Figures: one module a kind.
 
-It has `Spec` (what such a figure says in its YAML file), `COLUMNS` (of the csv that it is drawn
-from), `points` (from records to rows of it) and `draw`; they are written as svg, png and csv.
+It has `Spec` (what such a figure says in its YAML file), `COLUMNS` of the csv that it is drawn
+from, `rows` (from records to a frame of them), `notes` (how to read these rows, for the caption)
+and `draw`. They are written as svg, png, pdf and csv; the caption goes into the page's record and
+the files' metadata.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multistep.files import write_text
 from multistep.pages import query, record, remarks, style
 from multistep.pages.context import Context
+from multistep.pages.frame import CELL
 from multistep.pages.spec import Spec, module
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Caption(NamedTuple):
+    """What stands beside a figure; `provenance`: scale, data, source networks, devices."""
+
+    title: str
+    caption: str
+    provenance: str
+    notes: list[str]
+
+    @property
+    def text(self) -> str:
+        """All but the title."""
+        return "\n".join([f"{self.caption}.", f"{self.provenance}.", *self.notes])
 
 
 def write_figure(
     prefix: Path, spec: Spec, context: Context, records: Sequence[dict[str, Any]]
 ) -> list[Path]:
-    """Write `<prefix>.svg`, `.png`, the `.csv` they were drawn from, and the page's record.
+    """Write `<prefix>.svg`, `.png`, `.pdf`, the `.csv` they were drawn from, and the page's record.
 
     `records` are results of cells, measurements, or both, as the kind needs; what is missing is
     left out, what is of another scale is refused.
     """
-    kind = module("figures", spec.kind)
     query.check_inputs(records)
-    notes = [*spec.notes, *remarks.remarks(spec, context, records)]
-    shown = spec.model_copy(update={"notes": notes})
-    points = kind.points(shown, context, records)
-    figure = kind.draw(shown, context, points)
-    path = prefix.with_name(prefix.name + ".csv")
-    write_text(path, query.tidy(kind.COLUMNS.split(), points))
-    paths = [*style.save(figure, prefix), path]
-    return [*paths, record.write(prefix, "figures", spec, context, records, paths)]
+    rows = rows_of(spec, context, records)
+    said = caption(spec, context, records, rows)
+    about = {"Title": f"{said.title}, at scale {context.scale}", "Description": said.text}
+    paths = [*style.save(draw(spec, context, rows), prefix, about), Path(f"{prefix}.csv")]
+    write_text(paths[-1], query.csv_text(rows))
+    return [*paths, record.write(prefix, "figures", spec, context, records, paths, said._asdict())]
+
+
+def rows_of(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The csv of a figure, as a frame."""
+    import pandas as pd
+
+    kind = module("figures", spec.kind)
+    rows = kind.rows(spec, context, records) if records else pd.DataFrame()
+    return rows.reindex(columns=kind.COLUMNS.split())
+
+
+def draw(spec: Spec, context: Context, rows: pd.DataFrame) -> style.Figure:
+    """The picture of `rows`, with a badge on what isn't the paper's: it may be seen alone."""
+    datasets, sources = _used(spec, rows)
+    stand_in = any(map(context.is_stand_in, [*map(context.dataset, datasets), *sources]))
+    why = "stand-in data" if stand_in else "not a reproduction"
+    with style.theme():
+        figure: style.Figure = module("figures", spec.kind).draw(spec, context, rows)
+        if stand_in or context.scale != "paper":
+            style.badge(figure, f"{context.scale}: {why}")
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # one layout for all formats
+    return figure
+
+
+def caption(
+    spec: Spec, context: Context, records: Sequence[dict[str, Any]], rows: pd.DataFrame
+) -> Caption:
+    """What is said beside a figure with these rows, which were made of `records`."""
+    datasets, sources = _used(spec, rows)
+    devices = "; ".join(dict.fromkeys(name for name in rows.device if name))
+    provenance = context.provenance(*map(context.dataset, datasets), sources=sources)
+    notes = [] if rows.empty else module("figures", spec.kind).notes(spec, context, rows)
+    return Caption(
+        spec.title,
+        spec.caption.format(data=context.titles(datasets)) + spec.remark.rstrip("."),
+        provenance + (f"; device: {devices}" if devices else ""),
+        [*spec.notes, *remarks.remarks(spec, context, records), *filter(None, notes)],
+    )
+
+
+def _used(spec: Spec, rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """The datasets that a figure shows, in the page's words, and source networks."""
+    shown = list(dict.fromkeys(rows.get("dataset", []))) or spec.wants().datasets
+    return shown, list(dict.fromkeys(name for name in rows.get("source", []) if name))
+
+
+def over_seeds(data: query.Data, at: str, *quantities: str) -> pd.DataFrame:
+    """Numbers of a history: a row a seed and place, a column a quantity, and what `cells` says.
+
+    Places (`at`, e.g. "epoch") without the first quantity are left out. `everywhere`: whether all
+    `seeds` of the cell that have any are here.
+    """
+    numbers = data.numbers[data.numbers.quantity.isin(quantities) & data.numbers[at].notna()]
+    numbers = numbers.astype(dict.fromkeys((*CELL, "quantity"), object))
+    wide = numbers.pivot(index=[*CELL, at, "seed"], columns="quantity", values="value")
+    wide = wide.reindex(columns=quantities).dropna(subset=quantities[0]).reset_index()
+    wide["seeds"] = wide.groupby(CELL).seed.transform("nunique")
+    wide["everywhere"] = wide.groupby([*CELL, at]).seed.transform("size") == wide.seeds
+    return cells(data).merge(wide.astype({at: int, "seed": int}), on=CELL)
+
+
+def cells(data: query.Data) -> pd.DataFrame:
+    """The cells behind a figure in its order, and what its csv says of each."""
+    names = {"settings.source": "source", "settings.ways": "ways", "data_title": "data"}
+    runs = data.runs[data.runs.record == "result"].rename(columns=names)
+    runs = runs.reindex(columns=[*CELL, "algorithm", "device", "clock", "scale", *names.values()])
+    runs["source"] = runs.source.where(runs.algorithm != "scratch").astype(object).fillna("")
+    runs["device"] = runs.groupby(CELL).device.transform(lambda d: "; ".join(dict.fromkeys(d)))
+    return runs.drop(columns="algorithm").drop_duplicates(CELL, ignore_index=True)
+
+
+def panels(headings: Mapping[str, str], rows: pd.DataFrame, key: str) -> dict[str, pd.DataFrame]:
+    """The rows of each panel that has any, by its `key`, in the order of the headings."""
+    return {name: here for name in headings if len(here := rows[rows[key] == name])}
+
+
+def missing(what: str, headings: Mapping[str, str], rows: pd.DataFrame, key: str) -> str:
+    """A note that names the panels without rows; empty without any."""
+    names = [headings[name] for name in headings.keys() - panels(headings, rows, key).keys()]
+    return f"{what}: {', '.join(sorted(names, key=[*headings.values()].index))}." if names else ""
+
+
+def seeds(rows: pd.DataFrame, spread: str = "") -> str:
+    """For notes: over how many seeds, e.g. "2 or 3 seeds", and how their spread is drawn."""
+    numbers = sorted(rows.seeds.unique())
+    return "1 seed" if numbers == [1] else f"{' or '.join(map(str, numbers))} seeds{spread}"
+
+
+def heading(context: Context, dataset: str, title: str) -> str:
+    """The title of a dataset's panel or bars; a stand-in isn't called by the name alone."""
+    return title + ("\n(stand-in)" if context.is_stand_in(context.dataset(dataset)) else "")

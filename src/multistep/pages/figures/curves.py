@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from multistep.pages import learning, style
+from multistep.pages import measured, query, style
 from multistep.pages.context import Context
-from multistep.pages.query import Point, Result, group_results
+from multistep.pages.figures import heading, missing, over_seeds, panels, seeds
+from multistep.pages.frame import CELL, CLOCKS
 from multistep.pages.spec import FewShotFigure, Wants
 
 COLUMNS = (
@@ -26,23 +28,68 @@ class Spec(FewShotFigure):
         return Wants([(e, self.dataset, m) for e in self.panels for m in self.methods])
 
 
-def points(spec: Spec, context: Context, results: Sequence[Result]) -> list[Point]:
+def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style.DataFrame:
     """Accuracies (%) in drawing order, at the meta-iterations that all seeds recorded."""
-    groups = group_results(spec, context, results)
-    histories = [result["history"] for group in groups.values() for result in group]
-    key = "validation_accuracy"
-    if not all(any(entry.get(key) is not None for entry in entries) for entries in histories):
-        key = "train_accuracy"
-    found = learning.points(spec, context, groups, "iteration", key)
-    for point in found:
-        cell = groups[(point.experiment, spec.dataset, point.method)][0]["cell"]
-        point.iteration, point.ways = point.place, cell["settings"]["ways"]
-        point.tasks = point.entries[0]["tasks"]  # seen so far
-    return found
+    data = query.data(spec, context, records, history=True)
+    return curves(data, "iteration", tasks="first").astype({"tasks": int, "ways": int})
 
 
-def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
-    """One row of two panels (meta-iterations, time) per experiment, one line per method."""
-    return learning.draw(
-        spec, context, points, "experiment", "iteration", "meta-iterations", right=0.84
-    )
+def curves(data: query.Data, at: str, **more: str) -> style.DataFrame:
+    """The mean accuracy of each cell where all its seeds have one, lowest and highest, and seconds.
+
+    `more`: how further quantities of the history are put together.
+    """
+    validated = data.numbers[data.numbers.quantity == "validation_accuracy"].dropna(subset=at)
+    all_are = len(validated[[*CELL, "seed"]].drop_duplicates()) == len(data.runs)
+    key = "validation_accuracy" if all_are else "train_accuracy"
+    found = over_seeds(data, at, key, "seconds", *more)
+    scales = data.runs[[*CELL, "seed", "clock_scale"]].astype({"seed": int, "clock_scale": float})
+    found = found[found.everywhere].merge(scales, on=[*CELL, "seed"])
+    found["seconds"] *= found.pop("clock_scale")
+    common = [name for name in found if name not in ("seed", "seconds", key, *more)]
+    numbers = {name: (name, how) for name, how in more.items()} | {"seconds": ("seconds", "mean")}
+    spread = {"accuracy": "mean", "accuracy_low": "min", "accuracy_high": "max"}
+    numbers |= {name: (key, how) for name, how in spread.items()}
+    found = found.groupby(common, sort=False, dropna=False).agg(**numbers).reset_index()
+    return found.assign(split="validation" if all_are else "training")
+
+
+def notes(spec: Any, context: Context, rows: style.DataFrame, key: str = "experiment") -> list[str]:
+    """What lines and bands are, the clock, what was not run."""
+    time = " or ".join(CLOCKS[clock] for clock in rows.clock.unique())
+    alone = " without loading and evaluation" if key == "dataset" else ""
+    over = seeds(rows, "; bands: lowest and highest seed")
+    return [
+        f"Lines: mean over {over}. Time: {time}{alone}, mean over seeds.",
+        missing("Not run", spec.panels, rows, key),
+    ]
+
+
+def draw(
+    spec: Any,
+    context: Context,
+    rows: style.DataFrame,
+    key: str = "experiment",
+    at: str = "iteration",
+    label: str = "meta-iterations",
+) -> style.Figure:
+    """Per value of `key` two panels beside each other (`at`, time), one line per method."""
+    shown = panels(spec.panels, rows, key)
+    height = min(1.9, 9 / max(1, len(shown)))  # all on a page
+    figure, axes = style.panels(rows, (len(shown), 2), height=height, sharey="row")
+    for (name, here), (left, right) in zip(shown.items(), axes, strict=False):
+        unit, factor = measured.unit("time", max(1, here.seconds.max()))
+        here = here.assign(time=here.seconds / factor)
+        for panel, x in ((left, at), (right, "time")):
+            style.lines(panel, context, here, x, "accuracy", bands=True)
+            if key == "experiment":
+                chance = {"color": style.QUIET, "linewidth": 0.8, "linestyle": (0, (4, 3))}
+                panel.axhline(100 / here.ways.iloc[0], label="chance", **chance)
+            panel.set_xlim(left=0)
+            style.round_ticks(panel.xaxis, 6, whole=x == "epoch")
+        title = heading(context, name, spec.panels[name]) if key == "dataset" else spec.panels[name]
+        split = "validation" if key == "dataset" else here["split"].iloc[0]
+        left.set(xlabel=label, ylabel=f"{split} accuracy (%)", title=title.replace("\n", " "))
+        right.set(xlabel=f"training time ({unit})")
+    style.legend(figure, axes[:, 0])
+    return figure

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from multistep.pages import style, timing
+import numpy as np
+
+from multistep.pages import measured, query, style
 from multistep.pages.context import Context
+from multistep.pages.figures import heading, missing
 from multistep.pages.layout import signed
-from multistep.pages.query import Point, group_measurements
 from multistep.pages.spec import Panels, Wants
 
 COLUMNS = (
@@ -28,85 +30,56 @@ class Spec(Panels):
         return Wants(measured=[(self.experiments[dataset], dataset) for dataset in self.panels])
 
 
-def points(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[Point]:
-    """All bars in drawing order; datasets and methods that were not measured lack."""
-    bars = []
-    for (experiment, dataset), found in group_measurements(spec, context, records).items():
-        times = timing.epoch_times(found, spec.methods)
-        for time in times.values():
-            ratio, half_width = timing.relative(time, times.get(spec.methods[0]))
-            bars.append(
-                Point(
-                    **vars(time),
-                    dataset=dataset,  # as the figure calls it
-                    experiment=experiment,
-                    ratio=ratio,  # to the first method
-                    ratio_half_width=half_width,
-                    scale=context.scale,
-                    data=context.titles([dataset]),
-                )
-            )
-    return bars
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> style.DataFrame:
+    """All bars in drawing order; datasets and methods that were not measured lack.
+
+    `ratio`: to the first method, with the half-width of its 95% interval (first order).
+    """
+    times = query.epoch_times(query.data(spec, context, records))
+    found = style.ordered(times, dataset=spec.panels, method=spec.methods)
+    first = found[found.method == spec.methods[0]].set_index("dataset")
+    of_first = first.reindex(found.dataset).set_index(found.index)
+    ratio = found.seconds / of_first.seconds
+    width = ratio * np.hypot(*(t.seconds_half_width / t.seconds for t in (found, of_first)))
+    return found.assign(ratio=ratio, ratio_half_width=width.mask(found.method == spec.methods[0]))
 
 
-def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
-    """One panel per experiment (sizes of images differ a lot), a group of bars per dataset."""
-    run, missing = style.by_panel(spec.panels, points, "dataset")
-    notes = []
-    if points:
-        first = style.look(context, spec.methods[0]).name
-        how = timing.how(points).rpartition("; device")[0]  # the line above has it
-        notes.append(f"{how}. Bars: ± sd of an epoch. %: relative to {first}.")
-    if missing:
-        notes.append(f"Not measured: {', '.join(missing)}.")
-    groups: dict[str, list[str]] = {}
-    for dataset in run:
-        groups.setdefault(spec.experiments[dataset], []).append(dataset)
-    with style.theme():
-        figure, axes = style.panels(
-            spec,
-            context,
-            points,
-            notes,
-            (1, len(groups)),
-            datasets=list(run),
-            widths=[len(datasets) for datasets in groups.values()],
-            nothing="nothing measured",
-        )
-        if not points:
-            return figure
-        for panel, datasets in zip(axes[0], groups.values(), strict=True):
-            _panel(panel, spec, context, datasets, run)
-        axes[0][0].set_title("seconds per epoch")
-        axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return figure
-
-
-def _panel(
-    axes: style.Axes, spec: Spec, context: Context, datasets: list[str], run: dict[str, list[Point]]
-) -> None:
-    width = 0.8 / len(spec.methods)
-    for k, method in enumerate(spec.methods):
-        look = style.look(context, method)
-        bars = [(i, p) for i, d in enumerate(datasets) for p in run[d] if p.method == method]
-        if not bars:
-            continue
-        x = [i + (k - (len(spec.methods) - 1) / 2) * width for i, _ in bars]
-        y = [point.seconds for _, point in bars]
-        spread = [point.seconds_sd or 0.0 for _, point in bars]
-        axes.bar(x, y, 0.92 * width, color=look.colour, label=look.name)
-        axes.errorbar(x, y, yerr=spread, fmt="none", ecolor=style.INK, elinewidth=1)
-        for at, value, sd, (_, point) in zip(x, y, spread, bars, strict=True):
-            text = timing.text(value)
-            if k and point.ratio is not None:
-                text = f"{signed(100 * (point.ratio - 1), 0)}%\n{text}"
-            style.above(axes, at, value + sd, text, fontweight="bold" if k else "normal")
-    axes.set_xlim(-0.6, len(datasets) - 0.4)
-    axes.set_ylim(0, 1.22 * axes.get_ylim()[1])
-    stand_ins = [context.is_stand_in(context.dataset(dataset)) for dataset in datasets]
-    names = [
-        style.wrap(spec.panels[dataset], 14) + ("\n(stand-in)" if stand_in else "")
-        for dataset, stand_in in zip(datasets, stand_ins, strict=True)
+def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
+    """How it was timed, and what was not."""
+    first = style.look(context, spec.methods[0]).name
+    return [
+        f"{measured.how(rows)} Bars: ± sd of an epoch. %: relative to {first}.",
+        missing("Not measured", spec.panels, rows, "dataset"),
     ]
-    axes.set_xticks(range(len(datasets)), names, size=8)
-    axes.tick_params(axis="x", length=0)
+
+
+def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
+    """One panel per experiment (sizes of images differ a lot), a group of bars per dataset."""
+    import seaborn as sns
+
+    groups = [here for _, here in rows.groupby("experiment", sort=False)]
+    widths = [here.dataset.nunique() for here in groups]
+    shape = {"width": style.PAGE if sum(widths) > 2 else style.COLUMN}
+    figure, axes = style.panels(rows, (1, len(groups)), width_ratios=widths or None, **shape)
+    looks = {method: style.look(context, method) for method in spec.methods}
+    palette = {method: look.colour for method, look in looks.items()}
+    drawn = {"hue": "method", "palette": palette, "gap": 0.08, **style.BARS}
+    for panel, here in zip(axes[0], groups, strict=False):
+        sns.barplot(here, x="dataset", y="seconds", legend=False, ax=panel, **drawn)
+        for method, bars in zip(here.method.unique(), panel.containers, strict=True):
+            bars.set_label(looks[method].name)
+            times = here[here.method == method].itertuples()
+            for bar, time in zip(bars, times, strict=True):
+                text, end = measured.seconds(time.seconds), np.nan_to_num(time.seconds_sd)
+                if saved := method != spec.methods[0] and np.isfinite(time.ratio):
+                    text = f"{signed(100 * (time.ratio - 1), 0)}%\n{text}"
+                x = bar.get_x() + bar.get_width() / 2
+                style.above(panel, x, time.seconds, end, text, bold=saved)
+        panel.set_ylim(0, 1.25 * panel.get_ylim()[1])
+        datasets = here.dataset.unique()
+        names = [heading(context, name, spec.panels[name]) for name in datasets]
+        panel.set_xticks(range(len(names)), names)
+        panel.tick_params(axis="x", length=0)
+        panel.set(xlabel="", ylabel="seconds per epoch" if panel is axes[0][0] else "")
+    style.legend(figure, axes[0])
+    return figure

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from multistep.pages import style
+from multistep.pages import query, style
 from multistep.pages.context import Context
-from multistep.pages.query import Point, Result, group_results, of_seeds, shared
+from multistep.pages.figures import over_seeds, seeds
 from multistep.pages.spec import OneExperiment
-from multistep.stats import over_seeds
 
 COLUMNS = "method term epoch norm norm_low norm_high seeds device source scale data"
 _TERMS = {"meta_gradient_norm": "meta-gradient", "meta_decay_norm": "weight decay"}
@@ -18,66 +17,43 @@ class Spec(OneExperiment):
     """Norms of the meta-gradient and of the weight decay that Adam adds to it, by epoch."""
 
 
-def points(spec: Spec, context: Context, records: Sequence[Result]) -> list[Point]:
+def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style.DataFrame:
     """The norm of each term of the step of θ, averaged over the mini-batches of an epoch.
 
     In drawing order, at the epochs that all seeds recorded.
     """
-    groups = group_results(spec, context, records)
-    found = []
-    for names in spec.wants().cells:
-        results = groups.get(names, [])
-        for key, term in _TERMS.items():
-            histories = [result["history"] for result in results]
-            seeds = [{e["epoch"]: e[key] for e in h if e[key] is not None} for h in histories]
-            for epoch in shared(seeds):
-                norms = [float(seed[epoch]) for seed in seeds]
-                found.append(
-                    Point(
-                        **of_seeds(context, results),
-                        term=term,
-                        epoch=epoch + 1,
-                        norm=over_seeds(norms)[0],
-                        norm_low=min(norms),
-                        norm_high=max(norms),
-                    )
-                )
-    return found
+    wide = over_seeds(query.data(spec, context, records, history=True), "epoch", *_TERMS)
+    common = [name for name in wide if name not in ("seed", *_TERMS)]
+    long = wide[wide.everywhere].melt([*common, "seed"], _TERMS, "term", "norm")
+    by = long.replace({"term": _TERMS}).groupby([*common, "term"], sort=False, dropna=False).norm
+    found = by.agg(norm="mean", norm_low="min", norm_high="max").reset_index()
+    return style.ordered(found, method=spec.methods)
 
 
-def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
+def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
+    """What lines and bands are, and what can't be drawn."""
+    gone = " Norms of exactly zero have no place on a logarithmic scale."
+    over = seeds(rows, "; bands: lowest and highest seed")
+    return [f"Lines: mean over {over}.{gone if (rows.norm <= 0).any() else ''}"]
+
+
+def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     """One panel per method on a common logarithmic scale: the two terms."""
-    zeros = any(point.norm <= 0 for point in points)
-    gone = " Norms of exactly zero have no place on a logarithmic scale." if zeros else ""
-    over = style.seeds(points, "; bands: lowest and highest seed")
-    notes = [f"Lines: mean over {over}.{gone}"] if points else []
-    lines = style.lines(spec, context, points)
-    with style.theme():
-        figure, axes = style.panels(spec, context, points, notes, (1, len(lines)), wspace=0.12)
-        if not points:
-            return figure
-        for panel, (look, here) in zip(axes[0], lines, strict=True):
-            for term, ink, dashes in (
-                ("meta-gradient", look.colour, "-"),
-                ("weight decay", style.QUIET, (0, (4, 2))),
-            ):
-                line = [point for point in here if point.term == term and point.norm > 0]
-                if not line:
-                    continue
-                x = [point.epoch for point in line]
-                low = [max(point.norm_low, 1e-3 * point.norm) for point in line]
-                high = [point.norm_high for point in line]
-                panel.fill_between(x, low, high, color=ink, alpha=0.15, linewidth=0)
-                few = "o" if len(line) < 10 else None
-                norms = [point.norm for point in line]
-                panel.plot(x, norms, color=ink, linestyle=dashes, marker=few, label=term)
-            panel.set_yscale("log")
-            panel.set_title(look.name)
-            panel.set_xlabel("epoch")
-            style.round_ticks(panel.xaxis, whole=True)
-            panel.sharey(axes[0][0])
-            panel.legend(loc="best")
-        axes[0][0].set_ylabel("norm")
-        for panel in axes[0][1:]:
-            panel.tick_params(labelleft=False)
+    import seaborn as sns
+
+    shown = rows[rows.norm > 0]
+    figure, axes = style.panels(rows, (1, rows.method.nunique()), sharey=True)
+    for panel, (method, here) in zip(axes[0], shown.groupby("method", sort=False), strict=False):
+        look = style.look(context, method)
+        inks = dict(zip(_TERMS.values(), (look.colour, style.QUIET), strict=True))
+        few = "o" if here.epoch.nunique() < 10 else None
+        drawn = {"hue": "term", "palette": inks, "style": "term", "marker": few}
+        sns.lineplot(here, x="epoch", y="norm", estimator=None, ax=panel, **drawn)
+        for term, line in here.groupby("term"):
+            low = line.norm_low.clip(lower=1e-3 * line.norm)
+            band = {"color": inks[term], "alpha": 0.15, "linewidth": 0}
+            panel.fill_between(line.epoch, low, line.norm_high, **band)
+        panel.set(yscale="log", title=look.name)
+        panel.legend(title=None)
+        style.round_ticks(panel.xaxis, whole=True)
     return figure

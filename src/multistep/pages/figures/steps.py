@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-import numpy as np
-
-from multistep import stats
-from multistep.pages import style, timing
+from multistep.pages import measured, query, style
 from multistep.pages.context import Context
-from multistep.pages.query import Point, device_name, group_measurements, group_results
+from multistep.pages.figures import cells, seeds
 from multistep.pages.spec import Dataset, Experiment, Method, Number, Quotation, Ref, Wants
 from multistep.pages.spec import Spec as AnySpec
 from multistep.settings import Model
@@ -20,9 +18,7 @@ COLUMNS = (
     "batches batch_size scheme source_features clock paper_accuracy paper_accuracy_sd "
     "paper_seconds paper_seconds_sd device source scale data"
 )
-_EXACT, _ESTIMATED = "#0072B2", "#E69F00"  # from the palette of methods
-_NOT_TIMED: dict[str, Any] = dict.fromkeys(("seconds", "seconds_sd", "batch_size"))
-_NOT_TIMED |= dict.fromkeys(("scheme", "source_features", "clock"), "") | {"batches": 0}
+_INKS = {"exact": style.BLUE, "estimated": style.ORANGE}
 
 OneBar = Annotated[str, Ref("bar", "bars")]
 
@@ -49,10 +45,8 @@ class Spec(AnySpec):
 
     def quotations(self) -> Iterator[Quotation]:
         paper = self.paper or StepsPaper(device="")
-        for quantity, values in (
-            ("test_accuracy", paper.accuracy),
-            ("epoch_seconds", paper.seconds),
-        ):
+        printed = {"test_accuracy": paper.accuracy, "epoch_seconds": paper.seconds}
+        for quantity, values in printed.items():
             for method, (mean, sd) in values.items():
                 experiment = self.bars[method].experiment
                 yield Quotation("the paper", quantity, mean, sd, experiment, self.dataset, method)
@@ -64,130 +58,124 @@ class Spec(AnySpec):
         )
 
 
-def points(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[Point]:
-    """All bars in drawing order, those without a result or measurement too; none without any."""
-    groups = group_results(spec, context, records)
-    measurement = group_measurements(spec, context, records).get((spec.measured, spec.dataset))
-    times = timing.epoch_times(measurement, spec.bars)
-    if not groups and not times:
-        return []
-    found = []
-    for method, bar in spec.bars.items():
-        results = groups.get((bar.experiment, spec.dataset, method), [])
-        accuracies = [float(result["metrics"]["test_accuracy"]) for result in results]
-        mean, sd = stats.over_seeds(accuracies) if accuracies else (None, None)
-        time = times.get(method)
-        origins = [
-            (device_name(r["environment"]), r["cell"]["settings"]["source"]) for r in results
-        ]
-        if time is not None:
-            origins.append((time.device, time.source))
-        printed = {
-            name: values.get(method, (None, None))
-            for name, values in (
-                ("accuracy", spec.paper.accuracy if spec.paper else {}),
-                ("seconds", spec.paper.seconds if spec.paper else {}),
-            )
-        }
-        values = _NOT_TIMED | (vars(time) if time else {})
-        values |= {f"paper_{name}": value for name, (value, _) in printed.items()}
-        values |= {f"paper_{name}_sd": spread for name, (_, spread) in printed.items()}
-        values |= {
-            "method": method,
-            "label": bar.label,
-            "estimate_of": bar.of or "",
-            "experiment": bar.experiment,
-            "accuracy": mean,
-            "accuracy_sd": sd,
-            "seeds": len(results),
-            "epochs": int(results[0]["metrics"]["epochs"]) if results else None,
-            "device": "; ".join(dict.fromkeys(device for device, _ in origins)),
-            "source": origins[0][1] if origins else "",
-            "scale": context.scale,
-            "data": context.titles([spec.dataset]),
-        }
-        found.append(Point(**values))
-    return found
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> style.DataFrame:
+    """All bars in drawing order, those without a result or measurement too."""
+    import pandas as pd
+
+    data = query.data(spec, context, records)
+    paper = spec.paper or StepsPaper(device="")
+    columns = ["method", "label", "experiment", "estimate_of"]
+    columns += [f"paper_{name}{end}" for name in ("accuracy", "seconds") for end in ("", "_sd")]
+    printed = [
+        [values.get(m, (None, None)) for values in (paper.accuracy, paper.seconds)]
+        for m in spec.bars
+    ]
+    bars = pd.DataFrame(
+        [
+            (method, bar.label, bar.experiment, bar.of or "", *accuracy, *seconds)
+            for (method, bar), (accuracy, seconds) in zip(spec.bars.items(), printed, strict=True)
+        ],
+        columns=columns,
+    )
+    metrics = ["metrics.test_accuracy", "metrics.epochs"]
+    runs = data.runs[data.runs.record == "result"]
+    runs = runs.reindex(columns=dict.fromkeys([*runs, *metrics])).groupby(["experiment", "method"])
+    run = runs.agg(
+        accuracy=(metrics[0], "mean"),
+        accuracy_sd=(metrics[0], "std"),
+        seeds=("seed", "size"),
+        epochs=(metrics[1], "first"),
+    )
+    run = cells(data)[["experiment", "method", "device", "source"]].merge(run.reset_index())
+    times = query.epoch_times(data).drop(columns=["experiment", "dataset", "scale", "data"])
+    found = bars.merge(run, "left").merge(times, "left", on="method", suffixes=("", "_timed"))
+    origins = [
+        dict.fromkeys(filter(pd.notna, pair))
+        for pair in zip(found.device, found.device_timed, strict=True)
+    ]
+    return found.fillna({"seeds": 0, "batches": 0}).assign(
+        device=["; ".join(names) for names in origins],
+        source=found.source.fillna(found.source_timed).fillna(""),
+        scale=context.scale,
+        data=context.titles([spec.dataset]),
+    )
 
 
-def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
+def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
+    """How bars were timed and averaged, what was not run, why the paper's marks are missing."""
+    how = measured.how(rows[rows.seconds.notna()]).replace("Not measured", "Times: not measured")
+    said = [f"{how} ±: sd of an epoch."]
+    run = rows[rows.seeds > 0].astype({"seeds": int})
+    if len(run):
+        epochs = " or ".join(f"{n:g}" for n in sorted(run.epochs.unique()))
+        over = "one seed" if seeds(run) == "1 seed" else f"mean ± sd over {seeds(run)}"
+        said.append(f"Accuracies: {over}, {epochs} epochs.")
+    if lacks := ", ".join(rows.label[rows.seeds == 0]):
+        said.append(f"Not run: {lacks.rstrip('.')}.")
+    why = _left_out(spec, context, rows) if spec.paper else ""
+    return [*said, f"The paper's numbers are left out: {why}." if why else ""]
+
+
+def _left_out(spec: Spec, context: Context, rows: style.DataFrame) -> str:
+    """Why the paper's numbers are not drawn; empty if they are."""
+    if spec.paper is None or any(
+        map(context.is_stand_in, [context.dataset(spec.dataset), *rows.source])
+    ):
+        return "stand-in data"
+    cells = [(spec.bars[method].experiment, spec.dataset, method) for method in spec.paper.accuracy]
+    timed = [("measure", spec.measured, spec.dataset, method) for method in spec.paper.seconds]
+    differ = [context.differs(*names) for names in (*cells, *timed)]
+    return "; ".join(dict.fromkeys(filter(None, differ)))
+
+
+def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     """Two panels, accuracy and time; the paper's numbers as open marks, unless on a stand-in."""
-    notes = []
-    paper = spec.paper
-    if points:
-        timed = [point for point in points if point.seconds is not None]
-        run = [point for point in points if point.seeds]
-        how = timing.how(timed).rpartition("; device")[0] if timed else "Times: not measured"
-        notes.append(f"{how}. ±: sd of an epoch.")
-        if run:
-            epochs = " or ".join(str(n) for n in sorted({p.epochs for p in run if p.epochs}))
-            over = style.seeds(run)
-            over = "one seed" if over == "1 seed" else f"mean ± sd over {over}"
-            notes.append(f"Accuracies: {over}, {epochs} epochs.")
-        missing = [point.label for point in points if not point.seeds]
-        if missing:
-            notes.append(f"Not run: {', '.join(missing).rstrip('.')}.")
-        used = [context.dataset(spec.dataset), *(point.source for point in points)]
-        if paper is not None:
-            cells = [(spec.bars[m].experiment, spec.dataset, m) for m in paper.accuracy]
-            timings = [("measure", spec.measured, spec.dataset, m) for m in paper.seconds]
-            differ = filter(None, (context.differs(*names) for names in (*cells, *timings)))
-            stand_in = any(map(context.is_stand_in, used))
-            why = "stand-in data" if stand_in else "; ".join(dict.fromkeys(differ))
-            if why:
-                paper = None
-                notes.append(f"The paper's numbers are left out: {why}.")
-    with style.theme():
-        figure, axes = style.panels(spec, context, points, notes)
-        if not points:
-            return figure
-        figure.subplots_adjust(left=0.06, right=0.985, wspace=0.14, bottom=0.14)
-        accuracy, time = axes[0]
-        _panel(accuracy, points, "accuracy", "the paper" if paper else "")
-        accuracy.set_title("test accuracy (%)")
-        _panel(time, points, "seconds", f"the paper, {paper.device}" if paper else "")
-        time.set_title("seconds per epoch")
+    figure, axes = style.panels(rows, (1, 2), height=2.4)
+    if not rows.empty:
+        marks = spec.paper and not _left_out(spec, context, rows)
+        for panel, quantity, device in zip(
+            axes[0],
+            ("accuracy", "seconds"),
+            ("", f", {spec.paper.device}" if spec.paper else ""),
+            strict=True,
+        ):
+            _panel(panel, rows, quantity, f"the paper{device}" if marks else "")
+        axes[0][0].set_ylabel("test accuracy (%)")
+        axes[0][1].set_ylabel("seconds per epoch")
     return figure
 
 
-def _panel(axes: style.Axes, points: Sequence[Point], quantity: str, marks: str) -> None:
+def _panel(axes: style.Axes, rows: style.DataFrame, quantity: str, marks: str) -> None:
     """Bars of one quantity from zero with their values; `marks` is the paper's legend, if drawn."""
-    top = 0.0
-    for i, point in enumerate(points):
-        value, sd = getattr(point, quantity), getattr(point, f"{quantity}_sd") or 0.0
-        if value is None:
-            continue
-        colour = _ESTIMATED if point.estimate_of else _EXACT
-        axes.bar(i, value, 0.72, color=colour)
-        if sd:
-            axes.errorbar(i, value, yerr=sd, fmt="none", ecolor=style.INK, elinewidth=1)
-        text = f"{value:.2f}" if quantity == "accuracy" else timing.text(value)
-        y = value + sd
-        if marks and (theirs := getattr(point, f"paper_{quantity}")) is not None:
-            reach = theirs + getattr(point, f"paper_{quantity}_sd")
-            y = 1.02 * reach if y < 1.02 * reach < 1.15 * y else y  # the text above the mark
-        style.above(axes, i, y, text)
-        top = max(top, y)
-    from matplotlib.patches import Patch
+    import seaborn as sns
 
-    handles: list[Any] = [Patch(color=_EXACT, label="exact")]
-    handles.append(Patch(color=_ESTIMATED, label="estimated"))
-    known = [i for i, p in enumerate(points) if getattr(p, f"paper_{quantity}") is not None]
-    if marks and known:
-        theirs = np.array([getattr(points[i], f"paper_{quantity}") for i in known])
-        sds = np.array([getattr(points[i], f"paper_{quantity}_sd") for i in known])
-        top = max(top, float((theirs + sds).max()))
-        drawn: dict[str, Any] = {
-            "fmt": "D",
-            "color": style.INK,
+    kinds = rows.estimate_of.map(lambda of: "estimated" if of else "exact")
+    drawn = {"hue": kinds, "hue_order": [*_INKS], "palette": _INKS, "dodge": False, **style.BARS}
+    sns.barplot(rows, x="label", y=quantity, width=0.75, ax=axes, **drawn)
+    theirs, spread = (
+        rows[f"paper_{quantity}"].astype(float),
+        rows[f"paper_{quantity}_sd"].astype(float),
+    )
+    reach = 1.02 * (theirs + spread) * (1 if marks else float("nan"))
+    for x, (value, sd, top) in enumerate(
+        zip(rows[quantity], rows[f"{quantity}_sd"].fillna(0), reach, strict=True)
+    ):
+        if value == value:
+            text = f"{value:.2f}" if quantity == "accuracy" else measured.seconds(value)
+            over = top if top < 1.15 * (value + sd) else 0  # the text above the mark
+            style.above(axes, x, value, sd, text, over=over)
+    if reach.notna().any():
+        mark: dict[str, Any] = {
             "markerfacecolor": "white",
-            "markersize": 5,
+            "markersize": 4,
+            "elinewidth": 0.8,
+            "capsize": 2,
         }
-        drawn |= {"elinewidth": 1, "capsize": 3, "label": marks}
-        handles.append(axes.errorbar(known, theirs, yerr=sds, **drawn))
-    axes.set_ylim(0, 1.3 * top if top else 1)
-    axes.set_xlim(-0.6, len(points) - 0.4)
-    labels = [style.wrap(point.label, 8) for point in points]
-    axes.set_xticks(range(len(points)), labels, size=8)
+        axes.errorbar(
+            range(len(rows)), theirs, spread, fmt="D", color=style.INK, label=marks, **mark
+        )
+    axes.legend(loc="upper left", ncols=3, columnspacing=1)
+    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
+    axes.set_xticks(range(len(rows)), [textwrap.fill(label, 8) for label in rows.label])
     axes.tick_params(axis="x", length=0)
-    axes.legend(handles=handles, loc="upper left", ncols=3, fontsize=8)
+    axes.set_xlabel("")

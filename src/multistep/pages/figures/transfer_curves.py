@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from multistep.pages import learning, style
+from multistep.pages import query, style
 from multistep.pages.context import Context
-from multistep.pages.query import Point, Result, group_results
+from multistep.pages.figures import curves
 from multistep.pages.spec import Panels, Wants
-from multistep.stats import over_seeds
 
 COLUMNS = (
     "dataset experiment method epoch seconds accuracy accuracy_low accuracy_high test_accuracy "
@@ -23,18 +22,17 @@ class Spec(Panels):
         return Wants([(self.experiments[d], d, m) for d in self.panels for m in self.methods])
 
 
-def points(spec: Spec, context: Context, records: Sequence[Result]) -> list[Point]:
+def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style.DataFrame:
     """Accuracies (%) in drawing order, at the epochs that all seeds of a cell have run."""
-    groups = group_results(spec, context, records)
-    found = learning.points(spec, context, groups, "epoch", "validation_accuracy")
-    for point in found:
-        point.epoch = point.place + 1  # trained so far
-        for key in ("test_accuracy", "train_accuracy"):
-            vars(point)[key] = over_seeds([entry[key] for entry in point.entries])[0]
-    return found
+    data = query.data(spec, context, records, history=True)
+    return curves.curves(data, "epoch", test_accuracy="mean", train_accuracy="mean")
 
 
-def draw(spec: Spec, context: Context, points: Sequence[Point]) -> style.Figure:
+def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
+    """As of all learning curves."""
+    return curves.notes(spec, context, rows, "dataset")
+
+
+def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     """One row of two panels (epochs, time) per dataset, one line per method."""
-    timed = " without loading and evaluation"
-    return learning.draw(spec, context, points, "dataset", "epoch", "epochs", timed=timed)
+    return curves.draw(spec, context, rows, "dataset", "epoch", "epochs")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from multistep.pages import query, timing
+from multistep.pages import measured, query
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, known, plus_minus, printed, signed
 from multistep.pages.spec import (
@@ -140,7 +140,9 @@ def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
 
     def texts(c: Any) -> dict[str, str | None]:
         seconds = c.column == "seconds"
-        ours = timing.text(c.ours, c.epoch_sd if known(c.epoch_sd) else None) if seconds else None
+        ours = (
+            measured.seconds(c.ours, c.epoch_sd if known(c.epoch_sd) else None) if seconds else None
+        )
         theirs = f"{c.paper:g}" if c.column == "hours" and known(c.paper) else None
         fewest = 1 if seconds else 2
         return {
@@ -157,7 +159,7 @@ def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
         context,
         [spec.dataset],
         [source for source in timed.source if source],
-        training=timing.how(list(timed.itertuples())) + device,
+        training=measured.how(timed) + device,
         headings=list(dict.fromkeys(rows.column_title)),
         sections={"": groups(rows, texts)},
         notes=(*_legend(spec, rows), *otherwise(rows)),
