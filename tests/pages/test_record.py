@@ -16,7 +16,11 @@ from multistep.pages.figures import write_figure
 from multistep.pages.spec import Spec
 from multistep.pages.tables import write_table
 
-FREE = {"environment.*": "where it was drawn", "made_from.code": "the workflow compares it"}
+FREE = {
+    "environment.*": "where it was drawn",
+    "made_from.code": "the workflow compares it",
+    "caption*": "it follows from what is compared",
+}
 CURVES = {
     "kind": "curves", "title": "Curves", "caption": "{data}", "panels": {"5way_1shot": "One"},
     "dataset": "omniglot", "methods": ["maml"],

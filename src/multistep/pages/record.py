@@ -40,7 +40,7 @@ class MadeFrom(Record):
 
 class Page(Record):
     """`spec`, `context`: what the page's YAML file and params.yaml say, without defaults; `files`:
-    SHA-256 by suffix; `caption`: what stands beside a figure (`figures.Caption`).
+    SHA-256 by suffix; `caption`: title, caption, provenance and notes of the page.
     """
 
     schema_: Literal[2] = Field(alias="schema")
@@ -50,7 +50,7 @@ class Page(Record):
     scale: str
     spec: dict[str, Any]
     context: dict[str, Any]
-    caption: dict[str, Any] = {}
+    caption: dict[str, Any]
     files: dict[str, Digest]
     environment: dict[str, str]
     made_from: MadeFrom
@@ -64,7 +64,7 @@ def write(
     context: Context,
     records: Sequence[dict[str, Any]],
     files: Sequence[Path],
-    caption: Mapping[str, Any] | None = None,
+    caption: Mapping[str, Any],
 ) -> Path:
     """Write the record of the page `files`, which were drawn from `records`; its path."""
     families = {r["cell"].get("family", "few_shot") for r in records if "cell" in r}
@@ -77,7 +77,7 @@ def write(
         "form": form,
         "name": prefix.name,
         **_asked(spec, context),
-        "caption": caption or {},
+        "caption": {**caption},
         "files": {file.suffix[1:]: sha256(file) for file in files},
         "environment": {"python": platform.python_version(), **versions},
     }

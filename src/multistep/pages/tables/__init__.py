@@ -48,7 +48,8 @@ def write_table(
     paths = [prefix.with_name(f"{prefix.name}.{form}") for form in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_text(path, text)
-    return [*paths, record.write(prefix, "tables", spec, context, records, paths)]
+    said = {key: getattr(page, key) for key in ("title", "caption", "provenance", "notes")}
+    return [*paths, record.write(prefix, "tables", spec, context, records, paths, said)]
 
 
 def draw(
