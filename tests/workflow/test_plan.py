@@ -203,7 +203,7 @@ EDITS = {
     "pages/tables/__init__.py": {"table": 5},
     "pages/figures/__init__.py": {"figure": 5},
     "pages/tables/splits.py": {"table": 1},
-    "pages/figures/curves.py": {"figure": 2},
+    "pages/figures/curves.py": {"figure": 3},
     "plan/choose.py": {"choose": 1, "train_cell": 2, "figure": 1},
     "fewshot/algorithms/first_order.py": {
         "train_cell": 2,
