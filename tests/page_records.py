@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -344,3 +345,8 @@ class Outline(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+
+
+def plain(text: str) -> str:
+    """A page in Markdown without small print, indents and escapes."""
+    return re.sub(r"</?sub>|&emsp;|\\(?=[\[\]_|])", "", text)
