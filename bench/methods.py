@@ -57,9 +57,10 @@ def prepare(folder: Path, images: Tensor) -> None:
 
 
 def definition(experiment: str, dataset: str, rounds: int, tasks: int | None) -> dict[str, Any]:
-    """The plan's measurement of an experiment, with the benchmark's own sizes."""
+    """The plan's measurement of an experiment, with the benchmark's own sizes and images."""
     planned = cells.measurements(paper())[f"results/measure/{experiment}/{dataset}.json"]
-    return planned | {"measure": {"steps": [STEPS], "rounds": rounds, "tasks": tasks}}
+    measure = {"steps": [STEPS], "rounds": rounds, "tasks": tasks}
+    return planned | {"data": None, "measure": measure}
 
 
 def compare(definition: dict[str, Any], data: Path, place: torch.device) -> dict[str, Any]:

@@ -102,6 +102,21 @@ def few_shot(**changes: Any) -> dict[str, Any]:
     return sealed(record | changes)
 
 
+CHOICE = {
+    "setting": "inner_lr",
+    "value": 0.1,
+    "rule": "the best",
+    "candidates": [{"value": 0.1, "validation_accuracy": 50.0, "seeds": 1}],
+}
+
+
+def chosen() -> dict[str, Any]:
+    """With a setting that a choice put in."""
+    own = few_shot()["cell"]
+    settings = {**own["settings"], "inner_lr": CHOICE["value"]}
+    return sealed(few_shot(cell={**own, "settings": settings, "chosen": CHOICE}), choice="b" * 64)
+
+
 def candidate() -> dict[str, Any]:
     record = few_shot()
     settings = {**record["cell"]["settings"], "selection": "last", "inner_lr": 0.4}
@@ -157,6 +172,7 @@ def measurement(family: str = "few_shot") -> dict[str, Any]:
         "family": family,
         "experiment": "5way_1shot",
         "dataset": "patterns",
+        "data": {"size": 28},
         "methods": methods,
         "measure": {"steps": [1, 2], "rounds": 2, "tasks": None, "batches": 2, "alone": True},
     }
@@ -175,7 +191,7 @@ def measurement(family: str = "few_shot") -> dict[str, Any]:
     return sealed(record | {"rows": rows})
 
 
-RESULTS = {"few_shot": few_shot, "candidate": candidate, "transfer": transfer}
+RESULTS = {"few_shot": few_shot, "chosen": chosen, "candidate": candidate, "transfer": transfer}
 MEASUREMENTS = {
     "few_shot times": measurement,
     "transfer times": lambda: measurement("transfer"),

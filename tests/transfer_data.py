@@ -141,7 +141,8 @@ def measured(folder: Path, cells: dict[str, dict[str, Any]], batches: int) -> di
         name: {"algorithm": cell["algorithm"], "settings": cell["settings"]}
         for name, cell in cells.items()
     }
-    definition = PLACE | {"methods": methods, "measure": measure}
+    data = next(iter(cells.values()))["data"]
+    definition = PLACE | {"data": data, "methods": methods, "measure": measure}
     line = ["measure", "--definition", json.dumps(definition), "--out", str(folder / "out.json")]
     line += ["--data", str(prepared_images(folder / "data")), "--device", "cpu"]
     assert cli.main([*line, "--network", str(source_folder(folder / "network"))]) == 0

@@ -204,12 +204,14 @@ def test_it_is_trained_and_measured(name: str, tmp_path: Path) -> None:
     data = str(prepared_dataset(tmp_path / "data"))
     small = {"meta_batch": 2, "iterations": 2, "test_episodes": 3, "validation_episodes": 2}
     few = small | {"queries": 5, "log_every": 1, "validate_every": 2, "test_steps": 4}
-    about = {"scale": "test", "family": "few_shot", "experiment": "small", "dataset": "omniglot"}
+    about: dict[str, Any] = {
+        "scale": "test", "family": "few_shot", "experiment": "small", "dataset": "omniglot",
+        "data": params().datasets["omniglot"].prepare,
+    }  # fmt: skip
     cell: dict[str, Any] = about | {
         "method": name,
         "algorithm": name,
         "seed": 0,
-        "data": params().datasets["omniglot"].prepare,
         "settings": settings(name, few).model_dump(),
     }
     line = ["--data", data, "--device", "cpu", "--out"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ ONLY_SEALED = {
     "parameters.digest": "compared with the file's by who reads that",
     "environment.*": "where it was made",
     "made_from.code": "which code made it; the workflow compares it",
-    "made_from.choice": "compared where the plan has the choice",
+    "made_from.choice": "what was chosen is compared with the choice that is there",
     "iterations_per_epoch": "counted from the dataset",
     "rows.*.seconds.*": "measured",
     "rows.*.bytes": "measured",
@@ -53,8 +54,11 @@ ONLY_SEALED = {
 
 
 def expected(record: dict[str, Any]) -> results.Expected:
-    inputs = record["made_from"]
-    return results.Expected(record["cell"], inputs["dataset"], inputs["network"])
+    inputs, cell, choice = record["made_from"], copy.deepcopy(record["cell"]), None
+    if "chosen" in cell:  # which the plan doesn't know
+        choice = cell.pop("chosen")
+        del cell["settings"][choice["setting"]]
+    return results.Expected(cell, inputs["dataset"], inputs["network"], choice)
 
 
 @pytest.mark.parametrize("kind", VALID)
@@ -150,18 +154,16 @@ def test_another_record_than_the_plan_expects_is_refused(
 
 def test_a_cell_that_waited_for_a_choice_is_that_of_the_choice(tmp_path: Path) -> None:
     """Its plan lacks the setting; the choice's value and nothing else may stand there."""
-    path, cell = tmp_path / "0.json", copy.deepcopy(VALID["few_shot"]["cell"])
-    choice = {"setting": "inner_lr", "value": 0.1}
-    with_choice = {**cell, "settings": {**cell["settings"], "inner_lr": 0.1}, "chosen": choice}
-    write_json(path, records.few_shot(cell=with_choice))
-    results.read(path, results.Expected(cell))
-    results.read(path, results.Expected(cell, choice=choice))
+    path, record = tmp_path / "0.json", VALID["chosen"]
+    right = expected(record)
+    write_json(path, record)
+    results.read(path, dataclasses.replace(right, choice=None))
+    other = dataclasses.replace(right, choice={**records.CHOICE, "value": 0.2})
     with pytest.raises(UserError, match=r"cell\.chosen\.value is 0\.1, but the plan says 0\.2"):
-        results.read(path, results.Expected(cell, choice={**choice, "value": 0.2}))
-    with_choice["settings"]["inner_lr"] = 0.3
-    write_json(path, records.few_shot(cell=with_choice))
+        results.read(path, other)
+    write_json(path, records.sealed(records.changed(record, ("cell", "settings", "inner_lr"), 0.3)))
     with pytest.raises(UserError, match=r"settings\.inner_lr is 0\.3, but the plan says 0\.1"):
-        results.read(path, results.Expected(cell))
+        results.read(path, dataclasses.replace(right, choice=None))
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:

@@ -97,8 +97,11 @@ def test_a_cell_that_waits_for_a_choice_says_so(
     assert said.count("\n") == 1
 
 
+FOR = {key: value for key, value in json.loads(waiting()).items() if key not in ("kind", "seed")}
 CHOICE = {
     "schema": 2,
+    "cell": FOR,
+    "seeds": [0],
     "setting": "inner_lr",
     "value": 0.4,
     "rule": "the best",
@@ -108,11 +111,12 @@ CHOICE = {
         {"value": 0.8, "validation_accuracy": None, "seeds": 1},
     ],
 }
+SEALS = ["1" * 64, "2" * 64, "3" * 64]
 
 
 def test_a_choice_is_part_of_the_cell_and_named_by_its_seal(tmp_path: Path) -> None:
     choice = tmp_path / "maml.json"
-    sealed = seal.seal(CHOICE, {"candidates": []})
+    sealed = seal.seal(CHOICE, {"candidates": SEALS})
     write_json(choice, sealed)
     prepared_dataset(tmp_path / "data")
     assert cli.main([*arguments(waiting(), tmp_path), "--choice", str(choice)]) == 0
@@ -130,7 +134,10 @@ def test_a_choice_is_part_of_the_cell_and_named_by_its_seal(tmp_path: Path) -> N
         (CHOICE, "it has no seal"),
         ({"value": 0.1}, "not a choice (Value error, 0.1 isn't the best of its candidates)"),
         ({"candidates": CHOICE["candidates"][::-1]}, "not a choice (Value error, its candidates"),
-        ({"setting": "inner_rate"}, "not a choice (the cell has no setting inner_rate)"),
+        ({"setting": "inner_rate"}, "the cell has no setting inner_rate"),
+        ({"cell": FOR | {"dataset": "a"}}, "made for dataset 'a', but the cell has 'omniglot'"),
+        ({"cell": FOR | {"method": "fomaml"}}, "made for method 'fomaml', but the cell has 'maml'"),
+        ({"seeds": [0, 1]}, "not a choice (Value error, it doesn't say for which cell"),
         ({"value": "x"}, "not a choice (value: Input should be a valid number"),
         ({"when": "today"}, "not a choice (when: Extra inputs"),
     ],
@@ -143,7 +150,7 @@ def test_a_broken_choice_is_named(
     if isinstance(change, str):
         choice.write_text(change)
     elif change is not None:
-        sealed = seal.seal(CHOICE | change, {"candidates": []})
+        sealed = seal.seal(CHOICE | change, {"candidates": SEALS})
         write_json(choice, change if change is CHOICE else sealed)
     assert cli.main([*arguments(waiting(), tmp_path), "--choice", str(choice)]) == 2
     said = capsys.readouterr().err

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import records
 from helpers import PARAMS, SMALL, prepared_dataset, small_params
 
 from multistep import cli
@@ -120,13 +122,16 @@ def test_overrides_are_the_last_layer() -> None:
     assert {m: s.inner_steps for m, s in found.items()} == {"maml": 6, "fomaml": 4}
 
 
-def test_from_candidates_to_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_candidates_to_the_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The command line as the rules call it, on a made-up dataset."""
     monkeypatch.chdir(tmp_path)
     data = prepared_dataset(tmp_path / "data")
     everything = {cell.path: cell for cell in cells.plan(plan())}
     path = "results/choices/5way_1shot/omniglot/maml.json"
     setting, candidates = cells.choices(plan())[path]
+    waits = everything["results/5way_1shot/omniglot/maml/1.json"]
 
     def train(cell: cells.Cell, *more: str) -> dict[str, Any]:
         arguments = ["train", "--cell", cell.json, "--data", str(data), "--device", "cpu"]
@@ -144,19 +149,26 @@ def test_from_candidates_to_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyP
     choice = json.loads(Path(path).read_text())
     best = max(found, key=lambda record: record["metrics"]["best"]["validation_accuracy"])
     assert choice["value"] == best["cell"]["settings"]["inner_lr"]
-    final = train(everything["results/5way_1shot/omniglot/maml/1.json"], "--choice", path)
+    final = train(waits, "--choice", path)
     assert final["cell"]["settings"]["inner_lr"] == choice["value"]
     for key in ("setting", "value", "rule", "candidates"):
         assert final["cell"]["chosen"][key] == choice[key]
-    assert cli.main([*line[:5], "results/5way_1shot/omniglot/maml/1.json"]) == 2, "no candidate"
-    values = [0.1, 0.4]
-    assert choose.read_choice(Path(path), setting, values) == choice
-    for other in (("momentum", values), (setting, [0.1, 0.2])):
-        with pytest.raises(UserError, match=f"{path}: it chooses inner_lr among"):
-            choose.read_choice(Path(path), *other)
-    Path(path).write_text(json.dumps({**choice, "value": 0.4 if choice["value"] == 0.1 else 0.1}))
-    with pytest.raises(UserError, match="its content differs from its seal"):
-        choose.read_choice(Path(path), setting, values)
+    assert cli.main([*line[:5], waits.path]) == 2, "no candidate"
+    right = choose.definition(setting, listed)
+    elsewhere = "of results that aren't at hand; compared where they are"
+    free = ("made_from.candidates.*", "candidates.*.validation_accuracy")
+    edits = records.Edits({"rule": "text", **dict.fromkeys(free, elsewhere)})
+    edits.refused(Path(path), lambda: results.read_choice(Path(path), right))
+    edits.done()
+    # The cell of another choice is told it before it trains.
+    line = ["train", "--cell", waits.json, "--data", str(data), "--choice", path, "--choice-of"]
+    for key, value in (
+        ("seeds", [1]),
+        ("values", [0.1]),
+        ("cell", {**right["cell"], "method": "a"}),
+    ):
+        assert cli.main([*line, json.dumps({**right, key: value})]) == 2
+        assert re.search(rf"{path}: {key}[.a-z]* is .* but the plan says", capsys.readouterr().err)
 
 
 def test_a_diverged_candidate_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from helpers import PARAMS, ROOT
 
 from multistep import seal
-from multistep.files import write_json
+from multistep.files import read_json, write_json
 from multistep.plan import cells, params, unrecorded
 
 BUILT = sorted(p.parent.name for p in (ROOT / "scales").glob("*/results"))
@@ -60,6 +60,20 @@ def test_other_settings_and_another_cell_s_file_are_told(home: Path) -> None:
     assert f"{FIRST}: not valid JSON" in mistakes(home, scale)[0]
 
 
+def test_a_choice_is_that_of_the_candidates_beside_it(tmp_path: Path) -> None:
+    scale = "miniimagenet-cpu"
+    shutil.copytree(ROOT / "scales" / scale / "results", tmp_path / "results")
+    (path,) = tmp_path.glob("results/choices/mini_5way_1shot/*/maml.json")
+    choice = read_json(path)
+    for entry in choice["candidates"]:
+        entry["validation_accuracy"] += 1.0
+    write_json(path, choice)
+    *waiting, found = mistakes(tmp_path, scale)
+    assert found.startswith(f"{path.relative_to(tmp_path)}: its candidates have [30.0")
+    assert len(waiting) == 3
+    assert all("/maml/" in line and ": cell.chosen.candidates is " in line for line in waiting)
+
+
 @pytest.mark.parametrize("kind", ["metadata", "incomplete"])
 @pytest.mark.parametrize("length", [8, 300], ids=["short", "long"])
 def test_what_snakemake_knows_is_its_own_matter(home: Path, kind: str, length: int) -> None:
@@ -85,7 +99,7 @@ def test_a_source_network_is_its_settings_and_its_archive(tmp_path: Path) -> Non
     (archive,) = spec.archives
     folder = tmp_path / "data" / "networks" / name
     settings = spec.on("tinyimagenet_x50").model_dump()  # which this scale has in its place
-    record = {"settings": settings | {"title": "Before"}}
+    record = {"name": name, "settings": settings | {"title": "Before"}}
     made_from = {"network": spec.archives[archive].sha256}
     write_json(folder / "network.json", seal.seal(record, made_from))
     (folder / "weights.pt").write_bytes(b"")

@@ -42,7 +42,7 @@ def test_other_data_another_choice_and_an_older_page_are_told(project, record_pr
     grid = {"values": [0.4, 0.2]}
     workspace.change(project, lambda p: p["experiments"]["5way_5shot"]["choose"].update(grid))
     output = workspace.snakemake(project, "-n", status=1)
-    assert "it chooses inner_lr among [0.1, 0.4], but the plan inner_lr among [0.2, 0.4]" in output
+    assert "/maml.json: values is [0.1, 0.4], but the plan says [0.2, 0.4]" in output
     workspace.git(project, "checkout", "-q", "params.yaml")
     workspace.change(project, lambda p: p["methods"]["fomaml"].update(title="Another"))
     output = workspace.snakemake(project, "-n", status=1)

@@ -20,7 +20,7 @@ os.environ.update(
 
 from multistep.data import archives  # noqa: E402
 from multistep.job import accepted, parameters  # noqa: E402
-from multistep.plan import cells, params, provenance, unrecorded  # noqa: E402
+from multistep.plan import cells, choose, params, provenance, unrecorded  # noqa: E402
 from multistep.plan.provenance import code  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.pages import inputs, load, record  # noqa: E402
@@ -151,8 +151,12 @@ def choice_file(wildcards):
 
 
 def choice_option(wildcards, input):
-    """`--choice FILE` for such a cell."""
-    return ["--choice", input.choice] if input.choice else []
+    """`--choice FILE` for such a cell, and what that has to be."""
+    if not input.choice:
+        return []
+    setting, candidates = CHOICES[cell(wildcards).choice]
+    right = choose.definition(setting, [candidate.definition for candidate in candidates])
+    return ["--choice", input.choice, "--choice-of", canonical_json(right)]
 
 
 def choice(wildcards):
@@ -227,6 +231,15 @@ def network_data(wildcards):
         return []
     folder = f"data/processed/{network(wildcards).dataset}"
     return [ancient(f"{folder}/images.npy"), f"{folder}/dataset.json"]
+
+
+def network_data_option(wildcards, input):
+    """`--data FOLDER` of that dataset, and how the plan prepares it."""
+    if not input.data:
+        return []
+    preparation = PARAMS.datasets[network(wildcards).dataset].prepare
+    folder = str(Path(input.data[0]).parent)
+    return ["--data", folder, "--prepared", canonical_json(preparation)]
 
 
 # --- tables and figures -----------------------------------------------------------------------

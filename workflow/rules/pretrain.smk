@@ -16,9 +16,7 @@ rule source_network:
         decisive=lambda wildcards: canonical_json(network(wildcards).decisive()),
         spec=lambda wildcards, output: as_json(network(wildcards)),
         checkpoint=checkpoint_option,
-        data=lambda wildcards, input: [
-            option for file in input.data[:1] for option in ("--data", str(Path(file).parent))
-        ],
+        data=network_data_option,
         out=subpath(output.weights, parent=True),
         device=lambda wildcards, output: PARAMS.device,
         checkpoint_seconds=lambda wildcards, output: PARAMS.checkpoint_seconds,

@@ -25,7 +25,7 @@ def measure(
     definition: dict[str, Any], data: Path, network: Path | None, place: torch.device
 ) -> tuple[dict[str, Any], dict[str, str | None]]:
     """Rows of one experiment on one dataset with their units, and the digests of what was read."""
-    dataset = prepared.read(data, definition["dataset"], definition.get("data"))
+    dataset = prepared.read(data, definition["dataset"], definition["data"])
     images = torch.from_numpy(dataset.images).to(place)
     trainers = {
         (method, steps): _trainer(entry, steps, definition["measure"]["tasks"], dataset, images)

@@ -27,6 +27,55 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+class Scored(Record):
+    """A value that was tried; its accuracy is null where a seed of it diverged."""
+
+    value: float
+    validation_accuracy: Percent | None
+    seeds: int = Field(ge=1)
+
+
+class Chosen(Record):
+    """The value of a setting with the best validation accuracy, as a cell keeps it."""
+
+    setting: str
+    value: float
+    rule: str
+    candidates: list[Scored]
+
+    @model_validator(mode="after")
+    def _best(self) -> Self:
+        scored = [c for c in self.candidates if c.validation_accuracy is not None]
+        values = [c.value for c in self.candidates]
+        if values != sorted(set(values)):
+            raise ValueError("its candidates are not in order")
+        best = max(scored, key=lambda c: c.validation_accuracy or 0.0, default=None)
+        if best is None or best.value != self.value:
+            raise ValueError(f"{self.value} isn't the best of its candidates")
+        return self
+
+
+class Choice(Chosen):
+    """What `multistep choose` writes. `cell`: the candidates' own, without the setting and seed, in
+    the experiment that waits; `made_from`: their seals. Those older than seals have none of this.
+    """
+
+    schema_: Literal[2] | None = Field(default=None, alias="schema")
+    cell: dict[str, Any] | None = None
+    seeds: list[Count] = []
+    made_from: dict[Literal["candidates"], list[Digest | None]] = {}
+    seal: Digest | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        counts = {len(self.seeds)} | {c.seeds for c in self.candidates}
+        seals = len(self.made_from.get("candidates", []))
+        whole = len(counts) == 1 and seals == len(self.seeds) * len(self.candidates)
+        if self.schema_ is not None and not (self.cell and whole):
+            raise ValueError("it doesn't say for which cell, or not of each candidate and seed")
+        return self
+
+
 class CellRecord(Record):
     """`kind`: a candidate only helps to choose a setting; `chosen`: what a choice put in."""
 
@@ -40,38 +89,7 @@ class CellRecord(Record):
     seed: Count
     data: dict[str, Any]
     settings: dict[str, Any]
-    chosen: dict[str, Any] | None = None
-
-
-class Scored(Record):
-    """A value that was tried; its accuracy is null where a seed of it diverged."""
-
-    value: float
-    validation_accuracy: Percent | None
-    seeds: int = Field(ge=1)
-
-
-class Choice(Record):
-    """What `multistep choose` writes: the value of a setting with the best validation accuracy."""
-
-    schema_: Literal[2] = Field(alias="schema")
-    setting: str
-    value: float
-    rule: str
-    candidates: list[Scored]
-    made_from: dict[str, list[Digest | None]]
-    seal: str
-
-    @model_validator(mode="after")
-    def _best(self) -> Self:
-        scored = [c for c in self.candidates if c.validation_accuracy is not None]
-        values = [c.value for c in self.candidates]
-        if values != sorted(set(values)):
-            raise ValueError("its candidates are not in order")
-        best = max(scored, key=lambda c: c.validation_accuracy or 0.0, default=None)
-        if best is None or best.value != self.value:
-            raise ValueError(f"{self.value} isn't the best of its candidates")
-        return self
+    chosen: Chosen | None = None
 
 
 class Timing(Record):
@@ -157,7 +175,9 @@ class ResultRecord(Sealed):
     parameters: Parameters | None = None
 
     def facts(self) -> Iterable[tuple[str, Any, Any]]:
-        """Those of the clocks; the families have more."""
+        """Of a choice, and of the clocks; the families have more."""
+        waited = self.cell.chosen is not None
+        yield "made_from.choice", bool(self.made_from and self.made_from.choice), waited
         timing, entries = self.timing, len(self.history)
         seconds = timing.history_seconds
         yield "timing.history_seconds", len(seconds), entries
@@ -187,7 +207,8 @@ class MeasurementRecord(Sealed):
     unit: MeasureUnit
 
     def facts(self) -> Iterable[tuple[str, Any, Any]]:
-        """A source network where a method has one, and the units of the device."""
+        """No choice, a source network where a method has one, and the units of the device."""
+        yield "made_from.choice", self.made_from and self.made_from.choice, None
         sources = [m["settings"].get("source") for m in self.cell["methods"].values()]
         network = self.made_from and self.made_from.network
         yield "made_from.network", network is not None, any(sources)

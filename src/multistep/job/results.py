@@ -21,8 +21,9 @@ from pydantic import ValidationError
 
 from multistep import seal
 from multistep.files import UserError, read_json, write_json
-from multistep.job.record import SCHEMA, Sealed, short
+from multistep.job.record import SCHEMA, Choice, Sealed, short
 from multistep.plan.families import FAMILIES, module, widest
+from multistep.settings import parse
 
 MISSING = "missing"
 
@@ -66,6 +67,32 @@ def compare(path: Path, record: dict[str, Any], expected: Expected) -> None:
             f"{path}: {key} is {short(found)}, but the plan says {short(right)}; delete it and "
             f"build it again (snakemake {path})"
         )
+
+
+def read_choice(path: Path, right: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read a choice. `right`: what the plan says of it, as `plan.choose.definition` has it; of one
+    that is older than seals the setting and its values are compared.
+
+    Raises UserError, one line, for one that isn't as it was made, and for another's.
+    """
+    again = f"delete it and build it again (snakemake {path})"
+    choice = read_json(path)
+    if not isinstance(choice, dict) or "schema" in choice:
+        seal.check(path, choice, again)
+    try:
+        known = parse(Choice, choice, "")
+    except UserError as error:
+        raise UserError(f"{path}: not a choice ({error}); {again}") from None
+    values = [candidate.value for candidate in known.candidates]
+    found: dict[str, Any] = {"setting": known.setting, "values": values}
+    if known.schema_ is not None:
+        found |= {"seeds": known.seeds, "cell": known.cell}
+    for key, wanted in (right or {}).items():
+        for where, is_, was in unequal(key, found.get(key, wanted), wanted):
+            raise UserError(
+                f"{path}: {where} is {short(is_)}, but the plan says {short(was)}; {again}"
+            )
+    return dict(choice)
 
 
 def is_sealed(record: Mapping[str, Any]) -> bool:

@@ -30,11 +30,14 @@ class Measure(Model):
 
 
 class Definition(Model):
-    """A measurement as the plan has it: all methods of an experiment on one dataset."""
+    """A measurement as the plan has it: all methods of an experiment on one dataset, which was
+    prepared with `data`.
+    """
 
     scale: str
     family: Literal["few_shot", "transfer"]
     experiment: str
     dataset: str
+    data: dict[str, Any]
     methods: dict[str, Timed]
     measure: Measure

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from multistep import seal
-from multistep.files import UserError, check_writable, read_json
+from multistep.files import UserError, check_writable
 from multistep.job import arguments, checkpoint, device, loop, parameters, results
-from multistep.job.record import CellRecord, Choice
+from multistep.job.record import CellRecord
 from multistep.plan import provenance
 from multistep.plan.families import FAMILIES, module, settings_of
 from multistep.progress import say
@@ -31,6 +31,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("train", help="run one cell", description=__doc__)
     parser.add_argument("--cell", required=True, help="the cell as JSON, as the plan prints it")
     parser.add_argument("--choice", type=Path, help="what was chosen for it (results/choices/...)")
+    parser.add_argument("--choice-of", help="what that has to be, as JSON (the plan's)")
     stem = "<experiment>/<dataset>/<method>/<seed>"
     arguments.add(parser, f"results/{stem}.json", f"scratch/results/{stem}.pt")
     parser.set_defaults(run=run)
@@ -42,7 +43,8 @@ def run(args: argparse.Namespace) -> None:
     """
     cell, choice = _cell(args.cell), None
     if args.choice:
-        chosen, choice = _choice(args.choice, cell)
+        right = None if args.choice_of is None else json_of("--choice-of", args.choice_of)
+        chosen, choice = _choice(args.choice, cell, right)
         settings = cell["settings"] | {chosen["setting"]: chosen["value"]}
         cell = {**cell, "settings": settings, "chosen": chosen}
     _check_complete(cell, args.choice)
@@ -103,17 +105,24 @@ def _cell(text: str) -> dict[str, Any]:
     return cell
 
 
-def _choice(file: Path, cell: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """What `multistep choose` wrote, and its seal. Raises UserError, one line, if that isn't it."""
-    record = read_json(file)
-    seal.check(file, record)
-    try:
-        choice = parse(Choice, record, "")
-        if choice.setting not in model_of(cell).model_fields:
-            raise UserError(f"the cell has no setting {choice.setting}")
-    except UserError as error:
-        raise UserError(f"{file}: not a choice ({error}); {seal.AGAIN}") from None
-    return choice.model_dump(include={"setting", "value", "rule", "candidates"}), choice.seal
+def _choice(
+    file: Path, cell: dict[str, Any], right: dict[str, Any] | None
+) -> tuple[dict[str, Any], str]:
+    """What `multistep choose` wrote for this cell, and its seal; `right`: all that the plan says of
+    it. Raises UserError, one line, if that isn't it.
+    """
+    choice = results.read_choice(file, right)
+    if "seal" not in choice:
+        raise UserError(f"{file}: from before choices were sealed; {seal.AGAIN}")
+    for key in choice["cell"].keys() - {"settings"}:
+        if choice["cell"][key] != cell.get(key):
+            raise UserError(
+                f"{file}: made for {key} {choice['cell'][key]!r}, but the cell has "
+                f"{cell.get(key)!r}; give its own choice"
+            )
+    if choice["setting"] not in model_of(cell).model_fields:
+        raise UserError(f"{file}: the cell has no setting {choice['setting']}; {seal.AGAIN}")
+    return {k: choice[k] for k in ("setting", "value", "rule", "candidates")}, choice["seal"]
 
 
 def _check_complete(cell: dict[str, Any], choice: Path | None) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,10 +86,16 @@ def run(args: argparse.Namespace) -> int:
     from multistep.pages import query
     from multistep.pages.context import Context
     from multistep.pages.spec import parse
+    from multistep.plan.unrecorded import OnDisk
 
     context = settings.parse(Context, settings.json_of("--context", args.context), "--context: ")
     plan = None if args.plan is None else settings.json_of("--plan", args.plan)
-    records = [query.read(path, plan) for path in args.results]
+    on_disk = cache(OnDisk)
+    records = []
+    for path in args.results:
+        # A record beside others in a scale's folder rests on what is there.
+        home = next((p.parent for p in path.absolute().parents if p.name == "results"), Path())
+        records.append(query.read(path, plan, on_disk(home).expected))
     spec = parse(f"{args.kind}s", settings.json_of("--spec", args.spec), "--spec: ")
     if args.kind == "table":
         from multistep.pages.tables import write_table as write

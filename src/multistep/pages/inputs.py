@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from multistep.job.results import unequal
@@ -58,7 +59,7 @@ def results(spec: Spec, plan: Plan) -> list[str]:
 def expectations(files: Sequence[str], plan: Plan) -> dict[str, Any]:
     """What the plan says of a page's files, for `query.read`; of seeds that share all else once."""
     groups: dict[str, dict[str, Any]] = {}
-    jobs = {}
+    jobs, described = {}, {}
     for file in files:
         name = record_name(file)
         if file in plan.cells:
@@ -67,7 +68,10 @@ def expectations(files: Sequence[str], plan: Plan) -> dict[str, Any]:
             groups.setdefault(name, {"cell": cell, "seeds": []})["seeds"].append(seed)
         elif file in plan.measurements:
             jobs[name] = plan.measurements[file]
-    return {"cells": groups, "measurements": jobs}
+        else:
+            dataset = Path(file).parent.name
+            described[dataset] = plan.params.datasets[dataset].prepare
+    return {"cells": groups, "measurements": jobs, "prepared": described}
 
 
 def context(params: Params) -> Context:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,28 +21,41 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 
 
-def read(path: Path, plan: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def read(
+    path: Path,
+    plan: Mapping[str, Any] | None = None,
+    expect: Callable[[Mapping[str, Any]], results.Expected] = results.Expected,
+) -> dict[str, Any]:
     """A file that a page is drawn from: a result, a measurement or a prepared dataset's JSON.
 
     Refused: what isn't as it was sealed, and what the plan doesn't expect at this place, if `plan`
-    is given (see `inputs.expectations`).
+    is given (see `inputs.expectations`); `expect` knows more of a cell, as its inputs' digests.
     """
     if path.name == "dataset.json":
         record: dict[str, Any] = read_json(path)
-        seal.check(path, record, "delete the folder and run `snakemake data`")
+        again = "delete the folder and run `snakemake data`"
+        seal.check(path, record, again)
+        if plan is not None:
+            name = path.parent.name
+            made = (record.get("made_from") or {}).get("dataset") or {}
+            found = {"name": record.get("name"), "prepare": made.get("prepare")}
+            right = {"name": name, "prepare": plan["prepared"].get(name)}
+            for key, is_, was in results.unequal("", found, right):
+                what = f"{key.lstrip('.')} is {is_!r}, but the plan says {was!r}"
+                raise UserError(f"{path}: {what}; {again}")
         return record
-    return results.read(path, None if plan is None else expected(path, plan))
+    return results.read(path, None if plan is None else expect(planned(path, plan)))
 
 
-def expected(path: Path, plan: Mapping[str, Any]) -> results.Expected:
-    """What the file of a result or a measurement has to be, by its place."""
+def planned(path: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The cell or the measurement's definition that the plan has at this place."""
     name = record_name(path)
     if name in plan["measurements"]:
-        return results.Expected(plan["measurements"][name])
+        return dict(plan["measurements"][name])
     group = plan["cells"].get(name)
     if group is None or path.stem not in map(str, group["seeds"]):
         raise UserError(f"{path}: the plan has no such result for this page; leave it out")
-    return results.Expected({**group["cell"], "seed": int(path.stem)})
+    return {**group["cell"], "seed": int(path.stem)}
 
 
 def record_name(file: Path | str) -> str:

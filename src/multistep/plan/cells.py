@@ -68,7 +68,7 @@ def plan(params: Params) -> list[Cell]:
             if choose:
                 del settings[choose.setting]
             for dataset in map(params.dataset, experiment.datasets):
-                choice = _choice_path(name, dataset, method) if choose else None
+                choice = choice_path(name, dataset, method) if choose else None
                 for seed in experiment.seeds or params.seeds:
                     of = (experiment.family, name, dataset, method, seed)
                     cells.append(_cell(params, *of, settings, choice))
@@ -91,11 +91,12 @@ def choices(params: Params) -> dict[str, tuple[str, list[Cell]]]:
                     for seed in choose.seeds:
                         of = (experiment.family, own, dataset, method, seed)
                         candidates.append(_cell(params, *of, settings, kind="candidate"))
-                found[_choice_path(name, dataset, method)] = (choose.setting, candidates)
+                found[choice_path(name, dataset, method)] = (choose.setting, candidates)
     return found
 
 
-def _choice_path(experiment: str, dataset: str, method: str) -> str:
+def choice_path(experiment: str, dataset: str, method: str) -> str:
+    """Where a choice lies in its scale's folder."""
     return f"results/choices/{experiment}/{dataset}/{method}.json"
 
 
@@ -139,6 +140,7 @@ def measurements(params: Params) -> dict[str, dict[str, Any]]:
                 "family": experiment.family,
                 "experiment": name,
                 "dataset": used,
+                "data": params.datasets[used].prepare,
                 "methods": {
                     method: {
                         "algorithm": params.methods[method].algorithm,

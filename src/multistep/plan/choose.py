@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from multistep import seal
-from multistep.files import UserError, read_json, write_json
+from multistep.files import UserError, write_json
 from multistep.job import results
 from multistep.job.record import SCHEMA
 from multistep.settings import json_of
@@ -49,21 +49,25 @@ def choose(setting: str, candidates: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def read_choice(path: Path, setting: str, values: Sequence[float]) -> dict[str, Any]:
-    """A choice from its file. Raises UserError if it isn't as it was made, or another's: `setting`
-    among `values` is what the plan lets validation choose.
+def definition(setting: str, candidates: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a choice is, by the cells of its candidates: the setting, its values, the seeds, and all
+    else of the cells, in the experiment that waits for it.
+
+    Raises UserError if these aren't the candidates of one choice.
     """
-    again = f"delete it and build it again (snakemake {path})"
-    choice: dict[str, Any] = read_json(path)
-    if "schema" in choice:  # else it is older than seals
-        seal.check(path, choice, again)
-    tried = [candidate["value"] for candidate in choice["candidates"]]
-    if (choice["setting"], tried) != (setting, sorted(values)):
-        raise UserError(
-            f"{path}: it chooses {choice['setting']} among {tried}, but the plan {setting} among "
-            f"{sorted(values)}; {again}"
-        )
-    return choice
+    tried = [(cell["settings"][setting], cell["seed"]) for cell in candidates]
+    values, seeds = sorted({value for value, _ in tried}), sorted({seed for _, seed in tried})
+    cells = []
+    for cell, (value, _) in zip(candidates, tried, strict=True):
+        shared = {key: cell[key] for key in cell if key not in ("kind", "seed")}
+        shared["experiment"] = cell["experiment"].removesuffix(f"-{setting}-{value:g}")
+        shared["settings"] = {k: v for k, v in cell["settings"].items() if k != setting}
+        cells.append(shared)
+        for key, is_, was in results.unequal("cell", shared, cells[0]):
+            raise UserError(f"{setting}: not candidates of one choice: {key} is {is_} and {was}")
+    if len(tried) != len(set(tried)) or len(tried) != len(values) * len(seeds):
+        raise UserError(f"{setting}: not each of {values} with each of the seeds {seeds}, once")
+    return {"setting": setting, "values": values, "seeds": seeds, "cell": cells[0]}
 
 
 def _mean(found: list[float | None]) -> float | None:
@@ -93,7 +97,12 @@ def run(args: argparse.Namespace) -> None:
     for path, candidate in zip(args.candidates, candidates, strict=True):
         if not results.is_candidate(candidate):
             raise UserError(f"{path}: not the result of a candidate; give those of one choice")
-    choice = choose(args.setting, candidates)
+    cells = [
+        dict(candidate["cell"] if right is None else right.cell)
+        for candidate, right in zip(candidates, expected, strict=True)
+    ]
+    of = definition(args.setting, cells)
+    choice = {"cell": of["cell"], "seeds": of["seeds"], **choose(args.setting, candidates)}
     made_from = {"candidates": [candidate.get("seal") for candidate in candidates]}
     write_json(args.out, seal.seal({"schema": SCHEMA, **choice}, made_from))
     print(json.dumps(choice, indent=1))

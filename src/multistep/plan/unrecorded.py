@@ -10,7 +10,7 @@ import binascii
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from multistep import seal
 from multistep.data import prepared
 from multistep.files import UserError, read_json
 from multistep.job import parameters, results
+from multistep.job.record import same, short
 from multistep.pages import record as page_record
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
-from multistep.plan.cells import Cell
-from multistep.plan.choose import read_choice
+from multistep.plan import choose
+from multistep.plan.cells import Cell, choice_path
 from multistep.plan.schema import Params
 
 Reader = Callable[[Path, results.Expected], object]
@@ -71,6 +72,36 @@ def _names(folder: Path) -> set[str]:
     return found
 
 
+class OnDisk:
+    """Digests of the prepared datasets and networks in a scale's folder, each read once; None of
+    what isn't there.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.dataset, self.network = cache(self._dataset), cache(self._network)
+
+    def _dataset(self, name: str) -> str | None:
+        folder = self.home / "data/processed" / name
+        there = (folder / "dataset.json").is_file()
+        return prepared.describe(folder, name).digest if there else None
+
+    def _network(self, name: str) -> str | None:
+        path = self.home / "data/networks" / name / "network.json"
+        return read_json(path).get("digest") if path.is_file() else None
+
+    def expected(self, cell: Mapping[str, Any]) -> results.Expected:
+        """What the record of a cell, or of a measurement, has to be beside what is there."""
+        timed = cell.get("methods", {"": cell}).values()
+        source = next((m["settings"]["source"] for m in timed if m["settings"].get("source")), None)
+        choice = None
+        if "method" in cell:
+            path = self.home / choice_path(cell["experiment"], cell["dataset"], cell["method"])
+            choice = results.read_choice(path) if path.is_file() else None
+        network = source and self.network(source)
+        return results.Expected(cell, self.dataset(cell["dataset"]), network, choice)
+
+
 def checks(
     home: Path,
     params: Params,
@@ -79,20 +110,10 @@ def checks(
     measurements: Mapping[str, Mapping[str, Any]],
 ) -> Checks:
     """How each file of a plan is compared with it."""
+    inputs = OnDisk(home)
 
-    def record(read: Reader, path: str, cell: Mapping[str, Any], choice: str | None = None) -> None:
-        data = home / "data/processed" / cell["dataset"]
-        timed = cell.get("methods", {"": cell}).values()  # of a measurement
-        source = next((m["settings"]["source"] for m in timed if m["settings"].get("source")), None)
-        network = home / f"data/networks/{source}/network.json"
-        chosen = home / choice if choice is not None else None
-        expected = results.Expected(
-            cell,
-            prepared.describe(data).digest if (data / "dataset.json").is_file() else None,
-            read_json(network).get("digest") if network.is_file() else None,
-            read_json(chosen) if chosen is not None and chosen.is_file() else None,
-        )
-        read(home / path, expected)
+    def record(read: Reader, path: str, cell: Mapping[str, Any]) -> None:
+        read(home / path, inputs.expected(cell))
 
     def network(name: str) -> None:
         path = home / f"data/networks/{name}/network.json"
@@ -100,6 +121,8 @@ def checks(
             return  # they are made together
         about = read_json(path)
         seal.check(path, about)
+        if about.get("name") != name:
+            raise UserError(f"{path}: the network {about.get('name')}; {seal.AGAIN}")
         spec = params.source_networks[name]
         right = spec.on(spec.dataset and params.dataset(spec.dataset)).decisive()
         made = type(spec).model_validate(about["settings"]).decisive()
@@ -107,20 +130,37 @@ def checks(
             other = entry.sha256 not in (None, about["made_from"]["network"])
             if other and entry.contents is None:  # else it may have been packed anew
                 raise UserError(f"{path}: made from another {archive}; {seal.AGAIN}")
-        for key, found, wanted in results.unequal("settings", made, right):
+        differences = list(results.unequal("settings", made, right))
+        if spec.dataset is not None:
+            dataset, there = about["made_from"].get("dataset"), inputs.dataset(right["dataset"])
+            differences += results.unequal("made_from.dataset", dataset, there or dataset)
+        for key, found, wanted in differences:
             raise UserError(
                 f"{path}: {key} is {found!r}, but the plan says {wanted!r}; {seal.AGAIN}"
             )
 
     def choice(path: str) -> None:
         setting, candidates = choices[path]
-        values = {candidate.definition["settings"][setting] for candidate in candidates}
-        read_choice(home / path, setting, sorted(values))
+        cells = [candidate.definition for candidate in candidates]
+        made = results.read_choice(home / path, choose.definition(setting, cells))
+        files = [home / candidate.path for candidate in candidates]
+        if all(file.is_file() for file in files):
+            right = choose.choose(setting, [read_json(file) for file in files])["candidates"]
+            scores = [[c["validation_accuracy"] for c in of] for of in (made["candidates"], right)]
+            if not same(*scores):
+                raise UserError(
+                    f"{path}: its candidates have {short(scores[0])}, but their results "
+                    f"{short(scores[1])}; {seal.AGAIN}"
+                )
 
     def data(name: str) -> None:
         folder = home / "data/processed" / name
         if (folder / "images.npy").is_file():  # else they are made together
-            prepared.describe(folder, name, params.datasets[name].prepare)
+            entry = params.datasets[name]
+            made = (prepared.describe(folder, name, entry.prepare).made_from or {}).get("dataset")
+            for key, is_, was in results.unequal("made_from.dataset", made, entry.decisive()):
+                what = f"{key} is {short(is_)}, but the plan says {short(was)}"
+                raise UserError(f"{folder}/dataset.json: {what}; {prepared.AGAIN}")
 
     found: dict[str, Callable[[], object]] = {}
     for name in params.datasets:
@@ -128,10 +168,10 @@ def checks(
     for name in params.source_networks:
         found[f"data/networks/{name}/network.json"] = partial(network, name)
     for path, cell in cells.items():
-        found[path] = partial(record, results.read, path, cell.definition, cell.choice)
+        found[path] = partial(record, results.read, path, cell.definition)
         kept = str(parameters.beside(Path(path)))
         if (home / path).is_file():  # else they are made together
-            found[kept] = partial(record, parameters.read, kept, cell.definition, cell.choice)
+            found[kept] = partial(record, parameters.read, kept, cell.definition)
     for path in choices:
         found[path] = partial(choice, path)
     for path, job in measurements.items():

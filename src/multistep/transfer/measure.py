@@ -32,7 +32,7 @@ def measure(
     definition: dict[str, Any], data: Path, network: Path | None, place: torch.device
 ) -> tuple[dict[str, Any], dict[str, str | None]]:
     """Rows of one experiment on one dataset with their units, and the digests of what was read."""
-    images = prepared.read(data, definition["dataset"], definition.get("data"))
+    images = prepared.read(data, definition["dataset"], definition["data"])
     chosen = {
         method: algorithms.create(entry["algorithm"], entry["settings"])
         for method, entry in definition["methods"].items()

@@ -151,6 +151,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("pretrain", help="make a source network", description=__doc__)
     parser.add_argument("--name", required=True, help="its name in params.yaml")
     parser.add_argument("--spec", required=True, help="its entry in params.yaml as JSON")
+    parser.add_argument("--prepared", help="how its dataset was prepared, as JSON (the plan's)")
     parser.add_argument("--checkpoint-file", type=Path, help="take this checkpoint, don't train")
     arguments.add(parser, "data/networks/<name>", "scratch/networks/<name>.pt", network=False)
     parser.set_defaults(run=run)
@@ -170,7 +171,8 @@ def run(args: argparse.Namespace) -> None:
             "dataset and train"
         )
     place = device.prepare(args.device, args.threads)
-    images = None if data is None else prepared.read(data, spec.dataset)
+    preparation = None if args.prepared is None else json_of("--prepared", args.prepared)
+    images = None if data is None else prepared.read(data, spec.dataset, preparation)
     if images is not None and len(images.classes) != spec.classes:
         raise UserError(
             f"{data}: {len(images.classes)} classes, but the source network {name} has "
