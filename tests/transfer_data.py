@@ -1,7 +1,5 @@
 """Small made-up image sets, a small source network, and cells on them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The transfer loop once more, pair by pair and step by step, for comparison; slow on purpose."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

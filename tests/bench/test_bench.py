@@ -1,7 +1,5 @@
 """The benchmark's own parts that need no other library: contenders, checks, counted bytes."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The methods part of the benchmark: its images, what is measured, and its page."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The transfer part of the benchmark: its contenders, what it counts, its photographs, its page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

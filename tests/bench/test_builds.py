@@ -1,7 +1,5 @@
 """The builds part: a worker answers for its checkout, and the page names every target."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

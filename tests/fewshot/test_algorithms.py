@@ -3,8 +3,6 @@
 Its numbers are those of the `reference` in its test file, for all its CASES (`fewshot_case`).
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import shutil

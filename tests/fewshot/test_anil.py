@@ -1,7 +1,5 @@
 """ANIL against MAML whose inner loop moves nothing but the head."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The task-batched network against autograd on the plain module, layer rules included."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The layers before the head on their own, heads inside φ, and algebra per task."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

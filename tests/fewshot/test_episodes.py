@@ -1,7 +1,5 @@
 """Episodes: uniform, disjoint, rotated per class, and a pure function of their number."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """First-order MAML against the textbook's steps with constant gradients."""
 
-from __future__ import annotations
-
 import torch
 from fewshot_case import Case, Plain, Reference, descent
 from torch import Tensor

@@ -1,7 +1,5 @@
 """iMAML against closed forms, dense solves with autograd's Hessian, and finite differences."""
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Memory-reduced meta-learning: exact on a quadratic, and against dense Hessians on a network."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

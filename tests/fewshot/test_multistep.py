@@ -1,7 +1,5 @@
 """MAML and Multi-step(n) against the textbook's steps, finite differences and each other."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

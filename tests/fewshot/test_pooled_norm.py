@@ -1,7 +1,5 @@
 """Batch norm with max-pooling as one layer against PyTorch's two, to the second derivative."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import pytest

@@ -1,7 +1,5 @@
 """Reptile against training each task on the plain module with `torch.optim.Adam`."""
 
-from __future__ import annotations
-
 import dataclasses
 from itertools import product
 from typing import Any

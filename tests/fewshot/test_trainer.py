@@ -1,7 +1,5 @@
 """The outer loop: Adam's steps, what a state holds, and divergence."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

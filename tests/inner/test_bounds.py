@@ -4,8 +4,6 @@ The gradient of `clamp` at its bound went from 1 to 0 in torch 2.14, and version
 supported.
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Callable
 from pathlib import Path

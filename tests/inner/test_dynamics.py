@@ -1,7 +1,5 @@
 """Dynamics against torch.optim, Lemma 1's coefficients, and Proposition 1's numbers."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

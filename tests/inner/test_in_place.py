@@ -1,7 +1,5 @@
 """Steps in place are torch.optim's to the last bit, without importing its compiler."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from typing import Any

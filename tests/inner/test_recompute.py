@@ -1,7 +1,5 @@
 """Recomputed windows give what kept ones do, in the memory of one."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

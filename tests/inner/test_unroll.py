@@ -1,7 +1,5 @@
 """The inner loop against published vectors, closed forms, finite differences, and itself."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Networks: sizes, taps, initial values, and torchvision's outputs."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The twice-differentiable convolution against torch's own, and what a pass leaves out."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """Batch norm and pooling against PyTorch's, to the second derivative."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """A setting chosen by validation: candidates, the rule, and the cell that uses it."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

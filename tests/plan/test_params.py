@@ -1,7 +1,5 @@
 """params.yaml: what it says of the paper, and what is refused before any job."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

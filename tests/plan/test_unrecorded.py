@@ -1,7 +1,5 @@
 """Files that Snakemake has no record of: those of the plan count, others are told."""
 
-from __future__ import annotations
-
 import base64
 import shutil
 from pathlib import Path

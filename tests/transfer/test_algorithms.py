@@ -3,8 +3,6 @@
 One that has meta-parameters has a `reference` in its test file: see test_first_order.py.
 """
 
-from __future__ import annotations
-
 import importlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Augmentation: against torchvision and against loops, and what the random draws look like."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Batches: the same whatever the loaders and interruptions, every image once, the last one kept."""
 
-from __future__ import annotations
-
 import dataclasses
 import threading
 from pathlib import Path

@@ -1,7 +1,5 @@
 """L2T-ww and Multi-step against autograd through every step, and finite differences."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

@@ -1,7 +1,5 @@
 """The first-order ablation against the direct gradient at the end of the textbook's inner loop."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from transfer_reference import Reference

@@ -1,7 +1,5 @@
 """The inner loop of meta-transfer: published toy vectors, and plain autograd on a small network."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import transfer_reference as reference

@@ -1,7 +1,5 @@
 """One mini-batch of meta-transfer: what moves, what stays, and what comes back after a restart."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 from typing import Any

@@ -1,7 +1,5 @@
 """Feature matching against a pair-by-pair reference; where it starts; how maps are resized."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Measurements of meta-transfer: what is timed, on which batches, and the bytes of each scheme."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

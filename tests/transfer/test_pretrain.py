@@ -1,7 +1,5 @@
 """Pretraining: it learns, a killed run ends with the same weights, mistakes are one line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One meta-transfer cell from seed to result: bits, resumption, the epoch that is reported."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

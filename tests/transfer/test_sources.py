@@ -1,7 +1,5 @@
 """Source networks: the published checkpoint, what is refused, and what comes back from a folder."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Callable

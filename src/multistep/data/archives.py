@@ -8,8 +8,6 @@ digest* covers the members alone, so that an archive that somebody unpacked and 
 holds the same files under the same names, still counts as the same data.
 """
 
-from __future__ import annotations
-
 import glob
 import gzip
 import hashlib

@@ -5,8 +5,6 @@ greens, then the blues, row by row; `fine_labels` are N numbers, `coarse_labels`
 their super-classes. Other members, such as the official archive's empty `file.txt~`, aren't read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ characters in whatever order the file system lists them. `finn` pins one such sh
 list; `vinyals` is the published list whose test alphabets are unseen in training, which is harder.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain

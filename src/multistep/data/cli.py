@@ -1,7 +1,5 @@
 """`multistep data download` and `multistep data prepare`: what the rules of the same names call."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 from pathlib import Path

@@ -3,8 +3,6 @@
 `where` names archive and member in the UserError that unreadable bytes raise.
 """
 
-from __future__ import annotations
-
 import io
 import pickle
 import pickletools

@@ -4,8 +4,6 @@ The file appears at its destination by one rename, verified and flushed to the d
 everything lives in `<destination>.part/`, which survives kills and is removed on success.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from contextlib import AbstractContextManager

@@ -4,8 +4,6 @@ Lists are sorted by class and then by name, as L2T-ww (Jang et al. 2019) walks i
 `train/CLASS/`, so that its published lists of indices fit.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ classes. The order of the images is the loader's, never that of the archive, so 
 archive prepares to the same bytes.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

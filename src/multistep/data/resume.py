@@ -5,8 +5,6 @@ for the rest with `Range`, and with `If-Range` where the server gave a validator
 that changed meanwhile comes whole. Whether the pieces fit is settled by the digest.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

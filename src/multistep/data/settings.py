@@ -3,8 +3,6 @@
 Nothing here imports torch: it is read inside Snakemake.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints

@@ -8,8 +8,6 @@ Indices count the official training images as `in_order` sorts them (STL-10 and 
 order of their files).
 """
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import random

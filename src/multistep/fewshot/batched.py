@@ -7,8 +7,6 @@ cross-entropy of a batch of episodes as the `Objective` of `multistep.inner.unro
 agrees with autograd on `multistep.networks.conv4.Conv4` to rounding: tests/fewshot/test_batched.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property

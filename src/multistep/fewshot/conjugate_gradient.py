@@ -6,8 +6,6 @@
 (Hestenes and Stiefel 1952). After k steps x is the best solution in the Krylov space of order k.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

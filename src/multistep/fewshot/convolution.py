@@ -14,8 +14,6 @@ direction is such a sum. There are two ways to compute them:
 Device and size decide; the tests hold the two against each other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Accuracy over episodes: adapt from θ on each support set, classify its queries."""
 
-from __future__ import annotations
-
 import torch
 
 from multistep import stats

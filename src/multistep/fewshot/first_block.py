@@ -19,8 +19,6 @@ and along a direction u of w, where ṙ = -r³ c·u and ṡ = γ̇ r + γ ṙ,
     ∂L/∂γ˙  = ṙ q + r q̇.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import torch

@@ -13,8 +13,6 @@ a = y z̃, p = softmax(a), one-hot targets t and N support images
 g is convex in y, and strongly convex with ρ > 0.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

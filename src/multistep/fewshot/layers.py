@@ -18,8 +18,6 @@ last), per-channel parameters `[tasks, channels]`, convolution weights
 is all that `tangent` and `adjoint` need.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

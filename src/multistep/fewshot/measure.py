@@ -5,8 +5,6 @@ events around the captured meta-iteration, and peak allocated bytes of one uncap
 CPU: process time, and the bytes that are kept for the way back, per task.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

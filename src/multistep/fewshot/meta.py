@@ -1,7 +1,5 @@
 """θ, the tasks that an algorithm is given, its meta-gradient over a meta-batch, and adaptation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 

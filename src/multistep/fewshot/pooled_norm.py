@@ -5,8 +5,6 @@ on the other three. What batch norm makes of it is then one linear map of each m
 the layer never writes out a normalised, a pooled or a scattered map for later.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

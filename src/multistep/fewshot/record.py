@@ -1,7 +1,5 @@
 """The record of a few-shot cell and of its measurement, checked on write and on read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, Self
 

@@ -4,8 +4,6 @@ A candidate is a cell that only helps to choose a setting: it is scored on the v
 never meets the test classes, and may diverge without being a mistake.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

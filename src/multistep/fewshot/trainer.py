@@ -4,8 +4,6 @@ On a CPU it runs as written. On CUDA the whole meta-iteration (gather, rotate, i
 Adam) is captured once in a CUDA graph and replayed: shapes are static, the only input is the draw.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

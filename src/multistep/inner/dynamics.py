@@ -12,8 +12,6 @@ gradient zero: momentum and weight decay still move it. Weight decay is coupled,
 gradient at the current parameters, as in `torch.optim`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol

@@ -6,8 +6,6 @@ It calls the functions under the classes of torch.optim, whose arithmetic it is 
 classes import torch's compiler at their first step, four seconds in jobs that may take five.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.optim.adam import adam

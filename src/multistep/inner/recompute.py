@@ -5,8 +5,6 @@ by Griewank & Walther 2000 with every link a checkpoint; what the released code 
 its inner steps).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

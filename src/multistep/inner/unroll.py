@@ -9,8 +9,6 @@ Two functions compute the same thing:
   window and can keep only the window starts, so that memory does not grow with the steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

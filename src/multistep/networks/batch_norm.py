@@ -8,8 +8,6 @@ The second derivative of PyTorch's kernel is composed of some thirty passes over
 out it is an affine function of the two cotangents and x for each channel, eight passes.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """From the name of an architecture to a network with seeded initial values."""
 
-from __future__ import annotations
-
 import torch
 
 from multistep.networks.backbone import Backbone

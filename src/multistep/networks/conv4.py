@@ -6,8 +6,6 @@
 and query separately, in training and in evaluation), so there are no running averages.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

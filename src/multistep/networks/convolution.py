@@ -9,8 +9,6 @@ computes the second derivative with respect to the weights as a convolution whos
 large as the map; here a derivative of any order is one of three tuned kernels.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

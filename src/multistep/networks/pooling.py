@@ -4,8 +4,6 @@ Its derivative puts values at the places of the maxima, and the derivative of th
 there again; so both directions can be differentiated as often as one likes.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

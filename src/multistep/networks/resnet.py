@@ -1,7 +1,5 @@
 """ResNet-18 and ResNet-34 for 224×224 images: torchvision's names, values and outputs."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

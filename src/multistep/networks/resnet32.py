@@ -1,7 +1,5 @@
 """ResNet-32 for 32×32 images (He et al. 2016, section 4.2): the source network of CIFAR and STL."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

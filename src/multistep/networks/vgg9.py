@@ -1,7 +1,5 @@
 """VGG-9 with batch norm (Srinivas & Fleuret 2018): the target network for 32×32 images."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from multistep.networks.backbone import Backbone, Linear, spatial_mean

@@ -10,8 +10,6 @@ Random numbers come from a NumPy generator that the caller positions, see
 `multistep.transfer.batches`; images are uint8 until `normalise`.
 """
 
-from __future__ import annotations
-
 import math
 from functools import cache
 from typing import Literal

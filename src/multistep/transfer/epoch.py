@@ -1,7 +1,5 @@
 """Training in epochs: cells of meta-transfer and source networks, and means over an epoch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """The inner loop of meta-transfer (Algorithm 1): T transfer steps, then one accuracy step."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -10,8 +10,6 @@ The running statistics of batch norm see the batch twice: in the ordinary forwar
 the first one of the inner loop, at φ₁ (`bn_updates: 1` leaves out the latter).
 """
 
-from __future__ import annotations
-
 from collections import deque
 from typing import Any
 

@@ -15,8 +15,6 @@ after the other. θ, for each source tap with N target taps: `what.{m}.weight [N
 `what.{m}.bias [N, C_m]`, `where.{m}.weight [N, C_m]`, `where.{m}.bias [N]`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

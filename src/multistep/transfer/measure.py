@@ -6,8 +6,6 @@ left out too. On CUDA: events, and peak allocated bytes. On a CPU: process time,
 autograd keeps for the way back at the peak of one mini-batch.
 """
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ killed and resumed. The network of the epoch with the best validation accuracy i
 of equals; test images decide nothing.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 from pathlib import Path

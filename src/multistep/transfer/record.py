@@ -1,7 +1,5 @@
 """The record of a meta-transfer cell and of its measurement, checked on write and on read."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from typing import Annotated, Any

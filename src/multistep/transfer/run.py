@@ -5,8 +5,6 @@ ends with the accuracy on the validation and the test part; the first epoch with
 accuracy is the one that is reported, and test labels choose nothing.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

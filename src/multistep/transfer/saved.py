@@ -1,7 +1,5 @@
 """How many bytes autograd keeps for the way back, at the peak: any machine can count them."""
 
-from __future__ import annotations
-
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator

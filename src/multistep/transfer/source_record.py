@@ -1,7 +1,5 @@
 """The record of a source network, checked on write and on read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, Literal
 

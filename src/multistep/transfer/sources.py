@@ -5,8 +5,6 @@ and `network.json`, which says what it is and has the digest of the weights. The
 frozen: every method and seed transfers from the same bytes.
 """
 
-from __future__ import annotations
-
 import io
 import pickle
 import re

@@ -1,7 +1,5 @@
 """Trained parameters of meta-transfer in use: the target network, and its test once more."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Loaders, one module each: the name of the module is the `loader` of a dataset."""
 
-from __future__ import annotations
-
 import pkgutil
 
 

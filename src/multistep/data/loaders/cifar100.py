@@ -1,7 +1,5 @@
 """CIFAR-100 with its 100 fine labels and its own parts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from multistep.data import cifar, prepared, validation

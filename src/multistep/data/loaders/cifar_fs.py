@@ -1,7 +1,5 @@
 """CIFAR-FS (Bertinetto et al., 2019): CIFAR-100's classes at random, 64 / 16 / 20."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -5,8 +5,6 @@ Members are `CUB_200_2011/images/NNN.Species/NAME.jpg`; `images.txt` numbers the
 CNS-TR-2011-001).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from multistep.data import lists

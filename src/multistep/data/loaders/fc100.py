@@ -1,7 +1,5 @@
 """FC100 (Oreshkin et al., 2018): CIFAR-100's classes by super-class, 12 / 4 / 4 of five each."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

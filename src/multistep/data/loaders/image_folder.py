@@ -4,8 +4,6 @@ The class is the folder that an image lies in; `<root>` may be several folders, 
 for the whole archive. Parts are drawn class by class with a fixed seed.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath

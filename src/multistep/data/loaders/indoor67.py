@@ -4,8 +4,6 @@ Members are `Images/ROOM/NAME.jpg`. `TrainImages.txt` and `TestImages.txt` name 
 them (Quattoni & Torralba, CVPR 2009); the others are never used. Some names hold blanks.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from multistep.data import lists

@@ -6,8 +6,6 @@ Larochelle, 2017) with the columns filename and label. Pickles: `mini-imagenet-c
 `[n, 84, 84, 3]`, and `class_dict`, the indices of each class. Archives may hold them in any way.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import re

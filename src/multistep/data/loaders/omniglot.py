@@ -6,8 +6,6 @@ episodes and happen in training. The stand-in of `multistep.data.standins.omnigl
 layout and takes the same way.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ Members are `JPEGImages/ACTION_NNN.jpg` and, of the other zip, `ImageSplits/trai
 and `actions.txt`, whose first line is a heading (Yao et al., ICCV 2011).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

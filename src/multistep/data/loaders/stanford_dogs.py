@@ -4,8 +4,6 @@ Members are `Images/WNID-BREED/WNID_N.jpg` and, of the other tar, `train_list.ma
 `test_list.mat`, whose `file_list` names images below `Images/` (Khosla et al., FGVC 2011).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from multistep.data import lists

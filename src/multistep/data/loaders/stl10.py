@@ -4,8 +4,6 @@
 by column; `{train,test}_y.bin`: labels from 1; `class_names.txt`: a name in each line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -7,8 +7,6 @@ WordNet number of each name. Folders: `<part>/<WordNet number>/<file>`. Archives
 any folder. Nothing is ever held whole: the images are 16 GB.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath

@@ -5,8 +5,6 @@
 their WordNet numbers, which is that of the published network's outputs.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

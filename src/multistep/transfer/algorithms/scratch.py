@@ -3,8 +3,6 @@
 Cost: one gradient of the target network (section 5.1's reference without transfer).
 """
 
-from __future__ import annotations
-
 from multistep.transfer.algorithms import GRADIENT, Algorithm
 from multistep.transfer.settings import Training
 
