@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "evaluate": "multistep.job.evaluate",
     "report": "multistep.pages.cli",
     "compare": "multistep.pages.compare",
+    "verify": "multistep.verify",
 }
 
 

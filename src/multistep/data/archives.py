@@ -278,12 +278,13 @@ def record_path(archive: Archive, path: Path) -> Path:
 def _fits(record: Path, archive: Archive, path: Path) -> bool:
     try:
         found = json.loads(record.read_text(encoding="utf-8"))
+        seal.check(record, found)
         if found["drawn"] != archive.drawn or path.stat().st_size != found["bytes"]:
             return False
         pins = archive.model_dump(include=set(_DIGESTS), exclude_none=True)
         drawn = archive.drawn is not None
         return drawn or not pins or any(found[kind] == pin for kind, pin in pins.items())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, UserError):
         return False
 
 

@@ -1,14 +1,17 @@
 """The record of a source network, checked on write and on read."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from multistep import stats
+from multistep import seal, stats
+from multistep.files import UserError, read_json, sha256
 from multistep.job.record import Count, Digest, Percent, Positive, Record, Sealed
 from multistep.transfer.source_settings import SourceNetwork
 
+WEIGHTS, DESCRIPTION = "weights.pt", "network.json"
 Facts = Iterable[tuple[str, Any, Any]]
 
 
@@ -75,6 +78,28 @@ class Network(Sealed):
             yield "metrics.test_accuracy", m.test_accuracy, 100 * correct / m.test_images
             interval = stats.wilson(correct, m.test_images)
             yield "metrics.test_interval95", m.test_interval95, interval
+
+
+def read(folder: Path) -> tuple[Network, dict[str, Any]]:
+    """A network's description, typed and as it stands in its file; its weights have the digest.
+
+    Raises UserError, one line, for what isn't as it was written.
+    """
+    path, weights = folder / DESCRIPTION, folder / WEIGHTS
+    about, again = read_json(path), "delete the folder and build it again"
+    seal.check(path, about, again)
+    try:
+        found = Network.model_validate(about)
+    except (ValidationError, LookupError, TypeError, ArithmeticError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else repr(error)
+        raise UserError(
+            f"{path}: not the description of a source network ({what}); {again}"
+        ) from None
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such file; {again}")
+    if sha256(weights) != found.digest:
+        raise UserError(f"{weights}: its bytes differ from the digest in {DESCRIPTION}; {again}")
+    return found, about
 
 
 def stepped_rate(lr: float, steps: list[int], epoch: int) -> float:

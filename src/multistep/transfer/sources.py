@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from multistep import seal
-from multistep.files import UserError, atomic_write, read_json, sha256, write_json
+from multistep.files import UserError, atomic_write, sha256, write_json
 from multistep.job.record import SCHEMA
 from multistep.networks.build import Backbone, build
 from multistep.networks.settings import Architecture
-from multistep.transfer.source_record import Network
+from multistep.transfer import source_record
+from multistep.transfer.source_record import DESCRIPTION, WEIGHTS
 from multistep.transfer.source_settings import SourceNetwork
 
-WEIGHTS, DESCRIPTION = "weights.pt", "network.json"
 State = dict[str, Tensor]
 
 
@@ -105,21 +104,8 @@ def save(
 
 def open_network(folder: Path) -> tuple[Backbone, str, dict[str, Any]]:
     """The network, in eval mode and frozen, the digest of its weights, and its description."""
-    path, about = folder / DESCRIPTION, read_json(folder / DESCRIPTION)
-    again = "delete the folder and build it again"
-    seal.check(path, about, again)
-    try:
-        found = Network.model_validate(about)
-    except (ValidationError, LookupError, TypeError, ArithmeticError) as error:
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else repr(error)
-        raise UserError(
-            f"{path}: not the description of a source network ({what}); {again}"
-        ) from None
+    found, about = source_record.read(folder)
     weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise UserError(f"{weights}: no such file; {again}")
-    if sha256(weights) != found.digest:
-        raise UserError(f"{weights}: its bytes differ from the digest in {DESCRIPTION}; {again}")
     state = torch.load(weights, map_location="cpu", weights_only=True)
     spec = found.settings
     network = build(spec.architecture, spec.classes, None)

@@ -1,0 +1,151 @@
+"""Check every artefact of a project against its own seal and digests; name what differs.
+
+`multistep verify` reads what lies in the folders that it is given (the project's by default, all
+scales in it): archives, prepared datasets, source networks, results, choices, measurements, trained
+parameters, checkpoints and pages. Whether they are what the plan asks for is Snakemake's to say;
+this says whether they are as they were written. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from multistep import seal
+from multistep.data import prepared
+from multistep.files import UserError, read_json, sha256
+from multistep.job import parameters, results
+from multistep.pages import record as page
+from multistep.progress import progress
+from multistep.transfer import source_record as sources
+
+
+def add_parser(subparsers: Any) -> None:
+    """`multistep verify`."""
+    parser = subparsers.add_parser("verify", help="check every artefact", description=__doc__)
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="folders or files (default: .)"
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="readers at a time")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check them all, then tell; a UserError with a line for each that differs."""
+    found = [each for path in args.paths or [Path()] for each in artefacts(path)]
+    if not found:
+        where = ", ".join(map(str, args.paths or [Path().absolute()]))
+        raise UserError(f"{where}: no artefact of a project in there; give its folder")
+    wrong, old = [], 0
+    title, total = "verify", len(found)
+    with progress(title, total, "artefacts") as advance, ThreadPoolExecutor(args.jobs) as readers:
+        for told in readers.map(_told, found):
+            wrong += [told] if isinstance(told, str) else []
+            old += told is False
+            advance(1)
+    for kind, count in sorted(Counter(kind for kind, _ in found).items()):
+        print(f"{count:6,} {kind}")
+    if old:
+        print(f"{old:6,} of them are older than seals, so nothing says that they are as written")
+    if wrong:
+        raise UserError(f"{len(wrong)} of {total} differ:\n  " + "\n  ".join(wrong))
+    print("all others are as they were written" if old else "all are as they were written")
+
+
+def artefacts(path: Path) -> Iterator[tuple[str, Path]]:
+    """(kind, file) of all that lie in a folder, or of one file; hidden folders are left out.
+
+    Raises UserError if there is no such place.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give the project's")
+    files = [] if path.is_dir() else [path]
+    for folder, inner, names in os.walk(path):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        files += [Path(folder, name) for name in sorted(names)]
+    return ((kind, file) for file in files if (kind := _kind(file)) is not None)
+
+
+def _kind(file: Path) -> str | None:
+    """What a file is by its name and place; None for what is no artefact, or part of another."""
+    parts, form = file.absolute().parts[:-1], file.suffix
+    if form == ".pt":
+        return "checkpoints" if "scratch" in parts else None
+    if form == ".safetensors":
+        return "parameters"
+    if form != ".json":
+        return None
+    if file.name in ("dataset.json", sources.DESCRIPTION):
+        return "prepared datasets" if file.name == "dataset.json" else "source networks"
+    if "raw" in parts and "@" in file.name:
+        return "archives"
+    if "results" in parts:
+        return "choices" if "choices" in parts else "results and measurements"
+    if "reports" in parts:
+        return "pages" if file.parent.name in page.SUFFIXES else "other reports"
+    return None
+
+
+def _told(artefact: tuple[str, Path]) -> str | bool:
+    """Whether it is sealed, or what is wrong with it."""
+    kind, file = artefact
+    try:
+        return CHECKS[kind](file) is not False
+    except (UserError, OSError) as error:
+        return str(error)
+
+
+def _archive(record: Path) -> None:
+    about = read_json(record)
+    seal.check(record, about)
+    archive = record.with_name(about["archive"])
+    if archive.exists() and sha256(archive) != about["sha256"]:
+        raise UserError(
+            f"{archive}: its bytes differ from the digest in {record.name}; {seal.AGAIN}"
+        )
+
+
+def _network(path: Path) -> bool:
+    sealed = "seal" in read_json(path) or path.with_name(sources.WEIGHTS).exists()
+    if sealed:
+        sources.read(path.parent)
+    return sealed
+
+
+def _checkpoint(path: Path) -> None:
+    with open(path, "rb") as file:
+        stated = file.readline().strip()
+        if hashlib.file_digest(file, "sha256").hexdigest().encode() != stated:
+            raise UserError(
+                f"{path}: its bytes differ from its digest; the job begins anew without"
+            )
+
+
+def _report(path: Path) -> bool:
+    """Claims and the audit: lists of sealed entries, or none."""
+    content = read_json(path)
+    entries = content if isinstance(content, list) else [content]
+    sealed = [entry for entry in entries if isinstance(entry, dict) and "seal" in entry]
+    for entry in sealed:
+        seal.check(path, entry)
+    return bool(sealed)
+
+
+# UserError for what differs; False for what is older than seals.
+CHECKS: dict[str, Callable[[Path], object]] = {
+    "archives": _archive,
+    "prepared datasets": lambda path: prepared.read(path.parent, path.parent.name),
+    "source networks": _network,
+    "choices": lambda path: "seal" in results.read_choice(path),
+    "results and measurements": lambda path: results.is_sealed(results.read(path)),
+    "parameters": parameters.read,
+    "checkpoints": _checkpoint,
+    "pages": page.read,
+    "other reports": _report,
+}

@@ -1,0 +1,98 @@
+"""`multistep verify`: one of each kind of artefact as it was written, then damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import page_records
+import pytest
+import records
+import torch
+from transfer_data import prepared_images, source_folder
+
+from multistep import cli, seal, verify
+from multistep.data.archives import write_record
+from multistep.data.settings import Archive
+from multistep.files import write_json
+from multistep.job import checkpoint, parameters
+from multistep.pages import record
+from multistep.pages.context import Context
+
+
+def built(home: Path) -> dict[str, Path]:
+    """An artefact of each kind; of each the file that is to be damaged."""
+    cell = "5way_1shot/patterns/maml"
+    result = home / f"results/{cell}/0.json"
+    choice = home / f"results/choices/{cell}.json"
+    archive = home / "data/raw/pets/pets.zip"
+    state = home / f"scratch/results/{cell}/0.pt"
+    page = home / "reports/figures/figure1"
+    made, seals = records.few_shot(), {"candidates": ["1" * 64]}
+    result.parent.mkdir(parents=True)
+    kept = parameters.write(
+        parameters.beside(result), {"head": np.ones(4)}, made["cell"], {"size": 28, "channels": 1},
+        made["made_from"],
+    )  # fmt: skip
+    write_json(result, records.sealed(made | {"parameters": kept}))
+    write_json(home / "results/measure/5way_1shot/patterns.json", records.measurement())
+    about = {"schema": 2, "cell": {"method": "maml"}, "seeds": [0], **records.CHOICE}
+    write_json(choice, seal.seal(about, seals))
+    write_json(home / "reports/claims.json", [seal.seal({"id": "one"}, None)])
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"an archive")
+    write_record(Archive(unverified=True), archive)
+    checkpoint.save(state, "key", {"iteration": torch.ones(1)})
+    files = [page.with_suffix(f".{suffix}") for suffix in record.SUFFIXES["figures"]]
+    page.parent.mkdir(parents=True)
+    for file in files:
+        file.write_text(file.suffix)
+    spec = {"kind": "curves", "title": "", "caption": "", "panels": {"a": ""}}
+    spec |= {"dataset": "patterns", "methods": ["maml"]}
+    names = Context(scale="tiny", datasets={}, methods={})
+    record.write(page, "figures", page_records.figure_spec(spec), names, [made], files, {})
+    return {
+        "archives": archive,
+        "checkpoints": state,
+        "choices": choice,
+        "other reports": home / "reports/claims.json",
+        "pages": files[0],
+        "parameters": parameters.beside(result),
+        "prepared datasets": prepared_images(home / "data/processed/patterns") / "images.npy",
+        "results and measurements": home / "results/measure/5way_1shot/patterns.json",
+        "source networks": source_folder(home / "data/networks/net") / "weights.pt",
+    }
+
+
+@pytest.mark.fault("a byte of any artefact changed", "named by `multistep verify`")
+def test_what_differs_is_named_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], record_property: Any
+) -> None:
+    files = built(tmp_path)
+    assert set(files) == set(verify.CHECKS)
+    assert cli.main(["verify", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert "all are as they were written" in told.out
+    assert all(f" {kind}\n" in told.out for kind in files)
+    assert "10 of 10 artefacts" in told.err
+    for file in files.values():
+        content = bytearray(file.read_bytes())
+        content[-4] ^= 1
+        file.write_bytes(content)
+    assert cli.main(["verify", "--jobs", "2", str(tmp_path)]) == 2
+    first, *lines = capsys.readouterr().err.partition("error: ")[2].splitlines()
+    assert first == f"{len(files)} of 10 differ:"
+    for file in files.values():
+        assert [line for line in lines if line.startswith(f"  {file}")], file
+    record_property("injected", len(files))
+
+
+def test_one_file_an_older_one_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = {k: v for k, v in records.few_shot().items() if k not in ("seal", "made_from")}
+    write_json(tmp_path / "results/0.json", old | {"schema": 1})
+    assert cli.main(["verify", str(tmp_path / "results/0.json")]) == 0
+    assert "1 of them are older than seals" in capsys.readouterr().out
+    for path in ("nowhere", "."):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        assert cli.main(["verify", str(tmp_path / "empty" / path)]) == 2
