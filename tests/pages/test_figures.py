@@ -207,7 +207,7 @@ def test_labels_do_not_overlap_and_open_markers_stand_in_turns(context: Context)
     [
         ([few_shot_times(rows=ROWS, scale="demo")], "5way_1shot/omniglot: made at scale demo"),
         ([few_shot_times(rows=ROWS, dataset="other")], "belongs to Figure 9: .*dataset omniglot$"),
-        ([few_shot_times(rows=ROWS)] * 2, "5way_1shot/omniglot: measured twice"),
+        ([few_shot_times(rows=ROWS)] * 2, "5way_1shot/omniglot: two files of one name"),
         ([few_shot(), few_shot(seed=1, scale="demo")], "made at scale demo, but the scale here is"),
     ],
 )

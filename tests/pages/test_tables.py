@@ -134,7 +134,8 @@ def test_how_long_was_trained_is_said(write: Write) -> None:
     texts = write([few_shot(), few_shot("20way_1shot", iterations=1500, meta_batch=4)])
     training = (
         "Training. 5-way 1-shot: 60,000 meta-iterations of 32 tasks (as the paper); "
-        "20-way 1-shot: 1,500 meta-iterations of 4 tasks (the paper: 60,000 of 16)."
+        "20-way 1-shot: 1,500 meta-iterations of 4 tasks "
+        "(the paper: 60,000 meta-iterations of 16 tasks)."
     )
     assert all(training in texts[kind] for kind in ("md", "tex", "html"))
 
@@ -147,7 +148,7 @@ def test_a_run_that_is_not_the_paper_s_is_not_judged(
     for names, page, result, differs in (
         (context, spec, few_shot(), ""),
         (context, spec, few_shot(iterations=1500, meta_batch=4),
-         "1,500 meta-iterations of 4 tasks (the paper's: 60,000 of 32)"),
+         "1,500 meta-iterations of 4 tasks (the paper's: 60,000 meta-iterations of 32 tasks)"),
         (other, spec, few_shot(), differences["5way_1shot/omniglot/maml"]),
         (context, rated, few_shot(inner_lr=0.04), "inner_lr 0.04 (the paper's: 0.01)"),
         (context, rated, few_shot(inner_lr=0.04, chosen={0.04: 50.0}), ""),  # by validation
@@ -193,7 +194,7 @@ def test_a_table_without_any_result_has_its_printed_numbers(write: Write) -> Non
     ("changes", "message"),
     [
         ({"scale": "demo"}, "5way_1shot/omniglot/maml/1: made at scale demo, but .* is paper"),
-        ({"seed": 0}, "5way_1shot/omniglot/maml/0: two results for one seed"),
+        ({"seed": 0}, "5way_1shot/omniglot/maml/0: two files of one name"),
         ({"iterations": 10}, r"different settings.iterations \(60000 and 10\)"),
         ({"episodes": [50.0]}, r"different numbers of episodes \(\[1, 2\]\)"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,83 +65,6 @@ def record_name(file: Path | str) -> str:
     return "/".join(path.with_suffix("").parts[-3:] if measured else path.parts[-4:-1])
 
 
-def group_results(
-    spec: Spec, context: Context, records: Sequence[Result]
-) -> dict[tuple[str, str, str], list[Result]]:
-    """The results that a page shows, by (experiment, dataset, method) and sorted by seed.
-
-    Datasets are the page's, though a stand-in's results may be found in their place. Other results
-    and other kinds of records are left out. Refused: another scale, two results for one seed, seeds
-    of one cell with different settings, and no result that is wanted though some were given.
-    """
-    keys = ("experiment", "dataset", "method")
-    groups = _groups(
-        spec, context, [r for r in records if "metrics" in r], spec.wants().cells, keys
-    )
-    for group in groups.values():
-        group.sort(key=lambda result: int(result["cell"]["seed"]))
-        for one, other in itertools.pairwise(group):
-            first, second = one["cell"], other["cell"]
-            if first["seed"] == second["seed"]:
-                name = cell_name(first)
-                raise UserError(f"{name}: two results for one seed; give each cell once")
-            for part in ("algorithm", "settings", "data"):
-                for key, is_, was in results.unequal(part, second.get(part), first.get(part)):
-                    raise UserError(
-                        f"{cell_name(first)} and {cell_name(second)} were run with different "
-                        f"{key} ({was} and {is_}); build both again"
-                    )
-    return groups
-
-
-def group_measurements(
-    spec: Spec, context: Context, records: Sequence[dict[str, Any]]
-) -> dict[tuple[str, str], dict[str, Any]]:
-    """The measurements that a page shows, by (experiment, dataset); refused is as for results."""
-    given = [record for record in records if record.get("kind") == "measure"]
-    groups = _groups(spec, context, given, spec.wants().measured, ("experiment", "dataset"))
-    for group in groups.values():
-        if len(group) > 1:
-            raise UserError(f"{cell_name(group[0]['cell'])}: measured twice; give each file once")
-    return {key: group[0] for key, group in groups.items()}
-
-
-def _groups(
-    spec: Spec,
-    context: Context,
-    records: Sequence[dict[str, Any]],
-    wanted: Collection[tuple[str, ...]],
-    keys: Sequence[str],
-) -> dict[Any, list[dict[str, Any]]]:
-    """Those records that are wanted, by their names in the page's words."""
-    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for record in records:
-        cell = record["cell"]
-        if cell["scale"] != context.scale:  # numbers of two scales are never shown together
-            raise UserError(
-                f"{cell_name(cell)}: made at scale {cell['scale']}, but the scale here is "
-                f"{context.scale}; give only results of one scale"
-            )
-        found.setdefault(tuple(cell[key] for key in keys), []).append(record)
-    groups = {}
-    for names in wanted:
-        here = (names[0], context.dataset(names[1]), *names[2:])
-        if here in found:
-            groups[names] = found[here]
-    if wanted and records and not groups:
-        shown = [list(dict.fromkeys(column)) for column in zip(*wanted, strict=True)]
-        shown[1] = [context.dataset(name) for name in shown[1]]
-        what = ", ".join(
-            f"{key}{'' if len(names) == 1 else 's'} {', '.join(names)}"
-            for key, names in zip(keys, shown, strict=True)
-        )
-        kind = "results" if "method" in keys else "measurements"
-        raise UserError(
-            f"none of the {len(records)} {kind} belongs to {spec.title}: it shows {what}"
-        )
-    return groups
-
-
 def check_inputs(records: Sequence[dict[str, Any]]) -> None:
     """Refuse records that name one dataset or source network and were made from different bytes."""
     seen: dict[tuple[str, str], tuple[str, str]] = {}
@@ -187,16 +110,56 @@ def data(
     """The results and measurements that a page shows as two frames, in the page's order.
 
     `dataset` is as the page calls it, though a stand-in's results may be found in its place;
-    `runs.data_title` is the title of what was used. Refused is as for `group_results`.
+    `runs.data_title` is the title of what was used. Other records are left out. Refused: another
+    scale, two records of one place, seeds of one cell with different settings, and no record that
+    is wanted though some were given.
     """
-    groups: dict[Any, list[Result]] = {}
-    groups.update(group_results(spec, context, records))
-    groups.update((k, [m]) for k, m in group_measurements(spec, context, records).items())
-    found = []
-    for names, group in groups.items():
-        here = {"dataset": names[1], "data_title": context.titles([names[1]])}
-        found += [record | {"cell": record["cell"] | here} for record in group]
+    wants, found = spec.wants(), []
+    for kind, wanted, keys in (
+        ("results", wants.cells, CELL), ("measurements", wants.measured, CELL[:2]),
+    ):  # fmt: skip
+        there: dict[tuple[str, ...], list[Result]] = {}
+        for record in records:
+            if ("metrics" if kind == "results" else "rows") not in record:
+                continue
+            cell = record["cell"]
+            if cell["scale"] != context.scale:  # numbers of two scales are never shown together
+                raise UserError(
+                    f"{cell_name(cell)}: made at scale {cell['scale']}, but the scale here is "
+                    f"{context.scale}; give only results of one scale"
+                )
+            there.setdefault(tuple(cell[key] for key in keys), []).append(record)
+        shown = {names: (names[0], context.dataset(names[1]), *names[2:]) for names in wanted}
+        if wanted and there and not there.keys() & {*shown.values()}:
+            columns = [dict.fromkeys(column) for column in zip(*shown.values(), strict=True)]
+            what = (
+                f"{k}{'s' * (len(c) > 1)} {', '.join(c)}"
+                for k, c in zip(keys, columns, strict=True)
+            )
+            count = sum(map(len, there.values()))
+            raise UserError(
+                f"none of the {count} {kind} belongs to {spec.title}: it shows {', '.join(what)}"
+            )
+        for names, place in shown.items():
+            group = sorted(there.get(place, []), key=lambda r: int(r["cell"].get("seed", 0)))
+            for pair in itertools.pairwise(group):
+                _alike(*(record["cell"] for record in pair))
+            here = {"dataset": names[1], "data_title": context.titles([names[1]])}
+            found += [record | {"cell": record["cell"] | here} for record in group]
     return Data(frame.runs(found), frame.of(found, episodes=episodes, history=history))
+
+
+def _alike(first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Refuse two cells that aren't seeds of one."""
+    names = cell_name(first), cell_name(second)
+    if names[0] == names[1]:
+        raise UserError(f"{names[0]}: two files of one name; give each once")
+    for part in ("algorithm", "settings", "data"):
+        for key, is_, was in results.unequal(part, second.get(part), first.get(part)):
+            raise UserError(
+                f"{names[0]} and {names[1]} were run with different {key} ({was} and {is_}); "
+                "build both again"
+            )
 
 
 def cell_name(cell: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from multistep import stats
 from multistep.files import write_text
 from multistep.pages import query, record, remarks, templates
 from multistep.pages.context import Context
-from multistep.pages.layout import Page, known
+from multistep.pages.layout import Page, grouped, known
 from multistep.pages.spec import Spec, module
 
 if TYPE_CHECKING:
@@ -171,6 +171,26 @@ def compared(
             other = differs(cell)
             found.append({"otherwise": other} if other else gap(cell))
     return pd.concat([rows, pd.DataFrame(found, index=rows.index)], axis=1)
+
+
+def training(
+    headings: Mapping[str, str],
+    rows: pd.DataFrame,
+    run: Callable[[Any], str],
+    theirs: Callable[[str], str],
+) -> str:
+    """How the cells of each column were trained, `run` of each, and `theirs` of a column if any."""
+    texts = []
+    for column, heading in headings.items():
+        here = rows[(rows.column == column) & (rows.n > 0)]
+        runs = sorted({run(cell) for cell in here.itertuples()}, key=lambda text: (len(text), text))
+        text, paper = " or ".join(runs) or "not run", theirs(column)
+        if runs and paper and runs != [paper]:
+            text += f" (the paper: {paper})"
+        elif runs and paper and not here.otherwise.any():
+            text += " (as the paper)"
+        texts.append((heading, text))
+    return grouped("Training", texts, " and ")
 
 
 def otherwise(rows: pd.DataFrame) -> Iterator[str]:

@@ -12,7 +12,6 @@ from multistep.pages.layout import (
     DASH,
     Line,
     Page,
-    grouped,
     groups,
     joined,
     known,
@@ -39,6 +38,7 @@ from multistep.pages.tables import (
     numbers,
     otherwise,
     per_cell,
+    training,
 )
 from multistep.settings import Model
 
@@ -119,7 +119,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.
         found = compared(
             found.drop(columns="within"),
             lambda _: context.is_stand_in(context.dataset(spec.dataset)),
-            lambda c: context.differs(c.column, spec.dataset, c.row) or _differs(paper, c),
+            lambda c: context.differs(c.column, spec.dataset, c.row) or _differs(spec, c),
             lambda c: _gap(paper, c),
         )
     told = zip(cells, found.reindex(columns=["note"]).note, strict=True)
@@ -156,14 +156,20 @@ _ANOTHER = {
 }
 
 
-def _differs(paper: AccuracyPaper, cell: Any) -> str:
+def _run(iterations: float, tasks: float) -> str:
+    return f"{iterations:,.0f} meta-iterations of {tasks:.0f} tasks"
+
+
+def _theirs(spec: Spec, column: str) -> str:
+    """How the paper's own cells of a column were trained."""
+    return _run(spec.paper.iterations, spec.paper.meta_batch[column]) if spec.paper else ""
+
+
+def _differs(spec: Spec, cell: Any) -> str:
     """In what a cell isn't the paper's by what the page itself says of the paper."""
-    theirs = (paper.iterations, paper.meta_batch[cell.column])
-    if (cell.iterations, cell.meta_batch) != theirs:
-        return (
-            f"{cell.iterations:,.0f} meta-iterations of {cell.meta_batch:.0f} tasks "
-            f"(the paper's: {theirs[0]:,} of {theirs[1]})"
-        )
+    ours, theirs = _run(cell.iterations, cell.meta_batch), _theirs(spec, cell.column)
+    if ours != theirs:
+        return f"{ours} (the paper's: {theirs})"
     if known(cell.paper_inner_lr) and cell.paper_inner_lr != cell.inner_lr and not cell.candidates:
         return f"inner_lr {cell.inner_lr:g} (the paper's: {cell.paper_inner_lr:g})"
     return ""
@@ -219,28 +225,16 @@ def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
         spec,
         context,
         [spec.dataset],
-        training=_training(spec, ours),
+        training=training(
+            spec.columns,
+            ours,
+            lambda c: _run(c.iterations, c.meta_batch),
+            lambda column: _theirs(spec, column),
+        ),
         headings=tuple(spec.columns.values()),
         sections=sections,
         notes=(*_legend(spec, ours), *otherwise(ours), *remarks),
     )
-
-
-def _training(spec: Spec, rows: pd.DataFrame) -> str:
-    """How long each column was trained, against the paper's meta-iterations and meta-batch."""
-    texts = []
-    for column, heading in spec.columns.items():
-        here = rows[(rows.column == column) & (rows.n > 0)]
-        runs = sorted(set(zip(here.iterations, here.meta_batch, strict=True)))
-        text = " or ".join(f"{n:,.0f} meta-iterations of {b:.0f} tasks" for n, b in runs)
-        if runs and spec.paper is not None:
-            theirs = (spec.paper.iterations, spec.paper.meta_batch[column])
-            if runs != [theirs]:
-                text += f" (the paper: {theirs[0]:,} of {theirs[1]})"
-            elif not here.otherwise.any():
-                text += " (as the paper)"
-        texts.append((heading, text or "not run"))
-    return grouped("Training", texts, " and ")
 
 
 def _legend(spec: Spec, rows: pd.DataFrame) -> list[str]:

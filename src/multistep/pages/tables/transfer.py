@@ -12,7 +12,6 @@ from multistep.pages.layout import (
     Bold,
     Line,
     Page,
-    grouped,
     groups,
     plus_minus,
     printed,
@@ -32,7 +31,15 @@ from multistep.pages.spec import (
     Wants,
 )
 from multistep.pages.spec import Spec as AnySpec
-from multistep.pages.tables import compared, grid, literature, numbers, otherwise, per_cell
+from multistep.pages.tables import (
+    compared,
+    grid,
+    literature,
+    numbers,
+    otherwise,
+    per_cell,
+    training,
+)
 from multistep.settings import Model
 
 if TYPE_CHECKING:
@@ -113,7 +120,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.
     def differs(cell: Any) -> str:
         text = context.differs(cell.experiment, cell.column, cell.row)
         if not text and spec.paper and cell.epochs != spec.paper.epochs:
-            return f"{_epochs([cell.epochs])} (the paper's: {spec.paper.epochs})"
+            return f"{_epochs(cell.epochs)} (the paper's: {spec.paper.epochs})"
         return text
 
     found = compared(
@@ -181,7 +188,12 @@ def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
         context,
         shown,
         used or [context.source(spec.sources[column]) for column in shown],
-        training=_training(spec, ours),
+        training=training(
+            spec.columns,
+            ours,
+            lambda c: _epochs(c.epochs),
+            lambda _: _epochs(spec.paper.epochs) if spec.paper else "",
+        ),
         headings=tuple(spec.columns.values()),
         subheadings=_subheadings(spec, context, run),
         sections=sections,
@@ -206,24 +218,8 @@ def _subheadings(spec: Spec, context: Context, run: pd.DataFrame) -> list[Line]:
     return lines
 
 
-def _training(spec: Spec, rows: pd.DataFrame) -> str:
-    """How long each column was trained, against the paper's epochs."""
-    texts = []
-    for column, heading in spec.columns.items():
-        here = rows[(rows.column == column) & (rows.n > 0)]
-        epochs = sorted(set(here.epochs))
-        text = _epochs(epochs) if epochs else ""
-        if epochs and spec.paper is not None:
-            if epochs != [spec.paper.epochs]:
-                text += f" (the paper: {spec.paper.epochs})"
-            elif not here.otherwise.any():
-                text += " (as the paper)"
-        texts.append((heading, text or "not run"))
-    return grouped("Training", texts)
-
-
-def _epochs(numbers: Sequence[float]) -> str:
-    return " or ".join(f"{n:,.0f}" for n in numbers) + (" epoch" if numbers == [1] else " epochs")
+def _epochs(number: float) -> str:
+    return f"{number:,.0f} epoch{'' if number == 1 else 's'}"
 
 
 def _legend(spec: Spec, rows: pd.DataFrame, best: bool, largest: bool) -> list[str]:
