@@ -233,7 +233,7 @@ def transfer_times(
     return record
 
 
-def prepared(name: str, train: int, validation: int, test: int) -> Record:
+def prepared(name: str, train: int, validation: int, test: int, prepare: Any = None) -> Record:
     """The dataset.json of a prepared image set, as far as pages read it."""
     ends = {"train": (0, train), "validation": (train, train + validation)}
     ends["test"] = (train + validation, train + validation + test)
@@ -243,7 +243,7 @@ def prepared(name: str, train: int, validation: int, test: int) -> Record:
         "stand_in": False,
         "splits": {part: [[first, end]] for part, (first, end) in ends.items()},
     }
-    return seal.seal(record, {"archives": {"a.zip": "2" * 64}})
+    return seal.seal(record, {"archives": {"a.zip": "2" * 64}, "dataset": {"prepare": prepare}})
 
 
 def made_up(files: Sequence[str], plan: Plan) -> list[Record]:
@@ -284,7 +284,8 @@ def made_up(files: Sequence[str], plan: Plan) -> list[Record]:
                 record = transfer_times(seconds=seconds)
             record["cell"] = cell
         else:
-            record = prepared(Path(file).parent.name, 5, 2, 3)
+            name = Path(file).parent.name
+            record = prepared(name, 5, 2, 3, plan.params.datasets[name].prepare)
         found.append(record)
     return found
 

@@ -1,12 +1,14 @@
 """All pages of a project's results in one process, by the command line."""
 
+import shutil
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import PARAMS, ROOT
+from page_records import made_up, read_csv
 
 from multistep import cli
-from multistep.files import read_json
+from multistep.files import read_json, write_json
 from multistep.pages import draw, inputs, load, query, record
 from multistep.plan import params
 
@@ -44,3 +46,20 @@ def test_the_pages_of_what_was_run_are_drawn_and_recorded(
     assert "--scale: no scale with results named 'omniglot-gpu'" in capsys.readouterr().err
     assert drawn("tabel4") == 2
     assert "no page named 'tabel4'; did you mean 'table4'?" in capsys.readouterr().err
+
+
+def test_sizes_are_drawn_of_the_datasets_that_are_there(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "workflow" / "report", tmp_path / "workflow" / "report")
+    shutil.copy2(PARAMS, tmp_path)
+    (tmp_path / "results").mkdir()
+    plan = inputs.Plan.of(params.load(PARAMS))
+    spec = load.pages(ROOT / "workflow" / "report", plan.params)["tables"]["table6"]
+    file = inputs.results(spec, plan)[1]
+    (made,) = made_up([file], plan)
+    (tmp_path / file).parent.mkdir(parents=True)
+    write_json(tmp_path / file, made)
+    (settled,) = draw.scales(tmp_path)
+    out = list(draw.draw(settled, tmp_path, tmp_path / "out"))
+    rows = read_csv(out[0].read_text(encoding="utf-8"))
+    assert {path.stem for path in out} == {"table6"}
+    assert [row["row"] for row in rows if row["ours"]] == ["stl10"] * 4

@@ -14,6 +14,7 @@ from multistep.pages.tables import write_table
 from multistep.plan import params
 from multistep.plan.mistakes import unknown
 from multistep.plan.schema import Params
+from multistep.plan.unrecorded import OnDisk
 
 
 def draw(settled: Params, project: Path, out: Path, only: Collection[str] = ()) -> Iterator[Path]:
@@ -35,12 +36,11 @@ def draw(settled: Params, project: Path, out: Path, only: Collection[str] = ()) 
     plan = inputs.Plan.of(settled)
     paper = inputs.Plan.of(params.load(project / "params.yaml"))
     names, home = inputs.context(settled), project / settled.directory
-    planned = [*plan.cells, *plan.measurements]
-    expected = inputs.expectations([file for file in planned if (home / file).is_file()], plan)
+    on_disk = OnDisk(home)
 
     @cache
     def read(file: str) -> dict[str, Any]:
-        return query.read(home / file, expected)
+        return query.read(home / file, inputs.expectations([file], plan), on_disk.expected)
 
     forms = load.pages((project / "workflow" / "report").resolve(), settled)
     pages = {name for form in forms.values() for name in form}
