@@ -36,23 +36,12 @@ BLUE, VERMILION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, ORANGE, BLACK = "#56B4E9", "#E69F00", "#000000"
 _MARKERS = {BLUE: "o", VERMILION: "s", GREEN: "^", PINK: "D", SKY: "v", ORANGE: "P", BLACK: "X"}
 _DASHES = ((4, 1.5), (1, 1.2), (6, 1.5, 1, 1.5), (2.5, 1), (4, 1, 1, 1, 1, 1))
-_LOOKS: dict[str, tuple[str, int | None]] = {  # colour and dashes; no figure has both halves
-    "maml": (BLUE, None),
-    "fomaml": (VERMILION, None),
-    "multistep2": (GREEN, None),
-    "multistep4": (PINK, None),
-    "multistep8": (SKY, None),
-    "anil": (ORANGE, 0),
-    "anil_uncached": (BLACK, 1),
-    "imaml": (BLUE, 2),
-    "maml_replay": (VERMILION, 3),
-    "reptile": (GREEN, 4),
-    "memory_reduced": (PINK, 0),
-    "scratch": (ORANGE, None),
-    "l2t": (BLACK, None),
-    "l2t_multistep": (BLUE, None),
-    "l2t_first_order": (VERMILION, 0),
-}
+# By name: no figure has methods of both halves of the paper.
+_SOLID = {"maml": BLUE, "fomaml": VERMILION, "multistep2": GREEN, "multistep4": PINK}
+_SOLID |= {"multistep8": SKY, "scratch": ORANGE, "l2t": BLACK, "l2t_multistep": BLUE}
+_DASHED = {"anil": (ORANGE, 0), "anil_uncached": (BLACK, 1), "imaml": (BLUE, 2)}
+_DASHED |= {"maml_replay": (VERMILION, 3), "reptile": (GREEN, 4), "memory_reduced": (PINK, 0)}
+_DASHED |= {"l2t_first_order": (VERMILION, 0)}
 
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # shipped with matplotlib, so every machine draws the same
@@ -63,18 +52,12 @@ RC: dict[str, Any] = {
     **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.7),
     **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 3),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": HAIR,
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 3.8,
     "svg.hashsalt": "multistep",  # identifiers inside the svg, otherwise random
-    "svg.fonttype": "path",
     "pdf.fonttype": 42,  # text that can be searched
 }
+RC |= {"axes.titlelocation": "left", "axes.titleweight": "bold", "axes.grid": True}
+RC |= {"axes.grid.axis": "y", "grid.color": HAIR, "grid.linewidth": 0.6}
+RC |= {"lines.linewidth": 1.3, "lines.markersize": 3.8}
 
 
 def theme() -> AbstractContextManager[None]:
@@ -98,11 +81,12 @@ class Look:
 
 def look(context: Context, method: str) -> Look:
     """A method's look follows from its name, so that no other method can change it."""
-    some = zlib.crc32(method.encode())
-    chosen = [*_MARKERS][some % len(_MARKERS)], some // len(_MARKERS) % len(_DASHES)
-    colour, dashes = _LOOKS.get(method, chosen)
     name = context.methods.get(method, method).removesuffix(" (ours)")
-    return Look(colour, _MARKERS[colour], name, None if dashes is None else _DASHES[dashes])
+    if colour := _SOLID.get(method):
+        return Look(colour, _MARKERS[colour], name)
+    turn, rest = divmod(zlib.crc32(method.encode()), len(_MARKERS))
+    colour, dashes = _DASHED.get(method, ([*_MARKERS][rest], turn % len(_DASHES)))
+    return Look(colour, _MARKERS[colour], name, _DASHES[dashes])
 
 
 def panels(

@@ -47,8 +47,9 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> sty
 def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     """How it was timed, and what was not."""
     first = style.look(context, spec.methods[0]).name
+    how = measured.how(rows).rpartition("; device")[0]  # which the caption has
     return [
-        f"{measured.how(rows)} Bars: ± sd of an epoch. %: relative to {first}.",
+        f"{how}. Bars: ± sd of an epoch. %: relative to {first}.",
         missing("Not measured", spec.panels, rows, "dataset"),
     ]
 

@@ -41,11 +41,10 @@ class Spec(AnySpec):
     dataset: Dataset
     bars: dict[Method, Bar]  # method: bar
     measured: Experiment  # the experiment whose measurement times all of them
-    paper: StepsPaper | None = None
+    paper: StepsPaper = StepsPaper(device="")
 
     def quotations(self) -> Iterator[Quotation]:
-        paper = self.paper or StepsPaper(device="")
-        printed = {"test_accuracy": paper.accuracy, "epoch_seconds": paper.seconds}
+        printed = {"test_accuracy": self.paper.accuracy, "epoch_seconds": self.paper.seconds}
         for quantity, values in printed.items():
             for method, (mean, sd) in values.items():
                 experiment = self.bars[method].experiment
@@ -63,117 +62,99 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> sty
     import pandas as pd
 
     data = query.data(spec, context, records)
-    paper = spec.paper or StepsPaper(device="")
-    columns = ["method", "label", "experiment", "estimate_of"]
-    columns += [f"paper_{name}{end}" for name in ("accuracy", "seconds") for end in ("", "_sd")]
-    printed = [
-        [values.get(m, (None, None)) for values in (paper.accuracy, paper.seconds)]
-        for m in spec.bars
-    ]
     bars = pd.DataFrame(
-        [
-            (method, bar.label, bar.experiment, bar.of or "", *accuracy, *seconds)
-            for (method, bar), (accuracy, seconds) in zip(spec.bars.items(), printed, strict=True)
-        ],
-        columns=columns,
+        (method, bar.label, bar.experiment, bar.of or "", *_printed(spec, method))
+        for method, bar in spec.bars.items()
     )
-    metrics = ["metrics.test_accuracy", "metrics.epochs"]
+    bars.columns = ["method", "label", "experiment", "estimate_of", *_PRINTED]
+    accuracy, epochs = "metrics.test_accuracy", "metrics.epochs"
     runs = data.runs[data.runs.record == "result"]
-    runs = runs.reindex(columns=dict.fromkeys([*runs, *metrics])).groupby(["experiment", "method"])
-    run = runs.agg(
-        accuracy=(metrics[0], "mean"),
-        accuracy_sd=(metrics[0], "std"),
+    runs = runs.reindex(columns=dict.fromkeys([*runs, accuracy, epochs]))
+    run = runs.groupby(["experiment", "method"], as_index=False).agg(
+        accuracy=(accuracy, "mean"),
+        accuracy_sd=(accuracy, "std"),
         seeds=("seed", "size"),
-        epochs=(metrics[1], "first"),
+        epochs=(epochs, "first"),
     )
-    run = cells(data)[["experiment", "method", "device", "source"]].merge(run.reset_index())
+    run = run.merge(cells(data)[["experiment", "method", "device", "source"]])
     times = query.epoch_times(data).drop(columns=["experiment", "dataset", "scale", "data"])
     found = bars.merge(run, "left").merge(times, "left", on="method", suffixes=("", "_timed"))
-    origins = [
-        dict.fromkeys(filter(pd.notna, pair))
-        for pair in zip(found.device, found.device_timed, strict=True)
-    ]
-    return found.fillna({"seeds": 0, "batches": 0}).assign(
-        device=["; ".join(names) for names in origins],
-        source=found.source.fillna(found.source_timed).fillna(""),
-        scale=context.scale,
-        data=context.titles([spec.dataset]),
+    devices = found[["device", "device_timed"]].apply(
+        lambda both: "; ".join(dict.fromkeys(both.dropna())), axis=1
     )
+    source = found.source.fillna(found.source_timed).fillna("")
+    where = {"scale": context.scale, "data": context.titles([spec.dataset])}
+    found = found.fillna({"seeds": 0, "batches": 0})
+    return found.assign(device=devices, source=source, **where)
+
+
+_PRINTED = ["paper_accuracy", "paper_accuracy_sd", "paper_seconds", "paper_seconds_sd"]
+
+
+def _printed(spec: Spec, method: str) -> list[float]:
+    both = [of.get(method, [float("nan")] * 2) for of in (spec.paper.accuracy, spec.paper.seconds)]
+    return [number for value in both for number in value]
 
 
 def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     """How bars were timed and averaged, what was not run, why the paper's marks are missing."""
-    how = measured.how(rows[rows.seconds.notna()]).replace("Not measured", "Times: not measured")
-    said = [f"{how} ±: sd of an epoch."]
+    timed = rows[rows.seconds.notna()]
+    how = measured.how(timed).rpartition("; device")[0] or "Times: not measured"
     run = rows[rows.seeds > 0].astype({"seeds": int})
-    if len(run):
-        epochs = " or ".join(f"{n:g}" for n in sorted(run.epochs.unique()))
-        over = "one seed" if seeds(run) == "1 seed" else f"mean ± sd over {seeds(run)}"
-        said.append(f"Accuracies: {over}, {epochs} epochs.")
-    if lacks := ", ".join(rows.label[rows.seeds == 0]):
-        said.append(f"Not run: {lacks.rstrip('.')}.")
-    why = _left_out(spec, context, rows) if spec.paper else ""
-    return [*said, f"The paper's numbers are left out: {why}." if why else ""]
+    epochs = " or ".join(f"{n:g}" for n in sorted(run.epochs.unique()))
+    over = "one seed" if set(run.seeds) == {1} else f"mean ± sd over {seeds(run)}"
+    lacks = ", ".join(rows.label[rows.seeds == 0]).rstrip(".")
+    why = _left_out(spec, context, rows)
+    return [
+        f"{how}. ±: sd of an epoch.",
+        f"Accuracies: {over}, {epochs} epochs." if len(run) else "",
+        f"Not run: {lacks}." if lacks else "",
+        f"The paper's numbers are left out: {why}." if why else "",
+    ]
 
 
 def _left_out(spec: Spec, context: Context, rows: style.DataFrame) -> str:
-    """Why the paper's numbers are not drawn; empty if they are."""
-    if spec.paper is None or any(
-        map(context.is_stand_in, [context.dataset(spec.dataset), *rows.source])
-    ):
+    """Why the paper's numbers are not drawn; empty if they are, or if there are none."""
+    paper = spec.paper
+    names = [(spec.bars[method].experiment, spec.dataset, method) for method in paper.accuracy]
+    timed = [("measure", spec.measured, spec.dataset, method) for method in paper.seconds]
+    stand_in = any(map(context.is_stand_in, [context.dataset(spec.dataset), *rows.source]))
+    if stand_in and (names or timed):
         return "stand-in data"
-    cells = [(spec.bars[method].experiment, spec.dataset, method) for method in spec.paper.accuracy]
-    timed = [("measure", spec.measured, spec.dataset, method) for method in spec.paper.seconds]
-    differ = [context.differs(*names) for names in (*cells, *timed)]
-    return "; ".join(dict.fromkeys(filter(None, differ)))
+    return "; ".join(dict.fromkeys(filter(None, (context.differs(*n) for n in (*names, *timed)))))
 
 
 def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     """Two panels, accuracy and time; the paper's numbers as open marks, unless on a stand-in."""
     figure, axes = style.panels(rows, (1, 2), height=2.4)
     if not rows.empty:
-        marks = spec.paper and not _left_out(spec, context, rows)
-        for panel, quantity, device in zip(
-            axes[0],
-            ("accuracy", "seconds"),
-            ("", f", {spec.paper.device}" if spec.paper else ""),
-            strict=True,
-        ):
-            _panel(panel, rows, quantity, f"the paper{device}" if marks else "")
+        if _left_out(spec, context, rows):
+            rows = rows.assign(**dict.fromkeys(_PRINTED, float("nan")))
+        _panel(axes[0][0], rows, "accuracy", "the paper")
+        _panel(axes[0][1], rows, "seconds", f"the paper, {spec.paper.device}")
         axes[0][0].set_ylabel("test accuracy (%)")
         axes[0][1].set_ylabel("seconds per epoch")
     return figure
 
 
 def _panel(axes: style.Axes, rows: style.DataFrame, quantity: str, marks: str) -> None:
-    """Bars of one quantity from zero with their values; `marks` is the paper's legend, if drawn."""
+    """Bars of one quantity from zero with their values; `marks`: the paper's in the legend."""
     import seaborn as sns
 
     kinds = rows.estimate_of.map(lambda of: "estimated" if of else "exact")
     drawn = {"hue": kinds, "hue_order": [*_INKS], "palette": _INKS, "dodge": False, **style.BARS}
     sns.barplot(rows, x="label", y=quantity, width=0.75, ax=axes, **drawn)
-    theirs, spread = (
-        rows[f"paper_{quantity}"].astype(float),
-        rows[f"paper_{quantity}_sd"].astype(float),
-    )
-    reach = 1.02 * (theirs + spread) * (1 if marks else float("nan"))
-    for x, (value, sd, top) in enumerate(
-        zip(rows[quantity], rows[f"{quantity}_sd"].fillna(0), reach, strict=True)
-    ):
+    theirs, spread = (rows[f"paper_{quantity}{end}"].astype(float) for end in ("", "_sd"))
+    numbers = (rows[quantity], rows[f"{quantity}_sd"].fillna(0), 1.02 * (theirs + spread))
+    for x, (value, sd, top) in enumerate(zip(*numbers, strict=True)):
         if value == value:
             text = f"{value:.2f}" if quantity == "accuracy" else measured.seconds(value)
             over = top if top < 1.15 * (value + sd) else 0  # the text above the mark
             style.above(axes, x, value, sd, text, over=over)
-    if reach.notna().any():
-        mark: dict[str, Any] = {
-            "markerfacecolor": "white",
-            "markersize": 4,
-            "elinewidth": 0.8,
-            "capsize": 2,
-        }
-        axes.errorbar(
-            range(len(rows)), theirs, spread, fmt="D", color=style.INK, label=marks, **mark
-        )
+    if theirs.notna().any():
+        mark: dict[str, Any] = {"fmt": "D", "color": style.INK, "markerfacecolor": "white"}
+        mark |= {"markersize": 4, "elinewidth": 0.8, "capsize": 2, "label": marks}
+        axes.errorbar(range(len(rows)), theirs, spread, **mark)
     axes.legend(loc="upper left", ncols=3, columnspacing=1)
     axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
     axes.set_xticks(range(len(rows)), [textwrap.fill(label, 8) for label in rows.label])
