@@ -226,7 +226,7 @@ def test_curves_average_seeds_where_all_have_a_point(tmp_path: Path, context: Co
     assert time.lines[0].get_xydata() == near([[1.5, 35], [4, 62]])
     assert iterations.lines[-1].get_ydata()[0] == 20  # chance at 5-way
     found = texts(figure)
-    phrases(found, "validation accuracy (%)", "training time (s)", "FO-MAML")
+    phrases(found, "validation\naccuracy (%)", "training time (s)", "FO-MAML")
     assert "Multi-step" not in found
     phrases(
         said(spec, context, records),
@@ -254,7 +254,7 @@ def test_without_validation_the_curves_show_training_accuracy(context: Context) 
     ]
     found = of(rows_of(CURVES_SPEC, context, records), "split", "accuracy")
     assert found == [("training", 33.0), ("training", 44.0)]
-    assert "training accuracy (%)" in texts(drawn(CURVES_SPEC, context, records))
+    assert "training\naccuracy (%)" in texts(drawn(CURVES_SPEC, context, records))
 
 
 def test_drift_has_every_seed_and_their_mean(tmp_path: Path, birds: Context) -> None:

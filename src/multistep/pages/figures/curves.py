@@ -89,7 +89,7 @@ def draw(
             style.round_ticks(panel.xaxis, 6, whole=x == "epoch")
         title = heading(context, name, spec.panels[name]) if key == "dataset" else spec.panels[name]
         split = "validation" if key == "dataset" else here["split"].iloc[0]
-        left.set(xlabel=label, ylabel=f"{split} accuracy (%)", title=title.replace("\n", " "))
+        left.set(xlabel=label, ylabel=f"{split}\naccuracy (%)", title=title.replace("\n", " "))
         right.set(xlabel=f"training time ({unit})")
     style.legend(figure, axes[:, 0])
     return figure
