@@ -1,0 +1,94 @@
+"""What the documentation says is so: links, code, overlays, the messages that it quotes."""
+
+import inspect
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import multistep
+from multistep.files import read_json
+from multistep.plan import params
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+DRAWN = ("reports", "docs/images")  # by a command, so a checkout may be without them
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    absent = tuple(str(ROOT / name) for name in DRAWN if not (ROOT / name).exists())
+    links = re.findall(r"\]\(([^)\s#]+)", page.read_text(encoding="utf-8"))
+    targets = [(page.parent / link).resolve() for link in links if "://" not in link]
+    assert [t for t in targets if not t.exists() and not str(t).startswith(absent or "-")] == []
+
+
+def test_the_readme_is_short_and_its_picture_and_pages_are_linked():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 1700
+    linked = set(re.findall(r"docs/([\w-]+\.md)", text))
+    others = " ".join((ROOT / f"docs/{name}").read_text(encoding="utf-8") for name in linked)
+    written = {page.name for page in (ROOT / "docs").glob("*.md")}
+    assert written == linked | {name for name in written if f"]({name})" in others}
+
+
+def test_the_inner_loop_of_the_readme():
+    exec(blocks("README.md", "python")[0], names := {})
+    theta, x, y = names["theta"]["w"], names["x"], names["y"]
+    w = theta.detach()
+    for _ in range(2):  # two gradients, four steps with each
+        w = w - 4 * 0.1 * 2 / 16 * x.T @ (x @ w - y)
+    torch.testing.assert_close(names["phi"]["w"].detach(), w)
+    assert theta.grad.norm() > 0
+
+
+def test_the_frame_of_the_readme(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    code = blocks("README.md", "python")[1]
+    assert len(code.strip().splitlines()) <= 6
+    exec(code, names := {})
+    found = names["table"]
+    for method in ("maml", "multistep4"):
+        files = (ROOT / "scales/omniglot-cpu/results/5way_1shot/omniglot" / method).glob("*.json")
+        tested = [read_json(file)["metrics"]["test_accuracy"] for file in files]
+        column = found.loc[method].xs("5way_1shot", level=1)
+        assert column["mean"] == pytest.approx(np.mean(tested))
+        assert column["std"] == pytest.approx(np.std(tested, ddof=1))
+        assert column["count"] == len(tested) > 1
+
+
+def test_the_three_lines_that_load_parameters_are_those_that_are_tested():
+    text = inspect.getdoc(multistep.load) or ""
+    tested = textwrap.dedent("\n".join(x for x in text.splitlines() if x.startswith("    ")))
+    for page in ("README.md", "docs/evaluating.md"):
+        assert blocks(page, "python")[-1].strip() == f"import multistep\n\n{tested}"
+
+
+@pytest.mark.parametrize("number", range(len(blocks("docs/bringing-your-data.md", "yaml"))))
+def test_the_overlays_of_the_page_on_data_can_be_planned(number, tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(blocks("docs/bringing-your-data.md", "yaml")[number], encoding="utf-8")
+    assert params.load(ROOT / "params.yaml", overlay).sources
+
+
+def test_the_messages_that_are_explained_are_those_that_are_written():
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "workflow/rules").glob("*.smk")]
+    files += [ROOT / "Snakefile", ROOT / "Makefile"]
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # texts that go on in the next line
+    text = (ROOT / "docs/when-things-go-wrong.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*) \|", text.partition("## DVC")[0], re.MULTILINE)
+    ours = [row for row in rows if not re.search(r"\((Snakemake|the system)\)", row)]
+    quoted = [said for row in ours for said in re.findall("`([^`]*)`", row)]
+    parts = [part for said in quoted for part in said.split("…")]
+    assert len(parts) > 60
+    assert [part for part in parts if part not in source] == []
