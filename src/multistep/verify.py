@@ -85,7 +85,7 @@ def _kind(file: Path) -> str | None:
         return "prepared datasets" if file.name == "dataset.json" else "source networks"
     if "raw" in parts and "@" in file.name:
         return "archives"
-    if "results" in parts:
+    if "results" in parts and parts[-2:] != ("bench", "results"):
         return "choices" if "choices" in parts else "results and measurements"
     if "reports" in parts:
         return "pages" if file.parent.name in page.SUFFIXES else "other reports"
