@@ -67,6 +67,12 @@ def test_kill_unlock_resume(project):
         project, kept
     )
     assert (project / kept).is_file()
+
+    workspace.change(project, lambda plan: plan["few_shot"].update(iterations=ITERATIONS + 10))
+    output = workspace.snakemake(project, TARGET)
+    assert f"resumed at iteration {ITERATIONS} of {ITERATIONS + 10}" in output
+    longer = json.loads((project / TARGET).read_text())
+    assert longer["history"][:3] == resumed["history"]
     assert not checkpoint.exists()
 
 
