@@ -191,7 +191,46 @@ def measurement(family: str = "few_shot") -> dict[str, Any]:
     return sealed(record | {"rows": rows})
 
 
+def evaluation(of: dict[str, Any] | None = None, first: float = 40.0) -> dict[str, Any]:
+    """A test of the parameters of a result (few-shot unless given), with its own settings."""
+    cell = (of or few_shot())["cell"]
+    s: dict[str, Any] = {"test_steps": 4, "window": 2, "inner_lr": 0.4, **cell["settings"]}
+    columns = ("together", "support", "class", "unbalanced", "alone")
+
+    def row(*episodes: float) -> dict[str, Any]:
+        mean = stats.over_episodes(episodes)
+        own = {"mean": mean.mean, "ci95": mean.half_width, "episodes": list(episodes)}
+        return {column: own | {"non_finite_episodes": 0} for column in columns}
+
+    n = s["test_episodes"] - 1
+    rows = {
+        "trained": row(first, *[60.0] * n),
+        "untrained": row(20.0, *[50.0] * n),
+        "untrained, head alone": row(*[30.0] * (n + 1)),
+        "nearest pixels": row(35.0, *[25.0] * n),
+        "meta-training adds": row(first - 20.0, *[10.0] * n),
+    }
+    used = {"episodes": n + 1, "steps": s["test_steps"], "window": s["window"]}
+    record = {
+        "kind": "evaluation",
+        "cell": {**cell, "settings": s},
+        "parameters": "e" * 64,
+        "dataset": cell["dataset"],
+        "settings": used | {"rate": s["inner_lr"]},
+        "rows": rows,
+    }
+    return sealed(record)
+
+
+def transfer_evaluation() -> dict[str, Any]:
+    of_images = {"mean": 60.0, "images": 30, "low": stats.wilson(18, 30)[0]}
+    rows = {"trained": {"test": {**of_images, "high": stats.wilson(18, 30)[1]}}}
+    about = {"kind": "evaluation", "cell": transfer()["cell"], "parameters": "e" * 64}
+    return sealed(about | {"dataset": "patterns", "settings": {}, "rows": rows}, network="b" * 64)
+
+
 RESULTS = {"few_shot": few_shot, "chosen": chosen, "candidate": candidate, "transfer": transfer}
+RESULTS |= {"few_shot test": evaluation, "transfer test": transfer_evaluation}
 MEASUREMENTS = {
     "few_shot times": measurement,
     "transfer times": lambda: measurement("transfer"),

@@ -41,6 +41,7 @@ def built(home: Path) -> dict[str, Path]:
     write_json(choice, seal.seal(about, seals))
     write_json(home / "bench/results/cpu.json", {"of": "a benchmark, which is no artefact"})
     write_json(home / "reports/claims.json", [seal.seal({"id": "one"}, None)])
+    write_json(home / f"evaluations/{cell}/0.json", records.evaluation())
     archive.parent.mkdir(parents=True)
     archive.write_bytes(b"an archive")
     write_record(Archive(unverified=True), archive)
@@ -57,6 +58,7 @@ def built(home: Path) -> dict[str, Path]:
         "archives": archive,
         "checkpoints": state,
         "choices": choice,
+        "evaluations": home / f"evaluations/{cell}/0.json",
         "other reports": home / "reports/claims.json",
         "pages": files[0],
         "parameters": parameters.beside(result),
@@ -76,14 +78,14 @@ def test_what_differs_is_named_and_nothing_else(
     told = capsys.readouterr()
     assert "all are as they were written" in told.out
     assert all(f" {kind}\n" in told.out for kind in files)
-    assert "10 of 10 artefacts" in told.err
+    assert "11 of 11 artefacts" in told.err
     for file in files.values():
         content = bytearray(file.read_bytes())
         content[-4] ^= 1
         file.write_bytes(content)
     assert cli.main(["verify", "--jobs", "2", str(tmp_path)]) == 2
     first, *lines = capsys.readouterr().err.partition("error: ")[2].splitlines()
-    assert first == f"{len(files)} of 10 differ:"
+    assert first == f"{len(files)} of 11 differ:"
     for file in files.values():
         assert [line for line in lines if line.startswith(f"  {file}")], file
     record_property("injected", len(files))

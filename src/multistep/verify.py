@@ -75,7 +75,7 @@ def artefacts(path: Path) -> Iterator[tuple[str, Path]]:
 def _kind(file: Path) -> str | None:
     """What a file is by its name and place; None for what is no artefact, or part of another."""
     parts, form = file.absolute().parts[:-1], file.suffix
-    if form == ".pt":
+    if form in (".pt", ".state"):
         return "checkpoints" if "scratch" in parts else None
     if form == ".safetensors":
         return "parameters"
@@ -85,6 +85,8 @@ def _kind(file: Path) -> str | None:
         return "prepared datasets" if file.name == "dataset.json" else "source networks"
     if "raw" in parts and "@" in file.name:
         return "archives"
+    if "evaluations" in parts:
+        return "evaluations"
     if "results" in parts and parts[-2:] != ("bench", "results"):
         return "choices" if "choices" in parts else "results and measurements"
     if "reports" in parts:
@@ -144,6 +146,7 @@ CHECKS: dict[str, Callable[[Path], object]] = {
     "source networks": _network,
     "choices": lambda path: "seal" in results.read_choice(path),
     "results and measurements": lambda path: results.is_sealed(results.read(path)),
+    "evaluations": results.read,
     "parameters": parameters.read,
     "checkpoints": _checkpoint,
     "pages": page.read,

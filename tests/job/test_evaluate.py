@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ import numpy as np
 import pytest
 import torch
 from helpers import prepared_dataset, small_cell
-from transfer_data import equal_size, prepared_images, small_transfer, source_folder, written
+from transfer_data import (
+    equal_size,
+    prepared_images,
+    ragged,
+    small_transfer,
+    source_folder,
+    written,
+)
 
 import multistep
 from multistep import cli, seal
@@ -50,12 +58,15 @@ def train(home: Path, cell: dict[str, Any], *more: str) -> Path:
 
 def found(home: Path, *line: str) -> list[dict[str, Any]]:
     """What `multistep evaluate` keeps."""
-    out = home / "evaluation.json"
+    out = home / "evaluations"
+    shutil.rmtree(out, ignore_errors=True)
     assert cli.main(["evaluate", *line, "--out", str(out)]) == 0
-    record = read_json(out)
-    seal.check(out, record)
-    entries: list[dict[str, Any]] = record["evaluations"]
-    return entries
+    records = [results.read(path) for path in sorted(out.rglob("*.json"))]
+    for record in records:
+        cell = record["cell"]
+        place = [str(cell[k]) for k in ("experiment", "dataset", "method", "seed")]
+        assert results.read(out.joinpath(*place).with_suffix(".json"), results.Expected(cell))
+    return records
 
 
 def test_every_algorithm_is_among_these() -> None:
@@ -82,9 +93,7 @@ def test_other_steps_rates_and_windows_give_what_they_should(home: Path) -> None
     assert entry["rows"]["trained"]["together"]["mean"] == exact
     options = ["--steps", "2", "--rate", "0.05", "--episodes", "15"]
     (entry,) = found(home, str(parameters.beside(result)), *options)
-    assert {k: entry[k] for k in ("episodes", "steps", "window", "rate")} == {
-        "episodes": 15, "steps": 2, "window": 2, "rate": 0.05,
-    }  # fmt: skip
+    assert entry["settings"] == {"episodes": 15, "steps": 2, "window": 2, "rate": 0.05}
     cell = json.loads(small_cell("multistep2").json)
     cell["settings"].update(test_episodes=15, test_steps=2, inner_lr=0.05)
     about, tensors = parameters.read(parameters.beside(result))
@@ -178,7 +187,7 @@ def test_other_data_and_several_cells_stand_in_one_table(
         images=enumerate(rng.integers(0, 255, (60, 28, 28), dtype=np.uint8)), made_from={},
     )  # fmt: skip
     (entry,) = found(home, files[0], "--dataset", str(other))
-    assert entry["dataset"]["name"] == "other"
+    assert entry["dataset"] == "other"
     assert entry["rows"]["trained"]["together"]["mean"] < 40  # noise has no classes
     assert "seed 0, tested on other | " in capsys.readouterr().out
 
@@ -191,6 +200,7 @@ def test_other_data_and_several_cells_stand_in_one_table(
         ("omniglot/multistep2/0.json --dataset DATA/patterns", "images of {'size': 32, 'channels'"),
         ("omniglot/multistep2/1.json", "1.safetensors: no such file; build it first"),
         ("omniglot/multistep2/0.json --dataset DATA/absent", "no such file; build it first"),
+        ("omniglot/multistep2/0.json --dataset DATA/ragged", "ragged: images of many sizes, but"),
         ("patterns/bilevel/0.json --floors", "tested on images, not on episodes"),
         ("patterns/bilevel/0.json --dataset DATA/six", "6 classes, but the network tells 4"),
     ],
@@ -200,6 +210,8 @@ def test_what_cannot_be_tested_is_one_line(
 ) -> None:
     six = equal_size(60, size=32, test=10)
     written(home / "data/processed/six", six.__class__(**{**vars(six), "classes": list("abcdef")}))
+    many = ragged(60, test=10)
+    written(home / "data/processed/ragged", many.__class__(**{**vars(many), "name": "ragged"}))
     line = line.replace("DATA", str(home / "data/processed"))
     capsys.readouterr()
     assert cli.main(["evaluate", *f"{home}/results/e/{line}".split()]) == 2

@@ -50,6 +50,9 @@ ONLY_SEALED = {
     "iterations_per_epoch": "counted from the dataset",
     "rows.*.seconds.*": "measured",
     "rows.*.bytes": "measured",
+    "dataset": "its digest is compared",
+    "settings.*": "pages compare them with the cell's",
+    "rows.*.non_finite_episodes": "counted",
 }
 
 

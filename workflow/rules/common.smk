@@ -145,6 +145,11 @@ def cell_code(wildcards):
     return code(*provenance.cell_modules(job.family, job.algorithm))
 
 
+def evaluation_code(wildcards):
+    job = cell(wildcards)
+    return code(*provenance.evaluation_modules(job.family, job.algorithm))
+
+
 def choice_file(wildcards):
     """What is chosen for a cell by validation, if anything is."""
     return cell(wildcards).choice or []

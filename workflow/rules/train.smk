@@ -57,6 +57,27 @@ rule train:
         list(CELLS),
 
 
+# How much of an accuracy is the protocol's, and what there is without meta-training; for pages alone.
+rule evaluate_cell:
+    input:
+        images=ancient("data/processed/{dataset}/images.npy"),
+        description="data/processed/{dataset}/dataset.json",
+        parameters="results/{experiment}/{dataset}/{method}/{seed}.safetensors",
+    output:
+        "evaluations/{experiment}/{dataset}/{method}/{seed}.json",
+    log:
+        "logs/evaluations/{experiment}/{dataset}/{method}/{seed}.log",
+    threads: 1 if CUDA else PARAMS.threads
+    resources:
+        gpu=int(CUDA),
+    params:
+        code=evaluation_code,
+        device=lambda wildcards, output: PARAMS.device,
+    shell:
+        "multistep evaluate {input.parameters:q} --protocol all --floors --out evaluations "
+        "--device {params.device} --threads {threads} > {log:q} 2>&1"
+
+
 rule parameters:
     input:
         list(CELLS),

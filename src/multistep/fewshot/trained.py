@@ -26,6 +26,7 @@ from multistep.fewshot.meta import Tasks, Theta
 from multistep.fewshot.run import EVALUATION_SEED
 from multistep.fewshot.settings import Tested
 from multistep.files import UserError
+from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
 from multistep.networks.conv4 import Conv4
 from multistep.progress import progress
 
@@ -111,9 +112,9 @@ class Trained:
         start = replace(start, carried=self.algorithm.carried(network.adapted_size, device))
         adapt, head = self.algorithm.adapt, lambda t, w: adapt_head(self.algorithm, t, w)
         ways: dict[str, tuple[Theta, Callable[[Tasks, int], Tensor]]]
-        ways = {"trained": (self.theta, adapt)}
+        ways = {TRAINED: (self.theta, adapt)}
         if floors:
-            ways |= {"untrained": (start, adapt), "untrained, head alone": (start, head)}
+            ways |= {UNTRAINED: (start, adapt), HEAD: (start, head)}
         size = at_once(network, self.settings, device)
         with progress(self.cell["method"], episodes, "episodes") as advance:
             for first in range(0, episodes, size):
@@ -129,7 +130,7 @@ class Trained:
                 if floors:
                     found = 100 * nearest(batch)
                     for protocol in protocols:
-                        yield "nearest pixels", protocol, found, found.isfinite()
+                        yield NEAREST, protocol, found, found.isfinite()
                 advance(len(numbers))
 
     def _classified(self, tasks: Tasks, phi: Tensor, protocol: str) -> tuple[Tensor, Tensor]:
@@ -223,11 +224,13 @@ def evaluate(
     """
     trained = Trained(about, tensors, **changes)
     s, network = trained.settings, about["network"]
-    found = {"size": images.size, "channels": images.channels}
+    found = None
+    if images.shapes is None:
+        found = {"size": images.size, "channels": images.channels}
     if found != network:
         raise UserError(
-            f"{images.name}: images of {found}, but the network takes {network}; choose data that "
-            "was prepared like the cell's"
+            f"{images.name}: images of {found or 'many sizes'}, but the network takes {network}; "
+            "choose data that was prepared like the cell's"
         )
     trained.module.to(device)
     theta = trained.theta
@@ -250,8 +253,8 @@ def evaluate(
         for what, of in values.items()
     }
     if floors:  # the same episodes, so the interval is that of the differences
-        pairs = {p: (values["trained"][p], values["untrained"][p]) for p in protocols}
-        rows["meta-training adds"] = {
+        pairs = {p: (values[TRAINED][p], values[UNTRAINED][p]) for p in protocols}
+        rows[ADDS] = {
             p: _row([a - b for a, b in zip(*pair, strict=True)]) for p, pair in pairs.items()
         }
     used = {"episodes": episodes, "steps": s.test_steps, "window": s.window, "rate": s.inner_lr}

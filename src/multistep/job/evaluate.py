@@ -3,7 +3,7 @@
 Few-shot cells: with other numbers of episodes, inner steps, windows and rates, with queries that
 are classified together or apart (`--protocol`), and beside what there is without meta-training
 (`--floors`). The episodes are those of the cell's own test. The table is printed; `--out` keeps
-everything, each episode's accuracy too, as JSON.
+a record of each cell, sealed, with every episode's accuracy.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from multistep import seal
 from multistep.data import prepared
-from multistep.files import UserError, check_writable, write_json
-from multistep.job import device, parameters
-from multistep.job.record import SCHEMA
+from multistep.data.prepared import Prepared
+from multistep.files import UserError, check_writable
+from multistep.job import device, parameters, results
+from multistep.job.record import TRAINED
 from multistep.plan import provenance
-from multistep.plan.families import module, package
+from multistep.plan.families import module
 
 # Which queries go through the network together: batch norm takes the statistics of those.
 PROTOCOLS = {
@@ -46,64 +46,61 @@ def add_parser(subparsers: Any) -> None:
         + "; ".join(f"{name}, {what}" for name, what in PROTOCOLS.items()))  # fmt: skip
     add("--floors", action="store_true", help="also without meta-training, and the nearest pixels")
     add("--dataset", "--data", type=Path, help="other prepared images (default: the cell's)")
-    add("--out", type=Path, help="JSON with all that was found")
+    add("--out", type=Path, metavar="FOLDER",
+        help="for the records: FOLDER/<experiment>/<dataset>/<method>/<seed>.json")  # fmt: skip
     add("--device", default="cpu", choices=["cpu", "cuda"])
     add("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Test every file, print the table, write the record."""
-    if args.out:
-        check_writable(args.out)
+    """Test every file, print the table, write the records."""
     wanted = {"test_steps": args.steps, "window": args.window, "inner_lr": args.rate}
     changes = {key: value for key, value in wanted.items() if value is not None}
     protocols = list(PROTOCOLS) if "all" in args.protocol else list(dict.fromkeys(args.protocol))
     place = device.prepare(args.device, args.threads)
-    found = [_evaluated(file, args, protocols, changes, place) for file in args.files]
+    found = []
+    for file in args.files:
+        path = parameters.beside(file)
+        about, tensors = parameters.read(path)
+        cell, made_from = about["cell"], about["made_from"]
+        names = [str(cell[key]) for key in ("experiment", "dataset", "method", "seed")]
+        out = args.out and args.out.joinpath(*names[:-1], f"{names[-1]}.json")
+        if out:
+            check_writable(out)
+        images = _images(path, cell, made_from["dataset"], args.dataset)
+        family = module(cell["family"], "trained")
+        try:
+            used, rows = family.evaluate(
+                about, tensors, images, place,
+                episodes=args.episodes, protocols=protocols, floors=args.floors, **changes,
+            )  # fmt: skip
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
+        entry = {"cell": cell, "dataset": images.name, "settings": used, "rows": rows}
+        found.append(entry)
+        if out:
+            entry |= {"kind": "evaluation", "parameters": about["digest"]}
+            entry["environment"] = device.environment(place, args.threads)
+            entries = provenance.evaluation_modules(cell["family"], cell["algorithm"])
+            made_from = {**made_from, "dataset": images.digest, "code": provenance.code(*entries)}
+            results.write(out, entry, made_from)
     print(table(found))
-    if args.out:
-        families = sorted({entry["cell"]["family"] for entry in found})
-        code = provenance.code(
-            "multistep.job.evaluate", *(f"{package(f)}.trained" for f in families)
+
+
+def _images(path: Path, cell: dict[str, Any], digest: str, given: Path | None) -> Prepared:
+    """The images to test on: the `given` ones, or those that the cell was trained on."""
+    if given:
+        return prepared.read(given)
+    home = next((p.parent for p in path.absolute().parents if p.name == "results"), Path())
+    folder = home / "data" / "processed" / cell["dataset"]
+    images = prepared.read(folder, cell["dataset"], cell["data"])
+    if images.digest != digest:
+        raise UserError(
+            f"{folder}: it isn't the data that {path} was trained on; if it is meant, say so with "
+            f"--dataset {folder}"
         )
-        record = {"schema": SCHEMA, "kind": "evaluation", "evaluations": found}
-        record["environment"] = device.environment(place, args.threads)
-        write_json(args.out, seal.seal(record, {"code": code}))
-
-
-def _evaluated(
-    file: Path, args: argparse.Namespace, protocols: list[str], changes: Any, place: Any
-) -> dict[str, Any]:
-    path = parameters.beside(file)
-    about, tensors = parameters.read(path)
-    cell, trained_on = about["cell"], about["made_from"]["dataset"]
-    if args.dataset:
-        images = prepared.read(args.dataset)
-    else:
-        results = next((p for p in path.absolute().parents if p.name == "results"), path)
-        folder = results.parent / "data" / "processed" / cell["dataset"]
-        images = prepared.read(folder, cell["dataset"], cell["data"])
-        if images.digest != trained_on:
-            raise UserError(
-                f"{folder}: it isn't the data that {file} was trained on; if it is meant, say so "
-                f"with --dataset {folder}"
-            )
-    try:
-        used, rows = module(cell["family"], "trained").evaluate(
-            about, tensors, images, place,
-            episodes=args.episodes, protocols=protocols, floors=args.floors, **changes,
-        )  # fmt: skip
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
-    return {
-        "file": file.name,
-        "cell": cell,
-        "parameters": about["digest"],
-        "dataset": {"name": images.name, "digest": images.digest},
-        **used,
-        "rows": rows,
-    }
+    return images
 
 
 def table(found: list[dict[str, Any]]) -> str:
@@ -111,11 +108,11 @@ def table(found: list[dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(c for e in found for of in e["rows"].values() for c in of))
     lines = [["", *columns], [":--", *["--:"] * len(columns)]]
     for entry in found:
-        cell, name = entry["cell"], entry["dataset"]["name"]
+        cell, name = entry["cell"], entry["dataset"]
         tested = "" if name == cell["dataset"] else f", tested on {name}"
         head = f"{cell['experiment']}, {cell['method']}, seed {cell['seed']}{tested}"
         for what, of in entry["rows"].items():
-            label = head if what == "trained" else f"&emsp;{what}"
+            label = head if what == TRAINED else f"&emsp;{what}"
             lines.append([label, *(_shown(of.get(column)) for column in columns)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

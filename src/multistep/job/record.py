@@ -14,7 +14,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from multistep import stats
+
 SCHEMA = 2
+# The rows of an evaluation: of the last the episodes are the differences of the first two.
+TRAINED = "trained"
+FLOORS = ("untrained", "untrained, head alone", "nearest pixels", "meta-training adds")
+UNTRAINED, HEAD, NEAREST, ADDS = FLOORS
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -190,6 +196,57 @@ class ResultRecord(Sealed):
             )
         yield "timing.loading_seconds", timing.loading_seconds is None, False
         yield "timing.evaluation_seconds", timing.evaluation_seconds is None, False
+
+
+class Tested(Record):
+    """Of an evaluation, in percent: over `episodes` with the half-width of the 95% interval, or
+    over a number of `images` with its ends.
+    """
+
+    mean: float
+    ci95: Positive | None = None
+    episodes: list[float] | None = None
+    non_finite_episodes: Count | None = None
+    low: Percent | None = None
+    high: Percent | None = None
+    images: int | None = Field(default=None, ge=1)
+
+
+class Evaluation(Sealed):
+    """A test of trained parameters (their digest): what was tested → on what → the numbers.
+
+    `dataset`: the name of the images, with their digest in `made_from`; `settings`: episodes, inner
+    steps, window and rate, none of meta-transfer.
+    """
+
+    kind: Literal["evaluation"]
+    cell: CellRecord
+    parameters: Digest
+    dataset: str
+    settings: dict[str, float]
+    rows: dict[str, Annotated[dict[str, Tested], Field(min_length=1)]]
+
+    def facts(self) -> Iterable[tuple[str, Any, Any]]:
+        """Means and intervals are those of the episodes or of the images."""
+        for what, of in self.rows.items():
+            for on, row in of.items():
+                name = f"rows.{what}.{on}"
+                if row.episodes is not None:
+                    yield f"{name}.episodes", len(row.episodes), self.settings["episodes"]
+                    mean = stats.over_episodes(row.episodes)
+                    yield name, [row.mean, row.ci95], [mean.mean, mean.half_width]
+                else:
+                    assert row.images is not None
+                    correct = round(row.mean * row.images / 100)
+                    right = [100 * correct / row.images, *stats.wilson(correct, row.images)]
+                    yield name, [row.mean, row.low, row.high], right
+                if what == ADDS:
+                    pair = (self.rows[w][on].episodes or [] for w in (TRAINED, UNTRAINED))
+                    yield name, row.episodes, [a - b for a, b in zip(*pair, strict=True)]
+        yield "rows", list(self.rows), [TRAINED, *(FLOORS if len(self.rows) > 1 else ())]
+        yield "rows: their columns", len({tuple(of) for of in self.rows.values()}), 1
+        if self.cell.family == "few_shot":
+            yield "made_from.network", self.made_from and self.made_from.network, None
 
 
 class MeasureUnit(Record):

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from multistep import seal
 from multistep.files import UserError, read_json, write_json
-from multistep.job.record import SCHEMA, Choice, Sealed, short
+from multistep.job.record import SCHEMA, Choice, Evaluation, Sealed, short
 from multistep.plan.families import FAMILIES, module, widest
 from multistep.settings import parse
 
@@ -183,7 +183,10 @@ def _model(record: Any) -> type[Sealed]:
 
     cell = part("cell")
     family = cell.get("family") if cell.get("family") in FAMILIES else "few_shot"
-    if isinstance(record, dict) and record.get("kind") == "measure":
+    about = record.get("kind") if isinstance(record, dict) else None
+    if about == "evaluation":
+        return Evaluation
+    if about == "measure":
         kind = "Measurement"
     elif cell.get("kind") == "candidate" or "diverged" in part("metrics"):
         family, kind = "few_shot", "Candidate"

@@ -128,7 +128,7 @@ def of(
     return _frame(
         block
         for record in records
-        if "cell" in record
+        if "cell" in record and record.get("kind") != "evaluation"
         for block in _blocks(record, place(record), episodes, history)
     )
 
@@ -154,7 +154,7 @@ def runs(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     rows: list[dict[str, Any]] = []
     for record in records:
-        if "cell" not in record:
+        if "cell" not in record or record.get("kind") == "evaluation":
             continue
         cell = dict(record["cell"])
         chosen, timed = cell.pop("chosen", None), cell.pop("methods", None)

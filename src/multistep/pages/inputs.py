@@ -41,10 +41,13 @@ def results(spec: Spec, plan: Plan) -> list[str]:
     computes nothing for the page.
     """
     wants, dataset_of = spec.wants(), plan.params.dataset
-    selected = {(experiment, dataset_of(d), method) for experiment, d, method in wants.cells}
-    found = [
-        path for path, c in plan.cells.items() if (c.experiment, c.dataset, c.method) in selected
-    ]
+    selected, evaluated = (
+        {(experiment, dataset_of(d), method) for experiment, d, method in names}
+        for names in (wants.cells, wants.evaluated)
+    )
+    of = {(c.path, c.evaluation): (c.experiment, c.dataset, c.method) for c in plan.cells.values()}
+    found = [path for (path, _), names in of.items() if names in selected]
+    found += [path for (_, path), names in of.items() if names in evaluated]
     for experiment, dataset in wants.measured:
         path = f"results/measure/{experiment}/{dataset_of(dataset)}.json"
         if path in plan.measurements:
@@ -62,8 +65,9 @@ def expectations(files: Sequence[str], plan: Plan) -> dict[str, Any]:
     jobs, described = {}, {}
     for file in files:
         name = record_name(file)
-        if file in plan.cells:
-            cell = json.loads(plan.cells[file].json)
+        path = file.replace("evaluations/", "results/", 1)  # of the cell
+        if path in plan.cells:
+            cell = json.loads(plan.cells[path].json)
             seed = cell.pop("seed")
             groups.setdefault(name, {"cell": cell, "seeds": []})["seeds"].append(seed)
         elif file in plan.measurements:
@@ -151,7 +155,7 @@ def _definitions(spec: Spec, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]
         return {"dataset": about, **source, "settings": settings}
 
     planned = {(c.experiment, c.dataset, c.method): c for c in plan.cells.values()}
-    for experiment, dataset, method in spec.wants().cells:
+    for experiment, dataset, method in (*spec.wants().cells, *spec.wants().evaluated):
         cell = planned.get((experiment, params.dataset(dataset), method))
         if cell is not None:
             choose = params.experiments[experiment].choice(method)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -115,38 +115,55 @@ def data(
     is wanted though some were given.
     """
     wants, found = spec.wants(), []
-    for kind, wanted, keys in (
-        ("results", wants.cells, CELL), ("measurements", wants.measured, CELL[:2]),
-    ):  # fmt: skip
-        there: dict[tuple[str, ...], list[Result]] = {}
-        for record in records:
-            if ("metrics" if kind == "results" else "rows") not in record:
-                continue
-            cell = record["cell"]
-            if cell["scale"] != context.scale:  # numbers of two scales are never shown together
-                raise UserError(
-                    f"{cell_name(cell)}: made at scale {cell['scale']}, but the scale here is "
-                    f"{context.scale}; give only results of one scale"
-                )
-            there.setdefault(tuple(cell[key] for key in keys), []).append(record)
-        shown = {names: (names[0], context.dataset(names[1]), *names[2:]) for names in wanted}
-        if wanted and there and not there.keys() & {*shown.values()}:
-            columns = [dict.fromkeys(column) for column in zip(*shown.values(), strict=True)]
-            what = (
-                f"{k}{'s' * (len(c) > 1)} {', '.join(c)}"
-                for k, c in zip(keys, columns, strict=True)
-            )
-            count = sum(map(len, there.values()))
-            raise UserError(
-                f"none of the {count} {kind} belongs to {spec.title}: it shows {', '.join(what)}"
-            )
-        for names, place in shown.items():
-            group = sorted(there.get(place, []), key=lambda r: int(r["cell"].get("seed", 0)))
-            for pair in itertools.pairwise(group):
-                _alike(*(record["cell"] for record in pair))
+    for kind, wanted in (("results", wants.cells), ("measurements", wants.measured)):
+        for names, group in groups(spec, context, records, kind, wanted):
             here = {"dataset": names[1], "data_title": context.titles([names[1]])}
             found += [record | {"cell": record["cell"] | here} for record in group]
     return Data(frame.runs(found), frame.of(found, episodes=episodes, history=history))
+
+
+# The kinds of records that pages show, each with a key that it alone has.
+KINDS = {"results": "metrics", "measurements": "unit", "evaluations": "settings"}
+
+
+def groups(
+    spec: Spec,
+    context: Context,
+    records: Sequence[dict[str, Any]],
+    kind: str,
+    wanted: Collection[tuple[str, ...]],
+) -> Iterator[tuple[tuple[str, ...], list[Result]]]:
+    """The records of a kind that a page wants, by their names there, seeds in order; refused is as
+    for `data`.
+    """
+    keys = CELL[:2] if kind == "measurements" else CELL
+    there: dict[tuple[str, ...], list[Result]] = {}
+    for record in records:
+        if KINDS[kind] not in record:
+            continue
+        cell = record["cell"]
+        if cell["scale"] != context.scale:  # numbers of two scales are never shown together
+            raise UserError(
+                f"{cell_name(cell)}: made at scale {cell['scale']}, but the scale here is "
+                f"{context.scale}; give only results of one scale"
+            )
+        there.setdefault(tuple(cell[key] for key in keys), []).append(record)
+    shown = {names: (names[0], context.dataset(names[1]), *names[2:]) for names in wanted}
+    if wanted and there and not there.keys() & {*shown.values()}:
+        columns = [dict.fromkeys(column) for column in zip(*shown.values(), strict=True)]
+        what = (
+            f"{k}{'s' * (len(c) > 1)} {', '.join(c)}" for k, c in zip(keys, columns, strict=True)
+        )
+        count = sum(map(len, there.values()))
+        raise UserError(
+            f"none of the {count} {kind} belongs to {spec.title}: it shows {', '.join(what)}"
+        )
+    for names, place in shown.items():
+        group = sorted(there.get(place, []), key=lambda r: int(r["cell"].get("seed", 0)))
+        for pair in itertools.pairwise(group):
+            _alike(*(record["cell"] for record in pair))
+        if group:
+            yield names, group
 
 
 def _alike(first: dict[str, Any], second: dict[str, Any]) -> None:

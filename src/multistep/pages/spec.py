@@ -62,11 +62,12 @@ class Wants(NamedTuple):
     cells: Collection[tuple[str, str, str]] = ()  # (experiment, dataset, method), every seed
     measured: Collection[tuple[str, str]] = ()  # (experiment, dataset)
     prepared: Collection[str] = ()  # datasets
+    evaluated: Collection[tuple[str, str, str]] = ()  # as cells: tests of their parameters
 
     @property
     def datasets(self) -> list[str]:
         """Every dataset once, in the page's order."""
-        cells = [dataset for _, dataset, _ in self.cells]
+        cells = [dataset for _, dataset, _ in (*self.cells, *self.evaluated)]
         return list(dict.fromkeys([*cells, *(d for _, d in self.measured), *self.prepared]))
 
 

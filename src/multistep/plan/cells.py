@@ -45,6 +45,11 @@ class Cell:
         return f"results/{self.experiment}/{self.dataset}/{self.method}/{self.seed}.json"
 
     @property
+    def evaluation(self) -> str:
+        """Where a test of its parameters lies, beside what isn't trained."""
+        return self.path.replace("results/", "evaluations/", 1)
+
+    @property
     def json(self) -> str:
         """Everything that defines the run, as the command line takes it."""
         head = {k: v for k, v in vars(self).items() if k not in ("data", "settings", "choice")}

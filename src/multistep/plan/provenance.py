@@ -39,6 +39,12 @@ def measurement_modules(family: str, algorithms: Iterable[str]) -> list[str]:
     return ["multistep.job.measure", *(f"{home}.{module}" for module in modules)]
 
 
+def evaluation_modules(family: str, algorithm: str) -> list[str]:
+    """The same for a test of trained parameters."""
+    home = package(family)
+    return ["multistep.job.evaluate", f"{home}.trained", f"{home}.algorithms.{algorithm}"]
+
+
 def page_modules(form: str, kind: str, families: Iterable[str]) -> list[str]:
     """What draws a page of that kind from records of these families."""
     reading = [f"{package(family)}.record" for family in sorted(set(families))]

@@ -169,6 +169,8 @@ def checks(
         found[f"data/networks/{name}/network.json"] = partial(network, name)
     for path, cell in cells.items():
         found[path] = partial(record, results.read, path, cell.definition)
+        again = cell.evaluation
+        found[again] = partial(record, results.read, again, cell.definition)
         kept = str(parameters.beside(Path(path)))
         if (home / path).is_file():  # else they are made together
             found[kept] = partial(record, parameters.read, kept, cell.definition)

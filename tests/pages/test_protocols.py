@@ -1,0 +1,56 @@
+"""The table of protocols and floors, from made-up evaluations."""
+
+import json
+
+import pytest
+import records
+from page_records import few_shot, read_csv, table_spec
+
+from multistep import stats
+from multistep.files import UserError
+from multistep.pages.context import Context
+from multistep.pages.tables import write_table
+
+VALUES = {
+    "kind": "protocols",
+    "title": "Protocols",
+    "caption": "{data}",
+    "experiment": "5way_1shot",
+    "dataset": "omniglot",
+    "methods": ["maml", "fomaml"],
+    "columns": {"together": "all", "alone": "one"},
+}
+CONTEXT = Context(scale="paper", datasets={"omniglot": "Omniglot"}, methods={"maml": "MAML (ours)"})
+
+
+def evaluation(seed=0, first=40.0, **changes):
+    cell = few_shot(seed=seed)["cell"]
+    cell["settings"]["test_episodes"] = 4
+    record = records.evaluation({"cell": cell}, first)
+    return record | {"settings": record["settings"] | changes}
+
+
+def test_means_over_seeds_with_their_floors(tmp_path):
+    paths = write_table(
+        tmp_path / "t", table_spec(VALUES), CONTEXT, [evaluation(), evaluation(1, 60.0)]
+    )
+    texts = {path.suffix: path.read_text() for path in paths}
+    rows = read_csv(texts[".csv"])
+    assert [(row["row"], row["column"]) for row in rows] == [
+        (row, column) for row in ("maml", "nearest") for column in ("together", "alone")
+    ]
+    trained, added = (stats.over_episodes(v) for v in ([50, 60, 60, 60], [30, 10, 10, 10]))
+    assert float(rows[0]["ours"]) == trained.mean
+    assert float(rows[0]["ours_high"]) == pytest.approx(trained.high, abs=1e-4)
+    assert [float(rows[0][k]) for k in ("n", "untrained", "head", "adds")] == [2, 42.5, 30, 15]
+    assert float(rows[0]["adds_half"]) == pytest.approx(added.half_width, abs=1e-4)
+    assert (rows[2]["n"], rows[2]["ours"], rows[2]["adds"]) == ("1", "27.5", "")
+    assert f"+15.00 ± {added.half_width:.2f}" in texts[".md"]
+    assert "4 episodes" in texts[".md"]
+    assert json.loads(texts[".json"])["kind"] == "page"
+
+
+@pytest.mark.parametrize("change", [{"steps": 2}, {"episodes": 8}, {"rate": 0.1}, {"window": 1}])
+def test_an_evaluation_with_other_settings_is_not_shown(tmp_path, change):
+    with pytest.raises(UserError, match="maml/0: evaluated with other settings than"):
+        write_table(tmp_path / "t", table_spec(VALUES), CONTEXT, [evaluation(**change)])
