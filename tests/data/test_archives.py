@@ -104,6 +104,13 @@ def test_what_is_no_whole_archive_is_named(tmp_path, kind):
     assert f"{archive}: truncated, or not a {kind.replace('tgz', 'tar.gz')}" in failure(archive)
 
 
+@pytest.mark.parametrize("name", ["a.tar.xz", "a.tbz2", "a.7z", "a.rar", "a.tar.zst"])
+def test_containers_that_are_not_unpacked_are_no_plain_files(tmp_path, name):
+    (tmp_path / name).write_bytes(b"whatever")
+    assert f"{name}: not unpacked here; pack what is in it anew" in failure(tmp_path / name)
+    assert "not unpacked here" in mismatch(tmp_path / name, Archive(unverified=True))
+
+
 def test_a_flipped_byte_is_noticed(tmp_path):
     zipped, archive = packed(tmp_path / "a.tgz", FILES), tmp_path / "a.zip"
     with zipfile.ZipFile(archive, "w") as file:

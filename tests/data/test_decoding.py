@@ -87,6 +87,15 @@ def test_pickles_of_python_2_are_read():
     np.testing.assert_array_equal(found["data"], np.arange(12, dtype=np.uint8).reshape(2, 6))
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickles_of_every_protocol_are_read_and_none_is_obeyed(protocol):
+    array = np.arange(12, dtype=np.uint8).reshape(2, 6)
+    found = unpickled(pickle.dumps({"data": array, "names": ["a"]}, protocol), "train")
+    np.testing.assert_array_equal(found["data"], array)
+    with pytest.raises(UserError, match=r"train is not a readable pickle .* it asks for"):
+        unpickled(pickle.dumps({"data": [array, pytest.fail]}, protocol), "train")
+
+
 def test_png_files_of_python_2_are_found_and_nothing_is_built():
     png = encoded(Image.new("RGB", (3, 3)))
     other = png[:-1] + b"\x83"

@@ -89,12 +89,18 @@ def test_images_are_resized_by_the_filter_that_is_set(drawn, tmp_path, resample,
         lambda text: text.replace("\nn", "\nimages/n"),
         lambda text: text.replace("\n", "\r\n"),
         lambda text: text.replace("filename,label", "filename,label,"),
+        lambda text: text.replace(",", ";"),
+        lambda text: text.replace(",", "\t"),
+        lambda text: text.replace("\nn", "\nimages\\n"),
+        lambda text: text.replace(".jpg", ".JPEG"),
+        lambda text: text.encode("utf-16"),
     ],
 )
 def test_lists_as_spreadsheets_save_them_are_the_same_lists(drawn, tmp_path, change):
     def changed(files):
         for name in ("train.csv", "val.csv", "test.csv"):
-            files[name] = change(files[name].decode()).encode()
+            text = change(files[name].decode())
+            files[name] = text if isinstance(text, bytes) else text.encode()
 
     raw = tampered("miniimagenet", drawn, tmp_path / "raw", changed)
     found = prepare("miniimagenet", raw, tmp_path / "out")

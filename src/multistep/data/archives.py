@@ -32,6 +32,7 @@ from multistep.progress import say
 
 _AGAIN = "delete it and run the download again"
 _BLOCK = 1 << 20
+_UNREAD = (".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")
 _DIGESTS = ("sha256", "sha1", "contents")
 # What damaged members raise, by way of zipfile, tarfile and gzip.
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError)
@@ -93,6 +94,8 @@ def _every(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
         yield from _zipped(path)
     elif path.name.endswith((".tar", ".tar.gz", ".tgz")):
         yield from _tarred(path)
+    elif path.name.endswith(_UNREAD):
+        raise UserError(f"{path}: not unpacked here; pack what is in it anew, as zip or tar.gz")
     else:
         with open(path, "rb") as file:
             yield path.name, file, ""

@@ -3,6 +3,7 @@
 `where` names archive and member in the UserError that unreadable bytes raise.
 """
 
+import codecs
 import io
 import pickle
 import pickletools
@@ -22,8 +23,9 @@ AGAIN = "delete this copy and get the archive again"
 Resample = Literal["lanczos", "bilinear"]
 # What Pillow raises on files that are damaged, of unknown kind, or absurdly large.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error)
-# All that numpy's arrays ask for when they are read from a pickle.
+# All that numpy's arrays ask for when they are read from a pickle, of protocols 5 and below 3 too.
 _REBUILDING = {("numpy._core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
+_REBUILDING |= {("numpy._core.numeric", "_frombuffer"), ("_codecs", "encode")}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -136,13 +138,18 @@ def png_files(stream: IO[bytes], where: str) -> Iterator[bytes]:
 # --- lists ------------------------------------------------------------------------------------
 
 
-def lines(data: bytes, where: str) -> list[str]:
-    """The lines of a list that aren't empty. Names may hold blanks; lines may end as on Windows."""
+def listing(data: bytes, where: str) -> str:
+    """The text of a list, in UTF-8 or, with its mark, in UTF-16."""
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        found = data.decode("utf-8-sig")
+        return data.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: not a text file ({error}); {AGAIN}") from None
-    return [line.strip() for line in found.splitlines() if line.strip()]
+
+
+def lines(data: bytes, where: str) -> list[str]:
+    """The lines of a list that aren't empty. Names may hold blanks; lines may end as on Windows."""
+    return [line.strip() for line in listing(data, where).splitlines() if line.strip()]
 
 
 def matlab_strings(data: bytes, name: str, where: str) -> list[str]:

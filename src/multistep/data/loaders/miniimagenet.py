@@ -19,7 +19,7 @@ from pydantic import Field
 from multistep.data import prepared
 from multistep.data.archives import members, streams
 from multistep.data.class_splits import FILES, of_archive
-from multistep.data.decoding import AGAIN, Resample, decode, resized, text, unpickled
+from multistep.data.decoding import AGAIN, Resample, decode, listing, resized, text, unpickled
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
@@ -71,12 +71,15 @@ def _listed(archives: list[Path]) -> Labels:
             found = labels.setdefault(lists[PurePosixPath(member).name], {})
             if found:
                 raise UserError(f"{where}: a second list of this part; leave one of them out")
-            # As spreadsheets save them, too: with a byte order mark, blanks, other case, or paths.
-            text_file = io.StringIO(data.decode("utf-8-sig", errors="replace"))
-            rows = csv.DictReader(text_file, restkey="more", restval="")
+            # As spreadsheets save them, too: with a byte order mark, semicolons or tabs, blanks,
+            # other case, or paths.
+            text_file = io.StringIO(listing(data, where))
+            between = next((mark for mark in ";\t" if mark in text_file.readline()), ",")
+            text_file.seek(0)
+            rows = csv.DictReader(text_file, restkey="more", restval="", delimiter=between)
             for row in rows:
                 named = {key.strip().lower(): row[key] for key in row if key != "more"}
-                file = PurePosixPath(named.get("filename", "").strip()).name
+                file = PurePosixPath(named.get("filename", "").strip().replace("\\", "/")).name
                 label = named.get("label", "").strip()
                 if not file or not label:
                     raise UserError(f"{where}: no columns filename and label; {AGAIN}")
@@ -88,11 +91,17 @@ def _listed(archives: list[Path]) -> Labels:
 
 
 def _files(archives: list[Path], s: Settings, labels: Labels) -> Iterator[tuple[str, np.ndarray]]:
-    wanted = set().union(*labels.values())
+    wanted = {_ending(name): name for name in set().union(*labels.values())}
     for archive in archives:
-        for member, data in members(archive, lambda m: PurePosixPath(m).name in wanted):
+        for member, data in members(archive, lambda m: _ending(m) in wanted):
             pixels = decode(data, f"{archive}: {member}", s.size, s.resample)
-            yield PurePosixPath(member).name, pixels
+            yield wanted[_ending(member)], pixels
+
+
+def _ending(file: str) -> str:
+    """A file's name, whose ending may be .JPEG where lists say .jpg."""
+    path = PurePosixPath(file)
+    return path.stem + path.suffix.lower().replace(".jpeg", ".jpg")
 
 
 def _pickled_labels(archives: list[Path]) -> Labels:
