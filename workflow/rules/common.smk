@@ -28,7 +28,7 @@ from multistep.pages import inputs, load, record  # noqa: E402
 try:
     for file in workflow.configfiles:  # for what its own reader drops: equal keys
         params.read(Path(file))
-    # Snakemake puts the keys of an overlay first; rows and colours go by the order of params.yaml.
+    # Snakemake puts the keys of an overlay first; rows go by the order of params.yaml.
     PARAMS = params.validate(params.merge(params.read(ROOT / "params.yaml"), config))
     PAGES = load.pages(ROOT / "workflow" / "report", PARAMS)
 except UserError as error:

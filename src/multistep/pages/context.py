@@ -14,8 +14,7 @@ class Context(BaseModel):
 
     scale: str
     datasets: dict[str, str]  # name -> title
-    methods: dict[str, str]  # name -> title; the order in a family gives the colours
-    families: dict[str, str] = {}  # method -> the half of the paper that it belongs to
+    methods: dict[str, str]  # name -> title
     source_networks: dict[str, str] = {}  # name -> title
     stand_ins: dict[str, str] = {}  # dataset or source network -> what this scale has in its place
     drawn: list[str] = []  # datasets of drawn archives, and source networks trained on them

@@ -79,11 +79,7 @@ def expectations(files: Sequence[str], plan: Plan) -> dict[str, Any]:
 
 
 def context(params: Params) -> Context:
-    """The names that pages print; the order of the methods in a family gives them their colours."""
-    families: dict[str, str] = {}
-    for experiment in params.experiments.values():
-        timed = experiment.measured.methods if experiment.measured else []
-        families.update(dict.fromkeys([*experiment.methods, *timed], experiment.family))
+    """The names that pages print."""
     drawn = {
         name
         for name, dataset in params.datasets.items()
@@ -99,7 +95,6 @@ def context(params: Params) -> Context:
         scale=params.scale,
         datasets={name: dataset.title for name, dataset in params.datasets.items()},
         methods={name: method.title for name, method in params.methods.items()},
-        families=families,
         source_networks={name: n.title for name, n in params.source_networks.items()},
         stand_ins=params.stand_ins,
         drawn=sorted(drawn),

@@ -120,7 +120,7 @@ def check(
     for key, is_, was in results.unequal("", found, right):
         what = f"{key.lstrip('.')} {short(is_)}, but now it is {short(was)}"
         raise UserError(f"{path}: drawn with {what}; {AGAIN}")
-    if str(found) != str(right):  # rows, columns and colours go by the order of keys
+    if str(found) != str(right):  # rows and columns go by the order of keys
         raise UserError(f"{path}: drawn with rows or columns in another order; {AGAIN}")
 
 
