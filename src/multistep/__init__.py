@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from multistep.inner.dynamics import SGD, Adam
     from multistep.inner.unroll import unroll
     from multistep.job.parameters import load
-    from multistep.pages.frame import frame
+    from multistep.pages.project import frame
 
 __version__ = "0.1.0"
 __all__ = ["SGD", "Adam", "__version__", "frame", "load", "unroll"]
@@ -21,7 +21,7 @@ __all__ = ["SGD", "Adam", "__version__", "frame", "load", "unroll"]
 _HOMES = {
     "Adam": "multistep.inner.dynamics",
     "SGD": "multistep.inner.dynamics",
-    "frame": "multistep.pages.frame",
+    "frame": "multistep.pages.project",
     "load": "multistep.job.parameters",
     "unroll": "multistep.inner.unroll",
 }

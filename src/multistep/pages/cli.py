@@ -55,10 +55,10 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw what the arguments ask for; a mistake in them is a UserError."""
     if args.kind == "frame":
-        from multistep.pages import frame
+        from multistep.pages import project
 
-        found = frame.frame(args.project)
-        frame.write(args.out, found)
+        found = project.frame(args.project)
+        project.write(args.out, found)
         print(f"{args.out}: {len(found):,} numbers")
         return 0
     if args.kind == "audit":

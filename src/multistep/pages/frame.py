@@ -1,23 +1,17 @@
-"""All results, measurements and printed numbers as one tidy pandas frame: a row is one number.
+"""Results and measurements as tidy pandas frames: a row is one number, or one run.
 
-`frame()` reads what a project's folder holds; every table and figure can be drawn again from it.
 What each `quantity` is stands in `QUANTITIES`, what each column is in `COLUMNS`.
 """
 
 from __future__ import annotations
 
-import gzip
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multistep.files import UserError, atomic_write, write_text
 from multistep.job import results
-from multistep.pages import load
-from multistep.plan import params
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,33 +76,6 @@ QUANTITIES = {
     "ratio": "printed: of seconds to those of the first method",
     "images": "printed: in a part of a dataset",
 }
-SPREAD = ".spread"  # after a quantity: the ± that is printed beside it
-
-
-def frame(folder: Path | str = ".", *, episodes: bool = True, history: bool = True) -> pd.DataFrame:
-    """Every number of the scales that were run in a project's folder, and of the paper.
-
-    Args:
-        folder: the project: params.yaml, workflow/, results/, scales/*/results/.
-        episodes: with the accuracy of each test episode.
-        history: with the curves.
-
-    Returns:
-        A frame with `COLUMNS`; names are categories, numbers that don't apply are missing. Rows of
-        printed numbers first, then results by their path.
-
-    Raises:
-        UserError: the folder is no project, or a record isn't as it was written.
-
-    """
-    root = Path(folder)
-    blocks = _printed(root)
-    for home in (root, *sorted(root.glob("scales/*"))):
-        for path in sorted((home / "results").rglob("*.json")):
-            if "choices" not in path.parts:
-                source = path.relative_to(root).as_posix()
-                blocks += _blocks(results.read(path), source, episodes, history)
-    return _frame(blocks)
 
 
 def of(
@@ -125,11 +92,11 @@ def of(
         A frame with `COLUMNS`.
 
     """
-    return _frame(
+    return joined(
         block
         for record in records
         if "cell" in record and record.get("kind") != "evaluation"
-        for block in _blocks(record, place(record), episodes, history)
+        for block in blocks(record, place(record), episodes, history)
     )
 
 
@@ -233,7 +200,7 @@ _NAMES = ("scale", "table", "experiment", "dataset", "method", "quantity", "sour
 _COUNTS = ("seed", "episode", "iteration", "epoch", "steps", "round")
 
 
-def _blocks(
+def blocks(
     record: Mapping[str, Any], source: str, episodes: bool, history: bool
 ) -> Iterator[dict[str, Any]]:
     """The rows of a result or a measurement, those together that share what isn't a list."""
@@ -248,7 +215,7 @@ def _blocks(
         yield {"source": source, **of, **packed}
 
 
-def _frame(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def joined(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """All rows of blocks; names are categories, as codes, so that millions of rows fit."""
     import pandas as pd
 
@@ -279,64 +246,6 @@ def _frame(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         else:
             columns[column] = whole
     return pd.DataFrame(columns)
-
-
-def write(path: Path, of: pd.DataFrame) -> None:
-    """Write a frame as csv, compressed if its name ends in .gz, and the dictionary of its columns
-    and quantities as Markdown beside it; equal frames are equal bytes.
-    """
-    if not path.name.endswith((".csv", ".csv.gz")):
-        raise UserError(f"{path}: should end in .csv or .csv.gz")
-    with atomic_write(path) as file:
-        if path.suffix == ".csv":
-            file.writelines(_csv(of))
-        else:
-            with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
-                packed.writelines(_csv(of))
-    tables = {"column": COLUMNS, "quantity": QUANTITIES}
-    lines = [
-        "# Every number: columns and quantities",
-        "",
-        f"Of `{path.name}`: a row is one number.",
-    ]
-    for heading, entries in tables.items():
-        lines += ["", f"| {heading} | what it is |", "| :-- | :-- |"]
-        lines += [f"| `{name}` | {text} |" for name, text in entries.items()]
-    write_text(path.with_name(path.name.partition(".")[0] + ".md"), "\n".join(lines) + "\n")
-
-
-def _csv(of: pd.DataFrame) -> Iterator[bytes]:
-    """What `to_csv` writes, three times as fast: names and counts are made text once each."""
-    import pandas as pd
-
-    def texts(column: pd.Series) -> Iterable[str]:
-        if column.dtype == float:
-            return map(repr, column.tolist())
-        codes, names = pd.factorize(column)
-        quoted = [f'"{name}"' if "," in name else name for name in map(str, names)]
-        return np.array([*quoted, ""], object)[codes]  # the last for those that are missing, -1
-
-    yield (",".join(of) + "\n").encode()
-    for start in range(0, len(of), 100_000):
-        columns = [texts(column) for _, column in of[start : start + 100_000].items()]
-        yield "".join(f"{','.join(row)}\n" for row in zip(*columns, strict=True)).encode()
-
-
-def _printed(root: Path) -> list[dict[str, Any]]:
-    """The printed numbers on the pages of the paper's scale."""
-    base = params.load(root / "params.yaml")
-    forms = load.pages((root / "workflow" / "report").resolve(), base).values()
-    return [
-        {
-            **{key: getattr(q, key) for key in ("source", "experiment", "dataset", "method")},
-            "table": table,
-            "quantity": [q.quantity] if q.spread is None else [q.quantity, q.quantity + SPREAD],
-            "value": [q.value] if q.spread is None else [q.value, q.spread],
-        }
-        for form in forms
-        for table, spec in form.items()
-        for q in spec.quotations()
-    ]
 
 
 def _run(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
