@@ -23,17 +23,15 @@ def test_training_and_test_images_are_merged_by_class(drawn, tmp_path, loader):
     for c, name in enumerate(found.classes):
         mine = {image.tobytes() for image in found.images[each * c : each * (c + 1)]}
         place = names.index(name)
-        assert mine == {
-            photographs.image("cifar100", place, n, 32, 5).tobytes() for n in range(each)
-        }
+        drawn_ones = (photographs.image("cifar100", place, n, 32, 5) for n in range(each))
+        assert mine == {image.tobytes() for image in drawn_ones}
 
 
 def test_a_proportional_split_of_fc100_keeps_super_classes_whole(drawn, tmp_path):
     found = prepare("fc100", drawn["fc100"], tmp_path)
     names = photographs.names("cifar100", 20)
-    groups = [
-        {names.index(found.classes[c]) // 5 for c in classes_of(found, part)} for part in PARTS
-    ]
+    superclass = [names.index(name) // 5 for name in found.classes]
+    groups = [{superclass[c] for c in classes_of(found, part)} for part in PARTS]
     assert [len(group) for group in groups] == [2, 1, 1]
     assert len(set(chain(*groups))) == 4
 

@@ -128,9 +128,7 @@ def test_nobody_listens(server, tmp_path):
         fetch(nobody, tmp_path / "shapes.zip", dataset="shapes", patience=QUICK)
 
 
-def test_another_file_in_the_way_is_kept_beside_once_the_right_one_is_here(
-    server, tmp_path, capsys
-):
+def test_another_file_in_the_way_is_kept_beside_the_right_one(server, tmp_path, capsys):
     destination = tmp_path / "shapes.zip"
     destination.write_bytes(b"mine")
     with pytest.raises(UserError, match="no mirror"):

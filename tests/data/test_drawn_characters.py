@@ -74,9 +74,8 @@ def look(character, proportions):
     """A blurred picture of the character, of unit norm, in proportion or stretched square."""
     ink = Image.fromarray(glyph(character))
     sides = np.array(ink.size)
-    width, height = (
-        sides * 52 / (sides.max() if proportions else np.maximum(sides, sides.max() / 3))
-    )
+    longest = sides.max() if proportions else np.maximum(sides, sides.max() / 3)
+    width, height = sides * 52 / longest
     small = ink.convert("L").resize((round(width), round(height)), Image.Resampling.BOX)
     image = Image.new("L", (64, 64))
     image.paste(small, ((64 - small.width) // 2, (64 - small.height) // 2))

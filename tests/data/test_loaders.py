@@ -84,9 +84,8 @@ def test_grey_images_become_rgb(drawn, tmp_path):
         path: photographs.encoded(grey, "jpeg", "L"),
         path.replace("_2.", "_3."): photographs.encoded(cmyk, "jpeg", "CMYK"),
     }
-    raw = tampered(
-        "tinyimagenet", drawn["tinyimagenet"], tmp_path / "raw", lambda f: f.update(files)
-    )
+    drawn_one, raw = drawn["tinyimagenet"], tmp_path / "raw"
+    tampered("tinyimagenet", drawn_one, raw, lambda held: held.update(files))
     found = prepare("tinyimagenet", raw, tmp_path / "out")
     flat = np.abs(np.diff(found.images.astype(int), axis=3)).max(axis=(1, 2, 3))
     assert (flat == 0).sum() == 3  # one of them the stand-in's own
@@ -210,9 +209,7 @@ def test_other_archives_than_a_loader_reads(drawn, tmp_path, loaders, changes, m
         ("fc100", "oreshkin", "oreshkin is a list of 100 classes and the data lacks 100, such"),
     ],
 )
-def test_other_data_do_not_pass_for_the_published_classes(
-    drawn, tmp_path, loader, published, message
-):
+def test_other_data_do_not_pass_for_the_published(drawn, tmp_path, loader, published, message):
     changed = SETS[loader]["prepare"] | {"split": published}
     found = fault(loader, drawn[loader], tmp_path / "out", prepare=changed)
     assert re.search(message, found), found

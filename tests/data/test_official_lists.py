@@ -85,9 +85,8 @@ def test_bird(tmp_path):
     data, held_out = prepared_as("cub200", tmp_path, archives, *TABLE_6["bird"], rule="l2t_ww")
     assert (held_out == 5).all()
     own, stated = of_class(both, both.train), dict(zip(PARTS, TABLE_6["bird"][1:], strict=True))
-    entry = Dataset(
-        loader="cub200", title="Bird", classes=200, images=stated, archives={}, prepare={}
-    )
+    of = {"loader": "cub200", "title": "Bird", "classes": 200, "archives": {}, "prepare": {}}
+    entry = Dataset(**of, images=stated)
     assert (np.bincount(own[validation.drawn("bird", entry, own, balanced=True)]) == 5).all()
 
     # The published indices count the sorted training images.

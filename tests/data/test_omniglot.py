@@ -82,9 +82,8 @@ def test_all_of_omniglot(tmp_path):
     origin = {}
     for name in dataset.archives:
         with zipfile.ZipFile(raw / name) as file:
-            origin[name] = {
-                "/".join(path.split("/")[1:3]) for path in file.namelist() if "_" in path
-            }
+            parts = (path.split("/")[1:3] for path in file.namelist() if "_" in path)
+            origin[name] = {"/".join(part) for part in parts}
     in_order = [c for name in dataset.archives for c in data.classes if c in origin[name]]
     # In sorted order, background first, the last 423 are the published test classes.
     parts = class_splits.split("sorted", in_order, "omniglot")

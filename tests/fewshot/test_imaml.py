@@ -184,9 +184,7 @@ def test_tasks_do_not_mix_where_conjugate_gradients_stop_early() -> None:
 
 @pytest.mark.parametrize("prox_steps", ["every", "last"])
 @pytest.mark.parametrize("test_prox", [True, False])
-def test_adaptation_solves_the_inner_problem_of_the_support_set(
-    prox_steps: str, test_prox: bool
-) -> None:
+def test_adaptation_solves_the_inner_problem(prox_steps: str, test_prox: bool) -> None:
     options = BASE["options"] | {"prox_steps": prox_steps, "test_prox": test_prox}
     work = case("imaml", BASE | {"options": options, "test_steps": 7})
     prox = 2.0 if test_prox else 0.0

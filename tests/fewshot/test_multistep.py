@@ -14,10 +14,9 @@ CASES = [*SLOPES, {"window": 2, "scheme": "replay"}]
 
 def reference(case: Case) -> Reference:
     """Autograd through every step."""
+    s = case.settings
     return case.differentiated(
-        lambda plain, theta, shared: plain.query(
-            descent(plain, theta, shared, case.settings), shared
-        )
+        lambda task, p, shared: task.query(descent(task, p, shared, s), shared)
     )
 
 
@@ -45,9 +44,8 @@ def test_shuffled_support_labels_give_chance() -> None:
     generator = torch.Generator().manual_seed(2)
     labels = torch.stack([torch.randperm(5, generator=generator) for _ in range(400)])
     batch = dataclasses.replace(work.batch, support_labels=labels)
-    accuracy, finite = meta.query_accuracy(
-        work.algorithm, work.network, work.theta, batch, window=1
-    )
+    parts = work.algorithm, work.network, work.theta
+    accuracy, finite = meta.query_accuracy(*parts, batch, window=1)
     assert finite.all()
     assert accuracy.mean().item() == pytest.approx(0.2, abs=4 * (0.16 / 4000) ** 0.5)
 

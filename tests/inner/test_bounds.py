@@ -65,9 +65,7 @@ def test_the_batched_relu_has_the_slope_of_torch_s() -> None:
 
 
 @pytest.mark.parametrize(("factor", "masked"), [(0.5, True), (1.0, False), (4.0, False)])
-def test_second_derivative_of_adam_around_the_smallest_second_moment(
-    factor: float, masked: bool
-) -> None:
+def test_second_derivative_of_adam_at_the_smallest_moment(factor: float, masked: bool) -> None:
     """Its slope is masked below the smallest normal number, and from there on it isn't."""
     tiny = torch.finfo(F64).tiny * factor
     state = {"mean": {"w": torch.ones(1, dtype=F64)}, "step": 0}

@@ -59,9 +59,7 @@ def gradients(
 @pytest.mark.parametrize("dynamics", DYNAMICS, ids=lambda d: type(d).__name__)
 @pytest.mark.parametrize(("steps", "window"), [(0, 1), (3, 1), (4, 2), (3, 3)])
 @pytest.mark.parametrize("constants", [False, True])
-def test_equal_to_kept_windows(
-    dynamics: Dynamics, steps: int, window: int, constants: bool
-) -> None:
+def test_equal_to_kept(dynamics: Dynamics, steps: int, window: int, constants: bool) -> None:
     kept = gradients(dynamics, steps, window, constants)
     found = gradients(dynamics, steps, window, constants, recompute=True)
     for a, b in zip(found, kept, strict=True):

@@ -30,13 +30,10 @@ def test_kill_unlock_resume(project):
     checkpoint = project / "scratch" / TARGET.replace(".json", ".pt")
     assert not checkpoint.exists(), "an accepted cell leaves no state"
     run = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", TARGET],
-        cwd=project,
-        env=workspace.environment(project),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "snakemake", TARGET], cwd=project,
+        env=workspace.environment(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )
+    )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
         while not checkpoint.exists():
@@ -91,13 +88,10 @@ def test_what_an_orphan_made_is_not_lost(project):
 
     workspace.change(project, longer)
     run = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", TARGET],
-        cwd=project,
-        env=workspace.environment(project),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "snakemake", TARGET], cwd=project,
+        env=workspace.environment(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not log.exists() or "iteration=50 " not in log.read_text():
         assert time.monotonic() < deadline

@@ -14,16 +14,8 @@ import yaml
 
 from multistep.plan import cells, params, provenance
 
-EVERYTHING = {
-    "download": 5,
-    "prepare": 3,
-    "source_network": 1,
-    "train_cell": 10,
-    "choose": 1,
-    "measure_methods": 3,
-    "table": 5,
-    "figure": 5,
-}
+EVERYTHING = {"download": 5, "prepare": 3, "source_network": 1, "train_cell": 10, "choose": 1}
+EVERYTHING |= {"measure_methods": 3, "table": 5, "figure": 5}
 
 
 def test_lint_finds_nothing(fresh):
@@ -89,9 +81,8 @@ def test_every_scale_is_a_plan_and_builds_in_its_own_folder(fresh):
     # The demo leaves out no step, table, figure, experiment or method.
     assert set(counts) == set(EVERYTHING)
     for form in ("table", "figure"):
-        assert counts[form] == len(
-            list((folder / "workflow" / "report" / f"{form}s").glob("*.yaml"))
-        )
+        pages = (folder / "workflow" / "report" / f"{form}s").glob("*.yaml")
+        assert counts[form] == len(list(pages))
     for part in ("experiment", "method"):
         ran, wanted = ({getattr(cell, part) for cell in final(p)} for p in (small, paper))
         assert ran == wanted
@@ -131,20 +122,15 @@ def test_a_mistake_in_a_page_names_its_file_before_any_job(fresh):
     page = folder / "workflow" / "report" / "tables" / "table4.yaml"
     page.write_text(page.read_text().replace("dataset: omniglot", "dataset: omniglott"))
     output = workspace.snakemake(folder, "-n", status=1)
-    wrong = (
-        "report/tables/table4.yaml: dataset: no dataset named 'omniglott'; did you mean 'omniglot'"
-    )
-    assert wrong in output
+    assert "table4.yaml: dataset: no dataset named 'omniglott'; did you mean 'omniglot'" in output
     assert "Job stats" not in output
 
 
-def test_targets_by_name(built):
-    targets = ["all", "data", "train", "measure", "report", "table4", "figure2", "curves_second"]
-    assert workspace.pending(built, *targets) == {}
-
-
-def test_the_built_project_has_nothing_to_do(built):
-    assert workspace.pending(built) == {}
+@pytest.mark.parametrize(
+    "targets", ["", "all data train measure report table4 figure2 curves_second"]
+)
+def test_the_built_project_has_nothing_to_do(built, targets):
+    assert workspace.pending(built, *targets.split()) == {}
 
 
 def new_hyper_parameter(plan):
@@ -179,14 +165,8 @@ def new_source(plan):
 CHANGES = {
     new_hyper_parameter: {"train_cell": 2, "measure_methods": 1, "table": 2, "figure": 3},
     new_seed: {"train_cell": 3, "table": 2, "figure": 2},
-    other_archive: {
-        "download": 1,
-        "prepare": 1,
-        "train_cell": 4,
-        "choose": 1,
-        "measure_methods": 1,
-        "figure": 1,
-    },
+    other_archive: {"download": 1, "prepare": 1}
+    | {"train_cell": 4, "choose": 1, "measure_methods": 1, "figure": 1},
     new_grid: {"train_cell": 3, "choose": 1, "figure": 1},
     new_title: {"table": 5, "figure": 5},
     new_meta_rate: {"train_cell": 1, "measure_methods": 1, "table": 1, "figure": 1},
@@ -205,12 +185,7 @@ EDITS = {
     "pages/tables/splits.py": {"table": 1},
     "pages/figures/curves.py": {"figure": 3},
     "plan/choose.py": {"choose": 1, "train_cell": 2, "figure": 1},
-    "fewshot/algorithms/first_order.py": {
-        "train_cell": 2,
-        "measure_methods": 1,
-        "table": 2,
-        "figure": 3,
-    },
+    "fewshot/algorithms/first_order.py": CHANGES[new_hyper_parameter],
     "transfer/algorithms/bilevel.py": {**TRANSFER, "train_cell": 1, "table": 1},
     "data/loaders/omniglot.py": {"prepare": 2, **FEW_SHOT},
     "data/standins/omniglot.py": {"download": 4, "prepare": 2, **FEW_SHOT},
@@ -312,12 +287,8 @@ def test_the_code_of_a_step_is_what_its_job_imports(built, step):
     kind = step.partition("/")[0]
     halves = {m.split(".")[1] for m in code} - ROOMS[kind]
     assert halves <= {"fewshot"} or halves <= {"transfer"}
-    engine = (
-        "multistep.inner",
-        "multistep.fewshot.run",
-        "multistep.job.train",
-        "multistep.plan.params",
-    )
+    names = ("inner", "fewshot.run", "job.train", "plan.params")
+    engine = tuple(f"multistep.{name}" for name in names)
     assert kind in ("networks", "train", "measure") or not any(m.startswith(engine) for m in code)
     own = {m for m in code if ".algorithms." in m}
     assert own == {m for m in STEPS[step] if ".algorithms." in m}

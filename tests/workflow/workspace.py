@@ -93,15 +93,9 @@ def environment(folder: Path) -> dict[str, str]:
 def run(folder: Path, *command: str, status: int | None = 0) -> str:
     """Output of a command in a copy; `status` is the exit code that it must have (None: any)."""
     done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+        command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
+    )  # fmt: skip
     assert status is None or done.returncode == status, f"{command}:\n{done.stdout}"
     return done.stdout
 

@@ -70,9 +70,8 @@ def lists(train: Iterable[Listed], test: Iterable[Listed], where: str) -> Lists:
     both = Lists(sorted(train), sorted(test))
     times = Counter(image.member for image in [*both.train, *both.test])
     if twice := [member for member, n in times.items() if n > 1]:
-        raise UserError(
-            f"{where}: {len(twice)} images are listed twice, such as {twice[0]}; {AGAIN}"
-        )
+        what = f"{len(twice)} images are listed twice, such as {twice[0]}"
+        raise UserError(f"{where}: {what}; {AGAIN}")
     trained, tested = ({image.label for image in part} for part in (both.train, both.test))
     if lopsided := sorted(trained ^ tested):
         lacks = "test" if lopsided[0] in trained else "training"

@@ -326,9 +326,8 @@ class EpisodeLoss:
     def _bytes(self, *kept: Any) -> int:
         """Bytes of the distinct storages behind nested tensors, the images' not counted."""
         own = {t.untyped_storage().data_ptr() for t in _tensors([self.inputs])}
-        sizes = {
-            t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors(kept)
-        }
+        held = (t.untyped_storage() for t in _tensors(kept))
+        sizes = {storage.data_ptr(): storage.nbytes() for storage in held}
         return sum(size for pointer, size in sizes.items() if pointer not in own)
 
 

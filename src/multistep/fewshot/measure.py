@@ -43,9 +43,8 @@ def measure(
 
     memory = {key: _memory(trainer, place) for key, trainer in trainers.items()}
     # Round 0 warms up allocators, kernels and graphs.
-    seconds = interleaved(
-        definition["experiment"], trainers, timed, definition["measure"]["rounds"], 1
-    )
+    rounds = definition["measure"]["rounds"]
+    seconds = interleaved(definition["experiment"], trainers, timed, rounds, 1)
     for trainer in trainers.values():
         trainer.means()  # refuses timings of a run that has diverged into infinities
     cuda = place.type == "cuda"

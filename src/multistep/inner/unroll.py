@@ -88,9 +88,8 @@ def _gradient(loss: Loss, params: Tensors, *, constant: bool) -> Tensors:
         if not value.requires_grad:
             return {}
         keep = differentiable and _reaches_beyond(value, inputs, params)
-        grads = torch.autograd.grad(
-            value, list(inputs.values()), create_graph=keep, allow_unused=True
-        )
+        by = list(inputs.values())
+        grads = torch.autograd.grad(value, by, create_graph=keep, allow_unused=True)
     return {name: g for name, g in zip(inputs, grads, strict=True) if g is not None}
 
 

@@ -187,9 +187,8 @@ class MiniBatch:
         learner = self.learner
         params = {name: phi[name] for name in learner.backbone}
         buffers = learner.unread if buffers is None else buffers
-        result: tuple[Taps, Tensor] = functional_call(
-            learner.target, {**params, **buffers}, (self.x,)
-        )
+        both = params | buffers
+        result: tuple[Taps, Tensor] = functional_call(learner.target, both, (self.x,))
         return result
 
     def ordinary_update(self, lr: float) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -211,9 +210,8 @@ class MiniBatch:
             else:
                 self.closure = list(weights.weights.values())
         grads = dict(zip(phi, torch.autograd.grad(total, list(phi.values())), strict=True))
-        step_(
-            task_dynamics(learner.settings, lr), phi, learner.state["optimizer"], grads, fused=True
-        )
+        dynamics = task_dynamics(learner.settings, lr)
+        step_(dynamics, phi, learner.state["optimizer"], grads, fused=True)
         return logits.detach(), accuracy.detach(), transfer
 
     def accuracy(self, phi: Tensors, buffers: Tensors | None = None) -> Tensor:

@@ -77,9 +77,7 @@ class Training(EpochRun):
         loss, correct = (value / self.batches.count for value in self.state["sums"].tolist())
         self.state["sums"].zero_()
         if not math.isfinite(loss):
-            raise UserError(
-                f"the training loss is {loss}; set a smaller train.lr of the source network"
-            )
+            raise UserError(f"the training loss is {loss}; set a smaller train.lr of the network")
         epoch = self.epoch - 1
         lr = stepped_rate(self.s.lr, self.s.lr_steps, epoch)
         return {"epoch": epoch, "lr": lr, "train_loss": loss, "train_accuracy": 100 * correct}

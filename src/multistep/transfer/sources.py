@@ -47,9 +47,8 @@ def load_published(
     state = content["state_dict"] if wrapped else content
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: it holds no state dict; give the checkpoint of a network")
-    facts = (
-        {k: v for k, v in content.items() if isinstance(v, int | float | str)} if wrapped else {}
-    )
+    notes = content.items() if wrapped else ()
+    facts = {k: v for k, v in notes if isinstance(v, int | float | str)}
     state = {k.removeprefix("module."): v for k, v in state.items()}
     if layout == "l2t_ww":
         state = {_from_l2t_ww(k): v for k, v in state.items()}

@@ -36,9 +36,8 @@ def parse(train: bytes, test: bytes, actions: bytes | None, where: str) -> Lists
 
     Raises UserError for a name of another form, or if the actions aren't those of actions.txt.
     """
-    both = lists.lists(
-        _images(train, f"{where}: train.txt"), _images(test, f"{where}: test.txt"), where
-    )
+    parts = (_images(train, f"{where}: train.txt"), _images(test, f"{where}: test.txt"))
+    both = lists.lists(*parts, where)
     if actions is not None:
         # A line is the action and the number of its images, so what stands before the first blank.
         named = {line.split()[0] for line in lines(actions, f"{where}: actions.txt")[1:]}

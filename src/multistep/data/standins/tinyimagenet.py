@@ -18,9 +18,7 @@ def _members(s: Settings) -> Members:
     for wnid in wnids:
         boxes = "".join(f"{wnid}_{number}.JPEG\t{_BOX}" for number in range(s.train))
         yield f"{_FOLDER}/train/{wnid}/{wnid}_boxes.txt", boxes.encode()
-    files = {
-        f"train/{wnids[i]}/images/{wnids[i]}_{number}.JPEG": (i, number) for i, number in train
-    }
+    files = {f"train/{wnids[i]}/images/{wnids[i]}_{n}.JPEG": (i, n) for i, n in train}
     files |= {f"val/images/val_{row}.JPEG": place for row, place in enumerate(test)}
     files |= {f"test/images/test_{i}.JPEG": (i, s.train + s.test) for i in range(s.classes)}
     files = {f"{_FOLDER}/{file}": place for file, place in files.items()}

@@ -70,9 +70,8 @@ class IMAML(Algorithm):
         assert tape is not None
         x, mixed = self.solve(tasks, tape, query.by_phi)
         nbytes = max(query.nbytes, tape.nbytes)
-        return tasks.total(
-            x, query.by_shared - mixed / (o.prox + o.prox_damping), query.logits, nbytes
-        )
+        by_shared = query.by_shared - mixed / (o.prox + o.prox_damping)
+        return tasks.total(x, by_shared, query.logits, nbytes)
 
     def adapt(self, tasks: Tasks, window: int) -> Tensor:
         """φ `[tasks·P]` after `test_steps` steps; `window` has no meaning here."""
