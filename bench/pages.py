@@ -1,8 +1,9 @@
 """`PYTHONPATH=tests python -m bench.pages`: all pages of a scale from many results, and how long.
 
 The results are made up, of the paper's plan with more seeds, in the form and the length of real
-ones; of the form before seals, whose digests are made for each page. Two ways are timed, each in processes of its own: all pages in one (`multistep report pages`
-and the frame), and, with `--each`, a process a page, as the workflow draws them.
+ones (before seals: their digests are made for each page). Two ways are timed, each in processes of
+its own: all pages in one (`multistep report pages`) and the frame, and, with `--each`, a process a
+page, as the workflow draws them.
 """
 
 from __future__ import annotations

@@ -195,7 +195,6 @@ def training_clock(result: Mapping[str, Any]) -> tuple[str, float]:
     return PROCESS, timing["process_seconds"] / timing["train_seconds"]
 
 
-_LATER = {"iteration", "epoch"}  # columns that only entries of a history have
 _NAMES = ("scale", "table", "experiment", "dataset", "method", "quantity", "source")
 _COUNTS = ("seed", "episode", "iteration", "epoch", "steps", "round")
 
@@ -205,9 +204,8 @@ def blocks(
 ) -> Iterator[dict[str, Any]]:
     """The rows of a result or a measurement, those together that share what isn't a list."""
     of = {key: record["cell"].get(key) for key in ("scale", "experiment", "dataset")}
-    for block in _timed(record) if record.get("kind") == "measure" else _run(record):
-        if ("episode" in block and not episodes) or (_LATER & block.keys() and not history):
-            continue
+    timed = record.get("kind") == "measure"
+    for block in _timed(record) if timed else _run(record, episodes, history):
         packed = {
             key: np.array(value, float) if isinstance(value, list) and key != "quantity" else value
             for key, value in block.items()
@@ -248,9 +246,10 @@ def joined(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _run(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _run(record: Mapping[str, Any], episodes: bool, history_too: bool) -> Iterator[dict[str, Any]]:
     """The numbers of one cell."""
-    cell, metrics, history = record["cell"], record["metrics"], record["history"]
+    cell, metrics = record["cell"], record["metrics"]
+    history = record["history"] if history_too else []
     of = {"method": cell["method"], "seed": cell["seed"]}
     numbers = {
         quantity: float(value)
@@ -258,9 +257,10 @@ def _run(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     yield of | {"quantity": list(numbers), "value": list(numbers.values())}
-    if accuracies := metrics.get("episode_accuracies"):
-        episodes = list(range(len(accuracies)))
-        yield of | {"episode": episodes, "quantity": "episode_accuracy", "value": accuracies}
+    accuracies = metrics.get("episode_accuracies")
+    if accuracies and episodes:
+        places = list(range(len(accuracies)))
+        yield of | {"episode": places, "quantity": "episode_accuracy", "value": accuracies}
 
     def curve(quantity: str, values: Sequence[float | None]) -> dict[str, Any]:
         """One number of each entry of the history, where it has one."""
