@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import records
 import torch
 from helpers import prepared_dataset, small_cell
+from safetensors.numpy import save
 from transfer_data import prepared_images, small_transfer, source_folder
 
 from multistep import cli
 from multistep.data import prepared
 from multistep.fewshot import algorithms
-from multistep.files import UserError
+from multistep.files import UserError, write_json
 from multistep.job import loop, parameters, results
 from multistep.networks.build import build
 from multistep.networks.conv4 import Conv4
@@ -92,6 +95,24 @@ def test_a_damaged_file_is_refused(trained: Path, tmp_path: Path, record_propert
         with pytest.raises(UserError, match=r"1\.safetensors: .*delete it and build it again"):
             parameters.read(path)
     record_property("injected", len(damaged))
+
+
+@pytest.mark.fault("a field of what parameters say of themselves edited", "refused by their reader")
+def test_every_field_of_the_header_is_guarded_or_free(
+    trained: Path, tmp_path: Path, record_property: Any
+) -> None:
+    about, tensors = parameters.read(trained)
+    header, path = tmp_path / "header.json", tmp_path / "0.safetensors"
+    write_json(header, about)
+    shutil.copy(trained.with_suffix(".json"), tmp_path)
+
+    def read() -> None:
+        path.write_bytes(save(tensors, {"multistep": header.read_text(encoding="utf-8")}))
+        parameters.read(path)
+
+    edits = records.Edits({"network.*": "tensors of other shapes don't fit where they are used"})
+    edits.refused(header, read)
+    record_property("injected", edits.done())
 
 
 def test_of_two_runs_neither_parameters_nor_a_candidate_s_are_taken_for_the_other_s(

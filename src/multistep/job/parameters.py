@@ -91,7 +91,8 @@ def read(path: Path, expected: results.Expected | None = None) -> tuple[dict[str
         raise UserError(f"{path}: its tensors differ from their digest; {again}")
     if made.is_file():
         record = results.read(made)
-        right = {"cell": record["cell"], "digest": (record.get("parameters") or {}).get("digest")}
+        right = {key: record.get(key) for key in ("cell", "made_from")}
+        right["digest"] = (record.get("parameters") or {}).get("digest")
         if right != {key: about[key] for key in right}:
             raise UserError(f"{path}: {made.name} is of other parameters; {again}")
     if expected is not None:
