@@ -209,16 +209,9 @@ def nearest(batch: Batch) -> Tensor:
 
 
 def evaluate(
-    about: dict[str, Any],
-    tensors: dict[str, np.ndarray],
-    images: Prepared,
-    device: torch.device,
-    *,
-    episodes: int | None,
-    protocols: Sequence[str],
-    floors: bool,
-    **changes: Any,
-) -> tuple[dict[str, Any], dict[str, dict[str, Row]]]:
+    about: dict[str, Any], tensors: dict[str, np.ndarray], images: Prepared, device: torch.device,
+    *, episodes: int | None, protocols: Sequence[str], floors: bool, **changes: Any,
+) -> tuple[dict[str, Any], dict[str, dict[str, Row]]]:  # fmt: skip
     """The settings of a test of a cell's parameters on the test classes of `images`, and its rows:
     what → protocol → mean and ci95 in percent, with the floors also what meta-training adds.
     """

@@ -7,12 +7,9 @@ from pathlib import Path
 
 
 def add(
-    parser: argparse.ArgumentParser,
-    out: str,
-    checkpoint: str | None = None,
-    *,
+    parser: argparse.ArgumentParser, out: str, checkpoint: str | None = None, *,
     network: bool = True,
-) -> None:
+) -> None:  # fmt: skip
     """Add them. `out`, `checkpoint`: where what is made and its state lie unless given; jobs that
     go on after a stop have a checkpoint, those that use a source network a `network`.
     """

@@ -153,14 +153,9 @@ class Run:
 
 
 def to_the_end(
-    run: Run,
-    path: Path,
-    key: str,
-    seconds: float,
-    where: torch.device,
-    outcome: Callable[[], dict[str, Any]],
-    longer: str | None = None,
-) -> dict[str, Any]:
+    run: Run, path: Path, key: str, seconds: float, where: torch.device,
+    outcome: Callable[[], dict[str, Any]], longer: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train a run, from its checkpoint at `path` if there is one of this `key`; its `outcome`.
 
     SIGTERM and SIGINT save, then leave with 128 + their number. The outcome stays at `path` in the

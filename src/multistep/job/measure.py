@@ -25,12 +25,9 @@ What = TypeVar("What")
 
 
 def interleaved(
-    title: str,
-    measured: Mapping[Key, What],
-    clock: Callable[[What, int], float],
-    rounds: int,
+    title: str, measured: Mapping[Key, What], clock: Callable[[What, int], float], rounds: int,
     warm_up: int,
-) -> dict[Key, list[float]]:
+) -> dict[Key, list[float]]:  # fmt: skip
     """Seconds that `clock(what, number of the round)` tells, `rounds` of each, taken in turn.
 
     The first `warm_up` rounds are left out.

@@ -117,18 +117,11 @@ def _cell(
     kind: Literal["cell", "candidate"] = "cell",
 ) -> Cell:
     return Cell(
-        scale=params.scale,
-        family=family,
-        experiment=experiment,
-        dataset=dataset,
-        method=method,
-        algorithm=params.methods[method].algorithm,
-        seed=seed,
-        kind=kind,
-        data=canonical_json(params.datasets[dataset].prepare),
-        settings=canonical_json(settings),
+        scale=params.scale, family=family, experiment=experiment, dataset=dataset, method=method,
+        algorithm=params.methods[method].algorithm, seed=seed, kind=kind,
+        data=canonical_json(params.datasets[dataset].prepare), settings=canonical_json(settings),
         choice=choice,
-    )
+    )  # fmt: skip
 
 
 def measurements(params: Params) -> dict[str, dict[str, Any]]:

@@ -116,16 +116,13 @@ def _written(node: Any, inside: str, imports: set[str]) -> str:
         if isinstance(node, ast.JoinedStr):  # Python 3.12 ends some with an empty string
             value = [v for v in node.values if getattr(v, "value", None) != ""]
         # Versions differ in which fields there are, empty ones among them.
-        if value is None or _unread(node, key):
+        # Nor do annotations of functions count (those of classes are settings), nor spelling.
+        annotates = isinstance(node, ast.arg) and key == "annotation"
+        if value is None or annotates or key in ("returns", "kind"):
             continue
         if text := _written(value, inside, imports):
             fields.append(f"{key}={text}")
     return f"{type(node).__name__}({' '.join(fields)})"
-
-
-def _unread(node: ast.AST, key: str) -> bool:
-    """Annotations of functions, and how a string was spelt. Those of classes are settings."""
-    return key in ("returns", "kind") or (isinstance(node, ast.arg) and key == "annotation")
 
 
 def _only_for_readers(node: ast.AST) -> bool:

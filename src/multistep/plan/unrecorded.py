@@ -103,12 +103,9 @@ class OnDisk:
 
 
 def checks(
-    home: Path,
-    params: Params,
-    cells: Mapping[str, Cell],
-    choices: Mapping[str, tuple[str, list[Cell]]],
-    measurements: Mapping[str, Mapping[str, Any]],
-) -> Checks:
+    home: Path, params: Params, cells: Mapping[str, Cell],
+    choices: Mapping[str, tuple[str, list[Cell]]], measurements: Mapping[str, Mapping[str, Any]],
+) -> Checks:  # fmt: skip
     """How each file of a plan is compared with it."""
     inputs = OnDisk(home)
 
@@ -182,13 +179,9 @@ def checks(
 
 
 def page(
-    home: Path,
-    form: str,
-    name: str,
-    spec: Spec,
-    files: Sequence[str],
+    home: Path, form: str, name: str, spec: Spec, files: Sequence[str],
     context_of: Callable[[Spec], Context],
-) -> None:
+) -> None:  # fmt: skip
     """Compare a page with what it is asked to show. Without all of the `files` that it shows it is
     drawn again anyway.
     """

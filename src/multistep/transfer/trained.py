@@ -35,16 +35,9 @@ class Trained:
 
 
 def evaluate(
-    about: dict[str, Any],
-    tensors: dict[str, np.ndarray],
-    images: Prepared,
-    device: torch.device,
-    *,
-    episodes: int | None,
-    protocols: Sequence[str],
-    floors: bool,
-    **changes: Any,
-) -> tuple[dict[str, Any], dict[str, dict[str, dict[str, Any]]]]:
+    about: dict[str, Any], tensors: dict[str, np.ndarray], images: Prepared, device: torch.device,
+    *, episodes: int | None, protocols: Sequence[str], floors: bool, **changes: Any,
+) -> tuple[dict[str, Any], dict[str, dict[str, dict[str, Any]]]]:  # fmt: skip
     """No settings, and the accuracy on the test images with Wilson's 95% interval, in percent."""
     if episodes or floors or changes or protocols != ["together"]:
         raise UserError(
