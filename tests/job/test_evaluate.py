@@ -197,6 +197,7 @@ def test_other_data_and_several_cells_stand_in_one_table(
     [
         ("omniglot/multistep2/0.json --steps 3", "3 steps are no whole number of windows of 2"),
         ("omniglot/multistep2/0.json --rate -1", "inner_lr: Input should be greater than 0"),
+        ("omniglot/multistep2/0.json --rate inf", "--rate: inf is no rate; give a finite number"),
         ("omniglot/multistep2/0.json --dataset DATA/patterns", "images of {'size': 32, 'channels'"),
         ("omniglot/multistep2/1.json", "1.safetensors: no such file; build it first"),
         ("omniglot/multistep2/0.json --dataset DATA/absent", "no such file; build it first"),

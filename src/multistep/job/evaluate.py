@@ -9,6 +9,7 @@ a record of each cell, sealed, with every episode's accuracy.
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ def add_parser(subparsers: Any) -> None:
     add("--steps", type=_positive, help="inner steps (default: the cell's)")
     add("--window", type=_positive, help="steps that share one gradient (default: the cell's)")
     add("--rate", type=float, help="inner learning rate (default: the cell's)")
-    add("--protocol", nargs="+", choices=[*PROTOCOLS, "all"], default=["together"],
-        help="which queries are classified together: "
+    add("--protocol", action="append", choices=[*PROTOCOLS, "all"],
+        help="(repeatable) which queries are classified together: "
         + "; ".join(f"{name}, {what}" for name, what in PROTOCOLS.items()))  # fmt: skip
     add("--floors", action="store_true", help="also without meta-training, and the nearest pixels")
     add("--dataset", "--data", type=Path, help="other prepared images (default: the cell's)")
@@ -55,9 +56,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Test every file, print the table, write the records."""
+    if args.rate is not None and not math.isfinite(args.rate):
+        raise UserError(f"--rate: {args.rate} is no rate; give a finite number")
     wanted = {"test_steps": args.steps, "window": args.window, "inner_lr": args.rate}
     changes = {key: value for key, value in wanted.items() if value is not None}
-    protocols = list(PROTOCOLS) if "all" in args.protocol else list(dict.fromkeys(args.protocol))
+    asked = args.protocol or ["together"]
+    protocols = list(PROTOCOLS) if "all" in asked else list(dict.fromkeys(asked))
     place = device.prepare(args.device, args.threads)
     found = []
     for file in args.files:
