@@ -88,7 +88,7 @@ def caption(
         spec.title,
         spec.caption.format(data=context.titles(datasets)) + spec.remark.rstrip("."),
         provenance + (f"; device: {devices}" if devices else ""),
-        [*spec.notes, *remarks.remarks(spec, context, records), *filter(None, notes)],
+        [*spec.notes, *filter(None, notes), *remarks.remarks(spec, context, records)],
     )
 
 
