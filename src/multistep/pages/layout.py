@@ -95,12 +95,16 @@ def groups(rows: pd.DataFrame, texts: Callable[[Any], Mapping[str, str | None]])
     return found
 
 
-def grouped(what: str, texts: Iterable[tuple[str, str]], joint: str = ", ") -> str:
+def grouped(what: str, texts: Iterable[tuple[str, str]]) -> str:
     """A sentence of (heading, text) pairs; headings with the same text share it."""
     found: dict[str, list[str]] = {}
     for heading, text in texts:
         found.setdefault(text, []).append(heading)
-    return f"{what}. " + "; ".join(f"{joint.join(h)}: {text}" for text, h in found.items()) + "."
+    parts = [
+        f"{' and '.join([', '.join(h[:-1])] * (len(h) > 1) + h[-1:])}: {text}"
+        for text, h in found.items()
+    ]
+    return f"{what}. {'; '.join(parts)}."
 
 
 def joined(values: Iterable[Any]) -> str:

@@ -190,7 +190,7 @@ def training(
         elif runs and paper and not here.otherwise.any():
             text += " (as the paper)"
         texts.append((heading, text))
-    return grouped("Training", texts, " and ")
+    return grouped("Training", texts)
 
 
 def otherwise(rows: pd.DataFrame) -> Iterator[str]:

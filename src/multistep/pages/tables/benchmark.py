@@ -195,7 +195,7 @@ def _training(headings: dict[str, str], rows: pd.DataFrame) -> str:
         others = [f"{', '.join(names)}: {run}" for run, names in list(runs.items())[1:]]
         text = next(iter(runs), "not run") + (f" ({'; '.join(others)})" if others else "")
         texts.append((heading, text))
-    return grouped("Training", texts, " and ")
+    return grouped("Training", texts)
 
 
 def _legend(spec: Spec, context: Context, rows: pd.DataFrame) -> Iterator[str]:

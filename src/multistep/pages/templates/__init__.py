@@ -35,7 +35,7 @@ def render(page: Page, form: str) -> str:
     """The whole page in one of `FORMATS`; "grid.html" is its table alone, to stand in a site."""
     tex = form == "tex"
     template = _environment(tex).get_template(form if "." in form else f"table.{form}")
-    return str(template.render(page=page, **(fit(page) if tex else {}))) + "\n"
+    return str(template.render(page=page, **(fit(page) if tex else {}))).rstrip() + "\n"
 
 
 @cache
