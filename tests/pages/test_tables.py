@@ -97,7 +97,7 @@ def test_the_page_follows_the_layout_of_the_paper_with_ours_first(
     for phrase in (
         "± as printed [half-width over 600 episodes]. Gap: ours − paper, in points; inside",
         "- Multi-step (8), 5-way 1-shot: Odd & rare.\n",
-        "- [22] Nichol (2018).\n",
+        "\n- [22] Nichol (2018).",
     ):
         assert phrase in text
     assert not re.search("upper bound|iterate|nner learning rate|[Nn]ot a reproduction", text)
