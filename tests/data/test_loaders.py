@@ -15,6 +15,7 @@ from PIL import Image
 
 from multistep.cli import main
 from multistep.data import loaders, prepared
+from multistep.data.archives import streams
 from multistep.data.settings import Archive
 from multistep.data.standins import photographs
 from multistep.files import UserError
@@ -24,7 +25,24 @@ PARTS = prepared.PARTS
 
 
 def test_every_loader_is_here():
-    assert sorted([*SETS, "image_folder"]) == sorted(loaders.names())
+    assert sorted([*SETS, "image_folder"]) == sorted(loaders.names()) == sorted(loaders.LAYOUTS)
+
+
+@LOADERS
+def test_archives_of_another_layout_are_told_with_the_loader_that_reads_them(
+    drawn, tmp_path, capsys, loader
+):
+    """Each stand-in is known by its members, and given to a loader that can't read it."""
+    names = SETS[loader]["archives"]
+    able = loaders.readers(m for name in names for m, _ in streams(drawn[loader] / name))
+    assert loader in able
+    other = "stl10" if loader != "stl10" else "cifar100"
+    spec = SETS[other] | {"loader": other, "title": "", "archives": {n: {} for n in names}}
+    command = ["data", "prepare", "--dataset", "mine", "--spec", json.dumps(spec)]
+    assert main([*command, "--raw", str(drawn[loader]), "--out", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert f"nothing there is what the loader {other} reads: its members are such as" in message
+    assert f", as the loader {able[0]} reads them (docs/bringing-your-data.md)" in message
 
 
 @LOADERS

@@ -7,7 +7,7 @@ from typing import Any
 
 from multistep import lock
 from multistep.data import loaders
-from multistep.data.archives import write_record
+from multistep.data.archives import streams, write_record
 from multistep.data.download import fetch, one_writer
 from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError
@@ -86,7 +86,26 @@ def run_prepare(args: argparse.Namespace) -> None:
     module = importlib.import_module(f"multistep.data.loaders.{loader}")
     parse(module.Settings, dataset.prepare, "--spec: prepare.")
     with lock.exclusive(out / "lock", f"{out}: another process is preparing it", wait=True):
-        module.prepare(args.dataset, dataset, raw, out)
+        try:
+            module.prepare(args.dataset, dataset, raw, out)
+        except UserError as error:
+            raise UserError(f"{error}{_instead(dataset, raw)}") from None
+
+
+def _instead(dataset: Dataset, raw: Path) -> str:
+    """What the archives are like, where nothing in them is of the layout that was asked for."""
+    try:
+        found = [member for name in dataset.archives for member, _ in streams(raw / name)]
+    except UserError:
+        return ""
+    able = loaders.readers(found)
+    if dataset.loader in able or not found:
+        return ""
+    like = f", as the loader {able[0]} reads them" if able else ""
+    return (
+        f"; nothing there is what the loader {dataset.loader} reads: its members are such as "
+        f"{found[0]}{like} (docs/bringing-your-data.md)"
+    )
 
 
 def _known(entries: dict[str, Any], name: str, what: str) -> Any:
