@@ -55,4 +55,4 @@ rule all:
     input:
         rules.train.input,
         rules.measure.input,
-        rules.report.input,
+        rules.pages.input,

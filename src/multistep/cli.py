@@ -14,6 +14,7 @@ from multistep.files import UserError
 SUBCOMMANDS = {
     "plan": "multistep.plan.cli",
     "params": "multistep.plan.cli",
+    "status": "multistep.plan.status",
     "data": "multistep.data.cli",
     "pretrain": "multistep.transfer.pretrain",
     "choose": "multistep.plan.choose",

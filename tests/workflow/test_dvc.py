@@ -24,7 +24,7 @@ STAGES = {
         ("multistep.fewshot.run", "multistep.fewshot.measure", "multistep.transfer.measure"),
         ("multistep.transfer.algorithms.bilevel", "multistep.transfer.pretrain"),
     ],
-    "report": [("multistep.pages.cli", "multistep.pages.inputs", "multistep.pages.load")],
+    "pages": [("multistep.pages.cli", "multistep.pages.inputs", "multistep.pages.load")],
 }
 
 
@@ -48,9 +48,21 @@ def test_the_parameters_to_compare_are_dozens_and_all_others_count_too():
     def leaves(value):
         return sum(map(leaves, value.values())) if isinstance(value, dict) else 1
 
-    tracked = {key for stage in stages.values() for key in stage["params"]}
+    tracked = {key for stage in stages.values() for key in stage.get("params", [])}
     assert sum(leaves(plan[key]) for key in tracked) < 100
     assert all("params.yaml" in stage["deps"] for stage in stages.values())
+
+
+def test_the_report_asks_for_no_training_and_has_an_output_for_each_committed_scale():
+    plan = yaml.safe_load((workspace.ROOT / "dvc.yaml").read_text())
+    stages = plan["stages"]
+    made = {next(iter(out)) for name in ("data", "train", "pages") for out in stages[name]["outs"]}
+    deps = stages["report"]["deps"]
+    assert not any(out == d or out.startswith(f"{d}/") for d in deps for out in made)
+    committed = {path.parent.name for path in (workspace.ROOT / "scales").glob("*/results")}
+    outs = {next(iter(out)) for out in stages["report"]["outs"]}
+    assert {f"reports/{scale}" for scale in committed - {"demo"}} <= outs
+    assert {f"reports/metrics/{scale}.json" for scale in committed - {"demo"}} <= {*plan["metrics"]}
 
 
 def test_a_second_repro_does_nothing(project):
@@ -68,7 +80,7 @@ def test_a_touched_table_function_rebuilds_the_tables_alone(project):
     output = workspace.dvc(project, "repro")
     assert "Stage 'data' didn't change" in output
     assert "Stage 'train' didn't change" in output
-    assert workspace.jobs(output) == {"table": 5, "report": 1}
+    assert workspace.jobs(output) == {"table": 5, "pages": 1}
     assert workspace.pending(project) == {}
 
 

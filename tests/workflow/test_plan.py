@@ -127,7 +127,7 @@ def test_a_mistake_in_a_page_names_its_file_before_any_job(fresh):
 
 
 @pytest.mark.parametrize(
-    "targets", ["", "all data train measure report table4 figure2 curves_second"]
+    "targets", ["", "all data train measure pages table4 figure2 curves_second"]
 )
 def test_the_built_project_has_nothing_to_do(built, targets):
     assert workspace.pending(built, *targets.split()) == {}

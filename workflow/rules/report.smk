@@ -69,10 +69,29 @@ for form, names in {"tables": TABLES, "figures": FIGURES}.items():
                 files_of(form, page),
 
 
-rule report:
+# This scale's tables and figures, with what they need.
+rule pages:
     input:
         files_of("tables", TABLES),
         files_of("figures", FIGURES),
+
+
+if PARAMS.scale == "paper":
+
+    # reports/: a site with every scale's pages and verdicts, from the results that are there; nothing is
+    # trained for it. It has no output that is recorded, and is drawn whenever it is asked for.
+    rule report:
+        localrule: True
+        params:
+            project=ROOT,
+        shell:
+            "multistep report site --project {params.project:q} --out {params.project:q}/reports"
+
+else:
+
+    rule report:
+        input:
+            rules.pages.input,
 
 
 # The pages that the paper has, with what they need: no cell that only others show.

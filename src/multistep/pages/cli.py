@@ -43,12 +43,14 @@ def add_parser(subparsers: Subparsers) -> None:
         ("frame", "write every number as one tidy csv", "a .csv or .csv.gz file; .md beside it"),
         ("claims", "write a verdict on every claim, at every scale", "a .json file; .md, .csv too"),
         ("audit", "write what the paper's own numbers and text show", "a .json file; .md too"),
+        ("site", "all of these, and a site around them", "a folder, e.g. reports"),
     ):
         sub = kinds.add_parser(kind, help=writes)
         sub.add_argument("--project", type=Path, default=Path(), help="its folder (default: here)")
         sub.add_argument("--out", required=True, type=Path, help=out)
-        if kind == "pages":
+        if kind in ("pages", "site"):
             sub.add_argument("--scale", action="append", help="of this scale alone (repeatable)")
+        if kind == "pages":
             sub.add_argument("names", nargs="*", metavar="PAGE", help="these alone, e.g. table4")
 
 
@@ -73,6 +75,12 @@ def run(args: argparse.Namespace) -> int:
         for settled in draw.scales(args.project, args.scale):
             for path in draw.draw(settled, args.project, args.out / settled.scale, args.names):
                 print(path)
+        return 0
+    if args.kind == "site":
+        from multistep.pages import site
+
+        counts_of = site.build(args.project, args.out, args.scale or ())
+        print(f"{args.out}: " + ", ".join(f"{count} {what}" for what, count in counts_of.items()))
         return 0
     if args.kind == "claims":
         from multistep.pages import claims

@@ -188,8 +188,8 @@ class Scale:
         return self.plan.params.methods[method].title
 
 
-def scales(project: Path) -> list[Scale]:
-    """The paper's scale and every other that has results, with what claims read of them.
+def scales(project: Path, *, whole: bool = False) -> list[Scale]:
+    """The paper's scale and every other that has results, with what claims read of them, or all.
 
     Raises UserError: a result isn't as it was sealed, or isn't what the plan says.
     """
@@ -203,7 +203,7 @@ def scales(project: Path) -> list[Scale]:
         plan = inputs.Plan.of(settled)
         there = [f for f in (*plan.cells, *plan.measurements) if (home / f).exists()]
         expected = inputs.expectations(there, plan)
-        records = {path: _kept(query.read(home / path, expected)) for path in there}
+        records = {path: _kept(query.read(home / path, expected), whole) for path in there}
         query.check_inputs(list(records.values()))
         if overlay and not records:
             continue
@@ -214,10 +214,10 @@ def scales(project: Path) -> list[Scale]:
     return found
 
 
-def _kept(record: Run) -> Run:
-    """A record without what no claim reads: of a history the drift alone."""
+def _kept(record: Run, whole: bool) -> Run:
+    """A record with its `drift`, and without the rest of its history unless `whole`."""
     drift = [point for entry in record.get("history", []) for point in entry.get("drift") or []]
-    return {k: v for k, v in record.items() if k != "history"} | {"drift": drift}
+    return {k: v for k, v in record.items() if whole or k != "history"} | {"drift": drift}
 
 
 def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Claim]:

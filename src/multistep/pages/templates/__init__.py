@@ -34,8 +34,13 @@ _LETTERS = {
 def render(page: Page, form: str) -> str:
     """The whole page in one of `FORMATS`; "grid.html" is its table alone, to stand in a site."""
     tex = form == "tex"
-    template = _environment(tex).get_template(form if "." in form else f"table.{form}")
-    return str(template.render(page=page, **(fit(page) if tex else {}))).rstrip() + "\n"
+    of = template(form if "." in form else f"table.{form}", tex=tex)
+    return str(of.render(page=page, **(fit(page) if tex else {}))).rstrip() + "\n"
+
+
+def template(name: str, *, tex: bool = False) -> Any:
+    """A template of the folder templates/."""
+    return _environment(tex).get_template(name)
 
 
 @cache

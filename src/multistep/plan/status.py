@@ -1,0 +1,125 @@
+"""`multistep status`: what of a scale's plan is done, runs, waits or has failed, and what to type.
+
+It reads files alone, so it also answers over ssh, beside a run, and after a crash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from multistep.plan import cells, params
+from multistep.plan.schema import Params
+
+STATES = ("done", "running", "failed", "stopped", "waiting")
+LINES = 3  # of the log of what has failed
+
+
+class Job(NamedTuple):
+    """A cell or a measurement of the plan.
+
+    `state` done: its result is there (whether it is the plan's, its readers say); running: a
+    process holds its lock; failed: it left a log and neither result nor state; stopped: it left a
+    state to go on from.
+    """
+
+    path: str  # of its result, below the scale's folder
+    group: tuple[str, str]  # experiment and dataset
+    state: str
+    log: Path
+
+
+def jobs(plan: Params, home: Path) -> Iterator[Job]:
+    """Every cell and measurement of a plan whose scale is built in `home`."""
+    for cell in cells.plan(plan):
+        yield _job(home, cell.path, (cell.experiment, cell.dataset), "train")
+    for path, job in cells.measurements(plan).items():
+        if job["methods"]:
+            yield _job(home, path, ("measure", job["experiment"]), "measure")
+
+
+def _job(home: Path, path: str, group: tuple[str, str], rule: str) -> Job:
+    stem = path.removeprefix("results/").removeprefix("measure/").removesuffix(".json")
+    log = home / "logs" / rule / f"{stem}.log"
+    scratch = (home / "scratch" / path).with_suffix(".pt")
+    if (home / path).exists():
+        state = "done"
+    elif _held(scratch.with_name(scratch.name + ".lock")):
+        state = "running"
+    elif scratch.exists():
+        state = "stopped"
+    else:
+        state = "failed" if log.exists() else "waiting"
+    return Job(path, group, state, log)
+
+
+def _held(path: Path) -> bool:
+    """Whether a process holds a lock file; asking doesn't take it from anybody."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:  # also where there are no locks: the file is there while the job runs
+        return True
+    return False
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `status` to the command line of `multistep`."""
+    parser = subparsers.add_parser(
+        "status", help="what is done, running, failed", description=__doc__
+    )
+    parser.add_argument(
+        "files", nargs="*", type=Path, default=[Path("params.yaml")], metavar="FILE",
+        help="params.yaml and overlays (default: params.yaml)",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="a line for each job")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the state of one scale: counts by experiment, what runs, what failed."""
+    plan = params.load(*args.files)
+    home = args.files[0].parent / plan.directory
+    found = list(jobs(plan, home))
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for job in found:
+        counts.setdefault(job.group, Counter())[job.state] += 1
+    print(f"scale {plan.scale}, in {home}")
+    width = max(len(" ".join(group)) for group in counts)
+    for group, states in counts.items():
+        said = ", ".join(f"{states[state]:,} {state}" for state in STATES if states[state])
+        print(f"  {' '.join(group):<{width}}  {said}")
+    for job in found:
+        if job.state in ("running", "stopped", "failed"):
+            print(f"{job.state}: {job.path}{_age(job.log)}")
+            for line in _last(job.log):
+                print(f"    {line}")
+        elif args.all:
+            print(f"{job.state}: {job.path}")
+    total = Counter(job.state for job in found)
+    print(", ".join(f"{total[state]:,} {state}" for state in STATES), f"of {len(found):,} jobs")
+    if total["done"] < len(found) and not total["running"]:
+        overlays = f" --configfile {' '.join(map(str, args.files[1:]))}" if args.files[1:] else ""
+        again = " --rerun-incomplete" if total["failed"] or total["stopped"] else ""
+        print(f"go on: snakemake --cores all{overlays}{again}")
+
+
+def _age(log: Path) -> str:
+    if not log.exists():
+        return ""
+    minutes = (time.time() - log.stat().st_mtime) / 60
+    return f" (last line {minutes:,.0f} min ago)" if minutes >= 1 else ""
+
+
+def _last(log: Path) -> list[str]:
+    if not log.exists():
+        return []
+    with log.open(errors="replace") as file:
+        return [line.rstrip() for line in deque(file, LINES) if line.strip()]

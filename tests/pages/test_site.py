@@ -1,0 +1,136 @@
+"""The site: its links, what screen readers need, its numbers against the frame, partial results."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from helpers import ROOT
+
+from multistep import cli
+from multistep.pages import site
+
+SCALE = "omniglot-cpu"
+
+
+class Read(HTMLParser):
+    """What a page of the site has: links, ids, words, and what is wrong with it for its readers."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.wrong: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.links += [link for key in ("href", "src") if (link := given.get(key))]
+        self.ids += [name] if (name := given.get("id")) else []
+        if tag == "img" and "alt" not in given:
+            self.wrong.append("an image without alt")
+        if tag in ("script", "iframe", "object", "form"):
+            self.wrong.append(f"<{tag}>")
+        if tag == "th" and "scope" not in given:
+            self.wrong.append("a heading of a table without scope")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.text += " "
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with one scale's results, one of them missing."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("params.yaml", "CITATION.cff"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "workflow", folder / "workflow")
+    shutil.copytree(ROOT / "scales" / SCALE / "results", folder / "scales" / SCALE / "results")
+    (folder / "scales" / SCALE / "results/5way_1shot/omniglot/multistep4/2.json").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reports(project: Path) -> Path:
+    assert cli.main(["report", "site", "--project", str(project), "--out", str(project / "r")]) == 0
+    return project / "r"
+
+
+@pytest.fixture(scope="module")
+def pages(reports: Path) -> dict[Path, Read]:
+    return {path.resolve(): Read(path) for path in (reports / "site").rglob("*.html")}
+
+
+def test_every_link_leads_somewhere_and_nothing_is_fetched(pages: dict[Path, Read]) -> None:
+    outside = set()
+    for path, page in pages.items():
+        for link in page.links:
+            target, _, anchor = link.partition("#")
+            if link.startswith("https://"):
+                outside.add(link)
+                continue
+            file = (path.parent / target).resolve() if target else path
+            assert file.is_file(), f"{path.name}: {link}"
+            assert not anchor or anchor in pages[file].ids, f"{path.name}: {link}"
+    assert outside == {"https://arxiv.org/abs/2006.04298"}
+
+
+def test_every_page_can_be_read_without_eyes(pages: dict[Path, Read]) -> None:
+    for path, page in pages.items():
+        assert not page.wrong, f"{path.name}: {page.wrong}"
+        assert page.tags.count("h1") == page.tags.count("main") == page.tags.count("title") == 1
+        assert len(page.ids) == len(set(page.ids)), path.name
+        levels = [int(tag[1]) for tag in page.tags if tag in ("h1", "h2", "h3")]
+        assert all(b <= a + 1 for a, b in itertools.pairwise(levels)), path.name
+
+
+def test_numbers_are_those_of_the_frame_and_of_the_claims(
+    reports: Path, pages: dict[Path, Read]
+) -> None:
+    numbers = pd.read_csv(reports / "frame.csv.gz", low_memory=False)
+    tested = numbers[(numbers.quantity == "test_accuracy") & (numbers.scale == SCALE)]
+    means = tested.groupby(["experiment", "method"]).value.mean()
+    metrics = json.loads((reports / "metrics" / f"{SCALE}.json").read_text())["test_accuracy"]
+    table = pages[(reports / "site" / SCALE / "tables" / "table4.html").resolve()].text
+    for method in ("maml", "fomaml", "multistep2", "multistep4", "multistep8"):
+        mean = means["5way_1shot", method]
+        assert metrics["5way_1shot omniglot"][method] == pytest.approx(mean, abs=6e-4)
+        assert f"{mean:.2f} ±" in table
+    entries = json.loads((reports / "claims.json").read_text())
+    index = pages[(reports / "site" / "index.html").resolve()].text
+    for verdict in ("held", "not held", "undecided", "not run"):
+        count = sum(entry["verdict"] == verdict for entry in entries)
+        assert f"{verdict} {count} " in " ".join(index.split())
+
+
+def test_what_is_missing_is_said(reports: Path, pages: dict[Path, Read]) -> None:
+    coverage = " ".join(pages[(reports / "site" / "coverage.html").resolve()].text.split())
+    row = coverage[coverage.index("table4") :].split()[1:7]
+    done, running, stopped, failed, waiting, of = map(int, row)
+    assert (done + waiting, running, stopped, failed) == (of, 0, 0, 0)
+    assert waiting > 0
+    assert "Nothing of the paper's own scale is run here" in coverage
+    index = pages[(reports / "site" / "index.html").resolve()].text
+    assert "No run at the paper's own scale is in this checkout" in " ".join(index.split())
+
+
+def test_drawn_data_are_left_out_unless_they_are_asked_for() -> None:
+    from multistep.pages import claims, inputs
+    from multistep.plan import params
+
+    plan = inputs.Plan.of(params.load(ROOT / "params.yaml", ROOT / "workflow/scales/demo.yaml"))
+    demo = claims.Scale(plan, plan, Path("scales/demo"))
+    assert not site._wanted(demo, ())
+    assert site._wanted(demo, ["demo"])
+    assert not site._wanted(demo, [SCALE])
