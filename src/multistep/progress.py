@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,14 +37,19 @@ def progress(
             yield draw
         return
 
-    said = time.monotonic()
+    begun, before = time.monotonic(), done
+    said = begun
 
     def count(amount: int) -> None:
         nonlocal done, said
         done += amount
-        if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
-            said = time.monotonic()
-            say(f"{title}: {_amount(done, total, unit)}")
+        if (now := time.monotonic()) - said >= SECONDS_BETWEEN_LINES:
+            said = now
+            left = ""
+            if total and done > before:
+                seconds = (now - begun) / (done - before) * (total - done)
+                left = f", {datetime.timedelta(seconds=round(seconds))} left"
+            say(f"{title}: {_amount(done, total, unit)}{left}")
 
     yield count
     say(f"{title}: {_amount(done, total, unit)}")
