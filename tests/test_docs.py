@@ -1,5 +1,7 @@
 """What the documentation says is so: links, code, overlays, the messages that it quotes."""
 
+import argparse
+import importlib
 import inspect
 import re
 import textwrap
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 import multistep
+from multistep import cli
 from multistep.files import read_json
 from multistep.plan import params
 
@@ -92,3 +95,22 @@ def test_the_messages_that_are_explained_are_those_that_are_written():
     parts = [part for said in quoted for part in said.split("…")]
     assert len(parts) > 60
     assert [part for part in parts if part not in source] == []
+
+
+def test_the_commands_that_are_shown_are_there():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown = re.findall(r"^(?:    |)multistep ([a-z]+)([^#\n]*)", text, re.MULTILINE)
+    shown += re.findall(r"`multistep ([a-z]+)([^`]*)`", text)
+    assert len(shown) > 20
+    known: dict[str, set[str]] = {}
+    for command, module in cli.SUBCOMMANDS.items():
+        parsers = [argparse.ArgumentParser()]
+        importlib.import_module(module).add_parser(parsers[0].add_subparsers())
+        for parser in parsers:  # it grows by those inside
+            for action in parser._actions:
+                known.setdefault(command, set()).update(action.option_strings)
+                inner = action.choices if isinstance(action.choices, dict) else {}
+                parsers += inner.values()
+    missing = [c for c, _ in shown if c not in known]
+    missing += [o for c, rest in shown for o in re.findall("--[a-z]+", rest) if o not in known[c]]
+    assert missing == []
