@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from functools import cache
+from collections.abc import Callable, Collection, Iterator
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from multistep.files import UserError
 from multistep.pages import inputs, load, query
+from multistep.pages.context import Context
 from multistep.pages.figures import write_figure
+from multistep.pages.spec import Spec
 from multistep.pages.tables import write_table
 from multistep.plan import params
 from multistep.plan.mistakes import unknown
@@ -35,26 +37,49 @@ def draw(settled: Params, project: Path, out: Path, only: Collection[str] = ()) 
     """
     plan = inputs.Plan.of(settled)
     paper = inputs.Plan.of(params.load(project / "params.yaml"))
-    names, home = inputs.context(settled), project / settled.directory
+    found = list(pages(plan, paper, project))
+    if wrong := unknown(f"scale {settled.scale}", only, {page.name for page in found}, "page"):
+        raise UserError("\n".join(wrong))
+    for page in found:
+        if page.files and (page.name in only or not only):
+            write = write_table if page.form == "tables" else write_figure
+            yield from write(out / page.form / page.name, page.spec, page.context(), page.records())
+
+
+class Drawable(NamedTuple):
+    """A page of a scale; `planned`: what it is drawn from, `files`: what of it is there."""
+
+    form: str
+    name: str
+    spec: Spec
+    planned: list[str]
+    files: list[str]
+    context: Callable[[], Context]
+    records: Callable[[], list[dict[str, Any]]]
+
+
+def pages(plan: inputs.Plan, paper: inputs.Plan, project: Path) -> Iterator[Drawable]:
+    """Every page of a scale; its records are read when they are asked for, each file once."""
+    names, home = inputs.context(plan.params), project / plan.params.directory
     on_disk = OnDisk(home)
 
     @cache
     def read(file: str) -> dict[str, Any]:
         return query.read(home / file, inputs.expectations([file], plan), on_disk.expected)
 
-    forms = load.pages((project / "workflow" / "report").resolve(), settled)
-    pages = {name for form in forms.values() for name in form}
-    if wrong := unknown(f"scale {settled.scale}", only, pages, "page"):
-        raise UserError("\n".join(wrong))
+    def context(spec: Spec) -> Context:
+        return names.model_copy(update={"differences": inputs.differences(spec, plan, paper)})
+
+    def records(files: list[str]) -> list[dict[str, Any]]:
+        return [read(file) for file in files]
+
+    forms = load.pages((project / "workflow" / "report").resolve(), plan.params)
     for form, specs in forms.items():
-        write = write_table if form == "tables" else write_figure
         for name, spec in specs.items():
-            files = [file for file in inputs.results(spec, plan) if (home / file).is_file()]
-            if files and (name in only or not only):
-                differences = inputs.differences(spec, plan, paper)
-                context = names.model_copy(update={"differences": differences})
-                records = [read(file) for file in files]
-                yield from write(out / form / name, spec, context, records)
+            planned = inputs.results(spec, plan)
+            files = [file for file in planned if (home / file).is_file()]
+            read_files, of_spec = partial(records, files), partial(context, spec)
+            yield Drawable(form, name, spec, planned, files, of_spec, read_files)
 
 
 def scales(project: Path, only: Collection[str] | None = None) -> list[Params]:

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multistep.files import read_json, write_json, write_text
-from multistep.pages import audit, claims, frame, inputs, load, query, templates
+from multistep.pages import audit, claims, frame, inputs, query, templates
 from multistep.pages import project as whole
 from multistep.pages.claims import EVERY, Scale
 from multistep.pages.context import Context
+from multistep.pages.draw import pages
 from multistep.pages.figures import caption, rows_of, write_figure
 from multistep.pages.record import SUFFIXES
 from multistep.pages.spec import Spec
@@ -125,30 +126,19 @@ def _wanted(scale: Scale, only: Collection[str]) -> bool:
 
 def _draw_pages(shown: Shown, out: Path) -> None:
     """Draw those pages of which something is run, and count what each of them lacks."""
-    scale, home = shown.scale, shown.project / shown.scale.folder
     states = {job.path: job.state for job in shown.jobs}
-    folder = (shown.project / "workflow" / "report").resolve()
-    for form, pages in load.pages(folder, scale.plan.params).items():
-        for name, spec in pages.items():
-            files = inputs.results(spec, scale.plan)
-            counts = Counter(states[file] for file in files if file in states)
-            if not files:
-                continue
-            row = [name, *(counts[state] for state in status.STATES), sum(counts.values())]
-            shown.coverage.append(row)
-            there = [file for file in files if file in scale.records]
-            records = [{k: v for k, v in scale.records[f].items() if k != "drift"} for f in there]
-            described = [f for f in files if f.endswith("dataset.json") and (home / f).exists()]
-            records += [query.read(home / file) for file in described]
-            if not records:
-                continue
-            differ = inputs.differences(spec, scale.plan, scale.paper)
-            context = shown.context.model_copy(update={"differences": differ})
-            prefix = out / shown.name / form / name
-            about = _table if form == "tables" else _figure
-            page = about(prefix, spec, context, records)
-            page |= {"name": name, "form": form, "suffixes": SUFFIXES[form], "lacks": row}
-            getattr(shown, form).append(page)
+    for page in pages(shown.scale.plan, shown.scale.paper, shown.project):
+        counts = Counter(states[file] for file in page.planned if file in states)
+        if not page.planned:
+            continue
+        row = [page.name, *(counts[state] for state in status.STATES), sum(counts.values())]
+        shown.coverage.append(row)
+        if page.files:
+            prefix = out / shown.name / page.form / page.name
+            about = _table if page.form == "tables" else _figure
+            found = about(prefix, page.spec, page.context(), page.records())
+            found |= {"name": page.name, "form": page.form, "suffixes": SUFFIXES[page.form]}
+            getattr(shown, page.form).append(found)
 
 
 def _table(prefix: Path, spec: Spec, context: Context, records: Sequence[Any]) -> dict[str, Any]:
@@ -299,7 +289,7 @@ def _site(
     for entry in entries:
         by_claim.setdefault(entry["id"], {})[entry["scale"]] = entry
     names = [one.name for one in shown]
-    pages = {
+    places = {
         (one.name, page["name"]): f"{one.name}/{page['form']}/{page['name']}.html"
         for one in shown
         for page in (*one.tables, *one.figures)
@@ -318,7 +308,7 @@ def _site(
         "number": number,
         "interval": lambda ends: "–" if ends is None else f"[{number(ends[0])}, {number(ends[1])}]",
         "link": lambda href, text: Markup('<a href="{}">{}</a>').format(href, text),
-        "page_of": lambda scale, name: pages.get((scale, name)),
+        "page_of": lambda scale, name: places.get((scale, name)),
         "cell_of": cells.get,
     }
     write = partial(_write, site, common)
