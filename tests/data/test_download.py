@@ -1,6 +1,7 @@
 """Downloads from a server that truncates, stalls, refuses and lies; copies from a user's folder."""
 
 import hashlib
+import json
 import os
 import re
 import resource
@@ -279,5 +280,8 @@ def test_a_record_serves_while_the_file_is_there_and_fits(server, tmp_path):
     fetch(free, path, dataset="shapes", record=again, patience=QUICK)
     assert_arrived(server, path)
     assert record_path(free, path) == record_path(pinned, path) == again
-    again.write_text(again.read_text()[:50])
-    assert record_path(free, path) == first
+    text = again.read_text()
+    about = json.loads(text)
+    for edited in (text[:50], *(json.dumps(about | {key: "0" * 64}) for key in about)):
+        again.write_text(edited)
+        assert record_path(free, path) != again
