@@ -22,7 +22,7 @@ test: $(VENV)/.ready ## the whole test suite
 	pytest
 
 faults: $(VENV)/.ready ## inject faults into small runs and write their table, docs/faults.md
-	pytest --faults docs/faults.md
+	pytest --faults=docs/faults.md
 
 lint: $(VENV)/.ready ## style, types and workflow checks; changes nothing
 	ruff check src tests bench

@@ -3,7 +3,7 @@
 Threads: on small shapes more only wait for each other, and the bits depend on their number.
 
 A test that injects faults is marked `fault(kind, outcome)`; it counts as one fault, or as many as
-it records as the property `injected`. `pytest --faults FILE` runs these tests alone and writes
+it records as the property `injected`. `pytest --faults=FILE` runs these tests alone and writes
 their table: a fault is lost where its test fails.
 """
 
