@@ -285,3 +285,29 @@ def test_a_record_serves_while_the_file_is_there_and_fits(server, tmp_path):
     for edited in (text[:50], *(json.dumps(about | {key: "0" * 64}) for key in about)):
         again.write_text(edited)
         assert record_path(free, path) != again
+
+    again.write_text(again.read_text()[:50])
+    assert record_path(free, path) == first
+
+
+def test_an_archive_of_several_datasets_is_fetched_once(server, tmp_path, monkeypatch):
+    raw = tmp_path / "data" / "raw"
+    for dataset in ("first", "second"):
+        get(server, raw / dataset / "shapes.bin", "whole")
+        assert_arrived(server, raw / dataset / "shapes.bin")
+    assert len(server.requests) == 1
+    (raw / "first" / "shapes.bin").write_bytes(b"damaged in place")  # the link's other end
+    get(server, raw / "third" / "shapes.bin", "whole")
+    assert_arrived(server, raw / "third" / "shapes.bin")
+    assert len(server.requests) == 2
+    # Clones and users share a folder; one that holds other bytes under a digest is no cache.
+    monkeypatch.setenv("MULTISTEP_CACHE", str(tmp_path / "cache"))
+    for clone in ("a", "b"):
+        get(server, tmp_path / clone / "data/raw/first/shapes.bin", "whole")
+    assert len(server.requests) == 3
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [server.sha256]
+    (tmp_path / "cache" / server.sha256).write_bytes(b"other")
+    get(server, tmp_path / "c/data/raw/first/shapes.bin", "whole")
+    assert_arrived(server, tmp_path / "c/data/raw/first/shapes.bin")
+    assert len(server.requests) == 4
+    assert (tmp_path / "cache" / server.sha256).read_bytes() == server.body  # and mended

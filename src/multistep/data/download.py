@@ -6,7 +6,8 @@ everything lives in `<destination>.part/`, which survives kills and is removed o
 
 import os
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from multistep import lock
@@ -42,7 +43,11 @@ def fetch(
                     if folder is not None:
                         file = _copy(archive, name, dataset, Path(folder), work)
                     else:
-                        file = _download(archive, destination, dataset, work, patience)
+                        with _one_fetch(archive, destination):
+                            file = _known(archive, destination, work) or _download(
+                                archive, destination, dataset, work, patience
+                            )
+                            _keep(archive, file)
                     if not (archive.sha256 or archive.sha1 or archive.contents):
                         say(
                             f"{name}: no digest of it was ever published; this one has sha256 "
@@ -88,6 +93,66 @@ def _copy(archive: Archive, name: str, dataset: str, folder: Path, work: Path) -
     with open(own, "rb") as reader, atomic_write(work / name) as writer:
         shutil.copyfileobj(reader, writer, 1 << 20)
     return work / name
+
+
+def _cache() -> Path | None:
+    """A folder of archives by their SHA-256 that clones and users share; None without one."""
+    folder = os.environ.get("MULTISTEP_CACHE")
+    return Path(folder).expanduser() if folder else None
+
+
+@contextmanager
+def _one_fetch(archive: Archive, destination: Path) -> Iterator[None]:
+    """One process at a time fetches an archive, which several datasets or users may want."""
+    folder = _cache() or _raw(destination)
+    if archive.sha256 is None or folder is None:
+        yield
+        return
+    busy = f"{destination.name}: it is being fetched for another dataset"
+    with lock.exclusive(folder / f"{archive.sha256}.lock", busy, wait=True):
+        yield
+
+
+def _raw(destination: Path) -> Path | None:
+    """data/raw of a project, where an archive lies in a folder of its dataset; None elsewhere."""
+    raw = destination.absolute().parents[1]
+    return raw if raw.name == "raw" else None
+
+
+def _known(archive: Archive, destination: Path, work: Path) -> Path | None:
+    """The archive in the work folder, if the cache or another dataset of the project has it."""
+    if archive.sha256 is None:
+        return None
+    cache, raw = _cache(), _raw(destination)
+    places = [cache / archive.sha256] if cache else []
+    places += sorted(raw.glob(f"*/{destination.name}")) if raw else []
+    for place in places:
+        if place.is_file() and place != destination and mismatch(place, archive) is None:
+            say(f"{destination.name}: {place} is the same archive")
+            _link(place, work / destination.name)
+            return work / destination.name
+    return None
+
+
+def _keep(archive: Archive, file: Path) -> None:
+    """Put a verified archive into the cache, if there is one that lacks it or has it damaged."""
+    cache = _cache()
+    if cache is None or archive.sha256 is None:
+        return
+    kept = cache / archive.sha256
+    if not kept.exists() or mismatch(kept, archive):
+        cache.mkdir(parents=True, exist_ok=True)
+        kept.unlink(missing_ok=True)
+        _link(file, kept)
+
+
+def _link(file: Path, to: Path) -> None:
+    """The same file under another name: a link where the file system has them, else a copy."""
+    try:
+        os.link(file, to)
+    except OSError:
+        with open(file, "rb") as reader, atomic_write(to) as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
 
 
 def _download(
