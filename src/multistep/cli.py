@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import sys
+from pathlib import Path
 
 from multistep import __version__
 from multistep.files import UserError
@@ -32,6 +33,13 @@ def main(argv: list[str] | None = None) -> int:
     code 2, whichever command it is; only a mistake of this program has a traceback.
     """
     arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["train"] and not [*arguments, "-", "-"][1].startswith("-"):
+        from multistep.plan import by_path
+
+        try:  # what follows the path stands over what the plan says
+            arguments = ["train", *by_path.train(Path(arguments[1])), *arguments[2:]]
+        except UserError as error:
+            return _failed(str(error))
     parser = argparse.ArgumentParser(prog="multistep", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

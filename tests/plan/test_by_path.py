@@ -1,0 +1,49 @@
+"""`multistep train PATH` is what the rule calls for that path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers import PARAMS, ROOT
+
+from multistep.files import UserError
+from multistep.plan import by_path, cells, params
+
+
+def options(file: Path) -> dict[str, str]:
+    found = by_path.train(file)
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def test_a_path_is_the_cell_of_its_plan() -> None:
+    scale = ROOT / "scales" / "miniimagenet-cpu"
+    path = "results/mini_5way_1shot/miniimagenet_x100/maml/0.json"
+    found = options(scale / path)
+    overlay = ROOT / "workflow" / "scales" / "miniimagenet-cpu.yaml"
+    cell = next(c for c in cells.plan(params.load(PARAMS, overlay)) if c.path == path)
+    assert (found["--cell"], found["--device"]) == (cell.json, "cpu")
+    assert found["--out"] == str(scale / path)
+    assert found["--data"] == str(scale / "data" / "processed" / "miniimagenet_x100")
+    assert found["--choice"] == str(
+        scale / "results/choices/mini_5way_1shot/miniimagenet_x100/maml.json"
+    )
+    assert json.loads(found["--choice-of"])["setting"] == "inner_lr"
+    transfer = options(ROOT / "results/sgd_32/cifar100/l2t/0.json")
+    assert transfer["--network"] == str(ROOT / "data" / "networks" / "tinyimagenet_resnet32")
+    assert "--choice" not in transfer
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("elsewhere/0.json", "not below a folder results/"),
+        ("results/5way_1shot/omniglot/mamll/0.json", "no cell of scale paper named"),
+        ("scales/none/results/5way_1shot/omniglot/maml/0.json", "none.yaml: no such file"),
+    ],
+)
+def test_other_paths_are_refused_in_one_line(file: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        by_path.train(ROOT / file)
+    assert "\n" not in str(error.value)
