@@ -1,10 +1,10 @@
 """Run one cell, from its seed to its result.
 
-`multistep train --cell '<json>'` is what the rule `train_cell` calls;
-`multistep train PATH`, with the path of a result that params.yaml plans, is the same with all that
-the plan says of it. On the CPU a cell is deterministic: one version of torch and one number of threads give the same bits, however
-often the run was killed and resumed. On CUDA the batches are the same and sums may differ in
-rounding.
+`multistep train --cell '<json>'` is what the rule `train_cell` calls; `multistep train PATH`, with
+the path of a result that params.yaml plans, is the same with all that the plan says of it. On the
+CPU a cell is deterministic: one version of torch and one number of threads give the same bits,
+however often the run was killed and resumed. On CUDA the batches are the same and sums may differ
+in rounding.
 """
 
 from __future__ import annotations
