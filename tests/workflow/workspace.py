@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
 PAGE = Path(__file__).with_name("curves_second.yaml")
 PARTS = ("Snakefile", "params.yaml", "dvc.yaml", "workflow", "profiles", "src", ".dvc/config")
-PARTS += (".dvc/.gitignore", ".dvcignore", ".gitignore", "requirements.lock")
+PARTS += ("CITATION.cff", ".dvc/.gitignore", ".dvcignore", ".gitignore", "requirements.lock")
 
 
 def create(folder: Path) -> Path:
