@@ -302,7 +302,6 @@ def _site(
         "findings": findings,
         "groups": _groups(by_claim),
         "columns": [*names, EVERY],
-        "counts": dict(sorted(Counter(entry["verdict"] for entry in entries).items())),
         "paper_run": bool(paper.records),
         "paper_cells": len(paper.plan.cells),
         "number": number,
