@@ -81,11 +81,14 @@ if PARAMS.scale == "paper":
     # reports/: a site with every scale's pages and verdicts, from the results that are there; nothing is
     # trained for it. It has no output that is recorded, and is drawn whenever it is asked for.
     rule report:
+        log:
+            "logs/report.log",
         localrule: True
         params:
             project=ROOT,
         shell:
-            "multistep report site --project {params.project:q} --out {params.project:q}/reports"
+            "multistep report site --project {params.project:q} --out {params.project:q}/reports "
+            "2>&1 | tee {log:q}"
 
 else:
 
