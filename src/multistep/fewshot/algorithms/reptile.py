@@ -19,8 +19,14 @@ is the next few images of the task in random order; when all have been shown the
 (`_mini_batches` there). `batches: turns` is this project's older order, see `taking_turns`.
 
 Only adapted parameters can move: γ and β are learned if `network.adapt_bn` is true, as published,
-and stay at one and zero otherwise. One thing differs from the published code: ε is added to the
-bias-corrected root, as in `torch.optim.Adam`; TensorFlow adds it to √s.
+and stay at one and zero otherwise. In the algorithm one thing differs from the published code: ε is
+added to the bias-corrected root, as in `torch.optim.Adam`; TensorFlow adds it to √s.
+
+Around it this project has the same network, images and test for every method. Tried one by one (one
+seed, 100 or 200 episodes), after 100 meta-iterations: the published network (a Glorot head on the
+flattened 2×2×64, ε 1e-3 in batch norm) has 61.9 ± 2.1 %, this project's 62.9 ± 2.1; test characters
+that are turned or not, 62.7 ± 1.9 and 61.9; one query a class, as published, 67.9 ± 2.9 instead of
+61.9 with 15; dark strokes on white 68.7 ± 2.9.
 """
 
 from __future__ import annotations
