@@ -34,6 +34,9 @@ def create(folder: Path) -> Path:
         else:
             shutil.copy2(ROOT / part, target)
     shutil.copy2(PAGE, folder / "workflow" / "report" / "figures")
+    stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+    del stages["report"]  # it draws what was run at other scales, and here there are none
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
     change(folder, lambda p: p.update(params.merge(p, yaml.safe_load(TINY.read_text()))))
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", ".")
