@@ -93,9 +93,18 @@ def test_what_differs_is_named_and_nothing_else(
 
 def test_one_file_an_older_one_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = {k: v for k, v in records.few_shot().items() if k not in ("seal", "made_from")}
-    write_json(tmp_path / "results/0.json", old | {"schema": 1})
-    assert cli.main(["verify", str(tmp_path / "results/0.json")]) == 0
-    assert "1 of them are older than seals" in capsys.readouterr().out
+    own = [str(old["cell"][key]) for key in ("experiment", "dataset", "method", "seed")]
+    path = tmp_path / "results" / "/".join(own)
+    write_json(path.with_suffix(".json"), old | {"schema": 1})
+    assert cli.main(["verify", f"{path}.json"]) == 0
+    told = capsys.readouterr().out
+    assert "1 of them are older than seals" in told
+    assert "as they were written" not in told.splitlines()[-1].partition("older")[0]
+    other = path.parents[1] / "another" / f"{own[-1]}.json"  # whole, and of another cell
+    write_json(other, old | {"schema": 1})
+    assert cli.main(["verify", str(tmp_path)]) == 2
+    assert f"{other}: it is of the cell {'/'.join(own)}" in capsys.readouterr().err
+    other.unlink()
     for path in ("nowhere", "."):
         (tmp_path / "empty").mkdir(exist_ok=True)
         assert cli.main(["verify", str(tmp_path / "empty" / path)]) == 2

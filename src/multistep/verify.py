@@ -12,7 +12,7 @@ import argparse
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
         print(f"{old:6,} of them are older than seals, so nothing says that they are as written")
     if wrong:
         raise UserError(f"{len(wrong)} of {total} differ:\n  " + "\n  ".join(wrong))
-    print("all others are as they were written" if old else "all are as they were written")
+    if old < total:
+        print(f"all {'others ' * bool(old)}are as they were written")
 
 
 def artefacts(path: Path) -> Iterator[tuple[str, Path]]:
@@ -66,10 +67,14 @@ def artefacts(path: Path) -> Iterator[tuple[str, Path]]:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give the project's")
     files = [] if path.is_dir() else [path]
-    for folder, inner, names in os.walk(path):
+    for folder, inner, names in () if files else os.walk(path, onerror=_unreadable):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         files += [Path(folder, name) for name in sorted(names)]
     return ((kind, file) for file in files if (kind := _kind(file)) is not None)
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"{error.filename}: {error.strerror}; what can't be read can't be verified")
 
 
 def _kind(file: Path) -> str | None:
@@ -99,8 +104,20 @@ def _told(artefact: tuple[str, Path]) -> str | bool:
     kind, file = artefact
     try:
         return CHECKS[kind](file) is not False
-    except (UserError, OSError) as error:
+    except UserError as error:
         return str(error)
+    except OSError as error:
+        return f"{file}: {error.strerror}; what can't be read can't be verified"
+
+
+def _in_its_place(file: Path, record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record at the path of its own cell; UserError for another cell's."""
+    cell, stem = record["cell"], file.absolute().with_suffix("").parts
+    keys = ("experiment", "dataset", "method", "seed")
+    own = [str(cell[key]) for key in keys if key in cell]
+    if list(stem[-len(own) :]) != own:
+        raise UserError(f"{file}: it is of the cell {'/'.join(own)}; build it again")
+    return record
 
 
 def _archive(record: Path) -> None:
@@ -145,8 +162,10 @@ CHECKS: dict[str, Callable[[Path], object]] = {
     "prepared datasets": lambda path: prepared.read(path.parent, path.parent.name),
     "source networks": _network,
     "choices": lambda path: "seal" in results.read_choice(path),
-    "results and measurements": lambda path: results.is_sealed(results.read(path)),
-    "evaluations": results.read,
+    "results and measurements": lambda path: results.is_sealed(
+        _in_its_place(path, results.read(path))
+    ),
+    "evaluations": lambda path: _in_its_place(path, results.read(path)),
     "parameters": parameters.read,
     "checkpoints": _checkpoint,
     "pages": page.read,

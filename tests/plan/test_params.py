@@ -314,9 +314,9 @@ def test_unreadable_files_are_named(tmp_path: Any) -> None:
                 "0o17": "without the 0",
                 "1_000": "without _",
                 "1:00": "in quotes",
-                "1e-3": "1.0e-3",
-                "5e4": "1.0e",
-                "1.5e4": "1.0e",
+                "1e-3": "with point",
+                "5e4": "with point",
+                "1.5e4": "with point",
                 "yes": "true or false",
                 "2020-01-01": "in quotes",
             }.items()

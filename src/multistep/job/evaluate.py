@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="results or their .safetensors")
-    add("--episodes", type=_positive, help="how many (default: the cell's)")
+    add("--episodes", type=_several, help="how many, from 2 (default: the cell's)")
     add("--steps", type=_positive, help="inner steps (default: the cell's)")
     add("--window", type=_positive, help="steps that share one gradient (default: the cell's)")
     add("--rate", type=float, help="inner learning rate (default: the cell's)")
@@ -127,6 +127,12 @@ def _shown(row: dict[str, Any] | None) -> str:
     if "ci95" in row:
         return f"{row['mean']:.2f} ± {row['ci95']:.2f}"
     return f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def _several(text: str) -> int:
+    if _positive(text) < 2:
+        raise argparse.ArgumentTypeError("an interval needs two episodes")
+    return int(text)
 
 
 def _positive(text: str) -> int:

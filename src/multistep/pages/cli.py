@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multistep import settings
+from multistep.files import UserError
+from multistep.plan.mistakes import unknown
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -56,6 +58,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw what the arguments ask for; a mistake in them is a UserError."""
+    if args.kind in ("claims", "audit") and args.out.suffix != ".json":
+        raise UserError(f"--out {args.out}: should end in .json; the others are written beside it")
     if args.kind == "frame":
         from multistep.pages import project
 
@@ -72,7 +76,11 @@ def run(args: argparse.Namespace) -> int:
     if args.kind == "pages":
         from multistep.pages import draw
 
-        for settled in draw.scales(args.project, args.scale):
+        scales = draw.scales(args.project, args.scale)
+        known = {name for one in scales for name in draw.names(one, args.project)}
+        if wrong := unknown("report pages", args.names, known, "page"):
+            raise UserError("\n".join(wrong))
+        for settled in scales:
             for path in draw.draw(settled, args.project, args.out / settled.scale, args.names):
                 print(path)
         return 0

@@ -31,19 +31,22 @@ def draw(settled: Params, project: Path, out: Path, only: Collection[str] = ()) 
         only: names of the pages to draw; none: all.
 
     Raises:
-        UserError: a result isn't as it was sealed, or isn't what the plan says; there is no page
-            of such a name, or nothing was run for it.
+        UserError: a result isn't as it was sealed, or isn't what the plan says.
 
     """
     plan = inputs.Plan.of(settled)
     paper = inputs.Plan.of(params.load(project / "params.yaml"))
     found = list(pages(plan, paper, project))
-    if wrong := unknown(f"scale {settled.scale}", only, {page.name for page in found}, "page"):
-        raise UserError("\n".join(wrong))
     for page in found:
         if page.files and (page.name in only or not only):
             write = write_table if page.form == "tables" else write_figure
             yield from write(out / page.form / page.name, page.spec, page.context(), page.records())
+
+
+def names(settled: Params, project: Path) -> set[str]:
+    """The pages of a scale, drawable or not."""
+    forms = load.pages((project / "workflow" / "report").resolve(), settled)
+    return {name for pages_of in forms.values() for name in pages_of}
 
 
 class Drawable(NamedTuple):
@@ -60,7 +63,7 @@ class Drawable(NamedTuple):
 
 def pages(plan: inputs.Plan, paper: inputs.Plan, project: Path) -> Iterator[Drawable]:
     """Every page of a scale; its records are read when they are asked for, each file once."""
-    names, home = inputs.context(plan.params), project / plan.params.directory
+    titles, home = inputs.context(plan.params), project / plan.params.directory
     on_disk = OnDisk(home)
 
     @cache
@@ -68,7 +71,7 @@ def pages(plan: inputs.Plan, paper: inputs.Plan, project: Path) -> Iterator[Draw
         return query.read(home / file, inputs.expectations([file], plan), on_disk.expected)
 
     def context(spec: Spec) -> Context:
-        return names.model_copy(update={"differences": inputs.differences(spec, plan, paper)})
+        return titles.model_copy(update={"differences": inputs.differences(spec, plan, paper)})
 
     def records(files: list[str]) -> list[dict[str, Any]]:
         return [read(file) for file in files]

@@ -81,7 +81,7 @@ def _refuse(node: yaml.Node, problem: str) -> NoReturn:
 
 
 _AMBIGUOUS = {
-    r"[-+]?(\d[\d_]*)(\.\d*)?[eE]\d+|[-+]?\d[\d_]*[eE][-+]?\d+": "it as 1.0e+3 or 1.0e-3",
+    r"[-+]?(\d[\d_]*)(\.\d*)?[eE]\d+|[-+]?\d[\d_]*[eE][-+]?\d+": "it with point and sign: 2.0e-3",
     r"[-+]?0[0-9_]+|0o[0-7]+": "the number without the 0 before it",
     r"[-+]?\d[\d_]*_[\d_]*(\.[\d_]*)?|0b[01_]+": "the number without _, in base ten",
     r"[-+]?\d+(:[0-5]?\d)+(\.\d*)?": "the number itself, or the text in quotes",
