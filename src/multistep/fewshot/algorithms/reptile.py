@@ -22,11 +22,11 @@ Only adapted parameters can move: γ and β are learned if `network.adapt_bn` is
 and stay at one and zero otherwise. In the algorithm one thing differs from the published code: ε is
 added to the bias-corrected root, as in `torch.optim.Adam`; TensorFlow adds it to √s.
 
-Around it this project has the same network, images and test for every method. Tried one by one (one
-seed, 100 or 200 episodes), after 100 meta-iterations: the published network (a Glorot head on the
-flattened 2×2×64, ε 1e-3 in batch norm) has 61.9 ± 2.1 %, this project's 62.9 ± 2.1; test characters
-that are turned or not, 62.7 ± 1.9 and 61.9; one query a class, as published, 67.9 ± 2.9 instead of
-61.9 with 15; dark strokes on white 68.7 ± 2.9.
+Around it this project has the same network, images and test for every method. Tried one by one in
+a port of the published code (one seed, 100 or 200 episodes), after 100 meta-iterations: the
+published network (a Glorot head on the flattened 2×2×64, ε 1e-3 in batch norm) has 61.9 ± 2.1 %,
+this project's 62.9 ± 2.1; test characters that are turned or not, 62.7 ± 1.9 and 61.9; one query a
+class, as published, 67.9 ± 2.9 instead of 61.9 with 15; dark strokes on white 68.7 ± 2.9.
 """
 
 from __future__ import annotations
