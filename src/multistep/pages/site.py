@@ -171,7 +171,6 @@ def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
             "name": name,
             "path": path,
             "file": shown.scale.file(path),
-            "page": f"cells/{name.replace('/', '-')}.html",
             "href": f"cells/{name.replace('/', '-')}.html",
             "method_title": params.methods[cell["method"]].title,
             "dataset_title": shown.context.dataset_title(cell["dataset"]),
