@@ -16,6 +16,7 @@ SUBCOMMANDS = {
     "plan": "multistep.plan.cli",
     "params": "multistep.plan.cli",
     "status": "multistep.plan.status",
+    "init": "multistep.plan.init",
     "data": "multistep.data.cli",
     "pretrain": "multistep.transfer.pretrain",
     "choose": "multistep.plan.choose",

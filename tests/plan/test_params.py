@@ -146,6 +146,16 @@ def test_a_scale_may_run_one_family() -> None:
     assert {job["family"] for job in cells.measurements(p).values()} == {"few_shot"}
 
 
+def test_a_scale_may_run_some_experiments_only() -> None:
+    p = params.validate(params.merge(BASE, {"only": ["steps", "mini_5way_1shot"]}))
+    everything = params.validate(BASE)
+    own = {c.path for c in cells.plan(p)}
+    asked = ("steps", "mini_5way_1shot", "mini_5way_1shot-inner_lr-")
+    assert own == {c.path for c in cells.plan(everything) if c.experiment.startswith(asked)}
+    assert {job["experiment"] for job in cells.measurements(p).values()} == set(asked[:2])
+    assert cells.source_networks(p) == ["imagenet_resnet34"]
+
+
 # Changes of params.yaml, and what the one line about each must hold.
 MISTAKES = """
 seedz=[1] -> seedz: unknown key; did you mean 'seeds'?
@@ -164,6 +174,8 @@ few_shot/inner_lr=.inf -> few_shot.inner_lr: input should be a finite numb
 scale=mine -> directory: the scale 'mine' builds in 'scales/mine', not elsewhere
 few_shot/hold_out_validation=true & few_shot/validate_every=150 -> few_shot.validate_every: 150 is
     not a multiple of few_shot.log_every=100
+only=[steps, 5way_1shott] -> only: no experiment named '5way_1shott'; did you mean '5way_1shot'?
+families=[few_shot] & only=[steps] -> experiments: none of `only` has datasets and methods
 device=gpu -> device: input should be 'cuda' or 'cpu', got 'gpu'
 few_shot/inner_steps=6 -> few_shot.inner_steps: 6 steps are not divisible by
     methods.multistep4.settings.window=4

@@ -10,13 +10,12 @@ cells.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from multistep.files import canonical_json
 from multistep.plan.params import cell_settings
-from multistep.plan.schema import Experiment, Params
+from multistep.plan.schema import Params
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Cell:
 def plan(params: Params) -> list[Cell]:
     """Every cell of every experiment, each once; candidates before those that wait for them."""
     cells = [cell for _, candidates in choices(params).values() for cell in candidates]
-    for name, experiment in _experiments(params):
+    for name, experiment in params.run.items():
         for method in experiment.methods:
             settings = _settings(params, name, method)
             choose = experiment.choice(method)
@@ -83,7 +82,7 @@ def plan(params: Params) -> list[Cell]:
 def choices(params: Params) -> dict[str, tuple[str, list[Cell]]]:
     """Path of each choice → the setting and its candidates."""
     found = {}
-    for name, experiment in _experiments(params):
+    for name, experiment in params.run.items():
         for method in experiment.methods:
             choose = experiment.choice(method)
             if choose is None:
@@ -127,7 +126,7 @@ def _cell(
 def measurements(params: Params) -> dict[str, dict[str, Any]]:
     """Path of each measurement (one per experiment and dataset of the plan) → its definition."""
     jobs = {}
-    for name, experiment in _experiments(params):
+    for name, experiment in params.run.items():
         timed = experiment.measured or experiment
         for dataset in timed.datasets:
             if not timed.methods or dataset not in experiment.datasets:
@@ -154,18 +153,11 @@ def measurements(params: Params) -> dict[str, dict[str, Any]]:
 def source_networks(params: Params) -> list[str]:
     """The source networks that cells of the plan take features from."""
     found = set()
-    for name, experiment in _experiments(params):
+    for name, experiment in params.run.items():
         for method in experiment.methods if experiment.datasets else []:
             if source := _settings(params, name, method).get("source"):
                 found.add(source)
     return sorted(found)
-
-
-def _experiments(params: Params) -> Iterator[tuple[str, Experiment]]:
-    """Those of the families that this scale runs."""
-    for name, experiment in params.experiments.items():
-        if experiment.family in params.families:
-            yield name, experiment
 
 
 def _measured_settings(params: Params, name: str, method: str) -> dict[str, Any]:

@@ -31,10 +31,10 @@ def references(params: Params) -> list[str]:
     home = "." if params.scale == "paper" else f"scales/{params.scale}"
     if params.directory != home:
         found.append(f"directory: the scale {params.scale!r} builds in {home!r}, not elsewhere")
-    if not any(
-        e.datasets and e.methods for e in params.experiments.values() if e.family in params.families
-    ):
-        found.append("experiments: none of `families` has datasets and methods: nothing would run")
+    found += unknown("only", params.only or [], params.experiments, "experiment")
+    if not any(e.datasets and e.methods for e in params.run.values()):
+        which = "`families`" if params.only is None else "`only`"
+        found.append(f"experiments: none of {which} has datasets and methods: nothing would run")
     archived = {**params.datasets, **params.source_networks}
     for name, stand_in in params.stand_ins.items():
         found += unknown("stand_ins", [name], archived, "dataset or source network")
@@ -246,6 +246,9 @@ def _class_counts(dataset: Dataset, hold_out_validation: bool) -> dict[str, int]
     elif dataset.loader == "omniglot" and split == "proportional" and dataset.classes >= 3:
         parts = class_splits.proportional([str(i) for i in range(dataset.classes)])
         counts = {part: len(parts[part]) for part in parts}
+    elif dataset.loader == "image_folder" and split == "classes":
+        counts = {part: dataset.prepare[part] for part in ("validation", "test")}
+        counts["train"] = dataset.classes - sum(counts.values())
     elif split == "listed" and len(archives) == 1 and archives[0].drawn is not None:
         counts = {part: archives[0].drawn[part] for part in class_splits.PARTS}
     if counts and not hold_out_validation:

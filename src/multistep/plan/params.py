@@ -132,6 +132,6 @@ def _cells(params: Params) -> list[str]:
                 except UserError as error:
                     wrong += str(error).splitlines()
                     continue
-                if experiment.datasets and method in experiment.methods:
+                if name in params.run and experiment.datasets and method in experiment.methods:
                     possible += checks.impossible(layers, settings)
     return wrong or possible

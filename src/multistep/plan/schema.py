@@ -67,6 +67,7 @@ class Params(Model):
     checkpoint_seconds: float = Field(ge=0)
     seeds: Annotated[list[Seed], Once] = Field(min_length=1)
     families: Annotated[list[Literal["few_shot", "transfer"]], Once] = Field(min_length=1)
+    only: Annotated[list[str], Once] | None = Field(default=None, min_length=1)
     sources: dict[str, str]
     stand_ins: dict[str, str]
     datasets: dict[Name, Dataset]
@@ -77,6 +78,15 @@ class Params(Model):
     experiments: dict[Name, Experiment]
     measure: Measure
     _settled: dict[Any, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def run(self) -> dict[str, Experiment]:
+        """The experiments that this scale runs: those of its `families`, or of them `only` some."""
+        return {
+            name: experiment
+            for name, experiment in self.experiments.items()
+            if experiment.family in self.families and (self.only is None or name in self.only)
+        }
 
     @property
     def settled(self) -> dict[Any, Any]:

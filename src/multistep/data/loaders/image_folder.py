@@ -1,17 +1,19 @@
 """Any dataset whose archives hold `<root>/<class>/<file>`: no code is needed to add one.
 
 The class is the folder that an image lies in; `<root>` may be several folders, or none, but is one
-for the whole archive. Parts are drawn class by class with a fixed seed.
+for the whole archive. With a fixed seed parts are drawn from the images of each class, or whole
+classes are, which episodes need.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 from pydantic import Field
 
 from multistep.data import decoding, prepared, validation
-from multistep.data.archives import members
+from multistep.data.archives import members, streams
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
@@ -22,10 +24,12 @@ _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".
 class Settings(Model):
     """`size`: of squares to resize to, or null for the images' own sizes.
 
-    `validation` and `test`: images of each class that are held out; the others train.
+    `validation` and `test`: images of each class that are held out, or with `split: classes` whole
+    classes; the others train.
     """
 
     size: int | None = Field(ge=8)
+    split: Literal["images", "classes"] = "images"
     validation: int = Field(ge=1)
     test: int = Field(ge=1)
     seed: int = Field(ge=0)
@@ -37,43 +41,75 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     Raises UserError naming the archive or member at fault.
     """
     s = Settings.model_validate(dataset.prepare)
-    roots: dict[str, str] = {}  # of each archive, with one of its members
-    of_class: dict[str, list[str]] = {}
-    shapes: dict[str, tuple[int, int]] = {}
-    for key, member, archive, data in _images(dataset, raw):
-        folder = PurePosixPath(member).parent
-        root, label = str(folder.parent), folder.name
-        if not label:
-            raise UserError(f"{archive}: {member} is in no folder of a class")
-        if roots.setdefault(str(archive), root) != root:
-            raise UserError(
-                f"{archive}: folders of classes lie in {roots[str(archive)]} and in {root}; pack "
-                "it as <root>/<class>/<file>"
-            )
-        if s.size is None:
-            shapes[key] = decoding.shape(data, f"{archive}: {member}")
-        of_class.setdefault(label, []).append(key)
-    classes = sorted(of_class)
-    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    for label in classes:
-        for part, keys in _divided(name, label, of_class[label], s).items():
-            parts[part] += keys
-    labels = {key: i for i, label in enumerate(classes) for key in of_class[label]}
-    images = (
-        (key, decoding.decode(data, f"{archive}: {member}", s.size))
-        for key, member, archive, data in _images(dataset, raw)
-    )
+    of_class = folders(raw / archive for archive in dataset.archives)
+    labels = {key: i for i, keys in enumerate(of_class.values()) for key in keys}
+    parts = divided(name, of_class, s)
+    shape: Any = (s.size, s.size, 3)
+    if s.size is None:
+        files = _images(dataset, raw)
+        shape = {key: decoding.shape(data, where) for key, where, data in files}
+    images = ((k, decoding.decode(data, at, s.size)) for k, at, data in _images(dataset, raw))
     prepared.write(
-        name, dataset, raw, out, classes=classes, labels=dict(sorted(labels.items())), parts=parts,
-        shape=shapes if s.size is None else (s.size, s.size, 3), images=images,
+        name, dataset, raw, out, classes=list(of_class), labels=dict(sorted(labels.items())),
+        parts=parts, shape=shape, images=images,
     )  # fmt: skip
 
 
-def _images(dataset: Dataset, raw: Path) -> Iterator[tuple[str, str, Path, bytes]]:
-    """Key (class and file), member, archive and bytes of each image."""
+def folders(archives: Iterable[Path]) -> dict[str, list[str]]:
+    """The images of archives by class, both in the order of names; their keys: class and file.
+
+    Raises UserError for an image in no folder, and for an archive that has two roots.
+    """
+    found: dict[str, list[str]] = {}
+    for archive in archives:
+        first = None
+        for member, _ in streams(archive):
+            if not _is_image(member):
+                continue
+            folder = PurePosixPath(member).parent
+            root, label = str(folder.parent), folder.name
+            if not label:
+                raise UserError(f"{archive}: {member} is in no folder of a class")
+            if (first := first or root) != root:
+                raise UserError(
+                    f"{archive}: folders of classes lie in {first} and in {root}; pack it as "
+                    "<root>/<class>/<file>"
+                )
+            found.setdefault(label, []).append(_key(member))
+    return {label: validation.in_order(found[label]) for label in sorted(found)}
+
+
+def divided(name: str, of_class: Mapping[str, Sequence[str]], s: Settings) -> dict[str, list[str]]:
+    """The keys of each part. Raises UserError if there are too few images, or classes.
+
+    A class's images are drawn whatever the other classes are.
+    """
+    parts: dict[str, list[str]] = {"test": [], "validation": [], "train": []}
+    groups = [(f"{s.seed} {label}", [[key] for key in keys]) for label, keys in of_class.items()]
+    few = "{} has {} images, too few for {} validation and {} test images besides training"
+    if s.split == "classes":
+        groups = [(f"{s.seed} classes", [list(keys) for keys in of_class.values()])]
+        few = "it has {1} classes, too few for {2} validation and {3} test classes besides training"
+    for seed, items in groups:
+        if len(items) <= s.validation + s.test:
+            told = few.format(seed.partition(" ")[2], len(items), s.validation, s.test)
+            raise UserError(f"datasets.{name}.prepare: {told}")
+        random.Random(seed).shuffle(items)
+        ends = (0, s.test, s.test + s.validation, len(items))
+        for part, begin, end in zip(parts, ends, ends[1:], strict=False):
+            parts[part] += [key for item in items[begin:end] for key in item]
+    return parts
+
+
+def _images(dataset: Dataset, raw: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Key, place for people, and bytes of each image."""
     for archive in dataset.archives:
         for member, data in members(raw / archive, _is_image):
-            yield "/".join(PurePosixPath(member).parts[-2:]), member, raw / archive, data
+            yield _key(member), f"{raw / archive}: {member}", data
+
+
+def _key(member: str) -> str:
+    return "/".join(PurePosixPath(member).parts[-2:])
 
 
 def _is_image(member: str) -> bool:
@@ -81,20 +117,3 @@ def _is_image(member: str) -> bool:
     path = PurePosixPath(member)
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
     return path.suffix.lower() in _ENDINGS and not hidden
-
-
-def _divided(name: str, label: str, keys: list[str], s: Settings) -> dict[str, list[str]]:
-    """One class's images by part. Another class's images don't matter to it."""
-    if len(keys) <= s.validation + s.test:
-        raise UserError(
-            f"datasets.{name}.prepare: {label} has {len(keys)} images, too few for "
-            f"{s.validation} validation and {s.test} test images besides training"
-        )
-    shuffled = validation.in_order(keys)
-    random.Random(f"{s.seed} {label}").shuffle(shuffled)
-    ends = s.test, s.test + s.validation
-    return {
-        "train": shuffled[ends[1] :],
-        "validation": shuffled[ends[0] : ends[1]],
-        "test": shuffled[: ends[0]],
-    }

@@ -1,0 +1,263 @@
+"""`multistep init`: an own method or an own dataset, ready to run, to be changed line by line.
+
+    multistep init method mine --like maml
+    multistep init dataset birds /data/birds.zip
+
+writes an overlay workflow/scales/<name>.yaml, whose only experiment it is, a table of its results
+(workflow/report/<name>/tables/<name>.yaml), and for a method a copy of the algorithm that it is
+like, with its tests. Nothing that is there is written over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from multistep.files import UserError, sha256, write_text
+from multistep.plan import families, params
+from multistep.plan.layers import merge
+from multistep.plan.mistakes import unknown
+from multistep.plan.schema import Params
+from multistep.settings import parse
+
+
+class Skeleton(NamedTuple):
+    """What the overlay and the table of a scale are written from."""
+
+    name: str
+    family: str
+    about: str  # the first line of the overlay
+    own: str  # YAML of what is new
+    dataset: str
+    title: str  # of the dataset
+    methods: Sequence[str]
+    settings: Mapping[str, Any]  # of the experiment
+    overrides: Mapping[str, Any]
+
+
+# Small enough to be over in minutes on a CPU; what it is in params.yaml stands beside it.
+SIZES: dict[str, dict[str, Any]] = {
+    "few_shot": {
+        "iterations": 200, "validate_every": 100, "validation_episodes": 50, "test_episodes": 100,
+    },
+    "transfer": {"target": {"width": 16}, "batch_size": 32, "epochs": 2, "log_every": 2},
+}  # fmt: skip
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `init` to the command line of `multistep`."""
+    parser = subparsers.add_parser(
+        "init", help="begin an own method or dataset", description=__doc__.partition("\n")[0]
+    )
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    method = kinds.add_parser("method", help="a copy of an algorithm, its tests, a scale for it")
+    dataset = kinds.add_parser("dataset", help="a scale for archives of <root>/<class>/<image>")
+    for kind, write in ((method, own_method), (dataset, own_dataset)):
+        kind.add_argument("name", metavar="NAME", help="of a-z, 0-9 and _")
+        kind.add_argument("--project", type=Path, default=Path(), help="its folder (default: here)")
+        kind.set_defaults(run=run, write=write)
+    method.add_argument("--like", default="maml", help="a method of params.yaml (default: maml)")
+    dataset.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help="zip or tar")
+    dataset.add_argument(
+        "--episodes", action="store_true",
+        help="hold out whole classes, for few-shot learning (default: images, for meta-transfer)",
+    )  # fmt: skip
+    dataset.add_argument("--size", type=int, default=32, help="pixels of a side (default 32)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the files, all or none, and say what to type."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", args.name):
+        raise UserError(f"{args.name}: a name here begins with a-z, and has a-z, 0-9 and _")
+    base = params.load(args.project / "params.yaml")
+    for what in ("methods", "datasets", "experiments", "source_networks"):
+        if args.name in getattr(base, what):
+            raise UserError(f"{args.name}: one of the {what} of params.yaml; choose another name")
+    files = dict(args.write(args, base))
+    if there := [str(path) for path in files if (args.project / path).exists()]:
+        raise UserError(f"{', '.join(there)}: there already; choose another name, or move it away")
+    for path, text in files.items():
+        write_text(args.project / path, text)
+        print(path)
+    overlay = f"workflow/scales/{args.name}.yaml"
+    print(
+        f"next: multistep plan params.yaml {overlay}\n"
+        f"      snakemake --configfile {overlay} -n\n"
+        f"      snakemake --configfile {overlay} --cores all"
+    )
+
+
+def own_method(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, str]]:
+    """The files of a method by their place in the project."""
+    name, like = args.name, args.like
+    if wrong := unknown("--like", [like], base.methods, "method"):
+        raise UserError(wrong[0])
+    of, about = base.methods[like], base.experiments
+    experiments = [n for n, e in about.items() if like in e.methods]
+    if not experiments:
+        raise UserError(f"--like {like}: no experiment of params.yaml trains it; name another")
+    experiment = about[experiments[0]]
+    package = families.package(experiment.family).replace(".", "/")
+    place = Path("src") / package / "algorithms"
+    kind = families.module(experiment.family, "algorithms").get(of.algorithm).__name__
+    own = "".join(part.title() for part in name.split("_"))
+    text = (args.project / place / f"{of.algorithm}.py").read_text(encoding="utf-8")
+    tests = Path("tests") / Path(package).name
+    head = f'''"""{own}: a copy of {of.algorithm}.py to begin with; say here in a line what it does.
+
+`cost` is what a test counts, `meta_gradient` the update. Settings that it alone has are fields of a
+class `Options`, under `options:` in params.yaml. Its tests compute the same naively:
+{tests}/test_{name}.py.
+
+{of.algorithm}.py says:
+
+'''
+    yield place / f"{name}.py", re.sub(rf"\b{kind}\b", own, text.replace('"""', head, 1))
+    test = args.project / tests / f"test_{of.algorithm}.py"
+    if test.exists():
+        renamed = {rf"\b{kind}\b": own, rf'"{of.algorithm}"': f'"{name}"'}
+        renamed[rf"\.{of.algorithm}\b"] = f".{name}"
+        text = test.read_text(encoding="utf-8")
+        for pattern, word in renamed.items():
+            text = re.sub(pattern, word, text)
+        yield tests / f"test_{name}.py", text
+    settings = merge(of.settings, experiment.overrides.get(like, {}))
+    small = {key: settings[key] for key in SIZES[experiment.family] if key in settings}
+    block = f"""methods:
+  {name}:
+    title: {name}
+    algorithm: {name}    # {place}/{name}.py
+    settings: {_flow({k: v for k, v in settings.items() if k not in small})}    # as {like}
+"""
+    sizes = {key: SIZES[experiment.family][key] for key in small}
+    dataset = experiment.datasets[0]
+    yield from _scale(
+        base,
+        Skeleton(
+            name, experiment.family, f"a method of our own, beside {like}.", block, dataset,
+            base.datasets[dataset].title, [like, name], experiment.settings,
+            {like: merge(experiment.overrides.get(like, {}), sizes)} if small else {},
+        ),
+    )  # fmt: skip
+
+
+def own_dataset(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, str]]:
+    """The files of a dataset, whose images and classes are counted, by their place."""
+    from multistep.data.loaders import image_folder
+    from multistep.data.settings import Archive, Dataset
+
+    name, archives = args.name, [path.expanduser().absolute() for path in args.archives]
+    for path in archives:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; pack the folder of classes as zip or tar")
+    if len({path.parent for path in archives}) > 1:
+        raise UserError("the archives of a dataset lie in one folder; copy them there")
+    of_class = image_folder.folders(archives)
+    least = min(map(len, of_class.values()), default=0)
+    whole = "classes" if args.episodes else "images"
+    among = len(of_class) if args.episodes else least
+    held_out = max(2 if args.episodes else 1, round(0.2 * among))
+    if among < 3 * min(held_out, 2) or not of_class:
+        raise UserError(
+            f"{archives[0]}: {len(of_class)} classes, {least} images in the smallest; too few to "
+            f"hold out {whole} for validation and test"
+        )
+    prepare = {"size": args.size, "split": whole, "validation": held_out, "test": held_out}
+    prepare["seed"] = 0
+    parts = image_folder.divided(
+        name, of_class, parse(image_folder.Settings, prepare, "--size: " if args.size < 8 else "")
+    )
+    entry = {
+        "loader": "image_folder",
+        "title": name,
+        "classes": len(of_class),
+        **({"images_per_class": least} if args.episodes else {}),
+        "images": {part: len(parts[part]) for part in ("train", "validation", "test")},
+        "archives": {path.name: {"sha256": sha256(path)} for path in archives},
+        "prepare": prepare,
+    }
+    parse(Dataset, entry | {"archives": {}}, f"datasets.{name}.")
+    for path in archives:
+        parse(Dataset, entry | {"archives": {path.name: Archive()}}, f"{path}: rename it: ")
+    block = f"sources: {_flow({name: str(archives[0].parent)})}    # where its archives lie\n"
+    block += f"datasets:\n  {name}:    # as counted in the archives\n"
+    block += "".join(f"    {key}: {_flow(value)}\n" for key, value in entry.items())
+    settings: dict[str, Any] = {}
+    methods, family, use = ["scratch", "l2t", "l2t_multistep"], "transfer", "a target of transfer"
+    if args.episodes:
+        methods, family, use = ["maml", "fomaml", "multistep4"], "few_shot", "for episodes"
+        settings = dict(base.experiments["mini_5way_1shot"].settings)
+        settings |= {"ways": min(5, held_out), "queries": min(15, least - 1), "selection": "last"}
+        settings["validation_episodes"] = SIZES["few_shot"]["validation_episodes"]
+    about = f"a dataset of our own, {use}."
+    yield from _scale(base, Skeleton(name, family, about, block, name, name, methods, settings, {}))
+
+
+def _scale(base: Params, of: Skeleton) -> Iterator[tuple[Path, str]]:
+    """The overlay and the table."""
+    name, overlay = of.name, Path("workflow/scales") / f"{of.name}.yaml"
+    page = Path("workflow/report") / name / "tables" / f"{name}.yaml"
+    family: dict[str, Any] = getattr(base, of.family)
+    small = {**SIZES[of.family]}
+    if of.family == "few_shot":
+        settings = {**of.settings, "meta_batch": 4}
+        heading = f"{settings['ways']}-way {settings['shots']}-shot"
+    else:
+        settings, heading = dict(of.settings), of.title
+        if "target" in settings:  # its own network: of the family's only the width is cut
+            settings["target"] = settings["target"] | small["target"]
+    settings = {
+        key: value for key, value in settings.items() if key not in small or key == "target"
+    }
+    lines = [
+        f"# {name}: {of.about} Written by `multistep init`, to be changed;",
+        "# what is left out is as in params.yaml.",
+        f"# Its table: scales/{name}/reports/tables/{name}.md, of {page}",
+        f"scale: {name}",
+        f"directory: scales/{name}",
+        "device: cpu",
+        f"families: [{of.family}]",
+        f"only: [{name}]    # the experiments of params.yaml stay off",
+        "seeds: [0]    # params.yaml: " + ", ".join(map(str, base.seeds)),
+        "",
+        of.own,
+        f"{of.family}:    # to see that it runs, in minutes",
+        *(f"  {k}: {_flow(v)}    # params.yaml: {_flow(family[k])}" for k, v in small.items()),
+        "",
+        "experiments:",
+        f"  {name}:",
+        f"    family: {of.family}",
+        f"    datasets: [{of.dataset}]",
+        f"    methods: {_flow(list(of.methods))}",
+        f"    settings: {_flow(settings)}",
+        *([f"    overrides: {_flow(of.overrides)}"] if of.overrides else []),
+        "    measured: {datasets: [], methods: []}    # without this line all are timed, in turn",
+    ]
+    yield overlay, "\n".join(lines) + "\n"
+    table: dict[str, Any] = {
+        "title": name,
+        "caption": "{data}: accuracy (%)",
+        "beyond": True,
+        "columns": {of.dataset if of.family == "transfer" else name: heading},
+    }
+    if of.family == "few_shot":
+        table |= {"kind": "accuracy", "dataset": of.dataset, "methods": list(of.methods)}
+    else:
+        source = settings.get("source", family["source"])
+        table |= {"kind": "transfer", "sources": {of.dataset: source}}
+        table["rows"] = {method: {of.dataset: name} for method in of.methods}
+    text = "".join(f"{key}: {_flow(value)}\n" for key, value in table.items())
+    yield page, f"# The table of {overlay}; docs/adding.md has other kinds.\n{text}"
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML in one line."""
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, width=2**20, allow_unicode=True
+    )
+    return text.removesuffix("...\n").strip()
