@@ -18,8 +18,8 @@ env: $(VENV)/.ready ## the environment alone, in .venv
 demo: $(VENV)/.ready ## every rule, table and figure on small stand-in data (two cores, under ten minutes)
 	snakemake --configfile workflow/scales/demo.yaml --cores all
 
-test: $(VENV)/.ready ## the whole test suite
-	pytest
+test: $(VENV)/.ready ## the whole test suite, on all cores
+	pytest -n logical --dist loadgroup --no-loadscope-reorder
 
 faults: $(VENV)/.ready ## inject faults into small runs and write their table, docs/faults.md
 	pytest --faults=docs/faults.md

@@ -30,6 +30,12 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     if config.option.faults:
         items[:] = [item for item in items if item.get_closest_marker("fault")]
+    # `pytest -n` gives whole groups to its processes, the longest first: what shares an expensive
+    # fixture, else a file.
+    for item in items:
+        costly = [name for name in ("built", "drawn") if name in item.fixturenames]
+        item.add_marker(pytest.mark.xdist_group(*costly[:1] or [item.path.name]))
+    items.sort(key=lambda item: "built" not in item.fixturenames)
 
 
 @pytest.hookimpl(wrapper=True)
