@@ -3,12 +3,13 @@
 import io
 import pickle
 import tracemalloc
+from collections import OrderedDict, defaultdict
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from multistep.data.decoding import Inert, decode, lines, png_files, resized, shape, unpickled
+from multistep.data.decoding import Inert, decode, png_files, resized, shape, unpickled
 from multistep.files import UserError
 
 
@@ -64,8 +65,22 @@ def test_resizing_is_antialiased():
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "bmp"])
 @pytest.mark.parametrize("cut", [0, 10, 60])
 def test_unreadable_bytes_name_archive_and_member(kind, cut):
-    with pytest.raises(UserError, match=r"a.zip: x is (no|not a readable) image.*; delete"):
+    with pytest.raises(UserError, match=r"a.zip: x is (no|not a readable) image.*[; ]delete"):
         decode(encoded(colourful(), kind)[:cut], "a.zip: x")
+
+
+@pytest.mark.parametrize("kind", ["tiff", "webp", "eps", "ppm", "pcx", "ico"])
+def test_other_kinds_than_photographs_are_not_opened(kind):
+    for read in (decode, shape):
+        with pytest.raises(UserError, match=r"x.jpg is no image \(JPEG, PNG, GIF or BMP\); c"):
+            read(encoded(colourful(), kind), "a.zip: x.jpg")
+
+
+@pytest.mark.parametrize("side", [11_000, 20_000])  # Pillow's own bound lies between
+def test_an_image_of_too_many_pixels_is_not_decoded(side):
+    data = encoded(Image.new("1", (side, side)))
+    with pytest.raises(UserError, match=r"^a.zip: x.png has more than 100,000,000 pixels .*out$"):
+        decode(data, "a.zip: x.png")
 
 
 def pickled_array(data, columns):
@@ -90,8 +105,10 @@ def test_pickles_of_python_2_are_read():
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickles_of_every_protocol_are_read_and_none_is_obeyed(protocol):
     array = np.arange(12, dtype=np.uint8).reshape(2, 6)
-    found = unpickled(pickle.dumps({"data": array, "names": ["a"]}, protocol), "train")
-    np.testing.assert_array_equal(found["data"], array)
+    harmless = {"names": OrderedDict(a={1, 2.5}), "many": defaultdict(list, {b"": [np.uint8(3)]})}
+    found = unpickled(pickle.dumps({"data": array, **harmless}, protocol), "train")
+    np.testing.assert_array_equal(found.pop("data"), array)
+    assert found == harmless
     with pytest.raises(UserError, match=r"train is not a readable pickle .* it asks for"):
         unpickled(pickle.dumps({"data": [array, pytest.fail]}, protocol), "train")
 
@@ -126,10 +143,3 @@ def test_a_list_of_files_takes_the_memory_of_one(tmp_path):
 def test_an_inert_pickle_holds_plain_values():
     value = {"a": [1, 2.5, "x", None, True, (1,)]}
     assert Inert(io.BytesIO(pickle.dumps(value))).load() == value
-
-
-def test_lines_of_text_files():
-    found = lines(b"\xef\xbb\xbfa b/c d.jpg\r\n\n e.jpg", "here")
-    assert found == ["a b/c d.jpg", "e.jpg"]
-    with pytest.raises(UserError, match="here: not a text file"):
-        lines(b"\xff\xd8\xff\xe0", "here")

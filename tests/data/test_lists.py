@@ -1,6 +1,7 @@
 """Bird, Indoor, Action and Dog on their stand-ins: images, lists, and their faults one by one."""
 
 import io
+import json
 import re
 import tarfile
 import zipfile
@@ -34,6 +35,7 @@ def files(path):
 
 # How the stand-ins number a class's images, training first.
 NUMBERS = {"cub200": r"_0*(\d+)_\d+\.jpg", "stanford_dogs": r"_(\d+)\.jpg"}
+NUMBERS["indoor67"] = r"_0*(\d+)(_\w+)?\.jpg"
 
 
 @LOADERS
@@ -55,7 +57,7 @@ def test_images_labels_and_parts(drawn, tmp_path, loader):
         assert np.array_equal(data.pixels(i), np.asarray(image.convert("RGB")))
         label = re.sub(r"_\d+\.jpg$", "", name) if loader == "stanford40" else name.split("/")[0]
         assert data.classes[data.labels[i]] == label
-    assert modes == {"RGB", "L", "CMYK"}
+    assert modes == {"RGB", "L", "CMYK"} | ({"P"} if loader == "indoor67" else set())
     assert len({data.pixels(i).shape for i in range(32)}) > 10
     pattern = NUMBERS.get(loader, r"_0*(\d+)\.jpg")
     number = np.array([int(re.search(pattern, name)[1]) for name in names])
@@ -89,6 +91,29 @@ def test_an_image_that_is_absent_or_damaged_is_named(drawn, tmp_path, loader):
     assert found.startswith(f"{path}: {name} is not a readable image")
 
 
+def test_what_is_not_jpeg_in_indoor_is_read_and_what_is_broken_left_out(drawn, tmp_path, capsys):
+    inside = files(drawn["indoor67"] / archive("indoor67"))
+    kinds = {}
+    for name, data in inside.items():
+        kinds.setdefault(Image.open(io.BytesIO(data)).format, []).append(name)
+    (broken,) = kinds["BMP"]
+    assert broken.endswith("_bmp.jpg")
+    assert len(kinds["GIF"]) == len(kinds["PNG"]) == 1
+    whole = prepare("indoor67", drawn["indoor67"], tmp_path / "whole")
+    assert "left out" not in capsys.readouterr().err
+    raw = tampered("indoor67", drawn["indoor67"], tmp_path / "raw", cut(broken, 30))
+    for size in (None, 16):
+        settings = {"size": size, "validation": "own"}
+        found = prepare("indoor67", raw, tmp_path / str(size), prepare=settings)
+        assert len(found) == len(whole) - 1
+        told = capsys.readouterr().err
+        assert f"{broken} is not a readable image" in told
+        assert "it may be so in the official one: left out" in told
+        about = json.loads((tmp_path / str(size) / "dataset.json").read_text())
+        (lost,) = about["made_from"]["left_out"]
+        assert broken == f"Images/{lost}"
+
+
 def test_actions_may_lack_their_own_list(drawn, tmp_path):
     change = drop("ImageSplits/actions.txt")
     raw = tampered("stanford40", drawn["stanford40"], tmp_path / "raw", change, stanford40.SPLITS)
@@ -112,7 +137,7 @@ BIRDS = b"1 a/1.jpg\n2 a/2.jpg\n"
         (lambda: lists.lists([A], OTHERS, "here"), "class b has no training image"),
         *(
             (lambda path=path: list(lists.in_folders([path], "here")), "is not CLASS/NAME")
-            for path in ("a.jpg", "a/", "/a.jpg", "a/b/c.jpg")
+            for path in ("a.jpg", "a/", "/a.jpg", "")
         ),
         *(
             (lambda split=split: cub200.parse(BIRDS, split, "here"), message)

@@ -32,52 +32,89 @@ from multistep.progress import say
 
 _AGAIN = "delete it and run the download again"
 _BLOCK = 1 << 20
-_UNREAD = (".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")
+LARGEST = 4 << 30  # bytes of a member that is read whole: no published one comes near
+_UNREAD = (".xz", ".txz", ".bz2", ".tbz2", ".zst", ".tzst", ".lz4", ".7z", ".rar")
+# The first bytes of containers, for those whose name says another.
+_MAGIC = {b"PK": "zip", b"\x1f\x8b": "tar.gz", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"Rar!": "rar"}
+_MAGIC |= {b"7z\xbc\xaf": "7z", b"\x28\xb5\x2f\xfd": "zstd"}
+# What macOS and Windows leave in folders, and so in archives.
+_LEAVINGS = re.compile(
+    r"(.*/)?((__MACOSX|\.AppleDouble|\.Spotlight-V100|\.Trashes|\.fseventsd|\$RECYCLE\.BIN"
+    r"|System Volume Information)/.*|\._[^/]*|\.DS_Store|Icon\r|(eh)?thumbs\.db|desktop\.ini)",
+    re.IGNORECASE,
+)
+# A page that a server sends instead of a file.
+_PAGE = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml.*?\?>\s*|<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|title|script)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _DIGESTS = ("sha256", "sha1", "contents")
 # What damaged members raise, by way of zipfile, tarfile and gzip.
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError)
 
 
+class UnreadableError(UserError):
+    """An archive that can't be read; `reason` says why, without what to do next."""
+
+    def __init__(self, path: Path, reason: str, again: str = _AGAIN) -> None:
+        super().__init__(f"{path}: {reason}; {again}")
+        self.reason = reason
+
+
 def members(
-    path: Path, wanted: Callable[[str], bool] = lambda name: True
+    path: Path, wanted: Callable[[str], bool] = lambda name: True, largest: int = LARGEST
 ) -> Iterator[tuple[str, bytes]]:
     """Yield (path in the archive, bytes) of every file in it that is `wanted`, in its order.
 
-    A damaged archive raises one UserError that names it, and the member, with the cause.
+    A damaged archive, or a member of more than `largest` bytes, raises one UserError that names it,
+    and the member, with the cause.
     """
     for name, stream in streams(path):
         if wanted(name):
+            parts, size = [], 0
             with naming(path, name):
-                data = stream.read()
-            yield name, data
+                for block in blocks(stream):
+                    parts.append(block)
+                    size += len(block)
+                    if size > largest:
+                        told = f"{name} has more than the {largest:,} bytes that are read of one"
+                        raise UnreadableError(path, told, "leave it and its line in lists out")
+            yield name, b"".join(parts)
+
+
+def names(path: Path) -> list[str]:
+    """The paths of all files in an archive."""
+    return [name for name, _ in streams(path)]
 
 
 def streams(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield (path in the archive, open file) of every file; each only valid until the next.
 
-    Folders are left out, a leading "./" of names, and what macOS leaves in archives. A link is the
-    file of the archive that it names, and comes last.
+    Folders are left out, a leading "./" of names, and what macOS and Windows leave in archives. A
+    link is the file of the archive that it names, by way of others or not, and comes last.
     """
-    links: dict[str, list[str]] = {}  # names by what they link to
+    targets: dict[str, str] = {}  # what each link names
     for name, stream, target in _every(path):
-        parts = name.split("/")
-        if parts[0] == "__MACOSX" or parts[-1] == ".DS_Store" or parts[-1].startswith("._"):
-            continue
         if stream is not None:
             yield name, stream
         else:
-            links.setdefault(target, []).append(name)
-    if not links:
-        return
-    for name, stream, _ in _every(path):
+            targets[name] = target
+    links: dict[str, list[str]] = {}  # links by the file at their end
+    for name in targets:
+        end, passed = name, set[str]()
+        while end in targets and end not in passed:
+            passed.add(end)
+            end = targets[end]
+        links.setdefault(end, []).append(name)
+    for name, stream, _ in _every(path) if links else ():
         if stream is not None and name in links:
             with naming(path, name):
                 data = stream.read()
             _mention(path, f"links are read as the files that they name, such as {links[name][0]}")
             for link in links.pop(name):
                 yield link, io.BytesIO(data)
-    for names in links.values():
-        _mention(path, f"links to what it doesn't hold are left out, such as {names[0]}")
+    for lost in links.values():
+        _mention(path, f"links to what it doesn't hold are left out, such as {lost[0]}")
 
 
 @cache
@@ -90,65 +127,85 @@ def _every(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
     """Name and open file of each member that isn't a folder; of links None, and what they name."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; download it first")
-    if path.name.endswith(".zip"):
-        yield from _zipped(path)
-    elif path.name.endswith((".tar", ".tar.gz", ".tgz")):
-        yield from _tarred(path)
-    elif path.name.endswith(_UNREAD):
-        raise UserError(f"{path}: not unpacked here; pack what is in it anew, as zip or tar.gz")
+    ending = path.name.lower()
+    if ending.endswith(".zip"):
+        found = _zipped(path)
+    elif ending.endswith((".tar", ".tar.gz", ".tgz")):
+        found = _tarred(path)
+    elif ending.endswith(_UNREAD):
+        again = "pack what is in it anew, as zip or tar.gz"
+        raise UnreadableError(path, "not unpacked here", again)
     else:
         with open(path, "rb") as file:
             yield path.name, file, ""
+        return
+    for name, stream, target in found:
+        if not _LEAVINGS.fullmatch(name):
+            yield name, stream, target
 
 
-def _plain(name: str, link: str = "") -> str:
+def _plain(name: bytes, link: str = "") -> str:
     """A path in an archive without "./" and "..", with `link`: what that names from there.
 
-    Names that aren't UTF-8 are read as Latin-1, so that each can be written down.
+    Names are bytes: those that aren't UTF-8 are read as Latin-1, so that each can be written down.
     """
     try:
-        name.encode()
-    except UnicodeEncodeError:
-        name = name.encode(errors="surrogateescape").decode("latin-1")
-    folder = posixpath.dirname(name) if link else name
+        path = name.decode()
+    except UnicodeDecodeError:
+        path = name.decode("latin-1")
+    folder = posixpath.dirname(path) if link else path
     return posixpath.normpath(posixpath.join(folder, link)).removeprefix("./")
+
+
+def _no(path: Path, kind: str, error: Exception, after: str = "") -> UnreadableError:
+    """An archive that isn't what its name says, with what its first bytes say."""
+    with open(path, "rb") as file:
+        start = file.read(262)
+    found = next((name for mark, name in _MAGIC.items() if start.startswith(mark)), "")
+    found = "tar" if start[257:] == b"ustar" else found
+    told = f"; by its first bytes it is a {found}" if found not in ("", kind) else ""
+    reason = f"truncated{after}, or not a {kind} ({error}{told})"
+    return UnreadableError(path, reason, "give it that ending" if told else _AGAIN)
 
 
 def _zipped(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{path}: truncated, or not a zip ({error}); {_AGAIN}") from error
+        raise _no(path, "zip", error) from error
     with archive:
         for member in archive.infolist():
-            if member.is_dir():
+            # Where it doesn't say UTF-8, Python takes bytes for a code page of DOS.
+            name = _plain(member.filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437"))
+            if member.create_system == 0:  # some packers on Windows write its separator
+                name = name.replace("\\", "/")
+            if member.is_dir() or member.filename.endswith("\\"):
                 continue
-            name = _plain(member.filename)
             with naming(path, member.filename):
                 file = archive.open(member)
             with file:
                 if stat.S_ISLNK(member.external_attr >> 16):
-                    yield name, None, _plain(name, file.read().decode(errors="replace"))
+                    yield name, None, _plain(name.encode(), file.read(4096).decode("latin-1"))
                 else:
                     yield name, file, ""
 
 
 def _tarred(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
     """In one pass and without seeking back, whatever the size."""
-    kind = "tar" if path.name.endswith(".tar") else "tar.gz"
+    kind = "tar" if path.name.lower().endswith(".tar") else "tar.gz"
     name = ""
     try:
         with (
             open(path, "rb") if kind == "tar" else gzip.open(path, "rb") as packed,
-            tarfile.open(fileobj=packed, mode="r|", bufsize=_BLOCK) as archive,
+            tarfile.open(fileobj=packed, mode="r|", bufsize=_BLOCK, encoding="utf-8") as archive,
         ):
             for member in archive:
-                name, target = _plain(member.name), ""
+                name, target = _plain(_bytes(member.name)), ""
                 file = archive.extractfile(member) if member.isreg() else None
                 if member.islnk():
-                    target = _plain(member.linkname)
+                    target = _plain(_bytes(member.linkname))
                 elif member.issym():
-                    target = _plain(name, member.linkname)
+                    target = _plain(name.encode(), member.linkname)
                 # tarfile keeps what it has seen; a stream never goes back to it.
                 archive.members = []  # type: ignore[attr-defined]
                 if file is not None or target:
@@ -157,8 +214,7 @@ def _tarred(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
             while packed.read(_BLOCK):
                 pass
     except _DAMAGED as error:
-        after = f" after {name}" if name else ""
-        raise UserError(f"{path}: truncated{after}, or not a {kind} ({error}); {_AGAIN}") from error
+        raise _no(path, kind, error, f" after {name}" if name else "") from error
 
 
 @contextmanager
@@ -167,12 +223,17 @@ def naming(path: Path, member: str) -> Iterator[None]:
     try:
         yield
     except (NotImplementedError, RuntimeError) as error:  # Deflate64 and the like; a password
-        raise UserError(
-            f"{path}: {member} can't be unpacked here ({error}); unpack it with another program "
-            "and pack it anew, with Deflate and without a password"
-        ) from error
+        again = (
+            "unpack it with another program and pack it anew, with Deflate and without a password"
+        )
+        raise UnreadableError(path, f"{member} can't be unpacked here ({error})", again) from error
     except _DAMAGED as error:
-        raise UserError(f"{path}: {member} is damaged ({error}); {_AGAIN}") from error
+        raise UnreadableError(path, f"{member} is damaged ({error})") from error
+
+
+def _bytes(name: str) -> bytes:
+    """A name of a tar as it stands there: what isn't UTF-8 comes as surrogates."""
+    return name.encode(errors="surrogateescape")
 
 
 def blocks(stream: IO[bytes], size: int = _BLOCK) -> Iterator[bytes]:
@@ -182,16 +243,20 @@ def blocks(stream: IO[bytes], size: int = _BLOCK) -> Iterator[bytes]:
 
 
 def contents_digest(path: Path) -> str:
-    r"""SHA-256 over the sorted lines "<member>\0<sha256 of its bytes>\n", folders left out."""
+    r"""SHA-256 over the sorted lines "<member>\0<sha256 of its bytes>\n" of what `streams` gives.
+
+    So folders don't count, nor what file browsers left, and a link is the file that it names.
+    Raises UserError if there is nothing in the archive.
+    """
     lines = []
-    for name, stream, _ in _every(path):
-        if stream is None:
-            continue
+    for name, stream in streams(path):
         found = hashlib.sha256()
         with naming(path, name):
             for block in blocks(stream):
                 found.update(block)
         lines.append(f"{name}\0{found.hexdigest()}\n")
+    if not lines:
+        raise UnreadableError(path, "there is no file in it")
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
@@ -225,16 +290,18 @@ def mismatch(path: Path, archive: Archive) -> str | None:
     """None if the file at `path` is `archive` by one of its digests, else a line with them.
 
     An archive that was never published with a digest (`unverified`) is taken as it comes, if it is
-    one: a page that a server sends instead isn't.
+    one: an empty file isn't, nor a page that a server sends instead.
     """
     if not (archive.sha256 or archive.sha1 or archive.contents) and archive.unverified:
+        with open(path, "rb") as file:
+            start = file.read(4096)
+        if _PAGE.match(start):
+            return "a page of HTML"
         try:
             contents_digest(path)
-            with open(path, "rb") as file:
-                page = re.match(rb"\s*<(!doctype html|html)", file.read(512), re.IGNORECASE)
-        except UserError as error:
-            return str(error)
-        return "a page of HTML" if page else None
+        except UnreadableError as error:
+            return error.reason
+        return None if start else "an empty file"
     differences = []
     for kind in ("sha256", "sha1"):
         if pinned := getattr(archive, kind):
@@ -245,8 +312,8 @@ def mismatch(path: Path, archive: Archive) -> str | None:
     if archive.contents is not None:
         try:
             found = contents_digest(path)
-        except UserError as error:
-            return "; ".join([*differences, str(error)])
+        except UnreadableError as error:
+            return "; ".join([*differences, error.reason])
         if found == archive.contents:
             return None
         differences.append(f"contents digest {found}, expected {archive.contents}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from multistep import lock
 from multistep.data import loaders
-from multistep.data.archives import streams, write_record
+from multistep.data.archives import names, write_record
 from multistep.data.download import fetch, one_writer
 from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError
@@ -95,7 +95,7 @@ def run_prepare(args: argparse.Namespace) -> None:
 def _instead(dataset: Dataset, raw: Path) -> str:
     """What the archives are like, where nothing in them is of the layout that was asked for."""
     try:
-        found = [member for name in dataset.archives for member, _ in streams(raw / name)]
+        found = [member for name in dataset.archives for member in names(raw / name)]
     except UserError:
         return ""
     able = loaders.readers(found)

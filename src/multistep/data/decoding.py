@@ -1,9 +1,8 @@
-"""What members of archives hold: image files, pickles, lists of text; damaged ones are named.
+"""What members of archives hold: image files, pickles, MATLAB files; damaged ones are named.
 
 `where` names archive and member in the UserError that unreadable bytes raise.
 """
 
-import codecs
 import io
 import pickle
 import pickletools
@@ -21,11 +20,24 @@ from multistep.files import UserError
 AGAIN = "delete this copy and get the archive again"
 
 Resample = Literal["lanczos", "bilinear"]
-# What Pillow raises on files that are damaged, of unknown kind, or absurdly large.
+# What photographs come as, by content: official archives have some GIF, PNG and BMP under names
+# that end in .jpg. Pillow's other readers aren't asked, some of which call other programs.
+PHOTOGRAPHS = ("JPEG", "PNG", "GIF", "BMP")
+LARGEST_FILE = 1 << 28  # bytes
+LARGEST_IMAGE = 100_000_000  # pixels; the largest of ImageNet has 61 million
+# What Pillow raises on files that are damaged.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error)
-# All that numpy's arrays ask for when they are read from a pickle, of protocols 5 and below 3 too.
-_REBUILDING = {("numpy._core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
-_REBUILDING |= {("numpy._core.numeric", "_frombuffer"), ("_codecs", "encode")}
+# All that pickles may ask for: what numpy's arrays and numbers are rebuilt from, of protocols 5 and
+# below 3 too, and types of Python that only hold what they are given.
+_ALLOWED = {
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.numeric": {"_frombuffer"},
+    "numpy": {"ndarray", "dtype"},
+    "_codecs": {"encode"},
+    "collections": {"OrderedDict", "defaultdict", "Counter"},
+    "builtins": {"set", "frozenset", "bytes", "bytearray", "list", "dict", "tuple", "int", "float"}
+    | {"complex", "str", "bool"},
+}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -33,28 +45,42 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @contextmanager
-def opened(data: bytes, where: str) -> Iterator[Image.Image]:
-    """An image file's bytes as Pillow's image, whose pixels aren't read yet."""
+def opened(
+    data: bytes, where: str, formats: tuple[str, ...] = PHOTOGRAPHS
+) -> Iterator[Image.Image]:
+    """An image file's bytes, of one of these formats of Pillow's, as its image, whose pixels aren't
+    read yet; no more than LARGEST_IMAGE of them.
+    """
     try:
         with warnings.catch_warnings():
             # Pillow warns of large photographs and of odd EXIF blocks, which decode well.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=formats) as image:
+                if image.width * image.height > LARGEST_IMAGE:
+                    raise Image.DecompressionBombError(f"{image.width}×{image.height}")
                 yield image
     except UnidentifiedImageError as error:
-        raise UserError(f"{where} is no image; {AGAIN}") from error
-    except (*_UNREADABLE, Image.DecompressionBombError) as error:
+        kinds = f"{', '.join(formats[:-1])} or {formats[-1]}" if formats[1:] else formats[0]
+        raise UserError(f"{where} is no image ({kinds}); convert it, or {AGAIN}") from error
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"{where} has more than {LARGEST_IMAGE:,} pixels ({error}), and is not decoded; shrink "
+            "it, or leave it and its line in the lists out"
+        ) from error
+    except _UNREADABLE as error:
         raise UserError(f"{where} is not a readable image ({error}); {AGAIN}") from error
 
 
 def decode(
-    data: bytes, where: str, size: int | None = None, resample: Resample = "bilinear"
-) -> np.ndarray:
+    data: bytes, where: str, size: int | None = None, resample: Resample = "bilinear",
+    formats: tuple[str, ...] = PHOTOGRAPHS,
+) -> np.ndarray:  # fmt: skip
     """An image file's bytes as RGB uint8 `[h, w, 3]`; with `size`, resized to a square of it.
 
-    Grey, palette and CMYK images become RGB; transparency is ignored, as by torchvision.
+    Grey, palette and CMYK images become RGB; transparency is ignored, as by torchvision. Of moving
+    ones the first frame is taken.
     """
-    with opened(data, where) as image:
+    with opened(data, where, formats) as image:
         image.load()
         plain: Image.Image = image
         if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would clip at 255
@@ -65,9 +91,9 @@ def decode(
     return pixels if size is None else resized(pixels, size, resample)
 
 
-def shape(data: bytes, where: str) -> tuple[int, int]:
+def shape(data: bytes, where: str, formats: tuple[str, ...] = PHOTOGRAPHS) -> tuple[int, int]:
     """Height and width of an image file, from its header alone."""
-    with opened(data, where) as image:
+    with opened(data, where, formats) as image:
         return image.height, image.width
 
 
@@ -90,11 +116,12 @@ class Inert(pickle.Unpickler):
 
 
 class _Arrays(Inert):
-    """Lets a pickle rebuild numpy's arrays, and nothing else."""
+    """Lets a pickle rebuild numpy's arrays and Python's containers, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("numpy.core", "numpy._core")  # its name before numpy 2
-        if (module, name) in _REBUILDING:
+        module = "builtins" if module == "__builtin__" else module  # before Python 3
+        if name in _ALLOWED.get(module, ()):
             return pickle.Unpickler.find_class(self, module, name)
         return super().find_class(module, name)
 
@@ -133,23 +160,6 @@ def png_files(stream: IO[bytes], where: str) -> Iterator[bytes]:
             found = found.encode("latin-1")  # how Python 2's strings come
         if isinstance(found, bytes | bytearray) and found.startswith(_PNG):
             yield bytes(found)
-
-
-# --- lists ------------------------------------------------------------------------------------
-
-
-def listing(data: bytes, where: str) -> str:
-    """The text of a list, in UTF-8 or, with its mark, in UTF-16."""
-    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        return data.decode("utf-16" if marked else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not a text file ({error}); {AGAIN}") from None
-
-
-def lines(data: bytes, where: str) -> list[str]:
-    """The lines of a list that aren't empty. Names may hold blanks; lines may end as on Windows."""
-    return [line.strip() for line in listing(data, where).splitlines() if line.strip()]
 
 
 def matlab_strings(data: bytes, name: str, where: str) -> list[str]:

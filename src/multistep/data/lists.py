@@ -4,6 +4,7 @@ Lists are sorted by class and then by name, as L2T-ww (Jang et al. 2019) walks i
 `train/CLASS/`, so that its published lists of indices fit.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from multistep.data import decoding, prepared, validation
-from multistep.data.archives import members
+from multistep.data import decoding, listing, prepared, validation
+from multistep.data.archives import members, names
 from multistep.data.decoding import AGAIN
 from multistep.data.settings import Dataset
 from multistep.files import UserError
+from multistep.progress import say
 from multistep.settings import Model
 
 
@@ -80,12 +82,12 @@ def lists(train: Iterable[Listed], test: Iterable[Listed], where: str) -> Lists:
 
 
 def in_folders(paths: Iterable[str], where: str) -> Iterator[Listed]:
-    """Images listed as `CLASS/NAME`."""
+    """Images listed as `CLASS/NAME`, whatever stands before."""
     for path in paths:
-        label, slash, name = path.partition("/")
-        if not (label and slash and name) or "/" in name:
+        label, name = ("", "", *listing.path(path).parts)[-2:]
+        if label in ("", "/") or path.endswith("/"):
             raise UserError(f"{where}: {path!r} is not CLASS/NAME; {AGAIN}")
-        yield Listed(label, path)
+        yield Listed(label, f"{label}/{name}")
 
 
 def extract(archive: Path, *required: str, optional: str | None = None) -> dict[str, bytes]:
@@ -103,11 +105,13 @@ def extract(archive: Path, *required: str, optional: str | None = None) -> dict[
 
 def write(
     name: str, dataset: Dataset, raw: Path, out: Path, listed: Lists, archive: str, folder: str,
-    *, published: str = "", committed: str = "", balanced: bool = True,
+    *, published: str = "", committed: str = "", balanced: bool = True, broken: str = "$.",
 ) -> None:  # fmt: skip
     """Write the prepared set of the listed images in `folder` of `archive`.
 
-    `published`, `committed`, `balanced`: which training images validate, as in `validation.divide`.
+    `published`, `committed`, `balanced`: which training images validate, as in `validation.divide`;
+    `broken`: a pattern of images that may be broken in the official archive: those that can't be
+    read are left out of their parts, which is said.
     """
     settings = Settings.model_validate(dataset.prepare)
     size, labels = settings.size, listed.labels
@@ -119,26 +123,38 @@ def write(
     parts["test"] = [image.member for image in listed.test]
     prepared.check(name, dataset, listed.classes, labels, parts)
     path, prefix = raw / archive, f"{folder}/"
-    wanted = {prefix + key for key in labels}
+    inside = listing.named((prefix + key for key in labels), names(path), str(path))
+    keys = {member: listed.removeprefix(prefix) for member, listed in inside.items()}
+    if missing := sorted(labels.keys() - keys.values()):
+        raise UserError(
+            f"{path}: lacks {len(missing)} of {len(labels)} listed images, such as "
+            f"{prefix}{missing[0]}; {AGAIN}"
+        )
+    suspect = {key for key in labels if re.search(broken, key)}
+    left_out: list[str] = []
 
     def found() -> Iterator[tuple[str, bytes, str]]:
-        for member, data in members(path, wanted.__contains__):
-            yield member.removeprefix(prefix), data, f"{path}: {member}"
+        for member, data in members(path, keys.__contains__, decoding.LARGEST_FILE):
+            yield keys[member], data, f"{path}: {member}"
 
     shapes: dict[str, tuple[int, int]] = {}
-    if size is None:
-        shapes = {key: decoding.shape(data, where) for key, data, where in found()}
-        if missing := [key for key in labels if key not in shapes]:
-            raise UserError(
-                f"{path}: lacks {len(missing)} of {len(labels)} listed images, such as "
-                f"{prefix}{missing[0]}; {AGAIN}"
-            )
+    for key, data, where in found() if size is None or suspect else ():
+        try:
+            shapes[key] = decoding.shape(data, where)
+            if key in suspect:
+                decoding.decode(data, where)
+        except UserError as error:
+            if key not in suspect:
+                raise
+            say(f"{str(error).removesuffix(AGAIN)}it may be so in the official one: left out")
+            left_out.append(key)
 
     def images() -> Iterator[tuple[str, np.ndarray]]:
         for key, data, where in found():
-            yield key, decoding.decode(data, where, size)
+            if key not in left_out:
+                yield key, decoding.decode(data, where, size)
 
     prepared.write(
         name, dataset, raw, out, classes=listed.classes, labels=labels, parts=parts,
-        shape=shapes if size is None else (size, size, 3), images=images(),
+        shape=shapes if size is None else (size, size, 3), images=images(), left_out=left_out,
     )  # fmt: skip

@@ -10,7 +10,7 @@ archive prepares to the same bytes.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -50,7 +50,7 @@ class Description(Model):
     shapes: list[Pair] | None
     splits: dict[Literal["train", "validation", "test"], list[Pair]]
     images: str
-    made_from: dict[Literal["dataset", "archives", "code"], Any] | None
+    made_from: dict[Literal["dataset", "archives", "code", "left_out"], Any] | None
     seal: str
 
     @property
@@ -135,19 +135,21 @@ def write(
     name: str, dataset: Dataset, raw: Path, out: Path, *,
     classes: Sequence[str], labels: Mapping[str, int], parts: Mapping[str, Sequence[str]],
     shape: tuple[int, ...] | Mapping[str, tuple[int, int]],
-    images: Iterable[tuple[str, np.ndarray]],
+    images: Iterable[tuple[str, np.ndarray]], left_out: Collection[str] = (),
 ) -> None:  # fmt: skip
     """Write the prepared dataset `out` from the archives in `raw`; one image is held at a time.
 
     `labels`: the class index by key of each image, in the order in which they are stored; `parts`:
     keys of train, validation and test, those of no part are left out; `shape`: of all images, or
-    (height, width) by key; `images`: (key, uint8 pixels) in any order. Raises UserError, before
-    anything is decoded, where sizes or archives differ from what params.yaml states; and where an
-    image is missing or comes twice. What was in `out` stays until all images are there.
+    (height, width) by key; `images`: (key, uint8 pixels) in any order; `left_out`: keys of images
+    that can't be read, which count towards the stated sizes. Raises UserError, before anything is
+    decoded, where sizes or archives differ from what params.yaml states; and where an image is
+    missing or comes twice. What was in `out` stays until all images are there.
     """
     check(name, dataset, classes, labels, parts)
     contents = verified_contents(name, dataset, raw)
     part_of = {key: part for part in PARTS for key in parts[part]}
+    lost = {key: part_of.pop(key) for key in left_out}
     place = {key: i for i, key in enumerate(key for key in labels if key in part_of)}
     each = np.array([part_of[key] for key in place])
 
@@ -184,6 +186,7 @@ def write(
             "dataset": dataset.decisive(),
             "archives": contents,
             "code": provenance.code(f"multistep.data.loaders.{dataset.loader}"),
+            **({"left_out": lost} if lost else {}),
         },
     )
 
@@ -313,7 +316,8 @@ def read(
     try:
         found = _unfolded(about, images)
         _fit(found)
-        sizes = {part: len(indices) for part, indices in found.splits.items()}
+        lost = Counter(((about.made_from or {}).get("left_out") or {}).values())
+        sizes = {part: len(indices) + lost[part] for part, indices in found.splits.items()}
         for key, is_so in (("classes", len(found.classes)), ("images", sizes)):
             if (stated := about.stated(key, is_so)) != is_so:
                 raise ValueError(f"made to have {stated} {key}")

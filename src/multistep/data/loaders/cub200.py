@@ -5,10 +5,12 @@ Members are `CUB_200_2011/images/NNN.Species/NAME.jpg`; `images.txt` numbers the
 CNS-TR-2011-001).
 """
 
+import re
 from pathlib import Path
 
 from multistep.data import lists
-from multistep.data.decoding import AGAIN, lines
+from multistep.data.decoding import AGAIN
+from multistep.data.listing import lines
 from multistep.data.lists import Lists, Settings, in_folders
 from multistep.data.settings import Dataset
 from multistep.files import UserError
@@ -55,7 +57,7 @@ def parse(images: bytes, split: bytes, where: str) -> Lists:
 
 def _numbered(data: bytes, where: str) -> dict[str, str]:
     """Image number -> the rest of its line."""
-    rows = [line.split(maxsplit=1) for line in lines(data, where)]
+    rows = [re.split(r"[\s;,]+", line, maxsplit=1) for line in lines(data, where)]
     if bad := [row for row in rows if len(row) != 2 or not row[0].isdigit()]:
         raise UserError(f"{where}: line {' '.join(bad[0])!r} is not a number and a value; {AGAIN}")
     return dict(rows)

@@ -13,12 +13,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from multistep.data import decoding, prepared, validation
-from multistep.data.archives import members, streams
+from multistep.data.archives import members, names
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp"}
+_FORMATS = (*decoding.PHOTOGRAPHS, "PPM", "TIFF", "WEBP")
 
 
 class Settings(Model):
@@ -47,8 +48,11 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     shape: Any = (s.size, s.size, 3)
     if s.size is None:
         files = _images(dataset, raw)
-        shape = {key: decoding.shape(data, where) for key, where, data in files}
-    images = ((k, decoding.decode(data, at, s.size)) for k, at, data in _images(dataset, raw))
+        shape = {key: decoding.shape(data, where, _FORMATS) for key, where, data in files}
+    images = (
+        (key, decoding.decode(data, where, s.size, formats=_FORMATS))
+        for key, where, data in _images(dataset, raw)
+    )
     prepared.write(
         name, dataset, raw, out, classes=list(of_class), labels=dict(sorted(labels.items())),
         parts=parts, shape=shape, images=images,
@@ -63,7 +67,7 @@ def folders(archives: Iterable[Path]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for archive in archives:
         first = None
-        for member, _ in streams(archive):
+        for member in names(archive):
             if not _is_image(member):
                 continue
             folder = PurePosixPath(member).parent
@@ -104,7 +108,7 @@ def divided(name: str, of_class: Mapping[str, Sequence[str]], s: Settings) -> di
 def _images(dataset: Dataset, raw: Path) -> Iterator[tuple[str, str, bytes]]:
     """Key, place for people, and bytes of each image."""
     for archive in dataset.archives:
-        for member, data in members(raw / archive, _is_image):
+        for member, data in members(raw / archive, _is_image, decoding.LARGEST_FILE):
             yield _key(member), f"{raw / archive}: {member}", data
 
 
@@ -113,7 +117,6 @@ def _key(member: str) -> str:
 
 
 def _is_image(member: str) -> bool:
-    """Not a readme, and nothing that a file browser left behind."""
+    """Not a readme, and nothing hidden."""
     path = PurePosixPath(member)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return path.suffix.lower() in _ENDINGS and not hidden
+    return path.suffix.lower() in _ENDINGS and not any(p.startswith(".") for p in path.parts)

@@ -6,8 +6,6 @@ Larochelle, 2017) with the columns filename and label. Pickles: `mini-imagenet-c
 `[n, 84, 84, 3]`, and `class_dict`, the indices of each class. Archives may hold them in any way.
 """
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -16,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from multistep.data import prepared
-from multistep.data.archives import members, streams
+from multistep.data import listing, prepared
+from multistep.data.archives import members, names
 from multistep.data.class_splits import FILES, of_archive
-from multistep.data.decoding import AGAIN, Resample, decode, listing, resized, text, unpickled
+from multistep.data.decoding import AGAIN, LARGEST_FILE, Resample, decode, resized, text, unpickled
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
@@ -45,7 +43,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     s = Settings.model_validate(dataset.prepare)
     archives = [raw / archive for archive in dataset.archives]
     # Only names are looked at: whatever the archive holds, one kind of it is there.
-    pickled = any(_PICKLE.search(member) for path in archives for member, _ in streams(path))
+    pickled = any(_PICKLE.search(member) for path in archives for member in names(path))
     labels = _pickled_labels(archives) if pickled else _listed(archives)
     wanted = "mini-imagenet-cache-{}.pkl" if pickled else "{}.csv"
     described = of_archive("miniimagenet", s.split, labels, wanted, name, raw)
@@ -71,18 +69,8 @@ def _listed(archives: list[Path]) -> Labels:
             found = labels.setdefault(lists[PurePosixPath(member).name], {})
             if found:
                 raise UserError(f"{where}: a second list of this part; leave one of them out")
-            # As spreadsheets save them, too: with a byte order mark, semicolons or tabs, blanks,
-            # other case, or paths.
-            text_file = io.StringIO(listing(data, where))
-            between = next((mark for mark in ";\t" if mark in text_file.readline()), ",")
-            text_file.seek(0)
-            rows = csv.DictReader(text_file, restkey="more", restval="", delimiter=between)
-            for row in rows:
-                named = {key.strip().lower(): row[key] for key in row if key != "more"}
-                file = PurePosixPath(named.get("filename", "").strip().replace("\\", "/")).name
-                label = named.get("label", "").strip()
-                if not file or not label:
-                    raise UserError(f"{where}: no columns filename and label; {AGAIN}")
+            for named, label in listing.table(data, where, "filename", "label"):
+                file = listing.path(named).name
                 if file in seen:
                     raise UserError(f"{where}: {file} is listed twice; mend the lists")
                 seen.add(file)
@@ -91,17 +79,14 @@ def _listed(archives: list[Path]) -> Labels:
 
 
 def _files(archives: list[Path], s: Settings, labels: Labels) -> Iterator[tuple[str, np.ndarray]]:
-    wanted = {_ending(name): name for name in set().union(*labels.values())}
+    listed = set().union(*labels.values())
     for archive in archives:
-        for member, data in members(archive, lambda m: _ending(m) in wanted):
+        of = {member: PurePosixPath(member).name for member in names(archive)}
+        files = listing.named(listed, of.values(), str(archive))
+        wanted = {member: files[name] for member, name in of.items() if name in files}
+        for member, data in members(archive, wanted.__contains__, LARGEST_FILE):
             pixels = decode(data, f"{archive}: {member}", s.size, s.resample)
-            yield wanted[_ending(member)], pixels
-
-
-def _ending(file: str) -> str:
-    """A file's name, whose ending may be .JPEG where lists say .jpg."""
-    path = PurePosixPath(file)
-    return path.stem + path.suffix.lower().replace(".jpeg", ".jpg")
+            yield wanted[member], pixels
 
 
 def _pickled_labels(archives: list[Path]) -> Labels:

@@ -65,7 +65,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
 
 def _drawings(dataset: Dataset, raw: Path) -> Iterator[tuple[Path, str, bytes]]:
     for archive in dataset.archives:
-        for member, data in members(raw / archive, lambda m: _MEMBER.fullmatch(m) is not None):
+        for member, data in members(raw / archive, lambda m: bool(_MEMBER.fullmatch(m))):
             yield raw / archive, member, data
 
 
@@ -78,7 +78,7 @@ def _named(member: str) -> tuple[str, str]:
 
 def _image(data: bytes, s: Settings, where: str) -> np.ndarray:
     """One drawing as uint8 `[size, size]`."""
-    with decoding.opened(data, where) as image:
+    with decoding.opened(data, where, ("PNG",)) as image:
         drawing = image.convert("L")
     if drawing.size != (SIDE, SIDE):
         raise UserError(f"{where} is {drawing.size[0]}×{drawing.size[1]}, not {SIDE}×{SIDE}")

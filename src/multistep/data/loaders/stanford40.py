@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from multistep.data import lists
-from multistep.data.decoding import AGAIN, lines
+from multistep.data.decoding import AGAIN
+from multistep.data.listing import fields, lines, path
 from multistep.data.lists import Listed, Lists
 from multistep.data.lists import OwnSettings as Settings
 from multistep.data.settings import Dataset
@@ -19,15 +20,15 @@ __all__ = ["Settings"]
 
 IMAGES, SPLITS = "Stanford40_JPEGImages.zip", "Stanford40_ImageSplits.zip"
 
-_NAME = re.compile(r"(?P<action>[^/]+)_\d+\.jpg")
+_NAME = re.compile(r"(?P<action>[^/]+)_\d+\.(?i:jpe?g)")
 
 
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
-    path = raw / SPLITS
+    splits = raw / SPLITS
     train, test, actions = (f"ImageSplits/{part}.txt" for part in ("train", "test", "actions"))
-    found = lists.extract(path, train, test, optional=actions)
-    both = parse(found[train], found[test], found.get(actions), str(path))
+    found = lists.extract(splits, train, test, optional=actions)
+    both = parse(found[train], found[test], found.get(actions), str(splits))
     lists.write(name, dataset, raw, out, both, IMAGES, "JPEGImages", committed="stanford40")
 
 
@@ -40,7 +41,7 @@ def parse(train: bytes, test: bytes, actions: bytes | None, where: str) -> Lists
     both = lists.lists(*parts, where)
     if actions is not None:
         # A line is the action and the number of its images, so what stands before the first blank.
-        named = {line.split()[0] for line in lines(actions, f"{where}: actions.txt")[1:]}
+        named = {fields(line)[0] for line in lines(actions, f"{where}: actions.txt")[1:]}
         if differing := sorted(named ^ set(both.classes)):
             raise UserError(
                 f"{where}: {differing[0]} is not in both actions.txt and the lists of images; "
@@ -50,7 +51,7 @@ def parse(train: bytes, test: bytes, actions: bytes | None, where: str) -> Lists
 
 
 def _images(data: bytes, where: str) -> Iterator[Listed]:
-    for name in lines(data, where):
+    for name in (path(line).name for line in lines(data, where)):
         match = _NAME.fullmatch(name)
         if not match:
             raise UserError(f"{where}: {name!r} is not ACTION_NUMBER.jpg; {AGAIN}")

@@ -11,7 +11,8 @@ import numpy as np
 
 from multistep.data import prepared, validation
 from multistep.data.archives import blocks, naming, single, streams
-from multistep.data.decoding import AGAIN, lines, resized
+from multistep.data.decoding import AGAIN, resized
+from multistep.data.listing import lines
 from multistep.data.settings import Dataset
 from multistep.data.validation import Settings
 from multistep.files import UserError

@@ -16,9 +16,18 @@ import numpy as np
 from pydantic import Field
 
 from multistep.data import class_splits, prepared
-from multistep.data.archives import members, naming, streams
+from multistep.data.archives import members, names, naming, streams
 from multistep.data.class_splits import FILES, of_archive
-from multistep.data.decoding import AGAIN, Resample, decode, lines, png_files, text, unpickled
+from multistep.data.decoding import (
+    AGAIN,
+    LARGEST_FILE,
+    Resample,
+    decode,
+    png_files,
+    text,
+    unpickled,
+)
+from multistep.data.listing import lines
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
@@ -46,7 +55,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
     s = Settings.model_validate(dataset.prepare)
     archives = [raw / archive for archive in dataset.archives]
-    pickled = any(_IMAGES.search(member) for path in archives for member, _ in streams(path))
+    pickled = any(_IMAGES.search(member) for path in archives for member in names(path))
     labels = _pickled_labels(archives, s.split) if pickled else _filed_labels(archives)
     wanted = "{}_labels.pkl" if pickled else "{}/n<8 digits>/<file>"
     described = of_archive("tieredimagenet", s.split, labels, wanted, name, raw)
@@ -59,7 +68,7 @@ def _filed_labels(archives: list[Path]) -> Labels:
     """From the paths of the images alone."""
     labels: Labels = {}
     for archive in archives:
-        for member, _ in streams(archive):
+        for member in names(archive):
             if match := _FILE.search(member):
                 key = match[2] + "/" + match[3]
                 labels.setdefault(FILES[match[1]], {})[key] = match[2]
@@ -68,7 +77,8 @@ def _filed_labels(archives: list[Path]) -> Labels:
 
 def _files(archives: list[Path], s: Settings) -> Iterator[tuple[str, np.ndarray]]:
     for archive in archives:
-        for member, data in members(archive, lambda m: _FILE.search(m) is not None):
+        wanted = lambda m: _FILE.search(m) is not None  # noqa: E731
+        for member, data in members(archive, wanted, LARGEST_FILE):
             key = "/".join(PurePosixPath(member).parts[-2:])
             yield key, decode(data, f"{archive}: {member}", s.size, s.resample)
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from pydantic import Field
 
-from multistep.data import prepared, validation
-from multistep.data.archives import members, single
-from multistep.data.decoding import AGAIN, decode, lines
+from multistep.data import listing, lists, prepared, validation
+from multistep.data.archives import members, names, single
+from multistep.data.decoding import AGAIN, LARGEST_FILE, decode
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
 
-_TRAIN = re.compile(r"[^/]+/(?P<key>train/(?P<wnid>[^/]+)/images/[^/]+\.JPEG)")
-_TEST = re.compile(r"[^/]+/val/images/(?P<file>[^/]+\.JPEG)")
+_TRAIN = re.compile(r"[^/]+/(?P<key>train/(?P<wnid>[^/]+)/images/[^/]+\.(?i:jpe?g))")
+_TEST = re.compile(r"[^/]+/val/images/(?P<file>[^/]+\.(?i:jpe?g))")
 _ANNOTATIONS = re.compile(r"[^/]+/val/val_annotations\.txt")
 
 
@@ -35,16 +35,17 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """
     s = Settings.model_validate(dataset.prepare)
     archive = raw / single(name, dataset)
-    wnids: dict[str, str] = {}  # of training images, by key
-    annotations = b""
-    for member, data in members(archive, _wanted):
-        if _ANNOTATIONS.fullmatch(member):
-            annotations = data
-        elif match := _TRAIN.fullmatch(member):
-            wnids[match["key"]] = match["wnid"]
-    if not wnids:
+    found = names(archive)
+    trained = {m: match for m in found if (match := _TRAIN.fullmatch(m))}
+    if not trained:
         raise UserError(f"{archive}: has no train/<wnid>/images/*.JPEG; {AGAIN}")
-    tested = _annotated(annotations, f"{archive}: val/val_annotations.txt")
+    wnids = {match["key"]: match["wnid"] for match in trained.values()}
+    texts = lists.extract(archive, *(m for m in found if _ANNOTATIONS.fullmatch(m)))
+    tested = _annotated(b"".join(texts.values()), f"{archive}: val/val_annotations.txt")
+    files = {m: f"val/{match['file']}" for m in found if (match := _TEST.fullmatch(m))}
+    listed = listing.named(tested, files.values(), str(archive))
+    keys = {m: match["key"] for m, match in trained.items()}
+    keys |= {m: listed[file] for m, file in files.items() if file in listed}
     classes = sorted(set(wnids.values()))
     if strange := sorted(set(tested.values()) - set(classes)):
         raise UserError(
@@ -52,13 +53,12 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
             f"{AGAIN}"
         )
     number = {wnid: i for i, wnid in enumerate(classes)}
-    files = validation.in_order(list(wnids))
+    training = validation.in_order(list(wnids))
     labels = {key: number[wnid] for key, wnid in sorted((wnids | tested).items())}
-    parts = validation.divide(name, dataset, raw, files, [labels[key] for key in files])
+    parts = validation.divide(name, dataset, raw, training, [labels[key] for key in training])
     images = (
-        (_key(member), decode(data, f"{archive}: {member}", s.size))
-        for member, data in members(archive, _wanted)
-        if not _ANNOTATIONS.fullmatch(member)
+        (keys[member], decode(data, f"{archive}: {member}", s.size))
+        for member, data in members(archive, keys.__contains__, LARGEST_FILE)
     )
     prepared.write(
         name, dataset, raw, out, classes=classes, labels=labels, parts=parts | {"test": [*tested]},
@@ -66,23 +66,14 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     )  # fmt: skip
 
 
-def _key(member: str) -> str:
-    match = _TRAIN.fullmatch(member)
-    return match["key"] if match else "val/" + member.rsplit("/", 1)[1]
-
-
-def _wanted(member: str) -> bool:
-    return any(pattern.fullmatch(member) for pattern in (_TRAIN, _TEST, _ANNOTATIONS))
-
-
 def _annotated(data: bytes, where: str) -> dict[str, str]:
     """WordNet number by key of each test image; a line is file, number and a box."""
     found: dict[str, str] = {}
-    for i, line in enumerate(lines(data, where), start=1):
-        file, wnid, *_ = [*line.split("\t"), ""]
+    for i, line in enumerate(listing.lines(data, where), start=1):
+        file, wnid, *_ = [*listing.fields(line), ""]
         if not file or not wnid:
             raise UserError(f"{where}, line {i}: not a file and its class; {AGAIN}")
-        found[f"val/{file}"] = wnid
+        found[f"val/{listing.path(file).name}"] = wnid
     if not found:
         raise UserError(f"{where}: absent or empty; {AGAIN}")
     return found

@@ -9,6 +9,7 @@ light, shadow, background, clutter before and behind, noise of the sensor.
 
 import io
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated
@@ -230,10 +231,14 @@ def images(kind: str, places: Sequence[Place], size: Size, seed: int) -> Iterato
 
 
 def jpegs(kind: str, files: Mapping[str, Place], size: Size, seed: int) -> Members:
-    """(path, JPEG file) of every photograph of `files`. As in the real sets, not all are RGB."""
+    """(path, JPEG file) of every photograph of `files`; `..._gif.jpg` is GIF, and so on. As in the
+    real sets, not all are RGB.
+    """
     drawn = images(kind, [*files.values()], size, seed)
     for (path, place), pixels in zip(files.items(), drawn, strict=True):
-        yield path, encoded(pixels, "jpeg", {(0, 0): "L", (0, 1): "CMYK"}.get(place, "RGB"))
+        told = re.search(r"_(gif|png|bmp)\.jpg$", path)
+        mode = {(0, 0): "L", (0, 1): "CMYK"}.get(place, "RGB")
+        yield path, encoded(pixels, told[1] if told else "jpeg", mode)
 
 
 def gallery(
