@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import data_sets
 import pytest
@@ -23,7 +24,7 @@ class Misbehaving(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        kind = self.path.split("/")[1]
+        kind = urlsplit(self.path).path.split("/")[1]
         asked = self.headers.get("Range")
         with self.server.guard:
             self.server.requests.append((kind, asked))
@@ -41,8 +42,7 @@ class Misbehaving(BaseHTTPRequestHandler):
         body, start, status, headers = BODY, 0, 200, {"ETag": ETAG}
         if kind == "wrong" or (kind == "wrong-once" and nth == 1):
             body = BODY[:-1] + bytes([BODY[-1] ^ 1])
-        if kind == "page":
-            body = b"<!DOCTYPE html><html><body>This site has moved.</body></html>"
+        body = self.server.bodies.get(kind, body)
         if kind == "changed" and nth > 1:  # the file is another one now: no range of the old one
             headers["ETag"] = '"other"'
         matches = self.headers.get("If-Range") in (None, headers["ETag"])
@@ -54,7 +54,8 @@ class Misbehaving(BaseHTTPRequestHandler):
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body) - start))
+        if kind != "endless":
+            self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         self._send(kind, nth, body[start:])
         return None
@@ -71,6 +72,10 @@ class Misbehaving(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 self.server.closing.wait(20)
                 self.close_connection = True
+            elif kind == "endless":
+                self.close_connection = True
+                while not self.server.closing.is_set():
+                    self.wfile.write(rest)
             elif kind == "slow":
                 for i in range(0, len(rest), 10_000):
                     self.wfile.write(rest[i : i + 10_000])
@@ -90,9 +95,11 @@ class Misbehaving(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    """The running server, with `.url(kind)`, `.requests`, `.body` and `.sha256`."""
+    """The running server, with `.url(kind)`, `.requests`, `.body`, `.sha256`, and other `.bodies`
+    by kind.
+    """
     running = ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving)
-    running.requests, running.count = [], Counter()
+    running.requests, running.count, running.bodies = [], Counter(), {}
     running.guard, running.closing = threading.Lock(), threading.Event()
     running.body, running.sha256 = BODY, hashlib.sha256(BODY).hexdigest()
     running.url = lambda kind: f"http://127.0.0.1:{running.server_port}/{kind}/file"

@@ -235,3 +235,49 @@ def test_a_name_that_is_not_utf_8_can_be_written_down(tmp_path):
     assert dict(members(archive)) == {"set/caf\u00e9.txt": b"first"}
     same = packed(tmp_path / "b.zip", {"set/caf\u00e9.txt": b"first"})
     assert contents_digest(archive) == contents_digest(same)
+
+
+LEFT = ["__MACOSX/set/._a.txt", "set/__MACOSX/x", "set/._a.txt", ".DS_Store", "set/Thumbs.db"]
+LEFT += ["set/desktop.ini", "$RECYCLE.BIN/a", "set/Icon\r", "set/.AppleDouble/a.txt"]
+
+
+@KINDS
+def test_what_systems_leave_behind_is_no_member_and_counts_for_no_digest(tmp_path, kind):
+    archive = packed(tmp_path / f"a.{kind}", dict.fromkeys(LEFT, b"x") | FILES)
+    assert dict(members(archive)) == FILES
+    assert contents_digest(archive) == contents_digest(packed(tmp_path / "b.zip", FILES))
+
+
+class Unmarked(zipfile.ZipInfo):
+    """A member as packers of Windows write them that don't say which bytes a name is in."""
+
+    def _encodeFilenameFlags(self):
+        return self.filename.encode("cp437"), self.flag_bits
+
+
+def test_names_of_zips_are_bytes_and_backslashes_of_windows_are_folders(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for name in ("set\\caf\u00e9".encode(), "set\\caf\u00e8".encode("latin-1"), b"set\\"):
+            member = Unmarked(name.decode("cp437"))
+            member.create_system = 0
+            file.writestr(member, b"" if name.endswith(b"\\") else b"first")
+    found = dict(members(tmp_path / "a.zip"))
+    assert found == {"set/caf\u00e9": b"first", "set/caf\u00e8": b"first"}
+
+
+@pytest.mark.parametrize("largest", [5, 4])
+def test_a_member_of_too_many_bytes_is_not_read_whole(tmp_path, largest):
+    archive = packed(tmp_path / "a.zip", FILES)
+    found = members(archive, lambda name: name == "set/a.txt", largest)
+    if largest == 5:
+        assert list(found) == [("set/a.txt", b"first")]
+        return
+    with pytest.raises(UserError, match=r"a.zip: set/a.txt has more than the 4 bytes"):
+        list(found)
+
+
+@pytest.mark.parametrize("name", ["A.ZIP", "a.TAR.GZ", "a.Tgz"])
+def test_endings_count_in_any_case(tmp_path, name):
+    archive = tmp_path / name
+    archive.write_bytes(packed(tmp_path / name.lower(), FILES).read_bytes())
+    assert dict(members(archive)) == FILES

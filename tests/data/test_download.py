@@ -1,6 +1,8 @@
 """Downloads from a server that truncates, stalls, refuses and lies; copies from a user's folder."""
 
+import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 
@@ -253,12 +256,80 @@ def test_an_archive_without_any_digest_is_taken_and_its_digest_is_said(server, t
     assert f"has sha256 {server.sha256}. Pin it in params.yaml" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["shapes.zip", "shapes.tar.gz", "shapes.tar", "TrainImages.txt"])
-def test_a_page_that_comes_instead_of_an_archive_without_digest_is_refused(server, tmp_path, name):
-    entry = Archive(urls=[server.url("page")], unverified=True)
-    with pytest.raises(UserError, match="delivers other bytes"):
-        fetch(entry, tmp_path / name, dataset="shapes", patience=QUICK)
+def nothing(form):
+    """A whole container without a file in it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") if form == "zip" else tarfile.open(fileobj=file, mode="w"):
+        pass
+    return gzip.compress(file.getvalue()) if form == "tar.gz" else file.getvalue()
+
+
+PAGES = {
+    "shapes.zip": b"<!DOCTYPE html><html>",
+    "shapes.tar.gz": b"\xef\xbb\xbf\n<HTML lang=en>",
+    "shapes.tar": b"<html><body>moved",
+    "List.txt": b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC',
+    "list.csv": b"<!-- x -->\n<head>",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "reason"),
+    [
+        *((name, page, "a page of HTML") for name, page in PAGES.items()),
+        ("List.txt", b"", "an empty file"),
+        *((f"a.{form}", nothing(form), "no file in it") for form in ("zip", "tar", "tar.gz")),
+        ("a.zip", b"", "truncated, or not a zip"),
+        ("a.tgz", b"", "truncated, or not a tar.gz"),
+        ("a.zip", nothing("tar.gz"), "by its first bytes it is a tar.gz"),
+        ("a.tar", nothing("zip"), "by its first bytes it is a zip"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_archive_is_a_failed_mirror_and_is_not_taken_from_a_folder(
+    server, tmp_path, name, body, reason
+):
+    server.bodies["other"] = body
+    entry = Archive(urls=[server.url("other")], unverified=True)
+    with pytest.raises(UserError, match=rf"delivers other bytes \(.*{reason}") as raised:
+        fetch(entry, tmp_path / "raw" / name, dataset="shapes", patience=QUICK)
+    assert list((tmp_path / "raw").iterdir()) == []
+    (tmp_path / name).write_bytes(body)
+    with pytest.raises(UserError) as own:
+        fetch(entry, tmp_path / "raw" / name, dataset="shapes", folder=tmp_path)
+    for error in (raised, own):  # of several advices none leads out
+        assert "Pin it" not in str(error.value)
+        assert "download again" not in str(error.value)
+    assert re.search(rf"{reason}[^;]*\); replace the file, or drop `sources", str(own.value))
+
+
+@pytest.mark.parametrize(("kind", "stated"), [("ok", 100), ("endless", 10**6), ("slow", 399_999)])
+def test_a_body_stops_at_the_stated_size(server, tmp_path, kind, stated):
+    entry = Archive(urls=[server.url(kind)], sha256=server.sha256, bytes=stated)
+    with pytest.raises(
+        UserError, match=rf"sends [\d,]+ bytes or more, where {stated:,} are stated"
+    ):
+        fetch(entry, tmp_path / "a.zip", dataset="shapes", patience=QUICK)
     assert list(tmp_path.iterdir()) == []
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_proxy_that_fails_is_named(server, tmp_path, monkeypatch, scheme, there):
+    port = server.server_port if there else 9
+    for key in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(key, f"http://me:secret@127.0.0.1:{port}")
+    entry = Archive(urls=[f"{scheme}://nowhere.invalid/missing/a.zip"], sha256=server.sha256)
+    with pytest.raises(UserError) as raised:
+        fetch(entry, tmp_path / "a.zip", dataset="shapes", patience=QUICK)
+    told = str(raised.value)
+    assert f"the proxy http://127.0.0.1:{port}" in told
+    assert "secret" not in told
+    if not there:
+        assert "failed (no connection to it); mend the environment variables https_proxy" in told
+    elif scheme == "https":
+        assert "failed (501 Unsupported method" in told
 
 
 def test_a_record_serves_while_the_file_is_there_and_fits(server, tmp_path):

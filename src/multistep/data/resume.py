@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -55,7 +56,8 @@ class _TransientError(Exception):
 class Resume:
     """Called with an address and a path, where it leaves the whole body.
 
-    `body` is where the bytes gather; its validator stands beside it in `<body>.json`.
+    `body` is where the bytes gather; its validator stands beside it in `<body>.json`. A server that
+    sends more than `size` bytes, if that is known, isn't listened to any longer.
     """
 
     body: Path
@@ -74,12 +76,12 @@ class Resume:
                 return
             except (_TransientError, requests.RequestException) as error:
                 if isinstance(error, _HOPELESS):
-                    raise MirrorError(_short(error)) from error
+                    raise MirrorError(_short(error, url)) from error
                 fruitless = 0 if self._have() > farthest else fruitless + 1
                 farthest = max(farthest, self._have())
                 if fruitless >= self.patience.attempts:
-                    raise MirrorError(f"{_short(error)} ({fruitless} attempts)") from error
-                self._pause(error, fruitless)
+                    raise MirrorError(f"{_short(error, url)} ({fruitless} attempts)") from error
+                self._pause(_short(error, url), getattr(error, "wait", 0.0), fruitless)
 
     @property
     def _validator(self) -> Path:
@@ -88,12 +90,12 @@ class Resume:
     def _have(self) -> int:
         return self.body.stat().st_size if self.body.exists() else 0
 
-    def _pause(self, error: Exception, fruitless: int) -> None:
+    def _pause(self, reason: str, least: float, fruitless: int) -> None:
         """Wait as the server asked, else longer each time; spread, so that clients don't meet."""
         wait = self.patience.backoff * 2.0 ** max(0, fruitless - 1) * random.uniform(0.75, 1.25)
-        wait = min(max(wait, getattr(error, "wait", 0.0)), self.patience.longest_wait)
+        wait = min(max(wait, least), self.patience.longest_wait)
         kept = f", {self._have() / 1e6:.1f} MB kept" if self._have() else ""
-        say(f"{self.title}: {_short(error)}; trying again in {wait:.1f} s{kept}")
+        say(f"{self.title}: {reason}; trying again in {wait:.1f} s{kept}")
         time.sleep(wait)
 
     def _receive(self, url: str) -> None:
@@ -111,8 +113,9 @@ class Resume:
             if response.status_code != 206:
                 have = 0
             self._remember(url, response)
-            length = response.headers.get("Content-Length")
-            total = have + int(length) if length else None
+            length = response.headers.get("Content-Length", "")
+            total = have + int(length) if length.isdigit() else None
+            self._bound(total or have)
             with (
                 open(self.body, "ab" if have else "wb") as file,
                 progress(self.title, total or self.size, "B", done=have) as advance,
@@ -121,11 +124,19 @@ class Resume:
                     for block in response.iter_content(_CHUNK):
                         file.write(block)
                         advance(len(block))
+                        have += len(block)
+                        self._bound(have)
                 finally:
                     file.flush()
                     os.fsync(file.fileno())
         if total is not None and self._have() != total:
             raise _TransientError(f"the connection closed after {self._have()} of {total} bytes")
+
+    def _bound(self, size: int) -> None:
+        """Raise for a body that can't be the file, and keep nothing of it."""
+        if self.size is not None and size > self.size:
+            self.body.unlink(missing_ok=True)
+            raise MirrorError(f"sends {size:,} bytes or more, where {self.size:,} are stated")
 
     def _judge(self, response: requests.Response, have: int) -> None:
         """Raise for every status but a whole body or the continuation that was asked for."""
@@ -138,7 +149,7 @@ class Resume:
             self.body.unlink(missing_ok=True)
             raise _TransientError(f"{reason}: the bytes kept don't fit; from the start")
         if status not in (200, 206):
-            raise MirrorError(reason)
+            raise MirrorError(_short(_TransientError(reason), response.url))
 
     def _remember(self, url: str, response: requests.Response) -> None:
         """Keep the server's validator; weak ETags don't serve ranges (RFC 9110, 13.1.5)."""
@@ -160,6 +171,7 @@ class Resume:
 _HOPELESS = (
     requests.exceptions.SSLError,
     requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidProxyURL,
     requests.exceptions.InvalidSchema,
     requests.exceptions.MissingSchema,
     requests.exceptions.TooManyRedirects,
@@ -174,8 +186,22 @@ def _retry_after(value: str | None) -> float:
     return 0.0
 
 
-def _short(error: Exception) -> str:
-    """The reason without urllib3's nesting of object reprs."""
+def _short(error: Exception, url: str) -> str:
+    """The reason without urllib3's nesting of object reprs; with the proxy, if there is one."""
+    proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    if proxy is None:
+        return _reason(error)
+    shown = re.sub(r"//[^/@]*@", "//", proxy)  # without a password
+    if isinstance(error, requests.exceptions.ProxyError | requests.exceptions.InvalidProxyURL):
+        told = re.findall(r"Tunnel connection failed: ([^'\"]*)", str(error))
+        return (
+            f"the proxy {shown} failed ({told[0] if told else 'no connection to it'}); mend the "
+            "environment variables https_proxy, http_proxy, no_proxy"
+        )
+    return f"{_reason(error)}, by way of the proxy {shown}"
+
+
+def _reason(error: Exception) -> str:
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, requests.exceptions.ReadTimeout) or "Read timed out" in str(error):
