@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bench import report
+from multistep import options
 from multistep.files import UserError, write_json, write_text
 from multistep.job import device
 
@@ -73,16 +74,24 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--part", choices=PARTS, help="one part (default: all)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds after the warm-up")
+    parser.add_argument(
+        "--threads", type=options.whole(), default=1, help="CPU threads (default 1)"
+    )
+    parser.add_argument(
+        "--rounds", type=options.whole(), default=5, help="rounds after the warm-up"
+    )
     parser.add_argument(
         "--tasks",
-        type=int,
+        type=options.whole(),
         help="tasks in a meta-batch (default: the paper's; `methods` on a CPU: fewer)",
     )
-    parser.add_argument("--iterations", type=int, default=300, help="captured ones, on CUDA")
     parser.add_argument(
-        "--batch", type=int, help="images in a mini-batch (default: 16 on a CPU, else the paper's)"
+        "--iterations", type=options.whole(), default=300, help="captured ones, on CUDA"
+    )
+    parser.add_argument(
+        "--batch",
+        type=options.whole(),
+        help="images in a mini-batch (default: 16 on a CPU, else the paper's)",
     )
     parser.add_argument("--plain-malloc", action="store_true", help="glibc's own thresholds")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from multistep import stats
+from multistep import options, stats
 from multistep.files import write_json
 from multistep.pages import inputs, load
 from multistep.plan import params
@@ -79,7 +79,9 @@ def timed(*command: str) -> tuple[float, float]:
 def main() -> None:
     """Build, time, and print what was found as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.pages", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10, help="of each cell (default 10)")
+    parser.add_argument(
+        "--seeds", type=options.whole(), default=10, help="of each cell (default 10)"
+    )
     parser.add_argument("--each", action="store_true", help="time a process a page too")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

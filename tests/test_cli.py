@@ -119,6 +119,9 @@ def test_an_unreadable_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert str(tmp_path) in capsys.readouterr().err
 
 
+RESULT = "scales/omniglot-cpu/results/5way_1shot/omniglot/maml/0.json"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -133,12 +136,60 @@ def test_an_unreadable_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("choose --setting lr --out o --cells {} a", "--cells: "),
         ("choose --setting lr --out o absent.json", "absent.json: no such file"),
         ("report table --name t --spec {} --context [ --out o", "--con"),
+        ("evaluate src", "src: a folder; name a result (.json) or its parameters"),
+        ("evaluate README.md", "README.md: neither; name a result (.json) or its parameters"),
+        ("evaluate absent.json", "absent.json: no such file; build it first"),
+        (f"evaluate {RESULT}", f"{RESULT}: no parameters beside it (0.safetensors); it was made"),
+        ("evaluate workflow/x.json", "workflow/x.json: no such file"),
+        ("compare src src", "src: no results in it; name a project, a scale or a folder"),
+        ("compare README.md src", "README.md: no results in it; name a project, a scale"),
+        ("choose --setting lr --out o README.md", "README.md: not valid JSON"),
+        ("choose --setting lr --out o src", "src: a folder; name a file"),
+        ("plan src", "src: a folder; name a YAML file"),
+        ("plan README.md/x", "README.md/x: no such file"),
+        ("report site --scale none --out o", "--scale: no scale with results named 'none'"),
+        ("data prepare --dataset omniglot --out src", "src: holds multistep, which isn't of what"),
+        ("data prepare --dataset omniglot --out README.md", "README.md: a file is in the way"),
     ],
 )
 def test_the_option_and_the_key_are_named(
-    line: str, said: str, capsys: pytest.CaptureFixture[str]
+    line: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(PARAMS.parent)
     assert cli.main(line.split()) == 2
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith("error: ")
     assert said in told
+
+
+COUNTS = ("0", "-1", "x", "1.5", "nan")
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "values"),
+    [
+        *(("evaluate x.json", option, COUNTS) for option in ("--steps", "--window", "--threads")),
+        ("evaluate x.json", "--episodes", (*COUNTS, "1")),
+        ("evaluate x.json", "--rate", ("0", "-1", "x", "nan", "inf", "-inf")),
+        ("verify", "--jobs", COUNTS),
+        *(
+            (f"{command} {{}}", option, values)
+            for command in ("train --cell", "pretrain --name n --spec")
+            for option, values in (
+                ("--threads", COUNTS), ("--checkpoint-seconds", ("-1", "x", "nan", "inf")),
+            )
+        ),
+        ("measure --definition {}", "--threads", COUNTS),
+    ],
+)  # fmt: skip
+def test_numbers_that_make_no_sense_are_refused_with_the_option(
+    command: str, option: str, values: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in values:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([*command.split(), f"{option}={value}"])
+        assert stopped.value.code == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert f"error: argument {option}: " in told
+        assert value in told
+        assert "_" not in told  # no name of a function

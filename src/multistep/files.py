@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -77,6 +77,19 @@ def check_writable(path: Path) -> None:
         ) from None
 
 
+def check_folder(folder: Path, ours: Collection[str]) -> None:
+    """Raise UserError if `folder` is a file, or holds anything that isn't called as `ours` are."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: a file is in the way; name a folder")
+    known = {*ours, *(f"{name}.tmp" for name in ours)}
+    for other in sorted(folder.iterdir()) if folder.exists() else ():
+        if other.name not in known:
+            raise UserError(
+                f"{folder}: holds {other.name}, which isn't of what would be written there; name "
+                "another folder"
+            )
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` atomically as UTF-8."""
     with atomic_write(Path(path), "w") as file:
@@ -92,10 +105,13 @@ def read_json(path: Path) -> Any:
     """Read a JSON file, or say which file is unreadable and why."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file; build it first (snakemake {path})") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: a folder; name a file") from None
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); delete it and build it again") from None
+        again = "delete it and build it again" if str(path).endswith(".json") else "name a .json"
+        raise UserError(f"{path}: not valid JSON ({error}); {again}") from None
 
 
 def sync_directory(directory: Path) -> None:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from multistep import seal
+from multistep import options, seal
 from multistep.data import prepared
 from multistep.files import UserError, read_json, sha256
 from multistep.job import parameters, results
@@ -32,7 +32,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "paths", nargs="*", type=Path, metavar="PATH", help="folders or files (default: .)"
     )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="readers at a time")
+    parser.add_argument(
+        "--jobs", type=options.whole(), default=os.cpu_count() or 1, help="readers at a time"
+    )
     parser.set_defaults(run=run)
 
 

@@ -251,7 +251,7 @@ def test_what_systems_leave_behind_is_no_member_and_counts_for_no_digest(tmp_pat
 class Unmarked(zipfile.ZipInfo):
     """A member as packers of Windows write them that don't say which bytes a name is in."""
 
-    def _encodeFilenameFlags(self):
+    def _encodeFilenameFlags(self):  # noqa: N802 (zipfile calls it so)
         return self.filename.encode("cp437"), self.flag_bits
 
 

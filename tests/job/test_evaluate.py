@@ -196,12 +196,18 @@ def test_other_data_and_several_cells_stand_in_one_table(
     ("line", "message"),
     [
         ("omniglot/multistep2/0.json --steps 3", "3 steps are no whole number of windows of 2"),
-        ("omniglot/multistep2/0.json --rate -1", "inner_lr: Input should be greater than 0"),
-        ("omniglot/multistep2/0.json --rate inf", "--rate: inf is no rate; give a finite number"),
         ("omniglot/multistep2/0.json --dataset DATA/patterns", "images of {'size': 32, 'channels'"),
-        ("omniglot/multistep2/1.json", "1.safetensors: no such file; build it first"),
+        ("omniglot/multistep2/1.json", "1.json: no such file; build it first"),
         ("omniglot/multistep2/0.json --dataset DATA/absent", "no such file; build it first"),
         ("omniglot/multistep2/0.json --dataset DATA/ragged", "ragged: images of many sizes, but"),
+        (
+            "omniglot/multistep2/0.json --out RESULTS",
+            "0.json: in the way, and no such record; move",
+        ),
+        (
+            "omniglot/multistep2/0.json --out RESULTS/x.json",
+            "x.json/e/omniglot/multistep2/0.json: can't",
+        ),
         ("patterns/bilevel/0.json --floors", "tested on images, not on episodes"),
         ("patterns/bilevel/0.json --dataset DATA/six", "6 classes, but the network tells 4"),
     ],
@@ -213,7 +219,9 @@ def test_what_cannot_be_tested_is_one_line(
     written(home / "data/processed/six", six.__class__(**{**vars(six), "classes": list("abcdef")}))
     many = ragged(60, test=10)
     written(home / "data/processed/ragged", many.__class__(**{**vars(many), "name": "ragged"}))
+    (home / "results" / "x.json").touch()
     line = line.replace("DATA", str(home / "data/processed"))
+    line = line.replace("RESULTS", str(home / "results"))
     capsys.readouterr()
     assert cli.main(["evaluate", *f"{home}/results/e/{line}".split()]) == 2
     said = capsys.readouterr().err

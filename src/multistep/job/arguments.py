@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from multistep import options
+
 
 def add(
     parser: argparse.ArgumentParser, out: str, checkpoint: str | None = None, *,
@@ -18,11 +20,9 @@ def add(
         parser.add_argument("--network", type=Path, help="source network (data/networks/<source>)")
     parser.add_argument("--out", type=Path, help=f"what is made ({out})")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    add = parser.add_argument
+    add("--threads", type=options.whole(), default=1, help="CPU threads (default 1)")
     if checkpoint is not None:
-        parser.add_argument(
-            "--checkpoint", "--scratch", type=Path, help=f"state to go on from ({checkpoint})"
-        )
-        parser.add_argument(
-            "--checkpoint-seconds", type=float, default=60, help="between checkpoints (default 60)"
-        )
+        add("--checkpoint", "--scratch", type=Path, help=f"state to go on from ({checkpoint})")
+        seconds = "between checkpoints (default 60)"
+        add("--checkpoint-seconds", type=options.seconds, default=60, help=seconds)

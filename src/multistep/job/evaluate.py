@@ -9,13 +9,13 @@ a record of each cell, sealed, with every episode's accuracy.
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any
 
+from multistep import options
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
-from multistep.files import UserError, check_writable
+from multistep.files import UserError
 from multistep.job import device, parameters, results
 from multistep.job.record import TRAINED
 from multistep.plan import provenance
@@ -38,10 +38,11 @@ def add_parser(subparsers: Any) -> None:
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="results or their .safetensors")
-    add("--episodes", type=_several, help="how many, from 2 (default: the cell's)")
-    add("--steps", type=_positive, help="inner steps (default: the cell's)")
-    add("--window", type=_positive, help="steps that share one gradient (default: the cell's)")
-    add("--rate", type=float, help="inner learning rate (default: the cell's)")
+    several, positive = options.whole(2, "an interval needs two"), options.whole()
+    add("--episodes", type=several, help="how many, from 2 (default: the cell's)")
+    add("--steps", type=positive, help="inner steps (default: the cell's)")
+    add("--window", type=positive, help="steps that share one gradient (default: the cell's)")
+    add("--rate", type=options.positive, help="inner learning rate (default: the cell's)")
     add("--protocol", action="append", choices=[*PROTOCOLS, "all"],
         help="(repeatable) which queries are classified together: "
         + "; ".join(f"{name}, {what}" for name, what in PROTOCOLS.items()))  # fmt: skip
@@ -50,14 +51,12 @@ def add_parser(subparsers: Any) -> None:
     add("--out", type=Path, metavar="FOLDER",
         help="for the records: FOLDER/<experiment>/<dataset>/<method>/<seed>.json")  # fmt: skip
     add("--device", default="cpu", choices=["cpu", "cuda"])
-    add("--threads", type=int, default=1, help="CPU threads (default 1)")
+    add("--threads", type=positive, default=1, help="CPU threads (default 1)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Test every file, print the table, write the records."""
-    if args.rate is not None and not math.isfinite(args.rate):
-        raise UserError(f"--rate: {args.rate} is no rate; give a finite number")
     wanted = {"test_steps": args.steps, "window": args.window, "inner_lr": args.rate}
     changes = {key: value for key, value in wanted.items() if value is not None}
     asked = args.protocol or ["together"]
@@ -65,13 +64,13 @@ def run(args: argparse.Namespace) -> None:
     place = device.prepare(args.device, args.threads)
     found = []
     for file in args.files:
-        path = parameters.beside(file)
+        path = parameters.of(file)
         about, tensors = parameters.read(path)
         cell, made_from = about["cell"], about["made_from"]
         names = [str(cell[key]) for key in ("experiment", "dataset", "method", "seed")]
         out = args.out and args.out.joinpath(*names[:-1], f"{names[-1]}.json")
         if out:
-            check_writable(out)
+            results.check_place(out, "evaluation")
         images = _images(path, cell, made_from["dataset"], args.dataset)
         family = module(cell["family"], "trained")
         try:
@@ -127,16 +126,3 @@ def _shown(row: dict[str, Any] | None) -> str:
     if "ci95" in row:
         return f"{row['mean']:.2f} ± {row['ci95']:.2f}"
     return f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-
-
-def _several(text: str) -> int:
-    if _positive(text) < 2:
-        raise argparse.ArgumentTypeError("an interval needs two episodes")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no positive number")
-    return number

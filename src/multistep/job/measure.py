@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from multistep.files import check_writable
 from multistep.job import arguments, device, results
 from multistep.job.settings import Definition
 from multistep.plan import provenance
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     name = f"{definition['experiment']}/{definition['dataset']}"
     data = args.data or Path("data/processed") / definition["dataset"]
     out = args.out or Path(f"results/measure/{name}.json")
-    check_writable(out)
+    results.check_place(out, "measure")
     place = device.prepare(args.device, args.threads)
     family = module(checked.family, "measure")
     measured, inputs = family.measure(definition, data, args.network, place)

@@ -46,6 +46,25 @@ def beside(result: Path) -> Path:
     return result.with_suffix(".safetensors")
 
 
+def of(file: Path) -> Path:
+    """The file of parameters that is meant by a result or by its own name. Raises UserError for
+    another file, and where a result has none beside it.
+    """
+    path = beside(file)
+    if file.is_dir() or file.suffix not in (".json", path.suffix):
+        kind = "a folder" if file.is_dir() else "neither"
+        raise UserError(f"{file}: {kind}; name a result (.json) or its parameters ({path.suffix})")
+    if not path.exists() and file != path and file.exists():
+        results.read(file)  # says it if that is no result
+        raise UserError(
+            f"{file}: no parameters beside it ({path.name}); it was made before they were kept, or "
+            f"they weren't copied with it: copy them too, or build it again (snakemake {path})"
+        )
+    if not file.exists():
+        raise UserError(f"{file}: no such file; build it first (snakemake {file})")
+    return path
+
+
 def digest_of(tensors: Mapping[str, np.ndarray]) -> str:
     """Hex SHA-256 of names, types, shapes and values, in the order of the names."""
     found = hashlib.sha256()
@@ -112,5 +131,5 @@ def load(path: Path | str, **settings: Any) -> Any:
     each is a plain `torch.nn.Module`. `settings`: what to adapt with in place of the cell's own,
     `test_steps` or `inner_lr` for instance.
     """
-    about, tensors = read(beside(Path(path)))
+    about, tensors = read(of(Path(path)))
     return module(about["cell"]["family"], "trained").Trained(about, tensors, **settings)

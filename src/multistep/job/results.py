@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from multistep import seal
-from multistep.files import UserError, read_json, write_json
+from multistep.files import UserError, check_writable, read_json, write_json
 from multistep.job.record import SCHEMA, Choice, Evaluation, Sealed, short
 from multistep.plan.families import FAMILIES, module, widest
 from multistep.settings import parse
@@ -45,6 +45,21 @@ def write(path: Path, record: Mapping[str, Any], made_from: Mapping[str, Any]) -
     sealed = seal.seal({"schema": SCHEMA, **record}, made_from)
     validate(path, sealed)
     write_json(path, sealed)
+
+
+def check_place(path: Path, kind: str | None = None) -> None:
+    """Raise UserError, before any work, unless a record can be written at `path`: as .json, and
+    over nothing but a record of this `kind` (None: of a cell).
+    """
+    if path.suffix != ".json":
+        raise UserError(f"{path}: should end in .json; what else is made lies beside it")
+    check_writable(path)
+    try:
+        found = read_json(path) if path.exists() else {"cell": {}, "kind": kind}
+    except UserError:  # damaged: nothing is lost with it
+        return
+    if not isinstance(found, dict) or "cell" not in found or found.get("kind") != kind:
+        raise UserError(f"{path}: in the way, and no such record; move it away")
 
 
 def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or Path(f"results/{stem}.json")
     scratch = args.checkpoint or Path(f"scratch/results/{stem}.pt")
     place = device.prepare(args.device, args.threads)
-    for path in (out, parameters.beside(out), scratch):
+    results.check_place(out)
+    for path in (parameters.beside(out), scratch):
         check_writable(path)
     with checkpoint.exclusive(scratch):
         run = module(cell["family"], "run").Run(cell, data, network, place)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from multistep import stats
-from multistep.files import UserError, write_json
+from multistep.files import UserError, read_json, write_json
 from multistep.job import results
 from multistep.pages.claims import accuracy, cost
 
@@ -65,8 +65,11 @@ def read(place: str) -> dict[Key, list[Run]]:
     found: dict[Key, list[Run]] = {}
     for home in [h / "results" for h in homes if (h / "results").is_dir()] or [folder]:
         for path in sorted(home.rglob("*.json")):
-            if "choices" in path.relative_to(home).parts:
+            if "choices" in path.relative_to(home).parts or not path.is_file():
                 continue
+            about = read_json(path)
+            if isinstance(about, dict) and not about.keys() & {"cell", "schema", "seal"}:
+                continue  # somebody else's
             record = results.read(path)
             if not results.is_candidate(record):
                 cell, kind = record["cell"], () if "metrics" in record else ("measure",)

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multistep.files import read_json, write_json, write_text
+from multistep.files import UserError, read_json, write_json, write_text
 from multistep.pages import audit, claims, frame, inputs, query, templates
 from multistep.pages import project as whole
 from multistep.pages.claims import EVERY, Scale
@@ -30,6 +30,7 @@ from multistep.pages.record import SUFFIXES
 from multistep.pages.spec import Spec
 from multistep.pages.tables import draw, write_table
 from multistep.plan import families, status
+from multistep.plan.mistakes import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,6 +93,9 @@ def build(project: Path, out: Path, only: Collection[str] = ()) -> dict[str, int
     Raises UserError: a result isn't as it was sealed, or isn't what the plan says.
     """
     found = claims.scales(project, whole=True)
+    known = {one.plan.params.scale for one in found}
+    if wrong := unknown("--scale", only, known, "scale with results"):
+        raise UserError("\n".join(wrong))
     found = [one for one in found if one is found[0] or _wanted(one, only)]
     entries = claims.evaluate(project, found)
     claims.write(out / "claims.json", entries)

@@ -33,8 +33,10 @@ def read(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file, not yet validated."""
     try:
         layer = yaml.load(Path(file).read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{file}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{file}: a folder; name a YAML file") from None
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{file}{line}: not valid YAML: {error.problem}") from None

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from multistep import stats
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
-from multistep.files import UserError, check_writable, sha256
+from multistep.files import UserError, check_folder, check_writable, sha256
 from multistep.inner.dynamics import SGD, Tensors
 from multistep.inner.in_place import step_
 from multistep.job import arguments, checkpoint, device, loop
@@ -174,6 +174,7 @@ def run(args: argparse.Namespace) -> None:
             f"{data}: {len(images.classes)} classes, but the source network {name} has "
             f"{spec.classes}; correct its classes or its dataset"
         )
+    check_folder(out, (sources.WEIGHTS, sources.DESCRIPTION))
     for path in (out / sources.WEIGHTS, scratch):
         check_writable(path)
     with checkpoint.exclusive(scratch):

@@ -1,0 +1,39 @@
+"""Numbers on command lines, refused with a reason before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+
+def whole(least: int = 1, why: str = "") -> Callable[[str], int]:
+    """What reads a whole number from `least` on."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}{why and f': {why}'}")
+        return number
+
+    return read
+
+
+def positive(text: str, *, zero: bool = False) -> float:
+    """A finite number above 0; with `zero`, from 0 on."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not (0 < number < math.inf or (zero and number == 0)):
+        bound = "from 0 on" if zero else "above 0"
+        raise argparse.ArgumentTypeError(f"{text} is no finite number {bound}")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A finite number from 0 on."""
+    return positive(text, zero=True)
