@@ -200,13 +200,10 @@ def test_other_data_and_several_cells_stand_in_one_table(
         ("omniglot/multistep2/1.json", "1.json: no such file; build it first"),
         ("omniglot/multistep2/0.json --dataset DATA/absent", "no such file; build it first"),
         ("omniglot/multistep2/0.json --dataset DATA/ragged", "ragged: images of many sizes, but"),
+        ("omniglot/multistep2/0.json --out CLASH", "0.json: in the way, and no such record; move"),
         (
-            "omniglot/multistep2/0.json --out RESULTS",
-            "0.json: in the way, and no such record; move",
-        ),
-        (
-            "omniglot/multistep2/0.json --out RESULTS/x.json",
-            "x.json/e/omniglot/multistep2/0.json: can't",
+            "omniglot/multistep2/0.json --out FILE",
+            "file/5way_1shot/omniglot/multistep2/0.json: can't",
         ),
         ("patterns/bilevel/0.json --floors", "tested on images, not on episodes"),
         ("patterns/bilevel/0.json --dataset DATA/six", "6 classes, but the network tells 4"),
@@ -219,9 +216,11 @@ def test_what_cannot_be_tested_is_one_line(
     written(home / "data/processed/six", six.__class__(**{**vars(six), "classes": list("abcdef")}))
     many = ragged(60, test=10)
     written(home / "data/processed/ragged", many.__class__(**{**vars(many), "name": "ragged"}))
-    (home / "results" / "x.json").touch()
-    line = line.replace("DATA", str(home / "data/processed"))
-    line = line.replace("RESULTS", str(home / "results"))
+    (home / "file").touch()
+    clash = home / "clash/5way_1shot/omniglot/multistep2"
+    shutil.copytree(home / "results/e/omniglot/multistep2", clash, dirs_exist_ok=True)
+    for word, place in (("DATA", "data/processed"), ("CLASH", "clash"), ("FILE", "file")):
+        line = line.replace(word, str(home / place))
     capsys.readouterr()
     assert cli.main(["evaluate", *f"{home}/results/e/{line}".split()]) == 2
     said = capsys.readouterr().err
