@@ -11,9 +11,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from multistep.fewshot import convolution, layers
+from multistep.fewshot import convolution, kernels, layers
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss, GroupedLoss
 from multistep.fewshot.convolution import (
+    Pairs,
     col2im,
     convolve_grouped,
     convolve_product,
@@ -46,10 +47,12 @@ NETWORKS: dict[str, tuple[dict[str, Any], bool]] = {
 }
 
 
-def setting(name: str, dtype: torch.dtype) -> tuple[BatchedConv4, Tensors, tuple[Tensor, ...]]:
+def setting(
+    name: str, dtype: torch.dtype, filters: int = 8
+) -> tuple[BatchedConv4, Tensors, tuple[Tensor, ...]]:
     """A small network away from its special initial values, and three 5-way episodes."""
     options, adapt_bn = NETWORKS[name]
-    config = Conv4Config(ways=5, filters=8, head_std=0.3, **options)
+    config = Conv4Config(ways=5, filters=filters, head_std=0.3, **options)
     generator = torch.Generator().manual_seed(1)
 
     def noise(*shape: int) -> Tensor:
@@ -134,8 +137,12 @@ def test_both_ways_to_convolve_fit_the_whole_network(
     assert error(found, expected) < 1e-9
 
 
-def test_float32_agrees_too() -> None:
-    work = *setting("default", torch.float32), SGD(0.1, 0.9, 1e-4), 1
+# Without and with compiled products.
+@pytest.mark.parametrize(
+    ("name", "filters"), [("default", 8), ("default", 48), ("pooled, adapted", 16)]
+)
+def test_float32_agrees_too(name: str, filters: int) -> None:
+    work = *setting(name, torch.float32, filters), SGD(0.1, 0.9, 1e-4), 1
     assert error(batched(*work), reference(*work)) < 1e-4
 
 
@@ -228,6 +235,40 @@ def test_two_ways_to_convolve(size: int, kernel: int, stride: int, padding: int)
     assert one.item() == pytest.approx(other.item())
 
 
+@pytest.mark.skipif(not kernels.columns(64), reason="llvmlite has no compiler for this machine")
+@pytest.mark.parametrize("channels", [16, 64])
+@pytest.mark.parametrize("filters", [32, 48, 64])
+@pytest.mark.parametrize(
+    ("images", "size", "kernel", "stride", "padding"),
+    [(7, 14, 3, 2, 1), (2, 7, 3, 2, 1), (7, 13, 3, 2, 0), (1, 2, 2, 1, 0), (3, 17, 3, 1, 1)],
+)
+def test_compiled_products_convolve(
+    images: int, size: int, kernel: int, stride: int, padding: int, filters: int, channels: int
+) -> None:
+    """Beside products in float64: also of several groups of images, the last of them smaller."""
+    shape = ConvShape(size, channels, kernel, stride, padding)
+    generator = torch.Generator().manual_seed(0)
+    random = partial(torch.randn, generator=generator, dtype=torch.float64)
+    xs = [random(images * size**2, TASKS, channels) for _ in range(2)]
+    weights = [random(TASKS, filters, kernel**2 * channels) / 10 for _ in range(2)]
+    gys = [random(images * shape.output**2, TASKS, filters) for _ in range(2)]
+
+    def both(one: list[Tensor], two: list[Tensor]) -> tuple[Pairs, Pairs]:
+        pairs = list(zip(one, two, strict=True))
+        return pairs, [(a.float(), b.float()) for a, b in pairs]
+
+    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-3, check_dtype=False)
+    pairs, singles = both(xs, weights)
+    close(convolution.convolve(singles, shape), convolve_product(pairs, shape))
+    pairs, singles = both(gys, weights)
+    close(convolution.input_gradient(singles, shape), input_gradient_product(pairs, shape))
+    pairs, singles = both(gys, xs)
+    found, expected = weights[0].float(), weights[0].clone()
+    convolution.weight_gradient(singles, shape, found)
+    weight_gradient_product(pairs, shape, expected)
+    close(found, expected)
+
+
 # Networks → parameters of the body, of the head, and sides of the maps.
 STRIDED, VALID = [28, 14, 7, 4, 2], [28, 13, 6, 2, 1]
 MINI = POOLED | {"size": 84, "filters": 32}
@@ -306,8 +347,11 @@ COSTS = {
 
 
 @pytest.mark.parametrize(("ways", "shots"), COSTS)
-def test_saved_bytes_and_flops_follow_the_model(ways: int, shots: int) -> None:
+def test_saved_bytes_and_flops_follow_the_model(
+    ways: int, shots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """q + (8/n)·s, within a tenth, for every window n."""
+    monkeypatch.setattr(convolution, "gathers", lambda *_: False)  # torch counts its own alone
     gflop_query, gflop_step, mb_query, mb_step, *autograd = COSTS[ways, shots]
     assert mb_query < 0.67 * autograd[0]
     assert mb_step < 0.62 * autograd[1]
@@ -331,11 +375,14 @@ POOLED_COSTS = {
 
 
 @pytest.mark.parametrize(("size", "filters", "shots", "queries"), POOLED_COSTS)
-def test_costs_of_pooled_networks(size: int, filters: int, shots: int, queries: int) -> None:
+def test_costs_of_pooled_networks(
+    size: int, filters: int, shots: int, queries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The flops of the model, and about a third of the bytes that autograd saves: of the first
     block the engine keeps the pooled map and its places, and rectified maps are a quarter as large,
     as pooling comes first.
     """
+    monkeypatch.setattr(convolution, "gathers", lambda *_: False)
     gflop_query, gflop_step, mb_query, mb_step = POOLED_COSTS[size, filters, shots, queries]
     config = Conv4Config(ways=5, geometry="pooled", channels=3, size=size, filters=filters)
     (inner, outer), phi = episode_losses(config, shots, queries)

@@ -3,23 +3,28 @@
 Activations are `[rows, tasks, channels]` with rows = images × height × width, weights
 `[tasks, channels out, kernel² × channels in]`. Each of the three functions is bilinear and takes
 several pairs of arguments, whose results it adds up: the derivative of a bilinear map along a
-direction is such a sum. There are two ways to compute them:
+direction is such a sum. There are three ways to compute them:
 
-* `grouped`: one convolution in channels-last layout with one group per task. On a CPU this reaches
-  oneDNN's vectorised kernels, which skip the padding; but it reorders the weights at every call.
+* `gathered`: products of the rows that meet at one kernel offset, read and added up where they
+  lie, by the compiled loop of `multistep.fewshot.kernels`. The CPU's, in float32.
+* `grouped`: one convolution in channels-last layout with one group per task, oneDNN's kernels on a
+  CPU; for what has no compiled loop.
 * `product`: im2col and one batched matrix product, whose results are written and added up in place.
   On CUDA grouped convolutions of this shape fall back to slow kernels, while batched products run
-  at full speed; on a CPU gradients by weights are products where a task has few rows.
+  at full speed; on a CPU it replaces grouped gradients by weights where a task has few rows.
 
-Device and size decide; the tests hold the two against each other.
+Device, type and size decide; the tests hold the three against each other.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from multistep.fewshot import kernels
 from multistep.networks.conv4 import ConvShape
 
 Pairs = Sequence[tuple[Tensor, Tensor]]
@@ -27,23 +32,126 @@ Pairs = Sequence[tuple[Tensor, Tensor]]
 # Output rows of a task up to which a CPU takes products for gradients by weights, which oneDNN
 # computes in a layout of its own: measured on maps of 64 filters.
 FEW_ROWS = 256
+# Output rows whose maps a gathered product goes through for one kernel offset after the other.
+ROWS = 256
 
 
 def convolve(pairs: Pairs, s: ConvShape) -> Tensor:
     """Σ over (x, weight): `[images·size², tasks, in]` to `[images·output², tasks, out]`."""
-    return (convolve_product if pairs[0][0].is_cuda else convolve_grouped)(pairs, s)
+    x, weight = pairs[0]
+    if gathers(x, s, weight.shape[1]):
+        return convolve_gathered(pairs, s)
+    return (convolve_product if x.is_cuda else convolve_grouped)(pairs, s)
 
 
 def input_gradient(pairs: Pairs, s: ConvShape) -> Tensor:
     """Σ over (gy, weight) of ∂⟨gy, y⟩/∂x."""
-    return (input_gradient_product if pairs[0][0].is_cuda else input_gradient_grouped)(pairs, s)
+    gy = pairs[0][0]
+    if gathers(gy, s, gy.shape[2]):
+        return input_gradient_gathered(pairs, s)
+    return (input_gradient_product if gy.is_cuda else input_gradient_grouped)(pairs, s)
 
 
 def weight_gradient(pairs: Pairs, s: ConvShape, out: Tensor) -> None:
     """Σ over (gy, x) of ∂⟨gy, y⟩/∂weight, written to `out`."""
     gy = pairs[0][0]
+    if gathers(gy, s, gy.shape[2]):
+        return weight_gradient_gathered(pairs, s, out)
     products = gy.is_cuda or gy.shape[0] <= FEW_ROWS
-    (weight_gradient_product if products else weight_gradient_grouped)(pairs, s, out)
+    return (weight_gradient_product if products else weight_gradient_grouped)(pairs, s, out)
+
+
+def gathers(x: Tensor, s: ConvShape, filters: int) -> bool:
+    """Whether there is a compiled loop for this convolution of tensors like `x`."""
+    plain = x.is_cuda or x.dtype != torch.float32
+    return not plain and bool(kernels.columns(s.channels) and kernels.columns(filters))
+
+
+def convolve_gathered(pairs: Pairs, s: ConvShape) -> Tensor:
+    """`convolve` as gathered products: rows are pixels, terms channels of the input."""
+    (x, weight), tasks = pairs[0], pairs[0][0].shape[1]
+    images, filters = x.shape[0] // s.size**2, weight.shape[1]
+    y = x.new_zeros(images * s.output**2, tasks, filters)
+    plan = _plan("output", s, tasks, images, filters)
+    for x, w in pairs:
+        plan.run(x.contiguous(), w.mT.contiguous(), y)
+    return y
+
+
+def input_gradient_gathered(pairs: Pairs, s: ConvShape) -> Tensor:
+    """`input_gradient` as gathered products: rows are pixels, terms channels of the output."""
+    gy = pairs[0][0]
+    images, tasks, filters = gy.shape[0] // s.output**2, *gy.shape[1:]
+    gx = gy.new_zeros(images * s.size**2, tasks, s.channels)
+    plan = _plan("input", s, tasks, images, filters)
+    for gy, w in pairs:
+        plan.run(gy.contiguous(), w.contiguous(), gx)
+    return gx
+
+
+def weight_gradient_gathered(pairs: Pairs, s: ConvShape, out: Tensor) -> None:
+    """`weight_gradient` as gathered products: rows are channels of the output, terms pixels."""
+    gy = pairs[0][0]
+    plan = _plan("weight", s, gy.shape[1], gy.shape[0] // s.output**2, gy.shape[2])
+    out.zero_()
+    for gy, x in pairs:
+        plan.run(gy.contiguous(), x.contiguous(), out)
+
+
+@lru_cache(maxsize=256)
+def _plan(
+    result: Literal["output", "input", "weight"], s: ConvShape, tasks: int, images: int,
+    filters: int,
+) -> kernels.Plan:  # fmt: skip
+    """The products of a convolution: for each task, group of images and kernel offset the pixels
+    that meet there, those beyond the border left out. A group's maps fit into a cache.
+    """
+    size, wide = s.kernel**2 * s.channels, {"in": tasks * s.channels, "out": tasks * filters}
+    group = min(images, max(1, ROWS // s.output**2))
+    numbers, outs, ins, first = torch.arange(group).unsqueeze(1), [], [], [0]
+    for here, there in _meeting(s):
+        outs.append((numbers * s.output**2 + here).flatten() * wide["out"])
+        ins.append((numbers * s.size**2 + there).flatten() * wide["in"])
+        first.append(first[-1] + len(outs[-1]))
+    out, inp = torch.cat(outs), torch.cat(ins)
+    by_out, by_in = torch.arange(filters), torch.arange(s.channels)
+    tables = {
+        "output": (inp, out, by_in, by_in * filters),
+        "input": (out, inp, by_out, by_out * size),
+        "weight": (by_out, by_out * size, out, inp),
+    }[result]
+    columns = kernels.columns(filters if result == "output" else s.channels)
+    jobs = []
+    for task in range(tasks):
+        for image in range(0, images, group):
+            at_x = task * s.channels + image * s.size**2 * wide["in"]
+            at_y = task * filters + image * s.output**2 * wide["out"]
+            for k in range(s.kernel**2):
+                met = (first[k + 1] - first[k]) // group * min(group, images - image)
+                at_w = task * filters * size + k * s.channels
+                at_packed = (task * size + k * s.channels) * filters
+                for n in range(0, filters if result == "output" else s.channels, columns):
+                    jobs += {
+                        "output": [(at_x, at_packed + n, at_y + n, first[k], met, 0, s.channels)],
+                        "input": [(at_y, at_w + n, at_x + n, first[k], met, 0, filters)],
+                        "weight": [(at_y, at_x + n, at_w + n, 0, filters, first[k], met)],
+                    }[result]
+    return kernels.Plan(torch.tensor(jobs), tables, columns)
+
+
+def _meeting(s: ConvShape) -> list[tuple[Tensor, Tensor]]:
+    """For each kernel offset the pixels of one output map, and those of the input that they see."""
+    place = torch.arange(s.output)
+    seen = [s.stride * place + i - s.padding for i in range(s.kernel)]
+    inside = [(line >= 0) & (line < s.size) for line in seen]
+    return [
+        (
+            (place[rows, None] * s.output + place[columns]).flatten(),
+            (y[rows, None] * s.size + x[columns]).flatten(),
+        )
+        for y, rows in zip(seen, inside, strict=True)
+        for x, columns in zip(seen, inside, strict=True)
+    ]
 
 
 def convolve_grouped(pairs: Pairs, s: ConvShape) -> Tensor:

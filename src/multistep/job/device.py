@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
@@ -52,12 +53,13 @@ def prepare(device: str, threads: int) -> torch.device:
 
 def identity(device: torch.device) -> list[Any]:
     """What decides the bits of float arithmetic here: the GPU and its libraries, or the processor
-    and the instructions that torch uses of it.
+    and the instructions that torch uses of it, and whether loops are compiled for it.
     """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         return [name, torch.version.cuda, torch.backends.cudnn.version()]
-    return ["cpu", _cpu_name(), torch.backends.cpu.get_cpu_capability()]
+    compiler = find_spec("llvmlite") is not None
+    return ["cpu", _cpu_name(), torch.backends.cpu.get_cpu_capability(), compiler]
 
 
 def environment(device: torch.device, threads: int) -> dict[str, Any]:
