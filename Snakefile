@@ -34,10 +34,15 @@ workdir: ROOT / PARAMS.directory
 # through all waiting jobs once a second, and after some hundred jobs they keep a core busy. A limit
 # that someone has set stays.
 onstart:
-    if left := unrecorded.left_in_queue(Path.cwd()):
+    if workflow.executor_plugin.name == "slurm":
+        try:
+            slurm.begin(workflow, Path.cwd())
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+    elif left := unrecorded.left_in_queue(Path.cwd()):
         print(
             f"A run that was killed left jobs in the cluster's queue: {', '.join(left)}. They are submitted again now, "
-            f"and of two that make one file the later one stops. Cancel the old ones: scancel {' '.join(left)}",
+            "and of two that make one file the later one waits. Cancel the old ones",
             file=sys.stderr,
         )
     limit = workflow.scheduler.job_rate_limiter

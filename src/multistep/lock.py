@@ -48,15 +48,16 @@ def exclusive(path: Path, busy: str, *, wait: bool) -> Iterator[None]:
         handle.close()
 
 
-def acquire(handle: IO[str], busy: str, *, wait: bool) -> None:
-    """Lock an open file until it is closed, as `exclusive` says."""
+def acquire(handle: IO[str], busy: str, *, wait: bool, shared: bool = False) -> None:
+    """Lock an open file until it is closed, as `exclusive` says; `shared`: with others so."""
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
     except BlockingIOError:
         if not wait:
             raise UserError(f"{busy}; wait for it or stop it first") from None
         say(f"{busy}; waiting")
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, how)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise

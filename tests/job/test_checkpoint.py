@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,14 +94,22 @@ def test_a_failed_write_leaves_the_old_checkpoint(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cell.pt"]
 
 
-def test_one_process_per_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "cell.pt"
-    with (
-        checkpoint.exclusive(path),
-        pytest.raises(UserError, match="another process is running this cell"),
-        checkpoint.exclusive(path),
-    ):
-        pass
+def test_one_process_per_checkpoint_and_the_second_waits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, order = tmp_path / "cell.pt", []
+
+    def second() -> None:
+        with checkpoint.exclusive(path):
+            order.append("second")
+
+    with checkpoint.exclusive(path):
+        (thread := threading.Thread(target=second, daemon=True)).start()
+        thread.join(0.3)
+        order.append("first")
+    thread.join(30)
+    assert order == ["first", "second"]
+    assert "another process is running this cell; waiting" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

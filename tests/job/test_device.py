@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from multistep.files import UserError
 from multistep.job import device
 
 
@@ -55,6 +58,67 @@ def test_lists_that_overlap_and_no_list_share_the_locks(monkeypatch: pytest.Monk
     assert claimed(monkeypatch, None) == "0"
 
 
+def test_some_cells_share_a_gpu_and_an_exclusive_one_shares_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MULTISTEP_CELLS_PER_GPU", "2")
+    assert [claimed(monkeypatch, None) for _ in range(3)] == ["0", "1", "0"]
+    monkeypatch.delenv("MULTISTEP_CELLS_PER_GPU")
+    folder = tmp_path / "multistep-gpus"
+    assert device.claim_slot(folder, ["0", "1"]) is None  # they are shared
+    assert device.claim_slot(folder, ["0", "1"], 2) == "1"
+    assert device.claim_slot(folder, ["0", "1"], 2) is None
+    assert device.claim_slot(folder, ["MIG-5f/1/0"]) == "MIG-5f/1/0"
+    assert device.claim_slot(folder, ["MIG-5f/1/0"], 2) is None
+    monkeypatch.setenv("MULTISTEP_CELLS_PER_GPU", "0")
+    with pytest.raises(UserError, match="MULTISTEP_CELLS_PER_GPU is '0'; give a number of cells"):
+        claimed(monkeypatch, None)
+
+
+# A machine of two GPUs, some of which fail when they are used first; each run says what it has.
+MACHINE = """
+import os, sys, torch
+from multistep.files import UserError
+from multistep.job import device
+zeros = torch.zeros
+def use(*size, device=None):
+    if os.environ["CUDA_VISIBLE_DEVICES"] in sys.argv[1].split(","):
+        raise torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered\\nmore")
+    return zeros(*size)
+torch.zeros, torch.cuda.is_available, torch.cuda.device_count = use, lambda: True, lambda: 2
+try:
+    device.prepare("cuda", 1)
+    print("has", os.environ["CUDA_VISIBLE_DEVICES"])
+except device.UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.fault("a GPU fails at the start", "it is named and left for another one")
+@pytest.mark.parametrize(
+    ("listed", "bad", "said"),
+    [
+        (None, "0", ["GPU 0 of NODE fails (CUDA error: uncorrectable ECC", "it is left", "has 1"]),
+        ("GPU-a,MIG-b/1", "GPU-a,MIG-b/1", ["GPU MIG-b/1 of NODE", "leave it out with CUDA_VIS"]),
+        ("3", "3", ["GPU 3 of NODE fails", "slurm_extra: --exclude=NODE"]),
+    ],
+)  # fmt: skip
+def test_a_gpu_that_fails_is_named_and_left(
+    tmp_path: Path, listed: str | None, bad: str, said: list[str]
+) -> None:
+    (tmp_path / "machine.py").write_text(MACHINE)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    if listed:
+        environment["CUDA_VISIBLE_DEVICES"] = listed
+    command = [sys.executable, str(tmp_path / "machine.py"), bad]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    told = done.stderr + done.stdout
+    for part in said:
+        assert part.replace("NODE", platform.node()) in told
+    assert told.count("has ") == sum(part.startswith("has ") for part in said)
+
+
 def test_the_commit_is_read_in_a_clone_of_another_user_or_its_absence_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,5 +159,5 @@ def test_where_a_file_system_has_no_locks_a_gpu_is_taken_and_that_is_said(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", unsupported)
-    assert device.claim_slot(tmp_path, 2) == "0"
+    assert device.claim_slot(tmp_path, ["0", "1"]) == "0"
     assert "no locks" in capsys.readouterr().err

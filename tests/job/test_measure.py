@@ -85,7 +85,7 @@ def test_every_job_claims_a_slot_of_its_own(tmp_path: Path) -> None:
     """Slots are locks: two live processes never share one, and a dead one's is free again."""
     program = (
         "import sys; from pathlib import Path; from multistep.job.device import claim_slot; "
-        f"print(claim_slot(Path({str(tmp_path)!r}), 2), flush=True); sys.stdin.read()"
+        f"print(claim_slot(Path({str(tmp_path)!r}), ['0', '1']), flush=True); sys.stdin.read()"
     )
 
     def start() -> subprocess.Popen[str]:

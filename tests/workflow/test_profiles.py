@@ -18,7 +18,7 @@ def profile(name: str) -> dict:
     return yaml.safe_load(text)
 
 
-@pytest.mark.parametrize("name", ["default", "slurm"])
+@pytest.mark.parametrize("name", ["default", "slurm", "generic"])
 def test_every_line_of_a_profile_says_why(name):
     lines = (workspace.ROOT / "profiles" / name / "profile.yaml").read_text().splitlines()
     reason = False
@@ -72,20 +72,20 @@ def test_only_a_job_limit_that_someone_has_set_counts(project, options, limit):
     assert set(map(int, after)) == {limit}
 
 
+OPTIONS = ("--profile", "profiles/slurm", "--workflow-profile", "profiles/batch")
+
+
 @pytest.fixture
 def cluster(project, tmp_path, monkeypatch):
-    """The Slurm profile, its executor replaced by one that submits to the test's batch system."""
+    """profiles/generic with the commands of the test's batch system."""
     folder = tmp_path / "batch"
     folder.mkdir()
-    settings = {k: v for k, v in profile("slurm").items() if not k.startswith("slurm-")}
-    settings["default-resources"].pop("slurm_extra")
     command = f"{sys.executable} {BATCH}"
     asked = "--gpu {resources.gpu} --mem {resources.mem_mb} --minutes {resources.runtime}"
     cancel = folder / "cancel"
     cancel.write_text(f'#!/bin/sh\nexec {command} cancel "$@"\n')
     cancel.chmod(0o755)
-    settings |= {
-        "executor": "cluster-generic",
+    settings = profile("generic") | {
         "cluster-generic-submit-cmd": f"{command} submit --rule {{rule}} {asked}",
         "cluster-generic-status-cmd": f"{command} status",
         "cluster-generic-cancel-cmd": str(cancel),
@@ -93,7 +93,6 @@ def cluster(project, tmp_path, monkeypatch):
         "seconds-between-status-checks": 1,
         "max-status-checks-per-second": 20,
     }
-    settings["default-resources"]["gpu"] = 0
     (project / "profiles" / "batch").mkdir()
     (project / "profiles" / "batch" / "profile.yaml").write_text(yaml.safe_dump(settings))
     monkeypatch.setenv("BATCH_FOLDER", str(folder))
@@ -113,7 +112,7 @@ def test_a_job_that_ran_out_of_memory_comes_back_with_more(cluster):
     project, submitted, needs = cluster
     needs(train_cell=20000)
     (project / CELL).unlink()
-    workspace.snakemake(project, "--workflow-profile", "profiles/batch", CELL)
+    workspace.snakemake(project, *OPTIONS, CELL)
     assert (project / CELL).exists()
     first, second = submitted("train_cell")
     assert (first["mem"], first["minutes"]) == (16000, 240)
@@ -127,7 +126,7 @@ def test_every_retry_is_a_submission_that_asks_for_a_gpu(cluster):
     needs(train_cell=10**6)
     workspace.change(project, lambda p: p.update(device="cuda"))
     (project / CELL).unlink()
-    workspace.snakemake(project, "--workflow-profile", "profiles/batch", CELL, status=1)
+    workspace.snakemake(project, *OPTIONS, CELL, status=1)
     jobs = submitted("train_cell")
     assert len(jobs) == 1 + profile("slurm")["retries"]
     assert [job["gpu"] for job in jobs] == [1] * len(jobs)

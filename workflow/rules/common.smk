@@ -17,10 +17,17 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join([str(ROOT / "src"), os.getenv("PYTHONPATH", "")]).strip(os.pathsep),
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]),
 )
+# Snakemake's plugin for Slurm takes SLURM_CONF from the `srun` of its jobs, which then finds no cluster
+# whose settings aren't in /etc/slurm. The one in profiles/slurm/bin puts it back.
+if "SLURM_CONF" in os.environ:
+    os.environ.update(
+        MULTISTEP_SLURM_CONF=os.environ["SLURM_CONF"],
+        PATH=os.pathsep.join([str(ROOT / "profiles/slurm/bin"), os.environ["PATH"]]),
+    )
 
 from multistep.data import archives  # noqa: E402
 from multistep.job import accepted, parameters  # noqa: E402
-from multistep.plan import cells, choose, params, provenance, unrecorded  # noqa: E402
+from multistep.plan import cells, choose, params, provenance, slurm, unrecorded  # noqa: E402
 from multistep.plan.provenance import code  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.pages import inputs, load, record  # noqa: E402

@@ -140,9 +140,11 @@ class Saver:
 
 
 def exclusive(path: Path) -> AbstractContextManager[None]:
-    """Refuse two processes on one checkpoint (a restarted scheduler may submit a job twice)."""
+    """One process on one checkpoint. A restarted scheduler may submit a job that runs already: the
+    second one waits here, and then finds the outcome.
+    """
     busy = f"{path}: another process is running this cell"
-    return lock.exclusive(path.with_name(path.name + ".lock"), busy, wait=False)
+    return lock.exclusive(path.with_name(path.name + ".lock"), busy, wait=True)
 
 
 def _set_aside(path: Path, word: str, why: str) -> None:

@@ -25,6 +25,7 @@ from multistep.files import UserError
 from multistep.progress import say
 
 log = logging.getLogger(__name__)
+FAILED = "MULTISTEP_FAILED_GPUS"  # to the process that this one becomes
 _held: list[IO[str]] = []  # open lock files: a slot is ours until the process ends
 
 
@@ -41,12 +42,19 @@ def prepare(device: str, threads: int) -> torch.device:
     if device == "cpu":
         return torch.device("cpu")
     if device == "cuda":
-        _claim_gpu()
-        if not torch.cuda.is_available():
-            raise UserError(
-                "device: cuda is set, but torch sees no CUDA device; run where one is, or set "
-                "`device: cpu` in the scale's overlay"
-            )
+        listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+        others = _claim_gpu()
+        try:
+            if not torch.cuda.is_available():
+                raise UserError(
+                    "device: cuda is set, but torch sees no CUDA device; run where one is, or set "
+                    "`device: cpu` in the scale's overlay"
+                )
+            torch.zeros(1, device="cuda").item()
+        except (UserError, RuntimeError) as error:
+            if not others:
+                raise error if isinstance(error, UserError) else failed(error) from None
+            _leave_gpu(listed, error)
         return torch.device("cuda")
     raise UserError(f"device must be cuda or cpu, got {device!r}")
 
@@ -112,60 +120,100 @@ def allocated(device: torch.device, work: Callable[[], object]) -> int:
     return peak_bytes(device) - held
 
 
-def _claim_gpu() -> None:
-    """Give this process a GPU of its own by setting CUDA_VISIBLE_DEVICES.
+def failed(error: Exception) -> UserError:
+    """What is said of a GPU that fails, and names it."""
+    name, node = os.environ.get("CUDA_VISIBLE_DEVICES", "0"), platform.node()
+    why = str(error).partition("\n")[0]
+    return UserError(
+        f"GPU {name} of {node} fails ({why}); leave it out with CUDA_VISIBLE_DEVICES, or the node "
+        f"with `slurm_extra: --exclude={node}`, and run again: cells go on where they were"
+    )
+
+
+def _leave_gpu(listed: str | None, error: Exception) -> None:
+    """Begin this process anew without the GPU that it has: CUDA starts once in a process."""
+    name = os.environ.pop("CUDA_VISIBLE_DEVICES")
+    why = str(error).partition("\n")[0]
+    say(f"GPU {name} of {platform.node()} fails ({why}); it is left, another one is tried")
+    before = os.environ.get(FAILED)
+    os.environ[FAILED] = f"{before},{name}" if before else name
+    if listed is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = listed
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _claim_gpu() -> bool:
+    """Give this process a GPU of its own by setting CUDA_VISIBLE_DEVICES; whether there are others.
 
     Snakemake counts GPUs of one run but doesn't number them, so jobs of all users and runs lock one
     file per GPU: of all, or of those that the variable lists; where none is free they wait, saying
-    so. Slurm's choice is left alone, and so is a single one that is listed.
+    so. MULTISTEP_CELLS_PER_GPU jobs share one (1 unless set). Slurm's choice is left alone, and so
+    is a single one that is listed.
     """
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus: int | list[str]
     if listed is None:
-        gpus = count = torch.cuda.device_count()
+        names = [str(number) for number in range(torch.cuda.device_count())]
     else:
         # By the text alone: asking torch may start CUDA, which reads the variable once.
-        named = (entry.strip() for entry in listed.split(","))
-        gpus = list(takewhile(lambda name: name and not name.startswith("-"), named))
-        count = len(gpus)
-        if count < 2 or "SLURM_JOB_ID" in os.environ:
-            return
+        entries = (entry.strip() for entry in listed.split(","))
+        names = list(takewhile(lambda name: name and not name.startswith("-"), entries))
+        if len(names) < 2 or "SLURM_JOB_ID" in os.environ:
+            return False
+    gpus = [name for name in names if name not in os.environ.get(FAILED, "").split(",")]
+    if names and not gpus:
+        raise UserError(f"every GPU of {platform.node()} fails: {', '.join(names)}; run elsewhere")
+    share = os.environ.get("MULTISTEP_CELLS_PER_GPU", "1")
+    if not share.isdecimal() or int(share) < 1:
+        raise UserError(f"MULTISTEP_CELLS_PER_GPU is {share!r}; give a number of cells, such as 2")
     folder = Path(tempfile.gettempdir()) / "multistep-gpus"
     if not folder.exists():
         folder.mkdir(exist_ok=True)
         folder.chmod(0o1777)  # as the folder around it: for everybody, nobody removes another's
-    slot = claim_slot(folder, gpus)
-    if count and slot is None:
-        say(f"all {count} GPUs are taken by other runs or users (locks in {folder}); waiting")
+    slot = claim_slot(folder, gpus, int(share))
+    if gpus and slot is None:
+        say(f"all {len(gpus)} GPUs are taken by other runs or users (locks in {folder}); waiting")
         while slot is None:
             time.sleep(1)
-            slot = claim_slot(folder, gpus)
+            slot = claim_slot(folder, gpus, int(share))
     if slot is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot
+    return len(gpus) > 1
 
 
-def claim_slot(folder: Path, slots: int | Sequence[str]) -> str | None:
-    """The first of `slots` whose lock file in `folder` is free; None if none is.
+def claim_slot(folder: Path, slots: Sequence[str], share: int = 1) -> str | None:
+    """The first of `slots` whose lock file in `folder` is free; None if none is. With `share` it is
+    one that fewer than so many hold, all of which share; of the others each has its own.
 
-    `slots`: names, or how many numbers from 0 on. The lock lasts until the process ends, however
-    it ends.
+    The lock lasts until the process ends, however it ends.
     """
-    for slot in map(str, range(slots)) if isinstance(slots, int) else slots:
-        # A part of a GPU may have slashes in its name: MIG-GPU-<id>/<instance>/<instance>.
-        path = folder / slot.replace("/", "_")
-        try:  # another user's file can be locked, but not made again where everybody may write
-            file = open(path)  # noqa: SIM115 (open until the end)
-        except FileNotFoundError:
-            path.touch(0o644)
-            file = open(path)  # noqa: SIM115
-        try:
-            lock.acquire(file, f"GPU {slot} is another cell's", wait=False)
-        except UserError:
-            file.close()
-            continue
-        _held.append(file)
-        return slot
+    for turn in range(share):
+        for slot in slots:
+            # A part of a GPU may have slashes in its name: MIG-GPU-<id>/<instance>/<instance>.
+            name = slot.replace("/", "_")
+            held = [_hold(folder / name, shared=share > 1)]
+            if held[0] and share > 1:
+                held.append(_hold(folder / f"{name}+{turn}"))
+            if all(held):
+                _held.extend(file for file in held if file)
+                return slot
+            for file in filter(None, held):
+                file.close()
     return None
+
+
+def _hold(path: Path, *, shared: bool = False) -> IO[str] | None:
+    try:  # another user's file can be locked, but not made again where everybody may write
+        file = open(path)  # noqa: SIM115 (open until the end)
+    except FileNotFoundError:
+        path.touch(0o644)
+        file = open(path)  # noqa: SIM115
+    try:
+        lock.acquire(file, "it is another cell's", wait=False, shared=shared)
+    except UserError:
+        file.close()
+        return None
+    return file
 
 
 def _keep_freed_memory() -> None:

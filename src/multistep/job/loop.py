@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from multistep.files import UserError
-from multistep.job import checkpoint
+from multistep.job import checkpoint, device
 from multistep.progress import progress, say
 
 Entry = dict[str, Any]  # of the history
@@ -208,7 +208,7 @@ def _say(entry: Entry, seconds: float) -> None:
 
 @contextlib.contextmanager
 def located(where: str) -> Iterator[None]:
-    """Say where a mistake happened; a GPU that is too small is one."""
+    """Say where a mistake happened; a GPU that is too small, or fails, is one."""
     try:
         yield
     except UserError as error:
@@ -218,3 +218,7 @@ def located(where: str) -> Iterator[None]:
         raise UserError(
             f"{where}: {reason}; set scheme: replay, which keeps one window's activations at a time"
         ) from None
+    except torch.AcceleratorError as error:
+        if "assert" in str(error):  # a mistake of this program
+            raise
+        raise UserError(f"{where}: {device.failed(error)}") from None

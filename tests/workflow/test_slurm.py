@@ -1,0 +1,208 @@
+"""A real Slurm: the profile's jobs are stopped in every way that clusters know, and go on."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import slurm_cluster
+import workspace
+import yaml
+
+CELLS = [f"results/5way_1shot/drawn_first/{cell}.json" for cell in ("maml/0", "maml/1", "fomaml/0")]
+ITERATIONS = 30
+OPTIONS = ("--workflow-profile", "profiles/site")
+# Added to the training loop of a copy: which iterations were done, when, by whom, on which device.
+# While there is a file `freeze`, a process stops itself after a few, as if its disk were gone.
+COUNT = """
+_own = []
+def _count(title, iteration):
+    import os, signal
+    if file := os.environ.get("STEPS"):
+        _own.append(iteration)
+        device = os.environ.get("CUDA_VISIBLE_DEVICES")
+        with open(file, "a") as steps:
+            print(title, iteration, os.getpid(), time.time(), device, file=steps)
+        if len(_own) == 4 and os.path.exists(os.path.join(os.path.dirname(file), "freeze")):
+            os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+reason = slurm_cluster.missing()
+pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with slurm_cluster.running(tmp_path_factory.mktemp("slurm") / "cluster") as running:
+        yield running
+
+
+@pytest.fixture
+def site(project, cluster, monkeypatch):
+    """The project with profiles/slurm as a site edits it, and a quick look at the queue. Cells ask
+    for a GPU, though they train on the CPU.
+    """
+    profile = yaml.safe_load((project / "profiles/slurm/profile.yaml").read_text())
+    profile |= {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 10}
+    profile["set-resources"]["train_cell"] |= {"slurm_partition": "gpu", "gpu": 1}
+    (project / "profiles/site").mkdir()
+    (project / "profiles/site/profile.yaml").write_text(yaml.safe_dump(profile))
+    for name in ("SLURM_CONF", "MULTISTEP_SLURM_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
+    return project
+
+
+class Step(NamedTuple):
+    cell: str
+    iteration: int
+    pid: int
+    time: float
+    device: str
+
+
+@dataclass
+class Run:
+    """Snakemake on the cluster, and the cells that it trains there."""
+
+    site: Path
+    cluster: slurm_cluster.Cluster
+    undisturbed: list[dict]
+
+    def start(self) -> subprocess.Popen:
+        command = [sys.executable, "-m", "snakemake", *OPTIONS, *CELLS]
+        with (self.site / "out").open("a") as out:
+            return subprocess.Popen(
+                command, cwd=self.site, env=workspace.environment(self.site), stdout=out,
+                stderr=out, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        return (self.site / "out").read_text()
+
+    @property
+    def steps(self) -> list[Step]:
+        file = self.site / "steps"
+        rows = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+        return [Step(x[0], int(x[1]), int(x[2]), float(x[3]), x[4]) for x in rows]
+
+    def until(self, what: Callable[[], Any], seconds: float = 300) -> Any:
+        """The first true value of `what()`."""
+        deadline = time.monotonic() + seconds
+        while not (found := what()):
+            assert time.monotonic() < deadline, self.said[-5000:]
+            time.sleep(0.1)
+        return found
+
+    def frozen(self) -> list[int]:
+        """The processes that wait in the middle of their cells, if two do (there are two GPUs)."""
+        pids = [pid for pid in {step.pid for step in self.steps} if state(pid) == "T"]
+        return pids if len(pids) == 2 else []
+
+    def job(self, pid: int) -> str:
+        """Slurm's number of the job that a process belongs to."""
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return next(e for e in environment if e.startswith(b"SLURM_JOB_ID=")).decode()[13:]
+
+    def shown(self, job: str, key: str) -> str:
+        text = self.cluster("scontrol", "show", "job", job)
+        return next(word for word in text.split() if word.startswith(f"{key}=")).partition("=")[2]
+
+    def check(self) -> None:
+        """Results are those of the undisturbed run, every iteration was done once, and no two jobs
+        had one GPU.
+        """
+        for path, right in zip(CELLS, self.undisturbed, strict=True):
+            made = json.loads((self.site / path).read_text())
+            for part in ("cell", "metrics", "history"):
+                assert made[part] == right[part]
+        done = Counter((f"results/{step.cell}.json", step.iteration) for step in self.steps)
+        assert done == {(path, n): 1 for path in CELLS for n in range(1, ITERATIONS + 1)}
+        spans: dict[str, list[tuple[float, float]]] = {}
+        for pid in {step.pid for step in self.steps}:
+            mine = [step for step in self.steps if step.pid == pid]
+            spans.setdefault(mine[0].device, []).append((mine[0].time, mine[-1].time))
+        assert sorted(spans) == ["0", "1"]
+        for own in map(sorted, spans.values()):
+            assert all(a[1] < b[0] for a, b in itertools.pairwise(own))
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+@pytest.fixture
+def run(site, cluster, monkeypatch):
+    """The cells, trained on this machine without any trouble, and removed again."""
+
+    def longer(plan):
+        plan["checkpoint_seconds"] = 0.1
+        plan["few_shot"].update(iterations=ITERATIONS, log_every=10)
+        plan["experiments"]["5way_5shot"]["datasets"] = []  # validates too often for that
+
+    workspace.change(site, longer)
+    loop = site / "src/multistep/job/loop.py"
+    counted = 'state["iteration"] += 1\n'
+    assert counted in loop.read_text()
+    more = f'{counted.rstrip()}; _count(self.title, state["iteration"])\n'
+    loop.write_text(loop.read_text().replace(counted, more) + COUNT)
+    workspace.snakemake(site, "--cores", "2", *CELLS)
+    undisturbed = [json.loads((site / path).read_text()) for path in CELLS]
+    for path in CELLS:
+        (site / path).unlink()
+        (site / "scratch" / path.replace(".json", ".state")).unlink()
+    monkeypatch.setenv("STEPS", str(site / "steps"))
+    (site / "freeze").touch()
+    yield Run(site, cluster, undisturbed)
+    cluster("scancel", "--state=RUNNING", "--state=PENDING")
+
+
+@pytest.mark.fault("Slurm: preempted, cancelled, out of time", "goes on, each iteration done once")
+def test_what_slurm_stops_goes_on(run):
+    snakemake = run.start()
+    first = run.until(run.frozen)
+    preempted = [run.job(pid) for pid in first]
+    run.cluster("sbatch", "-p", "urgent", "--gpus=2", "-o", "/dev/null", "--wrap", "true")
+    run.until(lambda: all(run.shown(job, "PreemptTime") != "None" for job in preempted))
+    for pid in first:
+        os.kill(pid, signal.SIGCONT)
+    second = run.until(run.frozen)
+    cancelled, late = [run.job(pid) for pid in second]
+    run.cluster("scancel", cancelled)
+    run.cluster("scontrol", "update", f"jobid={late}", "EndTime=now+1")
+    (run.site / "freeze").unlink()
+    run.until(lambda: snakemake.poll() is not None)
+    assert snakemake.returncode == 0, run.said
+    ended = [run.shown(job, "JobState") for job in (*preempted, cancelled, late)]
+    assert ended == ["FAILED", "FAILED", "CANCELLED", "TIMEOUT"]
+    run.check()
+
+
+@pytest.mark.fault("Slurm: Snakemake killed, its jobs run and wait", "each iteration done once")
+def test_a_killed_snakemake_goes_on(run):
+    snakemake = run.start()
+    pids = run.until(run.frozen)
+    run.until(lambda: len(run.cluster("squeue", "-h").splitlines()) == 3)
+    snakemake.kill()
+    snakemake.wait()
+    left = run.cluster("squeue", "-h", "-o", "%i").split()
+    (run.site / "freeze").unlink()
+    workspace.snakemake(run.site, "--unlock", *OPTIONS, *CELLS)
+    said = workspace.snakemake(run.site, *OPTIONS, *CELLS)
+    assert "a run that was killed left jobs in Slurm's queue" in said
+    assert all(job in said for job in left)
+    assert {state(pid) for pid in pids} == {""}
+    run.check()
