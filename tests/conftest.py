@@ -33,9 +33,9 @@ def pytest_collection_modifyitems(config, items):
     # `pytest -n` gives whole groups to its processes, the longest first: what shares an expensive
     # fixture, else a file.
     for item in items:
-        costly = [name for name in ("built", "drawn") if name in item.fixturenames]
+        costly = [name for name in ("built", "drawn", "undisturbed") if name in item.fixturenames]
         item.add_marker(pytest.mark.xdist_group(*costly[:1] or [item.path.name]))
-    items.sort(key=lambda item: "built" not in item.fixturenames)
+    items.sort(key=lambda item: not {"built", "undisturbed"} & set(item.fixturenames))
 
 
 @pytest.hookimpl(wrapper=True)

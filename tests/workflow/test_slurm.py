@@ -3,12 +3,14 @@
 import itertools
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,20 +48,31 @@ def cluster(tmp_path_factory):
         yield running
 
 
-@pytest.fixture
-def site(project, cluster, monkeypatch):
-    """The project with profiles/slurm as a site edits it, and a quick look at the queue. Cells ask
-    for a GPU, though they train on the CPU.
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A project whose cells were trained on this machine without any trouble, and profiles/slurm as
+    a site edits it. Cells ask for a GPU, though they train on the CPU.
     """
-    profile = yaml.safe_load((project / "profiles/slurm/profile.yaml").read_text())
+    site = workspace.create(tmp_path_factory.mktemp("undisturbed") / "project")
+    profile = yaml.safe_load((site / "profiles/slurm/profile.yaml").read_text())
     profile |= {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 10}
     profile["set-resources"]["train_cell"] |= {"slurm_partition": "gpu", "gpu": 1}
-    (project / "profiles/site").mkdir()
-    (project / "profiles/site/profile.yaml").write_text(yaml.safe_dump(profile))
-    for name in ("SLURM_CONF", "MULTISTEP_SLURM_CONF"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
-    return project
+    (site / "profiles/site").mkdir()
+    (site / "profiles/site/profile.yaml").write_text(yaml.safe_dump(profile))
+
+    def longer(plan):
+        plan["checkpoint_seconds"] = 0.1
+        plan["few_shot"].update(iterations=ITERATIONS, log_every=10)
+        plan["experiments"]["5way_5shot"]["datasets"] = []  # validates too often for that
+
+    workspace.change(site, longer)
+    loop = site / "src/multistep/job/loop.py"
+    counted = 'state["iteration"] += 1\n'
+    assert counted in loop.read_text()
+    more = f'{counted.rstrip()}; _count(self.title, state["iteration"])\n'
+    loop.write_text(loop.read_text().replace(counted, more) + COUNT)
+    workspace.snakemake(site, "--cores", "2", *CELLS)
+    return site
 
 
 class Step(NamedTuple):
@@ -78,8 +91,8 @@ class Run:
     cluster: slurm_cluster.Cluster
     undisturbed: list[dict]
 
-    def start(self) -> subprocess.Popen:
-        command = [sys.executable, "-m", "snakemake", *OPTIONS, *CELLS]
+    def start(self, *options: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "snakemake", *(options or (*OPTIONS, *CELLS))]
         with (self.site / "out").open("a") as out:
             return subprocess.Popen(
                 command, cwd=self.site, env=workspace.environment(self.site), stdout=out,
@@ -104,10 +117,10 @@ class Run:
             time.sleep(0.1)
         return found
 
-    def frozen(self) -> list[int]:
-        """The processes that wait in the middle of their cells, if two do (there are two GPUs)."""
+    def frozen(self, count: int = 2) -> list[int]:
+        """The processes that wait in the middle of their cells, if so many do (of two GPUs)."""
         pids = [pid for pid in {step.pid for step in self.steps} if state(pid) == "T"]
-        return pids if len(pids) == 2 else []
+        return pids if len(pids) == count else []
 
     def job(self, pid: int) -> str:
         """Slurm's number of the job that a process belongs to."""
@@ -118,21 +131,21 @@ class Run:
         text = self.cluster("scontrol", "show", "job", job)
         return next(word for word in text.split() if word.startswith(f"{key}=")).partition("=")[2]
 
-    def check(self) -> None:
+    def check(self, cells: Sequence[str] = CELLS, gpus: Sequence[str] = "01") -> None:
         """Results are those of the undisturbed run, every iteration was done once, and no two jobs
-        had one GPU.
+        had one GPU at a time.
         """
-        for path, right in zip(CELLS, self.undisturbed, strict=True):
+        for path, right in zip(cells, self.undisturbed, strict=False):
             made = json.loads((self.site / path).read_text())
             for part in ("cell", "metrics", "history"):
                 assert made[part] == right[part]
         done = Counter((f"results/{step.cell}.json", step.iteration) for step in self.steps)
-        assert done == {(path, n): 1 for path in CELLS for n in range(1, ITERATIONS + 1)}
+        assert done == {(path, n): 1 for path in cells for n in range(1, ITERATIONS + 1)}
         spans: dict[str, list[tuple[float, float]]] = {}
         for pid in {step.pid for step in self.steps}:
             mine = [step for step in self.steps if step.pid == pid]
             spans.setdefault(mine[0].device, []).append((mine[0].time, mine[-1].time))
-        assert sorted(spans) == ["0", "1"]
+        assert sorted(spans) == list(gpus)
         for own in map(sorted, spans.values()):
             assert all(a[1] < b[0] for a, b in itertools.pairwise(own))
 
@@ -145,28 +158,16 @@ def state(pid: int) -> str:
 
 
 @pytest.fixture
-def run(site, cluster, monkeypatch):
-    """The cells, trained on this machine without any trouble, and removed again."""
-
-    def longer(plan):
-        plan["checkpoint_seconds"] = 0.1
-        plan["few_shot"].update(iterations=ITERATIONS, log_every=10)
-        plan["experiments"]["5way_5shot"]["datasets"] = []  # validates too often for that
-
-    workspace.change(site, longer)
-    loop = site / "src/multistep/job/loop.py"
-    counted = 'state["iteration"] += 1\n'
-    assert counted in loop.read_text()
-    more = f'{counted.rstrip()}; _count(self.title, state["iteration"])\n'
-    loop.write_text(loop.read_text().replace(counted, more) + COUNT)
-    workspace.snakemake(site, "--cores", "2", *CELLS)
-    undisturbed = [json.loads((site / path).read_text()) for path in CELLS]
+def run(undisturbed, cluster, tmp_path, monkeypatch):
+    """A copy of the project without the cells' results, and the cluster."""
+    site = Path(shutil.copytree(undisturbed, tmp_path / "project", symlinks=True))
     for path in CELLS:
         (site / path).unlink()
         (site / "scratch" / path.replace(".json", ".state")).unlink()
+    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
     monkeypatch.setenv("STEPS", str(site / "steps"))
     (site / "freeze").touch()
-    yield Run(site, cluster, undisturbed)
+    yield Run(site, cluster, [json.loads((undisturbed / path).read_text()) for path in CELLS])
     cluster("scancel", "--state=RUNNING", "--state=PENDING")
 
 
@@ -206,3 +207,45 @@ def test_a_killed_snakemake_goes_on(run):
     assert all(job in said for job in left)
     assert {state(pid) for pid in pids} == {""}
     run.check()
+
+
+def test_many_short_jobs_are_one_of_slurm(run):
+    (run.site / "freeze").unlink()
+    profile = yaml.safe_load((run.site / "profiles/site/profile.yaml").read_text())
+    short = "min(60 * attempt, 120)"
+    profile["set-resources"]["train_cell"]["runtime"] = short
+    profile |= {"groups": ["train_cell=short"], "group-components": ["short=3"]}
+    profile |= {"resources": ["gpu=1"], "set-resource-scopes": ["gpu=local"]}
+    (run.site / "profiles/site/profile.yaml").write_text(yaml.safe_dump(profile))
+    said = workspace.snakemake(run.site, *OPTIONS, *CELLS)
+    (job,) = re.findall(r"submitted with SLURM jobid (\d+)", said)
+    assert run.shown(job, "TimeLimit") == "03:00:00"  # one after the other
+    assert run.shown(job, "MinMemoryNode") == "16000M"
+    assert run.shown(job, "TresPerJob") == "gres:gpu:1"
+    run.check(gpus="0")
+
+
+def test_what_can_never_run_is_refused_before_anything_is_submitted(run):
+    profile = yaml.safe_load((run.site / "profiles/site/profile.yaml").read_text())
+    profile["set-resources"]["train_cell"]["runtime"] = "480 * attempt"
+    (run.site / "profiles/site/profile.yaml").write_text(yaml.safe_dump(profile))
+    said = workspace.snakemake(run.site, *OPTIONS, *CELLS, status=1)
+    assert "train_cell, attempt 4: asks for 1920 min, of which partition gpu gives 1440" in said
+    assert "Traceback" not in said
+    assert run.cluster("squeue", "-h") == ""
+    assert workspace.pending(run.site, *CELLS) == {"train_cell": 3}  # no lock is left
+
+
+@pytest.mark.fault("sbatch as any batch system: cancelled", "goes on, each iteration done once")
+def test_any_submit_command(run):
+    """profiles/generic over profiles/slurm, as it stands."""
+    options = ("--profile", "profiles/slurm", "--workflow-profile", "profiles/generic")
+    quickly = ("--set-resources", "train_cell:gpu=1", "--seconds-between-status-checks", "2")
+    snakemake = run.start(*options, CELLS[0], *quickly)
+    (pid,) = run.until(lambda: run.frozen(1))
+    (run.site / "freeze").unlink()
+    run.cluster("scancel", run.job(pid))
+    run.until(lambda: snakemake.poll() is not None)
+    assert snakemake.returncode == 0, run.said
+    assert len({step.pid for step in run.steps}) == 2
+    run.check(CELLS[:1], gpus="0")
