@@ -92,6 +92,8 @@ def no_space() -> OSError:
         (OSError("no such host"), "error: no such host"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "is not UTF-8"),
         (MemoryError(), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "fewer --cores"),
+        (ImportError("libtorch.so: failed to map segment from shared object"), "more (fewer"),
         (UserError("a.yaml: no such file"), "error: a.yaml: no such file"),
     ],
     ids=lambda x: type(x).__name__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -41,16 +42,8 @@ def main(argv: list[str] | None = None) -> int:
             arguments = ["train", *by_path.train(Path(arguments[1])), *arguments[2:]]
         except UserError as error:
             return _failed(str(error))
-    parser = argparse.ArgumentParser(prog="multistep", description=__doc__)
-    parser.add_argument("--version", action="version", version=__version__)
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    named = next((a for a in arguments if not a.startswith("-")), None)
-    if named is not None and named not in SUBCOMMANDS:
-        parser.error(f"no command {named!r}; choose from {', '.join(SUBCOMMANDS)}")
-    for module in dict.fromkeys([SUBCOMMANDS[named]] if named else SUBCOMMANDS.values()):
-        importlib.import_module(module).add_parser(subparsers)
-    args = parser.parse_args(arguments)
     try:
+        args = _parsed(arguments)
         args.run(args)
         sys.stdout.flush()
     except UserError as error:
@@ -63,9 +56,33 @@ def main(argv: list[str] | None = None) -> int:
         return _failed(f"{where}{reason}; mend it or make room, and run again")
     except UnicodeDecodeError as error:
         return _failed(f"what was read is not UTF-8 text ({error}); get the file again")
-    except MemoryError:
-        return _failed("there is not enough memory; give the job more, or make it smaller")
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(x in str(error) for x in _NO_MEMORY):
+            raise
+        return _failed(
+            "there is not enough memory; give the job more (fewer --cores share it; on a cluster "
+            "mem_mb), or make it smaller (scheme: replay, a smaller meta_batch)"
+        )
     return 0
+
+
+# What torch and the loader of libraries raise besides MemoryError.
+_NO_MEMORY = ("can't allocate memory", "failed to map segment", "std::bad_alloc")
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="multistep", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    named = next((a for a in arguments if not a.startswith("-")), None)
+    if named is not None and named not in SUBCOMMANDS:
+        parser.error(f"no command {named!r}; choose from {', '.join(SUBCOMMANDS)}")
+    for module in dict.fromkeys([SUBCOMMANDS[named]] if named else SUBCOMMANDS.values()):
+        importlib.import_module(module).add_parser(subparsers)
+    return parser.parse_args(arguments)
 
 
 def _failed(message: str) -> int:

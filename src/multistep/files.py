@@ -6,7 +6,9 @@ to the disk and renamed, so a killed process never leaves half a file under a fi
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -42,24 +44,44 @@ def canonical_json(value: Any) -> str:
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open `path` for writing so that it appears whole or not at all.
 
-    The temporary name is fixed (`<name>.tmp`): repeated kills leave at most one stray file.
-    If the body raises (a full disk, say) the old file stays as it was.
+    The temporary name is fixed (`<name>.tmp`): repeated kills leave at most one stray file. Of two
+    processes that write one file the second waits until the first is done, or killed. If the body
+    raises (a full disk, say) the old file stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        with _alone(temporary, mode) as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)  # while it is still ours alone
+                raise
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
             error.filename = str(path)  # of a write, nothing names the file by itself
         raise
     sync_directory(path.parent)
+
+
+def _alone(path: Path, mode: str) -> IO[Any]:
+    """`path` opened anew for writing, by one process at a time."""
+    while True:
+        file = open(  # noqa: SIM115 (closed by who asked for it)
+            path, mode, encoding=None if "b" in mode else "utf-8",
+            opener=lambda name, flags: os.open(name, flags & ~os.O_TRUNC, 0o666),
+        )  # fmt: skip
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):  # else who had it has renamed it meanwhile
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                file.truncate(0)
+                return file
+        file.close()
 
 
 def check_writable(path: Path) -> None:
@@ -109,7 +131,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: no such file; build it first (snakemake {path})") from None
     except IsADirectoryError:
         raise UserError(f"{path}: a folder; name a file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         again = "delete it and build it again" if str(path).endswith(".json") else "name a .json"
         raise UserError(f"{path}: not valid JSON ({error}); {again}") from None
 

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +31,10 @@ def exclusive(path: Path, busy: str, *, wait: bool) -> Iterator[None]:
             handle = open(path, "a")  # noqa: SIM115 (held beyond this block)
         except FileNotFoundError:  # the folder went between the two lines
             continue
+        except PermissionError:
+            if not path.exists():
+                raise
+            handle = open(path)  # noqa: SIM115 (another user's can be held all the same)
         try:
             acquire(handle, busy, wait=wait)
             # A lock won on a file that its last holder has removed is worth nothing.
@@ -44,7 +48,8 @@ def exclusive(path: Path, busy: str, *, wait: bool) -> Iterator[None]:
         yield
     finally:
         if _still_at(handle, path):
-            path.unlink()
+            with suppress(PermissionError):  # another user's, in a folder that keeps them apart
+                path.unlink()
         handle.close()
 
 

@@ -3,7 +3,8 @@
 `multistep verify` reads what lies in the folders that it is given (the project's by default, all
 scales in it): archives, prepared datasets, source networks, results, choices, measurements, trained
 parameters, checkpoints and pages. Whether they are what the plan asks for is Snakemake's to say;
-this says whether they are as they were written. Nothing here imports torch.
+this says whether they are as they were written; with `--remote`, whether the objects of a DVC
+remote are. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from multistep import options, seal
+from multistep import options, remote, seal
 from multistep.data import prepared
 from multistep.files import UserError, read_json, sha256
 from multistep.job import parameters, results
@@ -35,11 +36,22 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--jobs", type=options.whole(), default=os.cpu_count() or 1, help="readers at a time"
     )
+    parser.add_argument(
+        "--remote", nargs="?", const="", metavar="NAME", help="every object of a DVC remote instead"
+    )
+    parser.add_argument(
+        "--remove", action="store_true", help="what is damaged there, so that dvc push mends it"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Check them all, then tell; a UserError with a line for each that differs."""
+    if args.remote is not None:
+        remote.check(args.remote or None, args.jobs, remove=args.remove)
+        return
+    if args.remove:
+        raise UserError("--remove: only with --remote; files of the project are deleted by hand")
     found = [each for path in args.paths or [Path()] for each in artefacts(path)]
     if not found:
         where = ", ".join(map(str, args.paths or [Path().absolute()]))
@@ -69,8 +81,12 @@ def artefacts(path: Path) -> Iterator[tuple[str, Path]]:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give the project's")
     files = [] if path.is_dir() else [path]
-    for folder, inner, names in () if files else os.walk(path, onerror=_unreadable):
+    seen = set()  # data/ may be a link to a larger disk, and links may make a circle
+    for folder, inner, names in () if files else os.walk(path, True, _unreadable, True):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
+        if (own := os.path.realpath(folder)) in seen:
+            inner[:], names = [], []
+        seen.add(own)
         files += [Path(folder, name) for name in sorted(names)]
     return ((kind, file) for file in files if (kind := _kind(file)) is not None)
 

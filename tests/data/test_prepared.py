@@ -11,7 +11,7 @@ from multistep import seal
 from multistep.data import prepared
 from multistep.data.archives import contents_digest
 from multistep.data.settings import Archive, Dataset
-from multistep.files import UserError, sha256
+from multistep.files import UserError, read_json, sha256, write_json
 from multistep.plan import provenance
 
 PARTS = {"train": ["b", "a"], "validation": ["d"], "test": ["c"]}
@@ -248,14 +248,24 @@ def test_a_damaged_pixel_is_noticed(out):
 
 
 def test_a_foreign_or_truncated_array_is_refused(out):
-    path = out / "images.npy"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"images.npy: can't be read"):
-        prepared.read(out)
-    for array in (np.zeros((4, 6), np.uint8), np.zeros((4, 6, 9, 3)), np.zeros((4, 6, 9, 2), "u1")):
-        np.save(path, array)
-        with pytest.raises(UserError, match=r"doesn't fit dataset\.json"):
+    """By its digest; by what it is, where that was told to be its digest."""
+    path, record = out / "images.npy", read_json(out / "dataset.json")
+    cut = path.read_bytes()[:-1]
+
+    def put(array):
+        path.write_bytes(cut) if array is None else np.save(path, array)
+
+    arrays = (np.zeros((4, 6), np.uint8), np.zeros((4, 6, 9, 3)), np.zeros((4, 6, 9, 2), "u1"))
+    for array in (None, *arrays):
+        put(array)
+        with pytest.raises(UserError, match=r"images\.npy: its bytes differ from the digest"):
             prepared.read(out)
+        sealed = seal.seal({**record, "images": sha256(path)}, record["made_from"])
+        write_json(out / "dataset.json", sealed)
+        told = "images.npy: can't be read" if array is None else r"doesn't fit dataset\.json"
+        with pytest.raises(UserError, match=told):
+            prepared.read(out)
+        write_json(out / "dataset.json", record)
 
 
 def test_the_digest_is_of_everything_that_trains(raw):

@@ -71,15 +71,18 @@ def members(
     """
     for name, stream in streams(path):
         if wanted(name):
-            parts, size = [], 0
-            with naming(path, name):
-                for block in blocks(stream):
-                    parts.append(block)
-                    size += len(block)
-                    if size > largest:
-                        told = f"{name} has more than the {largest:,} bytes that are read of one"
-                        raise UnreadableError(path, told, "leave it and its line in lists out")
-            yield name, b"".join(parts)
+            yield name, _read(path, name, stream, largest)
+
+
+def _read(path: Path, name: str, stream: IO[bytes], largest: int) -> bytes:
+    data = io.BytesIO()
+    with naming(path, name):
+        for block in blocks(stream):
+            data.write(block)
+            if data.tell() > largest:
+                told = f"{name} has more than the {largest:,} bytes that are read of one"
+                raise UnreadableError(path, told, "leave it and its line in lists out")
+    return data.getvalue()
 
 
 def names(path: Path) -> list[str]:
@@ -108,8 +111,7 @@ def streams(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
         links.setdefault(end, []).append(name)
     for name, stream, _ in _every(path) if links else ():
         if stream is not None and name in links:
-            with naming(path, name):
-                data = stream.read()
+            data = _read(path, name, stream, LARGEST)
             _mention(path, f"links are read as the files that they name, such as {links[name][0]}")
             for link in links.pop(name):
                 yield link, io.BytesIO(data)

@@ -7,7 +7,7 @@ everything lives in `<destination>.part/`, which survives kills and is removed o
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from multistep import lock
@@ -43,9 +43,12 @@ def fetch(
                     if folder is not None:
                         file = _copy(archive, name, dataset, Path(folder), work)
                     else:
-                        with _one_fetch(archive, destination):
-                            file = _known(archive, destination, work) or _download(
-                                archive, destination, dataset, work, patience
+                        known = _known(archive, destination, work)
+                        with nullcontext() if known else _one_fetch(archive, destination):
+                            file = (
+                                known
+                                or _known(archive, destination, work)
+                                or _download(archive, destination, dataset, work, patience)
                             )
                             _keep(archive, file)
                     if not (archive.sha256 or archive.sha1 or archive.contents):
@@ -104,12 +107,15 @@ def _cache() -> Path | None:
 @contextmanager
 def _one_fetch(archive: Archive, destination: Path) -> Iterator[None]:
     """One process at a time fetches an archive, which several datasets or users may want."""
-    folder = _cache() or _raw(destination)
-    if archive.sha256 is None or folder is None:
-        yield
-        return
     busy = f"{destination.name}: it is being fetched for another dataset"
-    with lock.exclusive(folder / f"{archive.sha256}.lock", busy, wait=True):
+    with ExitStack() as held:
+        for folder in filter(None, (_cache(), _raw(destination)) if archive.sha256 else ()):
+            name = folder / f"{archive.sha256}.lock"
+            try:
+                held.enter_context(lock.exclusive(name, busy, wait=True))
+                break
+            except OSError as error:  # the next is as good for all but other clones
+                say(f"{folder}: no lock can be made there ({error.strerror}); going on without")
         yield
 
 
@@ -141,9 +147,12 @@ def _keep(archive: Archive, file: Path) -> None:
         return
     kept = cache / archive.sha256
     if not kept.exists() or mismatch(kept, archive):
-        cache.mkdir(parents=True, exist_ok=True)
-        kept.unlink(missing_ok=True)
-        _link(file, kept)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            kept.unlink(missing_ok=True)
+            _link(file, kept)
+        except OSError as error:  # another user's, or full; nothing here depends on it
+            say(f"{file.name}: the cache can't take it ({error}); going on without")
 
 
 def _link(file: Path, to: Path) -> None:

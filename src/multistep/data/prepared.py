@@ -309,10 +309,15 @@ def read(
     """
     about = describe(folder, name, preparation)
     try:
+        intact = sha256(folder / "images.npy") == about.images
         # Copy on write: torch takes no array that it can't write to.
-        images = np.load(folder / "images.npy", mmap_mode="c")
+        images = np.load(folder / "images.npy", mmap_mode="c") if intact else None
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'images.npy'}: can't be read ({error}); {AGAIN}") from None
+    if images is None:
+        raise UserError(
+            f"{folder / 'images.npy'}: its bytes differ from the digest in dataset.json; {AGAIN}"
+        )
     try:
         found = _unfolded(about, images)
         _fit(found)
@@ -326,10 +331,6 @@ def read(
             f"{folder}: images.npy {images.dtype}{list(images.shape)} doesn't fit dataset.json "
             f"({error}); {AGAIN}"
         ) from None
-    if sha256(folder / "images.npy") != about.images:
-        raise UserError(
-            f"{folder / 'images.npy'}: its bytes differ from the digest in dataset.json; {AGAIN}"
-        )
     return found
 
 

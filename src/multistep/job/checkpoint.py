@@ -126,12 +126,16 @@ class Saver:
 
     @contextlib.contextmanager
     def on_signals(self, *signals: int) -> Iterator[None]:
-        """Note these signals instead of dying of them; a save is due then."""
+        """Note these signals instead of dying of them; a save is due then. SIGHUP that was ignored
+        stays so (`nohup`).
+        """
 
         def note(number: int, frame: FrameType | None) -> None:
             self.signal = number
 
-        before = {s: signal.signal(s, note) for s in signals}
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        wanted = [s for s in signals if not (ignored and s == signal.SIGHUP)]
+        before = {s: signal.signal(s, note) for s in wanted}
         try:
             yield
         finally:

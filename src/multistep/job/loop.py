@@ -158,10 +158,10 @@ def to_the_end(
 ) -> dict[str, Any]:  # fmt: skip
     """Train a run, from its checkpoint at `path` if there is one of this `key`; its `outcome`.
 
-    SIGTERM and SIGINT save, then leave with 128 + their number. The outcome stays at `path` in the
-    state's place: what is made of it may be lost before anyone has accepted it (a scheduler that is
-    killed leaves jobs behind, and deletes what they make), and is made again in no time. What an
-    earlier attempt recorded is said again, since its log is deleted with what it made.
+    SIGTERM, SIGINT and SIGHUP save, then leave with 128 + their number. The outcome stays at `path`
+    in the state's place: what is made of it may be lost before anyone has accepted it (a scheduler
+    that is killed leaves jobs behind, and deletes what they make), and is made again in no time.
+    What an earlier attempt recorded is said again, since its log is deleted with what it made.
 
     `longer`: the key without the number of iterations. Under it the state at the end stays for good
     in a file beside `path`, and a run of more iterations (or one whose result was lost) goes on
@@ -191,7 +191,7 @@ def to_the_end(
             say(f"it can't be lengthened later: {error}")
 
     save = checkpoint.Saver(path, key, seconds)
-    with save.on_signals(signal.SIGTERM, signal.SIGINT):
+    with save.on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         run.train(save, keep if longer is not None else None)
     save.now(run.state)
     made = outcome()

@@ -40,7 +40,7 @@ def read(file: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{file}{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         told = " ".join(str(error).split())
         raise UserError(f"{file}: not valid YAML in UTF-8: {told}") from None
     if not isinstance(layer, dict):
