@@ -25,6 +25,9 @@ FAULTS = pytest.StashKey[dict[tuple[str, str], Counter[str]]]()
 
 def pytest_addoption(parser):
     parser.addoption("--faults", type=Path, metavar="FILE", help="inject faults; write their table")
+    parser.addoption(
+        "--fuzz", type=float, default=0, metavar="SECONDS", help="more for each reader"
+    )
 
 
 def pytest_configure(config):

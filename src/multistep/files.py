@@ -24,6 +24,11 @@ class UserError(Exception):
     """A mistake that the user can mend: the message says what, where, and what to do next."""
 
 
+def one_line(error: BaseException) -> str:
+    """What an error of another library says, in one line of bounded length."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with open(path, "rb") as file:

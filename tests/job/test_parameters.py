@@ -135,11 +135,11 @@ def test_a_kill_between_parameters_and_result_leaves_nothing_wrong(
     """Whatever of them is lost: a finished run's state makes the same again."""
 
     def killed(*arguments: Any) -> None:
-        raise KeyboardInterrupt
+        raise SystemExit(137)
 
     with monkeypatch.context() as patch:
         patch.setattr(results, "write", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit):
             train(tmp_path, few_shot(), data)
     assert not (tmp_path / "0.json").exists()
     (tmp_path / lost).unlink(missing_ok=True)

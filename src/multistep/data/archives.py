@@ -27,7 +27,7 @@ from typing import IO
 
 from multistep import seal
 from multistep.data.settings import Archive, Dataset
-from multistep.files import UserError, digest, sha256, write_json
+from multistep.files import UserError, digest, one_line, sha256, write_json
 from multistep.progress import say
 
 _AGAIN = "delete it and run the download again"
@@ -166,14 +166,14 @@ def _no(path: Path, kind: str, error: Exception, after: str = "") -> UnreadableE
     found = next((name for mark, name in _MAGIC.items() if start.startswith(mark)), "")
     found = "tar" if start[257:] == b"ustar" else found
     told = f"; by its first bytes it is a {found}" if found not in ("", kind) else ""
-    reason = f"truncated{after}, or not a {kind} ({error}{told})"
+    reason = f"truncated{after}, or not a {kind} ({one_line(error)}{told})"
     return UnreadableError(path, reason, "give it that ending" if told else _AGAIN)
 
 
 def _zipped(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise _no(path, "zip", error) from error
     with archive:
         for member in archive.infolist():
@@ -203,6 +203,9 @@ def _tarred(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
         ):
             for member in archive:
                 name, target = _plain(_bytes(member.name)), ""
+                if member.issparse():  # a few bytes that stand for any number of zeros
+                    told = f"{name} is stored sparsely"
+                    raise UnreadableError(path, told, "pack it anew without holes")
                 file = archive.extractfile(member) if member.isreg() else None
                 if member.islnk():
                     target = _plain(_bytes(member.linkname))
@@ -228,9 +231,11 @@ def naming(path: Path, member: str) -> Iterator[None]:
         again = (
             "unpack it with another program and pack it anew, with Deflate and without a password"
         )
-        raise UnreadableError(path, f"{member} can't be unpacked here ({error})", again) from error
+        raise UnreadableError(
+            path, f"{member} can't be unpacked here ({one_line(error)})", again
+        ) from error
     except _DAMAGED as error:
-        raise UnreadableError(path, f"{member} is damaged ({error})") from error
+        raise UnreadableError(path, f"{member} is damaged ({one_line(error)})") from error
 
 
 def _bytes(name: str) -> bytes:

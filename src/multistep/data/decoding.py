@@ -15,7 +15,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from multistep.files import UserError
+from multistep.files import UserError, one_line
 
 AGAIN = "delete this copy and get the archive again"
 
@@ -68,7 +68,7 @@ def opened(
             "it, or leave it and its line in the lists out"
         ) from error
     except _UNREADABLE as error:
-        raise UserError(f"{where} is not a readable image ({error}); {AGAIN}") from error
+        raise UserError(f"{where} is not a readable image ({one_line(error)}); {AGAIN}") from error
 
 
 def decode(
@@ -133,7 +133,7 @@ def unpickled(data: bytes, where: str) -> dict[str, Any]:
         return {text(key): value for key, value in found.items()}
     except Exception as error:  # a damaged pickle raises whatever it happens upon
         raise UserError(
-            f"{where} is not a readable pickle ({type(error).__name__}: {error}); {AGAIN}"
+            f"{where} is not a readable pickle ({type(error).__name__}: {one_line(error)}); {AGAIN}"
         ) from error
 
 
@@ -152,12 +152,14 @@ def png_files(stream: IO[bytes], where: str) -> Iterator[bytes]:
     while True:
         try:
             _, found, _ = next(operations)
+            if isinstance(found, str) and found.startswith("\x89PNG"):
+                found = found.encode("latin-1")  # how Python 2's strings come
         except StopIteration:
             return
-        except (ValueError, UnicodeDecodeError) as error:
-            raise UserError(f"{where} is not a readable pickle ({error}); {AGAIN}") from error
-        if isinstance(found, str) and found.startswith("\x89PNG"):
-            found = found.encode("latin-1")  # how Python 2's strings come
+        except ValueError as error:
+            raise UserError(
+                f"{where} is not a readable pickle ({one_line(error)}); {AGAIN}"
+            ) from error
         if isinstance(found, bytes | bytearray) and found.startswith(_PNG):
             yield bytes(found)
 
@@ -171,5 +173,5 @@ def matlab_strings(data: bytes, name: str, where: str) -> list[str]:
         return [str(cell.item()) for cell in cells.ravel()]
     except Exception as error:  # scipy raises all sorts on a file that is damaged or another
         raise UserError(
-            f"{where}: no readable {name} ({type(error).__name__}: {error}); {AGAIN}"
+            f"{where}: no readable {name} ({type(error).__name__}: {one_line(error)}); {AGAIN}"
         ) from error

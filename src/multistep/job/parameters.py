@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from multistep import seal
-from multistep.files import UserError, atomic_write, canonical_json
+from multistep.files import UserError, atomic_write, canonical_json, one_line
 from multistep.job import results
 from multistep.job.record import SCHEMA, CellRecord, Digest, MadeFrom, Record
 from multistep.plan.families import module
@@ -99,8 +99,8 @@ def read(path: Path, expected: results.Expected | None = None) -> tuple[dict[str
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; build it first (snakemake {path})") from None
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a file of parameters ({error}); {again}") from None
+    except (SafetensorError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: not a file of parameters ({one_line(error)}); {again}") from None
     seal.check(path, about, again)
     try:
         Header.model_validate(about)

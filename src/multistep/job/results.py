@@ -178,7 +178,7 @@ def validate(path: Path, record: Any) -> None:
     model = _model(record)
     try:
         model.model_validate(record)
-    except (ValidationError, LookupError, TypeError, ArithmeticError) as error:
+    except (ValidationError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         where, what = "the file", repr(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]

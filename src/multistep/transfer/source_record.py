@@ -90,7 +90,7 @@ def read(folder: Path) -> tuple[Network, dict[str, Any]]:
     seal.check(path, about, again)
     try:
         found = Network.model_validate(about)
-    except (ValidationError, LookupError, TypeError, ArithmeticError) as error:
+    except (ValidationError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else repr(error)
         raise UserError(
             f"{path}: not the description of a source network ({what}); {again}"

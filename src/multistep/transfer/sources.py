@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multistep import seal
-from multistep.files import UserError, atomic_write, sha256, write_json
+from multistep.files import UserError, atomic_write, one_line, sha256, write_json
 from multistep.job.record import SCHEMA
 from multistep.networks.build import Backbone, build
 from multistep.networks.settings import Architecture
@@ -39,9 +39,8 @@ def load_published(
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; fetch it first (snakemake {path})") from None
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
         raise UserError(
-            f"{path}: can't be read as weights ({reason}); get the checkpoint again"
+            f"{path}: can't be read as weights ({one_line(error)}); get the checkpoint again"
         ) from None
     wrapped = isinstance(content, dict) and isinstance(content.get("state_dict"), dict)
     state = content["state_dict"] if wrapped else content
