@@ -55,8 +55,11 @@ clean: ## remove the environment, checkpoints and caches; data and results stay
 
 # The environment, made once from a bare Python; a changed lock or pyproject.toml renews it.
 $(VENV)/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-	  { echo "error: Python 3.11 to 3.13 is needed (for 3.14 Snakemake's immutables has no wheel); try: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+	  { echo "error: Python 3.11 to 3.14 is needed; try: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, shutil, sys, sysconfig; sys.exit(sys.version_info >= (3, 14) and not (shutil.which("cc") \
+	  and os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))))' || \
+	  { echo "error: for Python 3.14 a C compiler (cc) and Python's headers are needed, since Snakemake's immutables has no wheel there; install them, or: make PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv

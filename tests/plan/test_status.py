@@ -46,7 +46,7 @@ def test_states_are_told_from_files(
     assert "go on:" not in told  # it does
     cli.main(["status", "params.yaml", "over.yaml"])  # the process is gone, its lock's file is not
     told = capsys.readouterr().out
-    assert "go on: snakemake --cores all --configfile over.yaml --rerun-incomplete" in told
+    assert "go on: snakemake --configfile over.yaml --cores all --rerun-incomplete" in told
 
 
 def test_every_job_of_the_plan_is_told_once() -> None:

@@ -33,8 +33,12 @@ from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.pages import inputs, load, record  # noqa: E402
 
 try:
-    for file in workflow.configfiles:  # for what its own reader drops: equal keys
-        params.read(Path(file))
+    for file in map(Path, workflow.configfiles):
+        if file.suffix not in (".yaml", ".yml"):
+            raise UserError(
+                f"{file}: no overlay: --configfile takes every name that follows it; put -- before a target"
+            )
+        params.read(file)  # for what its own reader drops: equal keys
     # Snakemake puts the keys of an overlay first; rows go by the order of params.yaml.
     PARAMS = params.validate(params.merge(params.read(ROOT / "params.yaml"), config))
     PAGES = load.pages(ROOT / "workflow" / "report", PARAMS)
@@ -326,6 +330,8 @@ def page_plan(wildcards, input):
 
 # What Snakemake has no record of counts only if it is what the plan says.
 if workflow.is_main_process:
+    for warning in inputs.unshown(PAGES, PLAN, lambda: PAPER):
+        print(f"warning: {warning}", file=sys.stderr)
     home = ROOT / PARAMS.directory
     planned = unrecorded.checks(home, PARAMS, CELLS, CHOICES, MEASUREMENTS)
     for form, shown in {"tables": TABLES, "figures": FIGURES}.items():

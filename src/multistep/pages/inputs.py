@@ -6,7 +6,7 @@ Read inside Snakemake: no torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +57,45 @@ def results(spec: Spec, plan: Plan) -> list[str]:
         if dataset_of(dataset) in prepared:
             found.append(f"data/processed/{dataset_of(dataset)}/dataset.json")
     return list(dict.fromkeys(found))
+
+
+def unshown(
+    pages: Mapping[str, Mapping[str, Spec]], plan: Plan, paper: Callable[[], Plan]
+) -> list[str]:
+    """Warnings, a line each: of cells that no page shows, and of methods of a page that none of
+    its experiments runs, here as in the `paper` (a scale that runs less leaves rows out).
+    """
+    found, shown = [], set[str]()
+    for name, spec in (item for form in pages.values() for item in form.items()):
+        files = results(spec, plan)
+        shown.update(files)
+        lacking = _lacking(spec, plan) if files else set()
+        if lacking and (lacking := lacking & _lacking(spec, paper())):
+            found.append(
+                f"{name} lists {', '.join(sorted(lacking))}, which none of its experiments runs; "
+                "add to their `methods`, or leave out there"
+            )
+    unseen: dict[str, list[str]] = {}
+    cells = [c for c in plan.cells.values() if c.kind == "cell"]
+    for cell in cells:
+        if shown.isdisjoint((cell.path, cell.evaluation)):
+            unseen.setdefault(f"{cell.experiment} on {cell.dataset}", []).append(cell.method)
+    if unseen:
+        of = [f"{name} ({', '.join(dict.fromkeys(methods))})" for name, methods in unseen.items()]
+        more = f" and {len(of) - 3} more" if of[3:] else ""
+        found.append(
+            f"no page shows {sum(map(len, unseen.values()))} of {len(cells)} cells: "
+            f"{'; '.join(of[:3])}{more}; add a page (docs/adding.md), or leave them out"
+        )
+    return found
+
+
+def _lacking(spec: Spec, plan: Plan) -> set[str]:
+    """Methods of a page of which the plan has no cell that it shows."""
+    planned = {(c.experiment, c.dataset, c.method) for c in plan.cells.values()}
+    wanted = spec.wants().cells
+    run = {m for e, d, m in wanted if (e, plan.params.dataset(d), m) in planned}
+    return {method for _, _, method in wanted} - run
 
 
 def expectations(files: Sequence[str], plan: Plan) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from multistep.files import UserError
 from multistep.plan import cells, params
 from multistep.plan.schema import Params
+from multistep.progress import say
 
 
 def add_parser(subparsers: Any) -> None:
@@ -32,15 +34,36 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the plan of one scale."""
     plan = params.load(*args.files)
+    warn(plan, args.files[0])
     print(json.dumps(whole(plan), indent=1, ensure_ascii=False) if args.json else summary(plan))
 
 
 def run_params(args: argparse.Namespace) -> None:
     """A line for each cell: the path of its result, a tab, and the cell."""
-    plan = cells.plan(params.load(*args.files))
+    settled = params.load(*args.files)
+    plan = cells.plan(settled)
+    warn(settled, args.files[0])
     for cell in plan:
         print(cell.path, cell.json, sep="\t")
     print(f"{len(plan)} cells", file=sys.stderr)
+
+
+def warn(plan: Params, base: Path) -> None:
+    """Say on standard error what nobody will see, as the project's pages beside `base` are."""
+    from multistep.pages import inputs, load
+
+    folder = base.absolute().parent / "workflow" / "report"
+    if not folder.is_dir():
+        return
+    try:
+        pages = load.pages(folder, plan)
+        found = inputs.unshown(
+            pages, inputs.Plan.of(plan), lambda: inputs.Plan.of(params.load(base))
+        )
+    except UserError as error:
+        found = [str(error)]
+    for warning in found:
+        say(f"warning: {warning}")
 
 
 def whole(plan: Params) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
     if total["done"] < len(found) and not total["running"]:
         overlays = f" --configfile {' '.join(map(str, args.files[1:]))}" if args.files[1:] else ""
         again = " --rerun-incomplete" if total["failed"] or total["stopped"] else ""
-        print(f"go on: snakemake --cores all{overlays}{again}")
+        print(f"go on: snakemake{overlays} --cores all{again}")
 
 
 def _age(log: Path) -> str:

@@ -1,0 +1,62 @@
+"""Warnings of cells that no page shows, and of methods of pages that nothing runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multistep import cli
+from multistep.pages import inputs, load
+from multistep.plan import params
+
+ROOT = Path(__file__).resolve().parents[2]
+NEW = """
+scale: mine
+directory: scales/mine
+only: [mine]
+experiments:
+  mine:
+    family: few_shot
+    datasets: [omniglot]
+    methods: [maml, fomaml]
+    settings: {ways: 5, shots: 1, meta_batch: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def paper() -> tuple[Any, inputs.Plan]:
+    settled = params.load(ROOT / "params.yaml")
+    return load.pages(ROOT / "workflow/report", settled), inputs.Plan.of(settled)
+
+
+def test_the_paper_shows_all_that_it_runs_and_runs_all_that_it_shows(paper: Any) -> None:
+    pages, plan = paper
+    assert inputs.unshown(pages, plan, lambda: plan) == []
+
+
+def test_a_method_that_none_of_a_pages_experiments_runs_is_said(paper: Any) -> None:
+    pages, plan = paper
+    table = pages["tables"]["table4"]
+    wrong = table.model_copy(update={"methods": [*table.methods, "l2t", "scratch"]})
+    more = {**pages, "tables": pages["tables"] | {"table4": wrong}}
+    (told,) = inputs.unshown(more, plan, lambda: plan)
+    assert told.startswith("table4 lists l2t, scratch, which none of its experiments runs; add")
+
+
+def test_a_scale_that_runs_less_than_the_paper_is_no_mistake(paper: Any) -> None:
+    pages, plan = paper
+    some = {path: cell for path, cell in plan.cells.items() if cell.method == "maml"}
+    assert inputs.unshown(pages, plan._replace(cells=some), lambda: plan) == []
+
+
+def test_cells_that_no_page_shows_are_said_where_the_plan_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(NEW)
+    for command in ("params", "plan"):
+        assert cli.main([command, str(ROOT / "params.yaml"), str(tmp_path / "mine.yaml")]) == 0
+        told = capsys.readouterr().err.splitlines()[0]
+        assert told == (
+            "warning: no page shows 6 of 6 cells: mine on omniglot (maml, fomaml); add a page "
+            "(docs/adding.md), or leave them out"
+        )

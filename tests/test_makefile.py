@@ -1,0 +1,54 @@
+"""What `make` says of a Python before anything is installed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize(
+    ("version", "compiler", "said"),
+    [
+        ((3, 10), True, "error: Python 3.11 to 3.14 is needed; try: make PYTHON=python3.12"),
+        ((3, 15), True, "error: Python 3.11 to 3.14 is needed; try: make PYTHON=python3.12"),
+        (
+            (3, 14),
+            False,
+            "error: for Python 3.14 a C compiler (cc) and Python's headers are needed",
+        ),
+        ((3, 14), True, None),
+        ((3, 11), False, None),
+    ],
+)
+def test_a_python_that_will_not_do_is_refused_before_anything_is_installed(
+    tmp_path: Path, version: tuple[int, int], compiler: bool, said: str | None
+) -> None:
+    for file in ("Makefile", "pyproject.toml", "requirements.lock"):
+        (tmp_path / file).symlink_to(ROOT / file)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    if compiler:
+        (tools / "cc").symlink_to("/bin/true")
+    asked = tmp_path / "asked"
+    python = tools / "python"
+    python.write_text(
+        f"#!/bin/sh\n[ $1 = -m ] && echo install >> '{asked}' && exit 1\n"
+        f"exec '{sys.executable}' -c \"import os, sys, sysconfig; sys.version_info = {version}; "
+        f'os.path.exists = lambda path: {compiler}; exec(sys.argv[2])" "$@"\n'
+    )
+    python.chmod(0o755)
+    make = shutil.which("make")
+    assert make is not None
+    made = subprocess.run(
+        [make, "env", f"PYTHON={python}"],
+        cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode
+    assert asked.exists() is (said is None)  # it would make the environment now
+    if said:
+        assert any(line.startswith(said) for line in made.stderr.splitlines())
+    assert not (tmp_path / ".venv").exists()
