@@ -26,14 +26,13 @@ from pathlib import Path
 from typing import IO
 
 from multistep import seal
-from multistep.data.settings import Archive, Dataset
+from multistep.data.settings import UNREAD, Archive, Dataset
 from multistep.files import UserError, digest, one_line, sha256, write_json
 from multistep.progress import say
 
 _AGAIN = "delete it and run the download again"
 _BLOCK = 1 << 20
 LARGEST = 4 << 30  # bytes of a member that is read whole: no published one comes near
-_UNREAD = (".xz", ".txz", ".bz2", ".tbz2", ".zst", ".tzst", ".lz4", ".7z", ".rar")
 # The first bytes of containers, for those whose name says another.
 _MAGIC = {b"PK": "zip", b"\x1f\x8b": "tar.gz", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"Rar!": "rar"}
 _MAGIC |= {b"7z\xbc\xaf": "7z", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -134,7 +133,7 @@ def _every(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
         found = _zipped(path)
     elif ending.endswith((".tar", ".tar.gz", ".tgz")):
         found = _tarred(path)
-    elif ending.endswith(_UNREAD):
+    elif ending.endswith(UNREAD):
         again = "pack what is in it anew, as zip or tar.gz"
         raise UnreadableError(path, "not unpacked here", again)
     else:

@@ -5,12 +5,23 @@ Nothing here imports torch: it is read inside Snakemake.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from multistep.settings import Model, Once
 
 Url = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/]+/|file:///)\S*$")]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$")]
+UNREAD = (".xz", ".txz", ".bz2", ".tbz2", ".zst", ".tzst", ".lz4", ".7z", ".rar")
+
+
+def _read(name: str) -> str:
+    if name.lower().endswith(UNREAD):
+        raise ValueError("not unpacked here; pack what is in it anew, as zip or tar.gz")
+    return name
+
+
+FileName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$"), AfterValidator(_read)
+]
 
 
 class Archive(Model):
