@@ -36,8 +36,10 @@ class Model(BaseModel):
 
 
 def _plain(name: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-        raise ValueError("names are of a-z, 0-9, _ and -: they become paths, wildcards and words")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{,63}", name):
+        raise ValueError(
+            "names are of a-z, 0-9, _ and -, at most 64: they become paths, wildcards and words"
+        )
     return name
 
 
@@ -55,6 +57,8 @@ def repeated(values: Iterable[Any]) -> list[Any]:
 
 Name = Annotated[str, AfterValidator(_plain)]
 Once = AfterValidator(_once)  # of a list that repeats nothing
+# What people read, in tables too: something, and one line of it.
+Title = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
 Seed = Annotated[int, Field(ge=0)]
 
 

@@ -37,7 +37,7 @@ def test_archives_of_another_layout_are_told_with_the_loader_that_reads_them(
     able = loaders.readers(m for name in names for m, _ in streams(drawn[loader] / name))
     assert loader in able
     other = "stl10" if loader != "stl10" else "cifar100"
-    spec = SETS[other] | {"loader": other, "title": "", "archives": {n: {} for n in names}}
+    spec = SETS[other] | {"loader": other, "title": "Mine", "archives": {n: {} for n in names}}
     command = ["data", "prepare", "--dataset", "mine", "--spec", json.dumps(spec)]
     assert main([*command, "--raw", str(drawn[loader]), "--out", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err

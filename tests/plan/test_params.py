@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from helpers import PARAMS, ROOT, mistakes, put
@@ -214,6 +215,17 @@ stand_ins/omniglot=miniimagenet & stand_ins/miniimagenet=omniglot -> stand_ins.o
 datasets/omniglot/archives/images_background.zip/bytes=-5 -> images_background.zip.bytes: input
 datasets/omniglot/archives/images_background.zip/urls=[not a url] -> urls.0: string should match
 datasets/omniglot/archives/a b.zip={unverified: true} -> archives.a b.zip.[key]: string should match
+datasets/omniglot/archives/a.Tar.xz={unverified: true} -> archives.a.Tar.xz.[key]: not unpacked here
+few_shot/test_episodes=1000000000000 -> few_shot.test_episodes: input should be less than or equal
+few_shot/network/filters=1000000000 -> few_shot.network.filters: input should be less than or equal
+threads=100000000 -> threads: input should be less than or equal to 1024
+methods/maml/title='' -> methods.maml.title: string should match pattern
+datasets/omniglot/title="a\\nb" -> datasets.omniglot.title: string should match pattern
+sources/omniglot='' -> sources.omniglot: string should have at least 1 character
+experiments/mini_5way_1shot-inner_lr-1={family: few_shot, datasets: [], methods: [], settings: {}}
+    -> experiments.mini_5way_1shot-inner_lr-1: a name of candidates of mini_5way_1shot
+methods/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa={title: t, algorithm: x,
+    settings: {}} -> names are of a-z, 0-9, _ and -, at most 64
 methods/a;b={title: t, algorithm: multistep, settings: {}} -> methods.a;b.[key]: names are of a-z
 experiments/..={family: few_shot, datasets: [], methods: [], settings: {}} -> names are of a-z
 source_networks/a b={title: t, architecture: {name: vgg9, width: 1}, classes: 2} -> names are of a-z
@@ -334,6 +346,12 @@ def test_unreadable_files_are_named(tmp_path: Any) -> None:
             }.items()
         ),
         ("seeds: [0, 010]", "in a list: readers of YAML differ on 010"),
+        ("few_shot: {iterations: 1,000}", "as a key: readers of YAML differ on 000"),
+        ("no: 1", "as a key: readers of YAML differ on no; write true or false"),
+        ("a: 1\n? [b, c]\n: 1", "line 2: not valid YAML: a key that is no word; is a brace"),
+        ("a: {{b: 1}: 2}", "line 1: not valid YAML: a key that is no word"),
+        ("a: " + 60 * "[" + 60 * "]", "line 1: not valid YAML: nested too deep"),
+        ("a:\n  " + 60 * "- " + "b", "line 2: not valid YAML: nested too deep"),
     ],
 )
 def test_what_readers_of_yaml_take_differently_is_refused(
@@ -345,6 +363,17 @@ def test_what_readers_of_yaml_take_differently_is_refused(
         params.read(file)
     file.write_text("a: ['010', \"yes\", 0, 10, -1.5, 1.0e-3, 1.0e+3, .5, null, true, word]")
     assert params.read(file)["a"] == ["010", "yes", 0, 10, -1.5, 1e-3, 1e3, 0.5, None, True, "word"]
+
+
+def test_mirrors_are_different_servers() -> None:
+    """Of each archive; github.com hands its raw files on to another one."""
+    of = params.validate(BASE)
+    for name, owner in {**of.datasets, **of.source_networks}.items():
+        for archive, entry in owner.archives.items():
+            hosts = [urlsplit(url).hostname for url in entry.urls]
+            hosts = [str(h).replace("raw.githubusercontent.com", "github.com") for h in hosts]
+            assert len(hosts) == len(set(hosts)), f"{name}: {archive}"
+    assert len(of.datasets["cifar100"].archives["cifar-100-python.tar.gz"].urls) == 2
 
 
 def test_a_plan_of_nothing_is_a_mistake() -> None:

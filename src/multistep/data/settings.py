@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from multistep.settings import Model, Once
+from multistep.settings import Model, Once, Title
 
 Url = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/]+/|file:///)\S*$")]
 UNREAD = (".xz", ".txz", ".bz2", ".tbz2", ".zst", ".tzst", ".lz4", ".7z", ".rar")
@@ -47,7 +47,7 @@ class Dataset(Model):
     """
 
     loader: str
-    title: str
+    title: Title
     classes: int = Field(ge=1)
     images_per_class: int | None = Field(default=None, ge=1)
     images: dict[Literal["train", "validation", "test"], int] | None = None

@@ -15,7 +15,7 @@ class Network(Model):
 
     geometry: Literal["strided", "valid", "pooled"]
     order: Literal["conv-bn-relu", "conv-relu-bn"]
-    filters: int = Field(ge=1)
+    filters: int = Field(ge=1, le=4096)
     bn_scale: bool
     adapt_bn: bool
     bn_eps: float = Field(gt=0)
@@ -52,7 +52,7 @@ class FewShot(Model):
     meta_clip: float | None = Field(gt=0)
     iterations: int = Field(ge=1)
     validate_every: int = Field(ge=1)
-    validation_episodes: int = Field(ge=2)
+    validation_episodes: int = Field(ge=2, le=10**6)
     log_every: int = Field(ge=1)
 
 
@@ -62,7 +62,7 @@ class Tested(FewShot):
     `selection` best: the iterate with the highest validation accuracy is tested, not the last.
     """
 
-    test_episodes: int = Field(ge=2)
+    test_episodes: int = Field(ge=2, le=10**6)
     selection: Literal["last", "best"]
 
 

@@ -14,7 +14,7 @@ class Architecture(Model):
     """A backbone of `multistep.networks.build`. Narrow or shallow: for small scales only."""
 
     name: Literal["resnet32", "vgg9", "resnet34", "resnet18"]
-    width: int = Field(ge=1)  # channels of the first stage: 16, 64, 64, 64 in the paper
+    width: int = Field(ge=1, le=4096)  # channels of the first stage: 16, 64, 64, 64 in the paper
     blocks: int | None = Field(default=None, ge=1)  # of each stage, instead of the name's own
 
     @property

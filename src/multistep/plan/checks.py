@@ -83,6 +83,12 @@ def references(params: Params) -> list[str]:
         found += unknown(f"{path}.methods", experiment.methods, params.methods, "method")
         found += unknown(f"{path}.overrides", experiment.overrides, params.methods, "method")
         if (choose := experiment.choose) is not None:
+            alike = f"{name}-{choose.setting}-"  # what its candidates are called
+            for other in params.experiments:
+                if other.startswith(alike):
+                    found.append(
+                        f"experiments.{other}: a name of candidates of {name}; choose another"
+                    )
             found += unknown(f"{path}.choose.methods", choose.methods, params.methods, "method")
     return found
 

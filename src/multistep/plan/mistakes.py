@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Callable, Collection, Iterable
 from typing import Annotated, Any, get_origin
 
 from pydantic import BaseModel, ValidationError
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
 
 
 def unknown(path: str, names: Iterable[str], known: Collection[str], what: str) -> list[str]:
@@ -39,7 +43,7 @@ def explain(
             problem = "missing"
         else:
             told = e["msg"].removeprefix("Value error, ")
-            problem = f"{told[0].lower()}{told[1:]}, got {e['input']!r}"
+            problem = f"{told[0].lower()}{told[1:]}, got {_SHORT.repr(e['input'])}"
         path = where + ".".join(keys) if isinstance(where, str) else where(*keys)
         lines.append(f"{path}: {problem}")
     return lines

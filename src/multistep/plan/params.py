@@ -32,7 +32,9 @@ def load(*files: Path) -> Params:
 def read(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file, not yet validated."""
     try:
-        layer = yaml.load(Path(file).read_text(encoding="utf-8"), _Loader)
+        text = Path(file).read_text(encoding="utf-8")
+        _shallow(text)
+        layer = yaml.load(text, _Loader)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{file}: no such file") from None
     except IsADirectoryError:
@@ -51,6 +53,16 @@ def read(file: Path) -> dict[str, Any]:
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, ten times faster
 
 
+def _shallow(text: str) -> None:
+    """Refuse a text so deeply nested that loading it would run out of stack."""
+    depth = 0
+    for event in yaml.parse(text, _Parser):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > 50:
+            _refuse(event, "nested too deep")
+
+
 class _Loader(_Parser):
     """Refuses what readers of YAML take differently: equal keys, and words of YAML 1.1 and 1.2."""
 
@@ -58,9 +70,12 @@ class _Loader(_Parser):
         """A mapping. PyYAML keeps the last of two equal keys, others refuse them."""
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                _refuse(key, "a key that is no word; is a brace or a bracket too many?")
             if key.value in seen:
                 _refuse(key, f"{key.value} stands there more than once; leave one")
-            seen.add(str(key.value))
+            seen.add(key.value)
+            self._plain(key, "as a key")
             self._plain(value, key.value)
         return super().construct_mapping(node, deep)
 
@@ -78,12 +93,14 @@ class _Loader(_Parser):
                     _refuse(node, f"{key}: readers of YAML differ on {node.value}; write {right}")
 
 
-def _refuse(node: yaml.Node, problem: str) -> NoReturn:
+def _refuse(node: Any, problem: str) -> NoReturn:
     raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
 _AMBIGUOUS = {
-    r"[-+]?(\d[\d_]*)(\.\d*)?[eE]\d+|[-+]?\d[\d_]*[eE][-+]?\d+": "it with point and sign: 2.0e-3",
+    r"[-+]?(\d[\d_]*)(\.\d*)?[eE]\d+|[-+]?\d[\d_]*[eE][-+]?\d+": (
+        "it with point and sign: 2.0e-3, or the text in quotes"
+    ),
     r"[-+]?0[0-9_]+|0o[0-7]+": "the number without the 0 before it",
     r"[-+]?\d[\d_]*_[\d_]*(\.[\d_]*)?|0b[01_]+": "the number without _, in base ten",
     r"[-+]?\d+(:[0-5]?\d)+(\.\d*)?": "the number itself, or the text in quotes",

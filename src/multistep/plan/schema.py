@@ -12,12 +12,12 @@ from pydantic import Field, PrivateAttr
 
 from multistep.data.settings import Dataset
 from multistep.job.settings import Measure
-from multistep.settings import Model, Name, Once, Seed
+from multistep.settings import Model, Name, Once, Seed, Title
 from multistep.transfer.source_settings import SourceNetwork
 
 
 class Method(Model):
-    title: str
+    title: Title
     algorithm: str
     settings: dict[str, Any]
 
@@ -63,12 +63,12 @@ class Params(Model):
     scale: Name
     directory: str
     device: Literal["cuda", "cpu"]
-    threads: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
     checkpoint_seconds: float = Field(ge=0)
     seeds: Annotated[list[Seed], Once] = Field(min_length=1)
     families: Annotated[list[Literal["few_shot", "transfer"]], Once] = Field(min_length=1)
     only: Annotated[list[str], Once] | None = Field(default=None, min_length=1)
-    sources: dict[str, str]
+    sources: dict[str, Annotated[str, Field(min_length=1)]]
     stand_ins: dict[str, str]
     datasets: dict[Name, Dataset]
     source_networks: dict[Name, SourceNetwork]

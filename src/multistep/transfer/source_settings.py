@@ -11,13 +11,13 @@ from pydantic import Field
 
 from multistep.data.settings import Archive, FileName
 from multistep.networks.settings import Architecture
-from multistep.settings import Model, Once, Seed
+from multistep.settings import Model, Once, Seed, Title
 
 
 class Batching(Model):
     """What makes images of a prepared dataset into batches."""
 
-    size: int = Field(ge=8)
+    size: int = Field(ge=8, le=4096)
     augmentation: Literal["pad_crop", "random_resized_crop", "resize_crop"]
     batch_size: int = Field(ge=1)
 
@@ -36,7 +36,7 @@ class Pretrain(Batching):
 class SourceNetwork(Model):
     """A frozen source network: a published checkpoint, or one trained once per scale."""
 
-    title: str
+    title: Title
     architecture: Architecture
     classes: int = Field(ge=2)
     dataset: str | None = None  # trains it, and its test part scores it
