@@ -351,7 +351,7 @@ def test_saved_bytes_and_flops_follow_the_model(
     ways: int, shots: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """q + (8/n)·s, within a tenth, for every window n."""
-    monkeypatch.setattr(convolution, "gathers", lambda *_: False)  # torch counts its own alone
+    monkeypatch.setattr(kernels, "suit", lambda *_: False)  # torch counts its own alone
     gflop_query, gflop_step, mb_query, mb_step, *autograd = COSTS[ways, shots]
     assert mb_query < 0.67 * autograd[0]
     assert mb_step < 0.62 * autograd[1]
@@ -382,7 +382,7 @@ def test_costs_of_pooled_networks(
     block the engine keeps the pooled map and its places, and rectified maps are a quarter as large,
     as pooling comes first.
     """
-    monkeypatch.setattr(convolution, "gathers", lambda *_: False)
+    monkeypatch.setattr(kernels, "suit", lambda *_: False)
     gflop_query, gflop_step, mb_query, mb_step = POOLED_COSTS[size, filters, shots, queries]
     config = Conv4Config(ways=5, geometry="pooled", channels=3, size=size, filters=filters)
     (inner, outer), phi = episode_losses(config, shots, queries)

@@ -39,7 +39,7 @@ ROWS = 256
 def convolve(pairs: Pairs, s: ConvShape) -> Tensor:
     """Σ over (x, weight): `[images·size², tasks, in]` to `[images·output², tasks, out]`."""
     x, weight = pairs[0]
-    if gathers(x, s, weight.shape[1]):
+    if kernels.suit(x, s.channels, weight.shape[1]):
         return convolve_gathered(pairs, s)
     return (convolve_product if x.is_cuda else convolve_grouped)(pairs, s)
 
@@ -47,7 +47,7 @@ def convolve(pairs: Pairs, s: ConvShape) -> Tensor:
 def input_gradient(pairs: Pairs, s: ConvShape) -> Tensor:
     """Σ over (gy, weight) of ∂⟨gy, y⟩/∂x."""
     gy = pairs[0][0]
-    if gathers(gy, s, gy.shape[2]):
+    if kernels.suit(gy, s.channels, gy.shape[2]):
         return input_gradient_gathered(pairs, s)
     return (input_gradient_product if gy.is_cuda else input_gradient_grouped)(pairs, s)
 
@@ -55,16 +55,10 @@ def input_gradient(pairs: Pairs, s: ConvShape) -> Tensor:
 def weight_gradient(pairs: Pairs, s: ConvShape, out: Tensor) -> None:
     """Σ over (gy, x) of ∂⟨gy, y⟩/∂weight, written to `out`."""
     gy = pairs[0][0]
-    if gathers(gy, s, gy.shape[2]):
+    if kernels.suit(gy, s.channels, gy.shape[2]):
         return weight_gradient_gathered(pairs, s, out)
     products = gy.is_cuda or gy.shape[0] <= FEW_ROWS
     return (weight_gradient_product if products else weight_gradient_grouped)(pairs, s, out)
-
-
-def gathers(x: Tensor, s: ConvShape, filters: int) -> bool:
-    """Whether there is a compiled loop for this convolution of tensors like `x`."""
-    plain = x.is_cuda or x.dtype != torch.float32
-    return not plain and bool(kernels.columns(s.channels) and kernels.columns(filters))
 
 
 def convolve_gathered(pairs: Pairs, s: ConvShape) -> Tensor:

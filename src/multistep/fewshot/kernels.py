@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 try:
@@ -54,6 +55,12 @@ def widths() -> tuple[int, int]:
     if features.get("fma"):
         return 8, 2
     return (4, 4) if features.get("neon") else (0, 0)
+
+
+def suit(like: Tensor, *sizes: int) -> bool:
+    """Whether there are kernels for products of tensors like this with so many columns."""
+    plain = like.is_cuda or like.dtype != torch.float32
+    return not plain and all(map(columns, sizes))
 
 
 def columns(size: int) -> int:

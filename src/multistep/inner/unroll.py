@@ -9,7 +9,7 @@ Two functions compute the same thing:
   window and can keep only the window starts, so that memory does not grow with the steps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +20,8 @@ from multistep.inner.dynamics import SGD, Coefficients, Dynamics, State, Tensors
 from multistep.inner.recompute import chain
 
 Loss = Callable[[Tensors], Tensor]
+
+PIECE = 2**15  # floats of each of four vectors: half a megabyte together
 
 
 def unroll(
@@ -130,7 +132,7 @@ class Objective(Protocol):
     """A loss over task-parameters φ and parameters shared by all tasks, with its derivatives.
 
     φ is one flat tensor `[tasks, P]`. A tape is whatever `gradient` keeps for `hessian_product`;
-    it must have an attribute `nbytes`.
+    it must have an attribute `nbytes`. Derivatives by φ are new tensors, which are written over.
     """
 
     def gradient(self, phi: Tensor, *, keep: bool) -> tuple[Tensor, Any]:
@@ -171,22 +173,20 @@ class Pullback:
         if not self.points:
             raise ValueError("nothing was kept for the way back, or it has been used up")
         b, lam = self.coefficients, cotangent
-        nu: Tensor | None = None  # zero: nobody reads the last velocity
+        nu = torch.zeros_like(lam)  # nobody reads the last velocity
+        w = b.b_phi * lam
         shared: Any = None
         while self.points:
             tape = self.points.pop()
             if self.recompute:
                 _, tape = self.objective.gradient(tape, keep=True)
                 self.rebuilt = max(self.rebuilt, tape.nbytes)
-            w = b.b_phi * lam if nu is None else torch.add(b.b_phi * lam, nu, alpha=b.b_v)
             product, mixed = self.objective.hessian_product(tape, w)
-            product.add_(lam, alpha=b.c_phi)
-            if nu is None:
-                shared, nu = mixed, b.d_phi * lam
-            else:
-                shared = shared + mixed
-                product.add_(nu, alpha=b.c_v)
-                nu = torch.add(b.d_phi * lam, nu, alpha=b.d_v)
+            shared = mixed if shared is None else shared + mixed
+            for new, old, v, u in _pieces(product, lam, nu, w):
+                new.add_(old, alpha=b.c_phi).add_(v, alpha=b.c_v)
+                v.mul_(b.d_v).add_(old, alpha=b.d_phi)
+                torch.mul(new, b.b_phi, out=u).add_(v, alpha=b.b_v)
             lam = product
         return lam, shared
 
@@ -206,12 +206,21 @@ def unroll_vjp(
     coefficients = dynamics.coefficients(window)
     points: list[Any] = []
     nbytes = 0
-    state = dynamics.init({"phi": phi})
+    velocity = torch.zeros_like(phi)
     for _ in range(windows):
         gradient, tape = objective.gradient(phi, keep=keep and not recompute)
         if keep:
             points.append(phi if recompute else tape)
             nbytes += phi.numel() * phi.element_size() if recompute else tape.nbytes
-        params, state = dynamics.window({"phi": phi}, state, {"phi": gradient}, window)
-        phi = params["phi"]
+        old, phi = phi, torch.empty_like(phi)
+        for p, new, v, g in _pieces(old, phi, velocity, gradient):
+            g.add_(p, alpha=dynamics.weight_decay)
+            torch.add(p, g, alpha=coefficients.b_phi, out=new).add_(v, alpha=coefficients.d_phi)
+            v.mul_(coefficients.d_v).add_(g, alpha=coefficients.b_v)
     return phi, Pullback(objective, coefficients, points, recompute, nbytes)
+
+
+def _pieces(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same part of each vector, small enough on a CPU for several passes within a cache."""
+    size = vectors[0].numel() if vectors[0].is_cuda else PIECE
+    return zip(*(v.view(-1).split(size) for v in vectors), strict=True)
