@@ -195,3 +195,18 @@ def test_numbers_that_make_no_sense_are_refused_with_the_option(
         assert f"error: argument {option}: " in told
         assert value in told
         assert "_" not in told  # no name of a function
+
+
+def test_a_shell_completes_commands_options_choices_and_files(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").touch()
+    code = """
+source <("$0" -m multistep.cli completion bash)
+try() { COMP_WORDS=(multistep "$@"); COMP_CWORD=$#; COMPREPLY=(); COMP_LINE="multistep $*"
+  COMP_POINT=${#COMP_LINE}; _shtab_multistep; echo "${COMPREPLY[@]}"; }
+try comp; try report cl; try evaluate --fl; try evaluate --protocol un; try plan mi
+"""
+    run = ["bash", "-c", code, sys.executable]
+    found = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [line.split() for line in found.stdout.splitlines()] == [
+        ["compare", "completion"], ["claims"], ["--floors"], ["unbalanced"], ["mine.yaml"],
+    ]  # fmt: skip

@@ -76,6 +76,16 @@ def test_the_three_lines_that_load_parameters_are_those_that_are_tested():
         assert blocks(page, "python")[-1].strip() == f"import multistep\n\n{tested}"
 
 
+def test_the_reader_of_curves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "scratch/results/5way_1shot/omniglot/maml/0.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"iteration": 4, "train_loss": 0.5}\n{"iteration": 8, "train_loss": 0.25}\n')
+    exec(blocks("docs/running.md", "python")[0], names := {})
+    assert names["curves"].train_loss.tolist() == [0.5, 0.25]
+    assert set(names["curves"].cell) == {str(path.relative_to(tmp_path))}
+
+
 @pytest.mark.parametrize("number", range(len(blocks("docs/bringing-your-data.md", "yaml"))))
 def test_the_overlays_of_the_page_on_data_can_be_planned(number, tmp_path):
     overlay = tmp_path / "mine.yaml"

@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "report": "multistep.pages.cli",
     "compare": "multistep.pages.compare",
     "verify": "multistep.verify",
+    "completion": "multistep.completion",
 }
 
 
@@ -43,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
         except UserError as error:
             return _failed(str(error))
     try:
-        args = _parsed(arguments)
+        named = next((a for a in arguments if not a.startswith("-")), None)
+        args = parser_of(named).parse_args(arguments)
         args.run(args)
         sys.stdout.flush()
     except UserError as error:
@@ -73,16 +75,16 @@ def main(argv: list[str] | None = None) -> int:
 _NO_MEMORY = ("can't allocate memory", "failed to map segment", "std::bad_alloc")
 
 
-def _parsed(arguments: list[str]) -> argparse.Namespace:
+def parser_of(named: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands, or of one."""
     parser = argparse.ArgumentParser(prog="multistep", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    named = next((a for a in arguments if not a.startswith("-")), None)
     if named is not None and named not in SUBCOMMANDS:
         parser.error(f"no command {named!r}; choose from {', '.join(SUBCOMMANDS)}")
     for module in dict.fromkeys([SUBCOMMANDS[named]] if named else SUBCOMMANDS.values()):
         importlib.import_module(module).add_parser(subparsers)
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _failed(message: str) -> int:

@@ -14,8 +14,9 @@ from page_records import few_shot, few_shot_times, transfer
 
 from multistep import cli, seal
 from multistep.files import UserError, write_json
-from multistep.pages import claims, inputs, load
+from multistep.pages import claims, inputs, load, verdicts
 from multistep.pages.claims import closed_form, linear
+from multistep.pages.scales import Scale
 from multistep.pages.spec import parse
 from multistep.plan import params
 from multistep.stats import Estimate, sampled
@@ -93,7 +94,7 @@ def _of(entries: list[dict[str, Any]], name: str, scale: str) -> dict[str, Any]:
 
 
 def test_made_up_results_give_the_verdicts_that_they_must(project: Path) -> None:
-    entries = claims.evaluate(project)
+    entries = verdicts.evaluate(project)
     drop = _of(entries, "small_drop_of_4", "small")
     pairs = np.array([[-10, 0, -10, 0], [0, -10, 0, 0], [0, 0, -10, -10]])
     half = np.hypot(
@@ -126,7 +127,7 @@ def test_made_up_results_give_the_verdicts_that_they_must(project: Path) -> None
 def test_results_that_are_not_the_plans_are_refused(project: Path) -> None:
     _put(project, few_shot(scale="small", iterations=7), "5way_1shot/omniglot/maml/0")
     with pytest.raises(UserError, match=r"iterations is 7, but the plan says 100"):
-        claims.evaluate(project)
+        verdicts.evaluate(project)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_a_mistake_in_a_claim_is_named(project: Path, change: str, message: str)
     file.parent.mkdir(parents=True)
     file.write_text(change)
     with pytest.raises(UserError, match=message):
-        claims.evaluate(project)
+        verdicts.evaluate(project)
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +191,7 @@ def test_every_claim_has_one_sealed_verdict_at_every_scale(
             assert entry["differs"]
             assert "says nothing of the paper" in entry["words"]
     first = [out.with_suffix(suffix).read_bytes() for suffix in (".json", ".md", ".csv")]
-    assert first == [path.read_bytes() for path in claims.write(out, committed)]
+    assert first == [path.read_bytes() for path in verdicts.write(out, committed)]
     text = out.with_suffix(".md").read_text()
     assert all(f"\n## {name}\n" in text for name in ids)
 
@@ -259,7 +260,7 @@ def _paper() -> tuple[inputs.Plan, dict[str, Any]]:
     return inputs.Plan.of(base), {n: spec for form in forms.values() for n, spec in form.items()}
 
 
-def _scale(*records: dict[str, Any]) -> claims.Scale:
+def _scale(*records: dict[str, Any]) -> Scale:
     """The paper's scale with these results, as if they had been run as the paper says."""
     plan, pages = _paper()
     by_path = {}
@@ -267,7 +268,7 @@ def _scale(*records: dict[str, Any]) -> claims.Scale:
         names = ("experiment", "dataset", "method", "seed")
         place = "/".join(str(record["cell"][k]) for k in names if k in record["cell"])
         by_path[f"results/{'measure/' if 'rows' in record else ''}{place}.json"] = record
-    return claims.Scale(plan, plan, Path(), by_path, pages)
+    return Scale(plan, plan, {"tables": pages}, list(by_path), known=by_path)
 
 
 def _candidate(value: float, accuracy: float | None) -> dict[str, Any]:
@@ -291,7 +292,7 @@ def _timed(device: str) -> dict[str, Any]:
 def _drift(seed: int, last: float) -> dict[str, Any]:
     of = transfer("sgd_224", "bird", seed=seed)
     points = [(i, 1.0 if i <= 50 else last, 0.5) for i in range(1, 101)]
-    return of | {"drift": points}
+    return of | {"history": [{"drift": points}]}
 
 
 @pytest.mark.parametrize(
@@ -333,7 +334,7 @@ def test_each_kind_tests_what_it_says(
 ) -> None:
     scale = _scale(*records)
     said = {"kind": kind, "text": "", "section": "", "place": "", **values}
-    claim = parse("claims", said, "").settled(scale.pages)  # type: ignore[attr-defined]
+    claim = parse("claims", said, "").settled(scale.by_name)  # type: ignore[attr-defined]
     parts = [part for part in claim.parts(scale) if part.estimate is not None]
     assert claims.verdict(claim.parts(scale), claim.range) == right
     if measured is not None:

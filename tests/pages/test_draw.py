@@ -10,6 +10,7 @@ from page_records import made_up, read_csv
 from multistep import cli
 from multistep.files import read_json, write_json
 from multistep.pages import draw, inputs, load, query, record
+from multistep.pages.scales import scales
 from multistep.plan import params
 
 
@@ -30,8 +31,9 @@ def test_the_pages_of_what_was_run_are_drawn_and_recorded(
     }  # fmt: skip
     assert set(capsys.readouterr().out.split()) == {str(tmp_path / file) for file in files}
 
-    (settled,) = draw.scales(ROOT, ["omniglot-cpu"])
-    plan = inputs.Plan.of(settled)
+    _, (scale,) = scales(ROOT, ["omniglot-cpu"])
+    plan = scale.plan
+    settled = plan.params
     spec = load.pages((ROOT / "workflow" / "report").resolve(), settled)["tables"]["table4"]
     there = [ROOT / settled.directory / f for f in inputs.results(spec, plan)]
     given = [query.read(path) for path in there if path.is_file()]
@@ -44,6 +46,12 @@ def test_the_pages_of_what_was_run_are_drawn_and_recorded(
 
     assert drawn("--scale", "omniglot-gpu") == 2
     assert "--scale: no scale with results named 'omniglot-gpu'" in capsys.readouterr().err
+    own = tmp_path / "own.yaml"  # an overlay need not lie in workflow/scales
+    own.write_text((ROOT / "workflow/scales/miniimagenet-cpu.yaml").read_text())
+    assert drawn("--scale", str(own), "table5") == 0
+    assert (tmp_path / "miniimagenet-cpu" / "tables" / "table5.md").is_file()
+    assert not (tmp_path / "omniglot-cpu" / "tables" / "table5.md").is_file()
+    capsys.readouterr()
     assert drawn("tabel4") == 2
     assert "no page named 'tabel4'; did you mean 'table4'?" in capsys.readouterr().err
 
@@ -58,8 +66,8 @@ def test_sizes_are_drawn_of_the_datasets_that_are_there(tmp_path: Path) -> None:
     (made,) = made_up([file], plan)
     (tmp_path / file).parent.mkdir(parents=True)
     write_json(tmp_path / file, made)
-    (settled,) = draw.scales(tmp_path)
-    out = list(draw.draw(settled, tmp_path, tmp_path / "out"))
+    _, (scale,) = scales(tmp_path)
+    out = list(draw.draw(scale, tmp_path / "out"))
     rows = read_csv(out[0].read_text(encoding="utf-8"))
     assert {path.stem for path in out} == {"table6"}
     assert [row["row"] for row in rows if row["ours"]] == ["stl10"] * 4

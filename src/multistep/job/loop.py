@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from typing import Any
 
 import torch
 
-from multistep.files import UserError
+from multistep.files import UserError, write_text
 from multistep.job import checkpoint, device
 from multistep.progress import progress, say
 
@@ -35,6 +36,7 @@ class Run:
 
     def __init__(self, title: str, unit: str, iterations: int, **parts: Any) -> None:
         self.title, self.unit, self.iterations = title, unit, iterations
+        self.curve: Path | None = None
         self.state: checkpoint.State = {
             "iteration": 0,
             "stopped": None,
@@ -95,7 +97,10 @@ class Run:
         seconds = self.state["seconds"]["train"]
         self.state["history"].append(entry)
         self.state["history_seconds"].append(seconds)
-        _say(entry, seconds)
+        line = _say(entry, seconds)
+        if self.curve is not None:
+            with self.curve.open("a", encoding="utf-8") as file:
+                file.write(line)
 
     @property
     def history(self) -> list[Entry]:
@@ -163,6 +168,9 @@ def to_the_end(
     that is killed leaves jobs behind, and deletes what they make), and is made again in no time.
     What an earlier attempt recorded is said again, since its log is deleted with what it made.
 
+    Beside `path` each entry of the history is a line of `.jsonl`, for readers to follow; one that
+    goes on begins it anew with what it goes on from, so that no entry stands there twice.
+
     `longer`: the key without the number of iterations. Under it the state at the end stays for good
     in a file beside `path`, and a run of more iterations (or one whose result was lost) goes on
     from there; one of fewer begins anew and leaves it.
@@ -173,15 +181,15 @@ def to_the_end(
         if saved is not None and saved["iteration"] > run.iterations:
             say(f"{at_end} is at iteration {saved['iteration']} already and stays as it is")
             saved, longer = None, None
+    told = saved or run.state
+    pairs = zip(told["history"], told["history_seconds"], strict=True)
+    run.curve = path.with_suffix(".jsonl")
+    write_text(run.curve, "".join([_say(entry, at) for entry, at in pairs]))
     if saved is not None and "outcome" in saved:
-        for entry, at in zip(saved["history"], saved["history_seconds"], strict=True):
-            _say(entry, at)
         say(f"{run.title}: finished before; {path} has the outcome")
         return dict(saved["outcome"])
     if saved is not None:
         checkpoint.restore(run.state, saved, where)
-        for entry, at in zip(run.history, run.state["history_seconds"], strict=True):
-            _say(entry, at)
         say(f"resumed at {run.position}")
 
     def keep(state: checkpoint.State) -> None:
@@ -200,10 +208,12 @@ def to_the_end(
     return made
 
 
-def _say(entry: Entry, seconds: float) -> None:
-    shown = {**entry, "seconds": seconds}
-    told = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in shown.items()}
-    say(" ".join(f"{k}={v}" for k, v in told.items() if not isinstance(v, list)))
+def _say(entry: Entry, seconds: float) -> str:
+    """Tell an entry of the history; the same, without its lists, as a line of JSON."""
+    shown = {k: v for k, v in {**entry, "seconds": seconds}.items() if not isinstance(v, list)}
+    told = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in shown.items())
+    say(" ".join(told))
+    return json.dumps(shown) + "\n"
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,10 @@ def add_parser(subparsers: Subparsers) -> None:
         sub.add_argument("--project", type=Path, default=Path(), help="its folder (default: here)")
         sub.add_argument("--out", required=True, type=Path, help=out)
         if kind in ("pages", "site"):
-            sub.add_argument("--scale", action="append", help="of this scale alone (repeatable)")
+            sub.add_argument(
+                "--scale", action="append", metavar="SCALE",
+                help="of this scale alone, by name or by its overlay's path (repeatable)",
+            )  # fmt: skip
         if kind == "pages":
             sub.add_argument("names", nargs="*", metavar="PAGE", help="these alone, e.g. table4")
 
@@ -74,14 +78,14 @@ def run(args: argparse.Namespace) -> int:
             print(path)
         return 0
     if args.kind == "pages":
-        from multistep.pages import draw
+        from multistep.pages import draw, scales
 
-        scales = draw.scales(args.project, args.scale)
-        known = {name for one in scales for name in draw.names(one, args.project)}
+        _, found = scales.scales(args.project, args.scale or ())
+        known = {name for scale in found for name in scale.by_name}
         if wrong := unknown("report pages", args.names, known, "page"):
             raise UserError("\n".join(wrong))
-        for settled in scales:
-            for path in draw.draw(settled, args.project, args.out / settled.scale, args.names):
+        for scale in found:
+            for path in draw.draw(scale, args.out / scale.name, args.names):
                 print(path)
         return 0
     if args.kind == "site":
@@ -91,10 +95,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.out}: " + ", ".join(f"{count} {what}" for what, count in counts_of.items()))
         return 0
     if args.kind == "claims":
-        from multistep.pages import claims
+        from multistep.pages import verdicts
 
-        entries = claims.evaluate(args.project)
-        for path in claims.write(args.out, entries):
+        entries = verdicts.evaluate(args.project)
+        for path in verdicts.write(args.out, entries):
             print(path)
         counts = Counter(entry["verdict"] for entry in entries)
         print(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
@@ -113,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         home = next((p.parent for p in path.absolute().parents if p.name == "results"), Path())
         records.append(query.read(path, plan, on_disk(home).expected))
     spec = parse(f"{args.kind}s", settings.json_of("--spec", args.spec), "--spec: ")
+    write: Callable[..., list[Path]]
     if args.kind == "table":
         from multistep.pages.tables import write_table as write
     else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from multistep.job import results
+from multistep.job.record import TRAINED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ COLUMNS = {
     "epoch": "epochs of meta-transfer so far, from 1",
     "steps": "inner steps of what was timed",
     "round": "of what was timed: a round, or a mini-batch",
+    "protocol": "of an evaluation: the queries that were classified together, or the part tested",
     "quantity": "what the number is of: see QUANTITIES",
     "value": "the number",
     "source": "the file of a result; the reference of a printed number",
@@ -37,6 +39,11 @@ QUANTITIES = {
     "test_ci95": "percent; half-width of the 95% interval over test episodes",
     "episode_accuracy": "percent; of one test episode",
     "exact_adaptation": "percent; test_accuracy and test_ci95 of the network adapted exactly",
+    "evaluated_accuracy": "percent; of trained parameters tested again; of (something else)",
+    "evaluated_ci95": "percent; half-width of the 95% interval over its test episodes",
+    "evaluated_low": "percent; where the 95% interval over test images begins",
+    "evaluated_high": "percent; where it ends",
+    "evaluated_episode": "percent; of one of its test episodes",
     "best": "the iterate that validation selects: iteration, validation_accuracy, validation_ci95",
     "last": "percent; test_accuracy and test_ci95 of the last iterate",
     "last_test_accuracy": "percent; after the last epoch",
@@ -81,7 +88,8 @@ QUANTITIES = {
 def of(
     records: Iterable[Mapping[str, Any]], *, episodes: bool = True, history: bool = True
 ) -> pd.DataFrame:
-    """The numbers of given results and measurements, in their order; `source`: files of the plan.
+    """The numbers of given results, measurements and evaluations, in their order; `source`: files
+    of the plan.
 
     Args:
         records: as `multistep.pages.query.read` gives them; prepared datasets have no numbers here.
@@ -95,7 +103,7 @@ def of(
     return joined(
         block
         for record in records
-        if "cell" in record and record.get("kind") != "evaluation"
+        if "cell" in record
         for block in blocks(record, place(record), episodes, history)
     )
 
@@ -158,14 +166,14 @@ def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
 
 
 def place(record: Mapping[str, Any]) -> str:
-    """The file of a result or a measurement in its scale's plan."""
-    cell = record["cell"]
+    """The file of a result, a measurement or an evaluation in its scale's plan."""
+    cell, kind = record["cell"], record.get("kind")
     names = [cell["experiment"], cell["dataset"]]
-    if record.get("kind") == "measure":
+    if kind == "measure":
         names = ["measure", *names]
     else:
         names += [cell["method"], str(cell["seed"])]
-    return f"results/{'/'.join(names)}.json"
+    return f"{'evaluations' if kind == 'evaluation' else 'results'}/{'/'.join(names)}.json"
 
 
 def device_name(environment: Mapping[str, Any]) -> str:
@@ -195,7 +203,7 @@ def training_clock(result: Mapping[str, Any]) -> tuple[str, float]:
     return PROCESS, timing["process_seconds"] / timing["train_seconds"]
 
 
-_NAMES = ("scale", "table", "experiment", "dataset", "method", "quantity", "source")
+_NAMES = ("scale", "table", "experiment", "dataset", "method", "protocol", "quantity", "source")
 _COUNTS = ("seed", "episode", "iteration", "epoch", "steps", "round")
 
 
@@ -204,8 +212,14 @@ def blocks(
 ) -> Iterator[dict[str, Any]]:
     """The rows of a result or a measurement, those together that share what isn't a list."""
     of = {key: record["cell"].get(key) for key in ("scale", "experiment", "dataset")}
-    timed = record.get("kind") == "measure"
-    for block in _timed(record) if timed else _run(record, episodes, history):
+    kind = record.get("kind")
+    if kind == "measure":
+        shown = _timed(record)
+    elif kind == "evaluation":
+        shown, of = _evaluated(record, episodes), of | {"dataset": record["dataset"]}
+    else:
+        shown = _run(record, episodes, history)
+    for block in shown:
         packed = {
             key: np.array(value, float) if isinstance(value, list) and key != "quantity" else value
             for key, value in block.items()
@@ -286,6 +300,22 @@ def _run(record: Mapping[str, Any], episodes: bool, history_too: bool) -> Iterat
     for i, quantity in enumerate(("drift", "drift_backbone"), start=1):
         points = {"iteration": [p[0] for p in drift], "value": [p[i] for p in drift]}
         yield of | {"quantity": quantity, **points}
+
+
+def _evaluated(record: Mapping[str, Any], episodes: bool) -> Iterator[dict[str, Any]]:
+    """The numbers of one evaluation; what isn't the trained parameters' stands in brackets."""
+    of = {"method": record["cell"]["method"], "seed": record["cell"]["seed"]}
+    for what, tested in record["rows"].items():
+        end = "" if what == TRAINED else f".({what})"
+        for protocol, row in tested.items():
+            here = of | {"protocol": protocol}
+            numbers = {"accuracy": row["mean"]} | {k: row.get(k) for k in ("ci95", "low", "high")}
+            there = {f"evaluated_{k}{end}": x for k, x in numbers.items() if x is not None}
+            yield here | {"quantity": list(there), "value": list(there.values())}
+            if episodes and row.get("episodes"):
+                values = row["episodes"]
+                places = {"episode": list(range(len(values))), "value": values}
+                yield here | {"quantity": f"evaluated_episode{end}", **places}
 
 
 def _timed(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

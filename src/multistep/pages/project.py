@@ -7,7 +7,7 @@ since it reads params.yaml, of which a page says only what its own cells are.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ def frame(folder: Path | str = ".", *, episodes: bool = True, history: bool = Tr
     """Every number of the scales that were run in a project's folder, and of the paper.
 
     Args:
-        folder: the project: params.yaml, workflow/, results/, scales/*/results/.
+        folder: the project: params.yaml, workflow/, results/ and evaluations/, also in scales/*/.
         episodes: with the accuracy of each test episode.
         history: with the curves.
 
@@ -41,19 +41,28 @@ def frame(folder: Path | str = ".", *, episodes: bool = True, history: bool = Tr
         UserError: the folder is no project, or a record isn't as it was written.
 
     """
-    root = Path(folder)
+    return read(Path(folder), {}, episodes, history)
+
+
+def read(
+    root: Path, known: Mapping[str, dict[str, Any]], episodes: bool = True, history: bool = True
+) -> pd.DataFrame:
+    """The same, where `known` are records that have been read, by their path in the project."""
     found = _printed(root)
     for home in (root, *sorted(root.glob("scales/*"))):
-        for path in sorted((home / "results").rglob("*.json")):
+        files = [p for part in ("results", "evaluations") for p in (home / part).rglob("*.json")]
+        for path in sorted(files):
             if "choices" not in path.parts:
                 source = path.relative_to(root).as_posix()
-                found += blocks(results.read(path), source, episodes, history)
+                record = known.get(source) or results.read(path)
+                found += blocks(record, source, episodes, history)
     return joined(found)
 
 
 def write(path: Path, of: pd.DataFrame) -> None:
     """Write a frame as csv, compressed if its name ends in .gz, and the dictionary of its columns
-    and quantities as Markdown beside it; equal frames are equal bytes.
+    and quantities as Markdown beside it; equal frames are equal bytes. Of numbers that aren't whole
+    the file has seven digits: more than any of them is known to, and half of what it would take.
     """
     if not path.name.endswith((".csv", ".csv.gz")):
         raise UserError(f"{path}: should end in .csv or .csv.gz")
@@ -61,13 +70,13 @@ def write(path: Path, of: pd.DataFrame) -> None:
         if path.suffix == ".csv":
             file.writelines(_csv(of))
         else:
-            with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
+            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
                 packed.writelines(_csv(of))
     tables = {"column": COLUMNS, "quantity": QUANTITIES}
     lines = [
         "# Every number: columns and quantities",
         "",
-        f"Of `{path.name}`: a row is one number.",
+        f"Of `{path.name}`: a row is one number, in seven digits if it isn't whole.",
     ]
     for heading, entries in tables.items():
         lines += ["", f"| {heading} | what it is |", "| :-- | :-- |"]
@@ -81,7 +90,7 @@ def _csv(of: pd.DataFrame) -> Iterator[bytes]:
 
     def texts(column: pd.Series) -> Iterable[str]:
         if column.dtype == float:
-            return map(repr, column.tolist())
+            return [f"{x:.0f}" if x.is_integer() else f"{x:.7g}" for x in column.tolist()]
         codes, names = pd.factorize(column)
         quoted = [f'"{name}"' if "," in name else name for name in map(str, names)]
         return np.array([*quoted, ""], object)[codes]  # the last for those that are missing, -1

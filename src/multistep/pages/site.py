@@ -8,29 +8,35 @@ run is said to be so.
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import json
+import itertools
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multistep.files import UserError, read_json, write_json, write_text
-from multistep.pages import audit, claims, frame, inputs, query, templates
+from multistep.files import write_json, write_text
+from multistep.pages import (
+    audit,
+    catalogue,
+    frame,
+    inputs,
+    load,
+    query,
+    templates,
+    verdicts,
+)
 from multistep.pages import project as whole
-from multistep.pages.claims import EVERY, Scale
-from multistep.pages.context import Context
+from multistep.pages.claims import EVERY, closed_form
 from multistep.pages.draw import pages
-from multistep.pages.figures import caption, rows_of, write_figure
+from multistep.pages.figures import described, write_figure
+from multistep.pages.layout import Page
 from multistep.pages.record import SUFFIXES
-from multistep.pages.spec import Spec
+from multistep.pages.scales import Scale, scales
 from multistep.pages.tables import draw, write_table
-from multistep.plan import families, status
-from multistep.plan.mistakes import unknown
+from multistep.plan import status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,18 +51,18 @@ CURVES = {  # quantity of a history -> its heading
 
 @dataclass
 class Shown:
-    """A scale as the site shows it."""
+    """A scale as the site shows it; `accuracies`: of its methods, by table."""
 
     scale: Scale
-    context: Context
-    project: Path
     tables: list[dict[str, Any]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
     cells: list[dict[str, Any]] = field(default_factory=list)
     coverage: list[list[Any]] = field(default_factory=list)
+    accuracies: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.jobs = list(status.jobs(self.scale.plan.params, self.project / self.scale.folder))
+        self.context = inputs.context(self.scale.plan.params)
+        self.jobs = list(status.jobs(self.scale.plan.params, self.scale.home))
         self.done = sum(job.state == "done" for job in self.jobs)
 
     @property
@@ -64,45 +70,42 @@ class Shown:
         return self.scale.name
 
     @property
-    def overlay(self) -> Path | None:
-        """Its file under workflow/scales; the paper's scale has none."""
-        path = Path("workflow") / "scales" / f"{self.name}.yaml"
-        return path if (self.project / path).exists() else None
-
-    @property
     def about(self) -> str:
         """What its overlay says at its head."""
-        if self.overlay is None:
+        if self.scale.overlay is None:
             return "The paper's own settings."
-        lines = (self.project / self.overlay).read_text(encoding="utf-8").splitlines()
-        head = (line for line in lines[: next((i for i, x in enumerate(lines) if x[:1] != "#"), 0)])
+        lines = self.scale.overlay.read_text(encoding="utf-8").splitlines()
+        head = itertools.takewhile(lambda line: line.startswith("#"), lines)
         return " ".join(line.lstrip("# ") for line in head)
 
     @property
     def command(self) -> str:
         """What runs it; a page's name or a result's path after it makes that alone."""
-        overlay = f" --configfile {self.overlay}" if self.overlay else " --resources gpu=1"
-        return f"snakemake --cores all{overlay} --"
+        place, home = self.scale.overlay, self.scale.project
+        if place is not None and place.is_relative_to(home):
+            place = place.relative_to(home)
+        return (
+            f"snakemake --cores all {f'--configfile {place}' if place else '--resources gpu=1'} --"
+        )
 
 
-def build(project: Path, out: Path, only: Collection[str] = ()) -> dict[str, int]:
+def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
     """Write the report of the project's results into `out`; how many there are of what.
 
-    `only`: the scales to show; none: all that have results, but those whose data are all drawn.
+    `only`: the scales to show, by name or overlay; none: all that have results, but those whose
+    data are all drawn.
 
     Raises UserError: a result isn't as it was sealed, or isn't what the plan says.
     """
-    found = claims.scales(project, whole=True)
-    known = {one.plan.params.scale for one in found}
-    if wrong := unknown("--scale", only, known, "scale with results"):
-        raise UserError("\n".join(wrong))
-    found = [one for one in found if one is found[0] or _wanted(one, only)]
-    entries = claims.evaluate(project, found)
-    claims.write(out / "claims.json", entries)
+    paper, there = scales(project, only)
+    there = [scale for scale in there if scale.files and (only or real(scale))]
+    entries = verdicts.evaluate(project, [paper, *(s for s in there if s is not paper)])
+    verdicts.write(out / "claims.json", entries)
     findings = audit.findings(project)
     audit.write(out / "audit.json", findings)
-    shown = [Shown(s, inputs.context(s.plan.params), project) for s in found if s.records]
-    numbers = whole.frame(project)
+    shown = [Shown(scale) for scale in there]
+    known = {s.file(path): record for s in there for path, record in s.records.items()}
+    numbers = whole.read(project, known)
     here = numbers.scale.isna() | numbers.scale.isin([one.name for one in shown])
     numbers = numbers[here.to_numpy()]
     whole.write(out / "frame.csv.gz", numbers)
@@ -112,7 +115,7 @@ def build(project: Path, out: Path, only: Collection[str] = ()) -> dict[str, int
         _draw_pages(one, out)
         one.cells = list(_cells(one))
         _for_dvc(one, out, numbers, entries)
-    _site(project, out / "site", found[0], shown, entries, findings)
+    _site(project, out / "site", paper, shown, entries, findings)
     return {
         "claims": len({entry["id"] for entry in entries}),
         "scales": len(shown),
@@ -122,42 +125,52 @@ def build(project: Path, out: Path, only: Collection[str] = ()) -> dict[str, int
     }
 
 
-def _wanted(scale: Scale, only: Collection[str]) -> bool:
+def real(scale: Scale) -> bool:
+    """Whether any of its data aren't drawn."""
     drawn = inputs.context(scale.plan.params).drawn
-    real = any(cell.dataset not in drawn for cell in scale.plan.cells.values())
-    return scale.name in only if only else real
+    return any(cell.dataset not in drawn for cell in scale.plan.cells.values())
 
 
 def _draw_pages(shown: Shown, out: Path) -> None:
     """Draw those pages of which something is run, and count what each of them lacks."""
     states = {job.path: job.state for job in shown.jobs}
-    for page in pages(shown.scale.plan, shown.scale.paper, shown.project):
+    papers = load.pages(
+        (shown.scale.project / "workflow/report").resolve(), shown.scale.paper.params
+    )
+    for page in pages(shown.scale):
         counts = Counter(states[file] for file in page.planned if file in states)
         if not page.planned:
             continue
         row = [page.name, *(counts[state] for state in status.STATES), sum(counts.values())]
         shown.coverage.append(row)
-        if page.files:
-            prefix = out / shown.name / page.form / page.name
-            about = _table if page.form == "tables" else _figure
-            found = about(prefix, page.spec, page.context(), page.records())
-            found |= {"name": page.name, "form": page.form, "suffixes": SUFFIXES[page.form]}
-            getattr(shown, page.form).append(found)
+        if not page.files:
+            continue
+        prefix, of = (
+            out / shown.name / page.form / page.name,
+            (page.spec, page.context, page.records),
+        )
+        about = {"name": page.name, "form": page.form, "suffixes": SUFFIXES[page.form]}
+        if page.form == "tables":
+            drawn = draw(*of)
+            write_table(prefix, *of, drawn)
+            shown.tables.append(about | vars(drawn[0]) | {"grid": _grid(drawn[0])})
+            own = page.name not in papers["tables"]
+            if page.spec.kind in ("accuracy", "transfer") and (own or not page.spec.beyond):
+                ours = drawn[1][(drawn[1].section == "ours") & drawn[1].ours.notna()]
+                wide = ours.pivot(index="row", columns="column", values="ours").dropna(axis=1)
+                shown.accuracies[page.name] = wide.mean(axis=1).dropna().round(3).to_dict()
+        else:
+            said, rows = described(*of)
+            write_figure(prefix, *of, (said, rows))
+            badge = of[1].badge(*map(of[1].dataset, page.spec.wants().datasets))
+            about |= {"badge": badge, "training": "", "grid": "", "references": ()}
+            shown.figures.append(about | said._asdict())
 
 
-def _table(prefix: Path, spec: Spec, context: Context, records: Sequence[Any]) -> dict[str, Any]:
+def _grid(page: Page) -> Any:
     from markupsafe import Markup
 
-    write_table(prefix, spec, context, records)
-    page, _ = draw(spec, context, records)
-    return {**vars(page), "grid": Markup(templates.render(page, "grid.html"))}
-
-
-def _figure(prefix: Path, spec: Spec, context: Context, records: Sequence[Any]) -> dict[str, Any]:
-    write_figure(prefix, spec, context, records)
-    said = caption(spec, context, records, rows_of(spec, context, records))
-    badge = context.badge(*map(context.dataset, spec.wants().datasets))
-    return said._asdict() | {"badge": badge, "training": "", "grid": "", "references": ()}
+    return Markup(templates.render(page, "grid.html"))
 
 
 def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
@@ -178,7 +191,9 @@ def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
             "href": f"cells/{name.replace('/', '-')}.html",
             "method_title": params.methods[cell["method"]].title,
             "dataset_title": shown.context.dataset_title(cell["dataset"]),
-            "parameters": parameters.as_posix() if (shown.project / parameters).exists() else "",
+            "parameters": parameters.as_posix()
+            if (shown.scale.project / parameters).exists()
+            else "",
             "accuracy": metrics.get("test_accuracy", metrics.get("validation_accuracy")),
             "trained": next(
                 (f"{metrics[k]:,} {v}" for k, v in trained.items() if k in metrics), "diverged"
@@ -244,37 +259,24 @@ def _polyline(points: Sequence[tuple[float, float]], label: str) -> Any:
 def _for_dvc(
     shown: Shown, out: Path, numbers: pd.DataFrame, entries: Sequence[Mapping[str, Any]]
 ) -> None:
-    """`metrics/<scale>.json`: mean test accuracies and verdicts, in few numbers; for `dvc metrics`.
+    """`metrics/<scale>.json`: the mean accuracy of each method in each table, over the columns that
+    all of them have, and verdicts: a column each of `dvc metrics`. Of tables that the paper hasn't,
+    those that are the scale's alone.
 
     `curves/<scale>.csv`: validation accuracy by cell; for `dvc plots`.
     """
-    ours = numbers[(numbers.scale == shown.name).to_numpy()]
-    tested = ours[(ours.quantity == "test_accuracy").to_numpy() & ours.iteration.isna().to_numpy()]
-    tested = tested[tested.epoch.isna()].astype(
-        {"experiment": object, "dataset": object, "method": object}
+    counts = Counter(entry["verdict"] for entry in entries if entry["scale"] == shown.name)
+    found = {"accuracy": shown.accuracies, "claims": dict(sorted(counts.items()))}
+    write_json(out / "metrics" / f"{shown.name}.json", found)
+    rows = (numbers.scale == shown.name) & (numbers.quantity == "validation_accuracy")
+    at = numbers.iteration.fillna(numbers.epoch)
+    curve = numbers.assign(step=at)[(rows & at.notna()).to_numpy()]
+    names = [curve[key].astype(str) for key in ("experiment", "dataset", "method", "seed")]
+    curve = curve.assign(cell=names[0].str.cat(names[1:], "/"), validation_accuracy=curve.value)
+    csv = curve[["cell", "step", "validation_accuracy"]].to_csv(
+        index=False, float_format="%.4g", lineterminator="\n"
     )
-    means = tested.groupby(["experiment", "dataset", "method"]).value.mean().round(3)
-    accuracies: dict[str, Any] = {}
-    for (experiment, dataset, method), mean in means.items():
-        accuracies.setdefault(f"{experiment} {dataset}", {})[method] = float(mean)
-    verdicts = Counter(entry["verdict"] for entry in entries if entry["scale"] == shown.name)
-    write_json(
-        out / "metrics" / f"{shown.name}.json",
-        {"test_accuracy": accuracies, "claims": dict(sorted(verdicts.items()))},
-    )
-    curve = ours[(ours.quantity == "validation_accuracy").to_numpy()]
-    at = curve.iteration.fillna(curve.epoch)
-    curve = curve.assign(step=at)[at.notna().to_numpy()].astype(
-        dict.fromkeys(("experiment", "dataset", "method", "seed"), str)
-    )
-    name = curve.experiment + "/" + curve.dataset + "/" + curve.method + "/" + curve.seed
-    curve = curve.assign(cell=name)[["cell", "step", "value"]].rename(
-        columns={"value": "validation_accuracy"}
-    )
-    write_text(
-        out / "curves" / f"{shown.name}.csv",
-        curve.to_csv(index=False, float_format="%.4g", lineterminator="\n"),
-    )
+    write_text(out / "curves" / f"{shown.name}.csv", csv)
 
 
 def _site(
@@ -305,20 +307,22 @@ def _site(
         "findings": findings,
         "groups": _groups(by_claim),
         "columns": [*names, EVERY],
-        "paper_run": bool(paper.records),
+        "paper_run": bool(paper.files),
         "paper_cells": len(paper.plan.cells),
         "number": number,
         "interval": lambda ends: "–" if ends is None else f"[{number(ends[0])}, {number(ends[1])}]",
         "link": lambda href, text: Markup('<a href="{}">{}</a>').format(href, text),
         "page_of": lambda scale, name: places.get((scale, name)),
         "cell_of": cells.get,
+        "source_of": lambda name: closed_form.source(name.rpartition(".")[2]),
     }
     write = partial(_write, site, common)
     write_text(site / "style.css", templates.template("site/style.css").render())
     for name in ("index", "claims", "coverage", "audit"):
         write(f"{name}.html", name)
-    write("methods.html", "methods", methods=list(_methods(paper)))
-    write("datasets.html", "datasets", datasets=list(_datasets(project, site, paper, shown)))
+    write("methods.html", "methods", methods=list(catalogue.methods(paper)))
+    cards = list(catalogue.datasets(paper, [one.scale for one in shown], site / "sheets"))
+    write("datasets.html", "datasets", datasets=cards)
     citation = (project / "CITATION.cff").read_text(encoding="utf-8")
     write("about.html", "about", citation=citation, frame_columns=frame.COLUMNS)
     for one in shown:
@@ -361,110 +365,6 @@ def _write(site: Path, common: Mapping[str, Any], path: str, template: str, **ow
         **common, **own, up="../" * path.count("/"), here=here
     )
     write_text(site / path, text)
-
-
-def _methods(paper: Scale) -> Iterator[dict[str, Any]]:
-    params = paper.plan.params
-    family_of: dict[str, str] = {}
-    for experiment in params.experiments.values():
-        timed = experiment.measured.methods if experiment.measured else []
-        family_of |= dict.fromkeys([*experiment.methods, *timed], experiment.family)
-    for name, family in family_of.items():
-        method = params.methods[name]
-        algorithms = families.module(family, "algorithms")
-        about = algorithms.get(method.algorithm).__module__
-        tested = (c for c in paper.plan.cells.values() if c.method == name and c.kind == "cell")
-        cell = next((c for c in tested if c.choice is None), None)
-        cost = ""
-        if cell is not None and family == "few_shot":
-            run = algorithms.create(method.algorithm, json.loads(cell.settings))
-            cost = f"{run.cost():,.0f} forward passes of one image in {cell.experiment}"
-        yield {
-            "name": name,
-            "title": method.title,
-            "algorithm": method.algorithm,
-            "experiments": [e for e, x in params.experiments.items() if name in x.methods],
-            "settings": method.settings,
-            "cost": cost,
-            "about": inspect.getdoc(importlib.import_module(about)),
-        }
-
-
-def _datasets(
-    project: Path, site: Path, paper: Scale, shown: Sequence[Shown]
-) -> Iterator[dict[str, Any]]:
-    """A card for each dataset of the paper's plan and of the scales; images where they are here."""
-    known = {one.name: one.scale.plan.params for one in (*shown,)}
-    all_of = {**paper.plan.params.datasets}
-    for params in known.values():
-        all_of |= params.datasets
-    for name, dataset in all_of.items():
-        loader = importlib.import_module(f"multistep.data.loaders.{dataset.loader}")
-        used = [one.name for one in shown if any(cell["dataset"] == name for cell in one.cells)]
-        facts = {"classes": f"{dataset.classes:,}"}
-        if dataset.images:
-            facts |= {f"{part} images": f"{n:,}" for part, n in dataset.images.items()}
-        if dataset.images_per_class:
-            facts["images a class"] = f"{dataset.images_per_class:,}"
-        facts |= {f"prepared with {k}": str(v) for k, v in dataset.prepare.items()}
-        for archive, entry in dataset.archives.items():
-            digest = (
-                entry.sha256
-                or entry.sha1
-                or ("drawn here" if entry.drawn is not None else "unverified")
-            )
-            facts[f"archive {archive}"] = (
-                f"{digest}; {' '.join(entry.urls) or 'brought by its user'}"
-            )
-        homes = (project / p.directory for p in (paper.plan.params, *known.values()))
-        prepared = (home / "data" / "processed" / name for home in homes)
-        folder = next((f for f in prepared if (f / "dataset.json").exists()), None)
-        yield {
-            "name": name,
-            "title": dataset.title,
-            "loader": dataset.loader,
-            "about": inspect.getdoc(loader),
-            "used": f"Results here at: {', '.join(used)}." if used else "No results here.",
-            "facts": facts,
-            "balance": _balance(folder) if folder else [],
-            "sheet": _sheet(folder, site / "sheets" / f"{name}.png") if folder else "",
-        }
-
-
-def _balance(folder: Path) -> list[list[str]]:
-    """Classes and images of each part of a prepared dataset."""
-    import numpy as np
-
-    description = read_json(folder / "dataset.json")
-    labels = np.asarray(description["labels"])
-    rows = []
-    for part, indices in description["splits"].items():
-        counts = np.bincount(labels[np.asarray(indices, int)])
-        counts = counts[counts > 0]
-        n = [len(counts), counts.sum(), counts.min(initial=0), counts.max(initial=0)]
-        rows.append([part, *(f"{x:,}" for x in n)])
-    return rows
-
-
-def _sheet(folder: Path, path: Path) -> str:
-    """Ten images of each of six classes as one PNG; its way from the site's folder."""
-    import numpy as np
-    from PIL import Image
-
-    images = np.load(folder / "images.npy", mmap_mode="r")
-    if images.dtype != np.uint8:  # images of their own sizes are kept otherwise
-        return ""
-    labels = np.asarray(read_json(folder / "dataset.json")["labels"])
-    rows = []
-    for label in np.unique(labels)[:: max(1, len(np.unique(labels)) // 6)][:6]:
-        chosen = np.flatnonzero(labels == label)[:10]
-        row = [
-            images[chosen[i]] if i < len(chosen) else np.zeros_like(images[0]) for i in range(10)
-        ]
-        rows.append(np.concatenate(row, axis=1))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(rows)).save(path, optimize=True)
-    return f"sheets/{path.name}"
 
 
 def number(value: float | None) -> str:

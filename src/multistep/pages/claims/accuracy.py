@@ -9,6 +9,7 @@ import numpy as np
 
 from multistep import stats
 from multistep.pages import claims, query
+from multistep.pages.scales import Run
 
 # What makes the test episodes of two few-shot cells of one dataset the same, by number: they are
 # drawn from the test classes with one seed for all (fewshot/run.py).
@@ -38,7 +39,7 @@ class Spec(claims.Comparison):
         return found
 
 
-def level(runs: Sequence[claims.Run]) -> stats.Estimate:
+def level(runs: Sequence[Run]) -> stats.Estimate:
     """The test accuracy of a cell's seeds, in percent."""
     metrics = [run["metrics"] for run in runs]
     if "episode_accuracies" in metrics[0]:
@@ -46,7 +47,7 @@ def level(runs: Sequence[claims.Run]) -> stats.Estimate:
     return stats.sampled([m["test_accuracy"] for m in metrics], "seeds")
 
 
-def difference(ours: Sequence[claims.Run], theirs: Sequence[claims.Run]) -> stats.Estimate:
+def difference(ours: Sequence[Run], theirs: Sequence[Run]) -> stats.Estimate:
     """Accuracy of some runs minus others', in points; paired where run i of both has one seed and,
     of few-shot cells, was tested on the same episodes.
     """

@@ -5,6 +5,7 @@ Each function below is a number that a claim names; in double precision.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -30,9 +31,22 @@ class Spec(claims.Claim):
         known = self.function in FUNCTIONS
         return [] if known else [f"function: none named {self.function!r} in closed_form.py"]
 
+    @property
+    def evidence(self) -> dict[str, Any]:
+        return {"formula": f"{__name__}.{self.function}"}
+
     def parts(self, scale: claims.Scale) -> list[claims.Part]:
         value = round(FUNCTIONS[self.function](), 12)  # beyond that machines differ
         return [claims.Part(self.function, stats.Estimate(value, exact=True))]
+
+
+def source(name: str) -> str:
+    """The code of a function here, after that of the functions here which it calls."""
+    there = {n: f for n, f in globals().items() if inspect.isfunction(f)}
+    names = [name]
+    for each in names:  # it grows by what they call
+        names += [n for n in there[each].__code__.co_names if n in there.keys() - {*names}]
+    return "\n\n\n".join(inspect.getsource(there[n]).rstrip() for n in reversed(names))
 
 
 def lemma1(t: int, rate: float = RATE, momentum: float = MOMENTUM, decay: float = DECAY) -> Any:

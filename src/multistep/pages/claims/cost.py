@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from multistep import stats
 from multistep.pages import claims
+from multistep.pages.scales import Run
 from multistep.pages.spec import Wants
 
 
@@ -43,7 +44,7 @@ class Spec(claims.Comparison):
         return found
 
 
-def row_of(record: claims.Run, method: str, steps: int | None) -> dict[str, Any] | None:
+def row_of(record: Run, method: str, steps: int | None) -> dict[str, Any] | None:
     """What was measured of a method (with so many inner steps), if it was."""
     rows = (row for row in record["rows"] if row["method"] == method)
     return next((row for row in rows if steps in (None, row.get("steps"))), None)

@@ -30,7 +30,7 @@ class Spec(claims.Claim):
         for experiment, dataset, method in self.wants().cells:
             name = f"{scale.method_title(method)}, {scale.cell_title(experiment, dataset)}"
             runs = list(scale.runs(experiment, dataset, method).values())
-            if not runs or not all(run["drift"] for _, run in runs):
+            if not runs or not all(map(_drift, (run for _, run in runs))):
                 found.append(claims.Part(name, missing="no result"))
                 continue
             values = [_mean(run, self.during) for _, run in runs]
@@ -44,6 +44,11 @@ class Spec(claims.Claim):
 
 def _mean(run: dict[str, Any], during: list[float]) -> float:
     """Over the points of a run in this part of its training."""
-    last = run["drift"][-1][0]
-    points = [p[1] for p in run["drift"] if during[0] * last < p[0] <= during[1] * last]
-    return sum(points) / len(points)
+    points = _drift(run)
+    last = points[-1][0]
+    found = [p[1] for p in points if during[0] * last < p[0] <= during[1] * last]
+    return sum(found) / len(found)
+
+
+def _drift(run: dict[str, Any]) -> list[Any]:
+    return [point for entry in run["history"] for point in entry.get("drift") or []]

@@ -37,20 +37,31 @@ class Caption(NamedTuple):
 
 
 def write_figure(
-    prefix: Path, spec: Spec, context: Context, records: Sequence[dict[str, Any]]
+    prefix: Path,
+    spec: Spec,
+    context: Context,
+    records: Sequence[dict[str, Any]],
+    drawn: tuple[Caption, pd.DataFrame] | None = None,
 ) -> list[Path]:
     """Write `<prefix>.svg`, `.png`, `.pdf`, the `.csv` they were drawn from, and the page's record.
 
     `records` are results of cells, measurements, or both, as the kind needs; what is missing is
-    left out, what is of another scale is refused.
+    left out, what is of another scale is refused. `drawn`: as for tables.
     """
-    query.check_inputs(records)
-    rows = rows_of(spec, context, records)
-    said = caption(spec, context, records, rows)
+    said, rows = drawn or described(spec, context, records)
     about = {"Title": f"{said.title}, at scale {context.scale}", "Description": said.text}
     paths = [*style.save(draw(spec, context, rows), prefix, about), Path(f"{prefix}.csv")]
     write_text(paths[-1], query.csv_text(rows))
     return [*paths, record.write(prefix, "figures", spec, context, records, paths, said._asdict())]
+
+
+def described(
+    spec: Spec, context: Context, records: Sequence[dict[str, Any]]
+) -> tuple[Caption, pd.DataFrame]:
+    """What stands beside a figure, and its csv."""
+    query.check_inputs(records)
+    rows = rows_of(spec, context, records)
+    return caption(spec, context, records, rows), rows
 
 
 def rows_of(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -36,13 +36,18 @@ TEXTS = {"otherwise", "section", "note", "candidates", "quoted", "source", "spre
 
 
 def write_table(
-    prefix: Path, spec: Spec, context: Context, records: Sequence[dict[str, Any]]
+    prefix: Path,
+    spec: Spec,
+    context: Context,
+    records: Sequence[dict[str, Any]],
+    drawn: tuple[Page, pd.DataFrame] | None = None,
 ) -> list[Path]:
     """Write `<prefix>.csv`, `.md`, `.tex`, `.html` and the page's record, each whole or not at all.
 
-    `records` are results, measurements or descriptions of prepared datasets, as the kind needs.
+    `records` are results, measurements or descriptions of prepared datasets, as the kind needs;
+    `drawn`: what `draw` makes of them, if that is there already.
     """
-    page, rows = draw(spec, context, records)
+    page, rows = drawn or draw(spec, context, records)
     texts = {"csv": query.csv_text(rows)}
     texts |= {form: templates.render(page, form) for form in templates.FORMATS}
     paths = [prefix.with_name(f"{prefix.name}.{form}") for form in texts]

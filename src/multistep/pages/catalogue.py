@@ -1,0 +1,115 @@
+"""What the site says of methods and datasets."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from multistep.files import read_json
+from multistep.pages.scales import Scale
+from multistep.plan import families
+
+
+def methods(paper: Scale) -> Iterator[dict[str, Any]]:
+    """A card for each method of the paper's plan: its formula, cost, settings, where it is used."""
+    params = paper.plan.params
+    family_of: dict[str, str] = {}
+    for experiment in params.experiments.values():
+        timed = experiment.measured.methods if experiment.measured else []
+        family_of |= dict.fromkeys([*experiment.methods, *timed], experiment.family)
+    for name, family in family_of.items():
+        method = params.methods[name]
+        algorithms = families.module(family, "algorithms")
+        about = algorithms.get(method.algorithm).__module__
+        tested = (c for c in paper.plan.cells.values() if c.method == name and c.kind == "cell")
+        cell = next((c for c in tested if c.choice is None), None)
+        cost = ""
+        if cell is not None and family == "few_shot":
+            run = algorithms.create(method.algorithm, json.loads(cell.settings))
+            cost = f"{run.cost():,.0f} forward passes of one image in {cell.experiment}"
+        yield {
+            "name": name,
+            "title": method.title,
+            "algorithm": method.algorithm,
+            "experiments": [e for e, x in params.experiments.items() if name in x.methods],
+            "settings": method.settings,
+            "cost": cost,
+            "about": inspect.getdoc(importlib.import_module(about)),
+        }
+
+
+def datasets(paper: Scale, shown: Sequence[Scale], sheets: Path) -> Iterator[dict[str, Any]]:
+    """A card for each dataset of the paper's plan and of the scales; of those that are prepared
+    here with their balance, and a sheet of their images, which is drawn into the folder `sheets`.
+    """
+    every = {name: d for s in (paper, *shown) for name, d in s.plan.params.datasets.items()}
+    for name, dataset in every.items():
+        loader = importlib.import_module(f"multistep.data.loaders.{dataset.loader}")
+        used = [s.name for s in shown if any(name in Path(file).parts for file in s.files)]
+        facts = {"classes": f"{dataset.classes:,}"}
+        if dataset.images:
+            facts |= {f"{part} images": f"{n:,}" for part, n in dataset.images.items()}
+        if dataset.images_per_class:
+            facts["images a class"] = f"{dataset.images_per_class:,}"
+        facts |= {f"prepared with {k}": str(v) for k, v in dataset.prepare.items()}
+        for archive, entry in dataset.archives.items():
+            digest = (
+                entry.sha256
+                or entry.sha1
+                or ("drawn here" if entry.drawn is not None else "unverified")
+            )
+            facts[f"archive {archive}"] = (
+                f"{digest}; {' '.join(entry.urls) or 'brought by its user'}"
+            )
+        prepared = (s.home / "data" / "processed" / name for s in (paper, *shown))
+        folder = next((f for f in prepared if (f / "dataset.json").exists()), None)
+        yield {
+            "name": name,
+            "title": dataset.title,
+            "loader": dataset.loader,
+            "about": inspect.getdoc(loader),
+            "used": f"Results here at: {', '.join(used)}." if used else "No results here.",
+            "facts": facts,
+            "balance": _balance(folder) if folder else [],
+            "sheet": _sheet(folder, sheets / f"{name}.png") if folder else "",
+        }
+
+
+def _balance(folder: Path) -> list[list[str]]:
+    """Classes and images of each part of a prepared dataset."""
+    import numpy as np
+
+    description = read_json(folder / "dataset.json")
+    labels = np.asarray(description["labels"])
+    rows = []
+    for part, indices in description["splits"].items():
+        counts = np.bincount(labels[np.asarray(indices, int)])
+        counts = counts[counts > 0]
+        n = [len(counts), counts.sum(), counts.min(initial=0), counts.max(initial=0)]
+        rows.append([part, *(f"{x:,}" for x in n)])
+    return rows
+
+
+def _sheet(folder: Path, path: Path) -> str:
+    """Ten images of each of six classes as one PNG; its way from the site's folder."""
+    import numpy as np
+    from PIL import Image
+
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    if images.dtype != np.uint8:  # images of their own sizes are kept otherwise
+        return ""
+    labels = np.asarray(read_json(folder / "dataset.json")["labels"])
+    rows = []
+    for label in np.unique(labels)[:: max(1, len(np.unique(labels)) // 6)][:6]:
+        chosen = np.flatnonzero(labels == label)[:10]
+        row = [
+            images[chosen[i]] if i < len(chosen) else np.zeros_like(images[0]) for i in range(10)
+        ]
+        rows.append(np.concatenate(row, axis=1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(rows)).save(path, optimize=True)
+    return f"sheets/{path.name}"

@@ -1,0 +1,143 @@
+"""The scales of a project that have results: their plans beside the paper's, and their records,
+each file read once for claims, pages and the site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multistep.files import UserError
+from multistep.pages import inputs, load, query
+from multistep.pages.spec import Spec
+from multistep.plan import params
+from multistep.plan.mistakes import unknown
+from multistep.plan.unrecorded import OnDisk
+
+if TYPE_CHECKING:
+    from multistep.pages.claims import Claim
+
+Run = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The plan of a scale, and those of its results and measurements that there are (`files`).
+
+    `pages`: its tables and figures by name, by form. `overlay`: its file, without one the paper's
+    scale. `known`: what has been read of its folder, by path.
+    """
+
+    plan: inputs.Plan
+    paper: inputs.Plan
+    pages: Mapping[str, Mapping[str, Spec]] = field(default_factory=dict)
+    files: Sequence[str] = ()
+    project: Path = Path()
+    overlay: Path | None = None
+    known: dict[str, Run] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.plan.params.scale
+
+    @property
+    def by_name(self) -> dict[str, Spec]:
+        """Its pages of both forms; no table has the name of a figure."""
+        return {name: spec for form in self.pages.values() for name, spec in form.items()}
+
+    @property
+    def home(self) -> Path:
+        """The folder that it is built in."""
+        return self.project / self.plan.params.directory
+
+    def file(self, path: str) -> str:
+        """The path of a result below the project's folder."""
+        return (Path(self.plan.params.directory) / path).as_posix()
+
+    @cached_property
+    def _on_disk(self) -> OnDisk:
+        return OnDisk(self.home)
+
+    def read(self, path: str) -> Run:
+        """A result, measurement, evaluation or prepared dataset. Raises UserError: it isn't as it
+        was sealed, or isn't what the plan says.
+        """
+        if path not in self.known:
+            expected = inputs.expectations([path], self.plan)
+            self.known[path] = query.read(self.home / path, expected, self._on_disk.expected)
+        return self.known[path]
+
+    @cached_property
+    def records(self) -> dict[str, Run]:
+        """All results and measurements by path."""
+        found = {path: self.read(path) for path in self.files}
+        query.check_inputs(list(found.values()))
+        return found
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, ...], dict[int, tuple[str, Run]]]:
+        found: dict[tuple[str, ...], dict[int, tuple[str, Run]]] = {}
+        for path, record in self.records.items():
+            if "metrics" in record:
+                key = tuple(record["cell"][k] for k in ("experiment", "dataset", "method"))
+                found.setdefault(key, {})[record["cell"]["seed"]] = self.file(path), record
+        return found
+
+    def runs(self, experiment: str, dataset: str, method: str) -> dict[int, tuple[str, Run]]:
+        """File and result of a cell by seed, for those that there are."""
+        return self._cells.get((experiment, self.plan.params.dataset(dataset), method), {})
+
+    def measured(self, experiment: str, dataset: str) -> tuple[str, Run] | None:
+        """File and record of a measurement, if there is one."""
+        path = f"results/measure/{experiment}/{self.plan.params.dataset(dataset)}.json"
+        return (self.file(path), self.records[path]) if path in self.records else None
+
+    def differing(self, claim: Claim) -> dict[str, list[tuple[str, Any, Any]]]:
+        """In which settings a claim's cells aren't the paper's, see `inputs.differing`."""
+        at_paper = self.plan is self.paper
+        return {} if at_paper else inputs.differing(claim, self.plan, self.paper)
+
+    def cell_title(self, experiment: str, dataset: str) -> str:
+        """An experiment on a dataset for readers."""
+        p = self.plan.params
+        title = p.datasets[p.dataset(dataset)].title
+        of = p.experiments[experiment]
+        if of.family == "few_shot":
+            ways, shots = (of.settings.get(key) for key in ("ways", "shots"))
+            return f"{title} {ways}-way {shots}-shot"
+        return f"{title}, {experiment}"
+
+    def method_title(self, method: str) -> str:
+        return self.plan.params.methods[method].title
+
+
+def scales(project: Path, only: Sequence[str] = ()) -> tuple[Scale, list[Scale]]:
+    """The paper's scale, and all that have a folder of results, the paper's first; of them `only`
+    some: by name, or by the path of an overlay that need not lie in workflow/scales.
+
+    Raises UserError: a scale that is asked for has no results.
+    """
+    own = [Path(name) for name in only if name.endswith((".yaml", ".yml"))]
+    overlays = (None, *sorted((project / "workflow" / "scales").glob("*.yaml")), *own)
+    report = (project / "workflow" / "report").resolve()
+    settled = {}
+    wanted = {*only} - {*map(str, own)}
+    for overlay in overlays:
+        plan = params.load(project / "params.yaml", *([overlay] if overlay else []))
+        settled[plan.scale] = (plan, overlay)
+        wanted |= {plan.scale} if overlay in own else set()
+    found: list[Scale] = []
+    for plan, overlay in settled.values():
+        there = (project / plan.directory / "results").is_dir()
+        if not found or (there and (plan.scale in wanted or not only)):
+            of = inputs.Plan.of(plan)
+            home, paper = project / plan.directory, found[0].plan if found else of
+            files = [f for f in (*of.cells, *of.measurements) if (home / f).is_file()]
+            found.append(Scale(of, paper, load.pages(report, plan), files, project, overlay))
+    shown = {s.name: s for s in found if (s.home / "results").is_dir()}
+    if wrong := unknown("--scale", sorted(wanted - shown.keys()), shown, "scale with results"):
+        raise UserError("\n".join(wrong))
+    return found[0], [s for name, s in shown.items() if name in wanted or not only]
