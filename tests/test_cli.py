@@ -63,6 +63,22 @@ def test_the_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert "validation chooses inner_lr" in shown
 
 
+def test_a_plan_can_be_asked_for_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    line = [str(PARAMS), "--method", "maml", "--method", "reptile", "--dataset", "miniimagenet"]
+    assert cli.main(["plan", *line]) == 0
+    shown = capsys.readouterr().out
+    assert "mini_5way_1shot  miniimagenet      6  maml, reptile × 3; validation chooses" in shown
+    assert shown.endswith("12 cells; 8 candidates for 2 choices\n")
+    assert cli.main(["plan", *line, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert cli.main(["params", *line]) == 0
+    assert [x.split("\t")[0] for x in capsys.readouterr().out.splitlines()] == [*found["cells"]]
+    assert len(found["cells"]) == 12 + 8
+    assert {job["dataset"] for job in found["measurements"].values()} == {"miniimagenet"}
+    assert cli.main(["plan", str(PARAMS), "--experiment", "mini_5way"]) == 2
+    assert "--experiment: no experiment in the plan named 'mini_5way'" in capsys.readouterr().err
+
+
 def test_cells_are_listed_as_the_command_line_takes_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -104,7 +120,7 @@ def test_what_people_and_machines_do_wrong_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(plan: Any) -> str:
+    def fail(plan: Any, wanted: Any) -> str:
         raise error
 
     monkeypatch.setattr(plan_cli, "summary", fail)

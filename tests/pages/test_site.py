@@ -59,6 +59,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     for name in ("params.yaml", "CITATION.cff"):
         shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "docs", folder / "docs")
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     shutil.copytree(ROOT / "scales" / SCALE / "results", folder / "scales" / SCALE / "results")
     (folder / "scales" / SCALE / "results/5way_1shot/omniglot/multistep4/2.json").unlink()
@@ -119,6 +120,18 @@ def test_numbers_are_those_of_the_frame_and_of_the_claims(
     for verdict in ("held", "not held", "undecided"):
         count = sum(e["verdict"] == verdict for e in entries if e["scale"] == SCALE)
         assert f"{verdict} {count}" in index[index.index(f"{SCALE} :") :]
+
+
+def test_methods_datasets_and_decisions_have_pages(reports: Path, pages: dict[Path, Read]) -> None:
+    home = (reports / "site").resolve()
+    plan = params.load(ROOT / "params.yaml")
+    used = pages[home / "methods" / "multistep4.html"]
+    assert "window: 4" in used.text
+    cells = [link for link in used.links if "/cells/" in link]
+    assert len(cells) == len(set(cells)) == 3  # of two experiments, one of five files missing
+    assert {p.stem for p in pages if p.parent.name == "datasets"} >= plan.datasets.keys()
+    assert "1,623" in pages[home / "datasets" / "omniglot.html"].text
+    assert "15 queries per class." in pages[home / "about.html"].text
 
 
 def test_what_is_missing_is_said(reports: Path, pages: dict[Path, Read]) -> None:

@@ -97,7 +97,7 @@ class Run:
         seconds = self.state["seconds"]["train"]
         self.state["history"].append(entry)
         self.state["history_seconds"].append(seconds)
-        line = _say(entry, seconds)
+        line = _say(self.title, entry, seconds)
         if self.curve is not None:
             with self.curve.open("a", encoding="utf-8") as file:
                 file.write(line)
@@ -184,7 +184,7 @@ def to_the_end(
     told = saved or run.state
     pairs = zip(told["history"], told["history_seconds"], strict=True)
     run.curve = path.with_suffix(".jsonl")
-    write_text(run.curve, "".join([_say(entry, at) for entry, at in pairs]))
+    write_text(run.curve, "".join([_say(run.title, *pair) for pair in pairs]))
     if saved is not None and "outcome" in saved:
         say(f"{run.title}: finished before; {path} has the outcome")
         return dict(saved["outcome"])
@@ -208,11 +208,11 @@ def to_the_end(
     return made
 
 
-def _say(entry: Entry, seconds: float) -> str:
+def _say(title: str, entry: Entry, seconds: float) -> str:
     """Tell an entry of the history; the same, without its lists, as a line of JSON."""
     shown = {k: v for k, v in {**entry, "seconds": seconds}.items() if not isinstance(v, list)}
     told = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in shown.items())
-    say(" ".join(told))
+    say(f"{title}: {' '.join(told)}")
     return json.dumps(shown) + "\n"
 
 

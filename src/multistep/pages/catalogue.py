@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def datasets(paper: Scale, shown: Sequence[Scale], sheets: Path) -> Iterator[dic
             "title": dataset.title,
             "loader": dataset.loader,
             "about": inspect.getdoc(loader),
-            "used": f"Results here at: {', '.join(used)}." if used else "No results here.",
+            "used": used,
             "facts": facts,
             "balance": _balance(folder) if folder else [],
             "sheet": _sheet(folder, sheets / f"{name}.png") if folder else "",
@@ -113,3 +114,16 @@ def _sheet(folder: Path, path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(rows)).save(path, optimize=True)
     return f"sheets/{path.name}"
+
+
+def decisions(project: Path) -> Any:
+    """docs/decisions.md below its first heading, its links as plain text; nothing without it."""
+    from markdown_it import MarkdownIt
+    from markupsafe import Markup
+
+    page = project / "docs" / "decisions.md"
+    if not page.exists():
+        return ""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", page.read_text(encoding="utf-8"))
+    html = MarkdownIt().render(text.partition("\n")[2].replace("\n## ", "\n### "))
+    return Markup(html)

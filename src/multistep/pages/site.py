@@ -320,11 +320,23 @@ def _site(
     write_text(site / "style.css", templates.template("site/style.css").render())
     for name in ("index", "claims", "coverage", "audit"):
         write(f"{name}.html", name)
-    write("methods.html", "methods", methods=list(catalogue.methods(paper)))
-    cards = list(catalogue.datasets(paper, [one.scale for one in shown], site / "sheets"))
-    write("datasets.html", "datasets", datasets=cards)
+    cards = {
+        "method": list(catalogue.methods(paper)),
+        "dataset": list(catalogue.datasets(paper, [one.scale for one in shown], site / "sheets")),
+    }
+    every = [
+        cell | {"scale": one.name, "page": f"{one.name}/{cell['href']}"}
+        for one in shown
+        for cell in one.cells
+    ]
+    for what, of in cards.items():
+        write(f"{what}s.html", f"{what}s", **{f"{what}s": of})
+        for card in of:
+            used = [cell for cell in every if cell[what] == card["name"]]
+            write(f"{what}s/{card['name']}.html", what, **{what: card}, used=used)
     citation = (project / "CITATION.cff").read_text(encoding="utf-8")
-    write("about.html", "about", citation=citation, frame_columns=frame.COLUMNS)
+    about = {"citation": citation, "decisions": catalogue.decisions(project)}
+    write("about.html", "about", **about, frame_columns=frame.COLUMNS)
     for one in shown:
         write(f"{one.name}/index.html", "scale", scale=one)
         for page in (*one.tables, *one.figures):

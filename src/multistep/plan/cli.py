@@ -11,8 +11,12 @@ from typing import Any
 
 from multistep.files import UserError
 from multistep.plan import cells, params
+from multistep.plan.mistakes import unknown
 from multistep.plan.schema import Params
 from multistep.progress import say
+
+Wanted = dict[str, list[str]]
+PARTS = ("experiment", "dataset", "method")  # of a cell, that a plan can be asked for
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,6 +30,13 @@ def add_parser(subparsers: Any) -> None:
             "files", nargs="*", type=Path, default=[Path("params.yaml")], metavar="FILE",
             help="params.yaml and overlays (default: params.yaml)",
         )  # fmt: skip
+        for key in PARTS:
+            parser.add_argument(
+                f"--{key}",
+                action="append",
+                metavar="NAME",
+                help=f"of this {key} alone (repeatable)",
+            )
         parser.set_defaults(run=run if name == "plan" else run_params)
         if name == "plan":
             parser.add_argument("--json", action="store_true", help="the whole plan as JSON")
@@ -33,15 +44,18 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the plan of one scale."""
-    plan = params.load(*args.files)
+    plan, wanted = params.load(*args.files), _wanted(args)
     warn(plan, args.files[0])
-    print(json.dumps(whole(plan), indent=1, ensure_ascii=False) if args.json else summary(plan))
+    if args.json:
+        print(json.dumps(whole(plan, wanted), indent=1, ensure_ascii=False))
+    else:
+        print(summary(plan, wanted))
 
 
 def run_params(args: argparse.Namespace) -> None:
     """A line for each cell: the path of its result, a tab, and the cell."""
     settled = params.load(*args.files)
-    plan = cells.plan(settled)
+    plan = _chosen(settled, _wanted(args))
     warn(settled, args.files[0])
     for cell in plan:
         print(cell.path, cell.json, sep="\t")
@@ -66,26 +80,57 @@ def warn(plan: Params, base: Path) -> None:
         say(f"warning: {warning}")
 
 
-def whole(plan: Params) -> dict[str, Any]:
-    """Everything that the workflow makes, by path, with all that defines it."""
+def _wanted(args: argparse.Namespace) -> Wanted:
+    return {key: names for key in PARTS if (names := getattr(args, key))}
+
+
+def _chosen(plan: Params, wanted: Wanted) -> list[cells.Cell]:
+    """The cells of a plan that are wanted, and the candidates of their choices, in its order.
+
+    Raises UserError for a name that no cell has.
+    """
+    everything = cells.plan(plan)
+    final = [cell for cell in everything if cell.kind == "cell"]
+    for key, names in wanted.items():
+        known = {getattr(cell, key) for cell in final}
+        if wrong := unknown(f"--{key}", names, known, f"{key} in the plan"):
+            raise UserError("\n".join(wrong))
+    kept = [c for c in final if all(getattr(c, key) in names for key, names in wanted.items())]
+    paths = {cell.path for cell in kept}
+    choices = cells.choices(plan)
+    for path in {cell.choice for cell in kept if cell.choice}:
+        paths |= {candidate.path for candidate in choices[path][1]}
+    return [cell for cell in everything if cell.path in paths]
+
+
+def whole(plan: Params, wanted: Wanted) -> dict[str, Any]:
+    """What the workflow makes, by path, with all that defines it; of it the `wanted` cells."""
+    chosen = _chosen(plan, wanted)
+    waited_for = {cell.choice for cell in chosen}
+    of = {key: names for key, names in wanted.items() if key != "method"}
     return {
         "scale": plan.scale,
         "directory": plan.directory,
-        "cells": {
-            cell.path: {**cell.definition, "choice": cell.choice} for cell in cells.plan(plan)
-        },
+        "cells": {cell.path: {**cell.definition, "choice": cell.choice} for cell in chosen},
         "choices": {
             path: {"setting": setting, "candidates": [candidate.path for candidate in candidates]}
             for path, (setting, candidates) in cells.choices(plan).items()
+            if path in waited_for
         },
-        "measurements": cells.measurements(plan),
+        "measurements": {
+            path: job
+            for path, job in cells.measurements(plan).items()
+            if all(job[key] in names for key, names in of.items())
+        },
         "source_networks": cells.source_networks(plan),
     }
 
 
-def summary(plan: Params) -> str:
-    """The plan for people: a line per experiment and dataset, and what all of it comes to."""
-    everything = cells.plan(plan)
+def summary(plan: Params, wanted: Wanted) -> str:
+    """The plan for people: a line per experiment and dataset, and what all of it comes to; of it
+    the `wanted` cells.
+    """
+    everything = _chosen(plan, wanted)
     chosen = {path: setting for path, (setting, _) in cells.choices(plan).items()}
     counts = Counter((cell.experiment, cell.dataset) for cell in everything if cell.kind == "cell")
     rows = [("experiment", "dataset", "cells", "methods × seeds")]
@@ -102,14 +147,16 @@ def summary(plan: Params) -> str:
         f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {said}" for a, b, c, said in rows
     ]
     candidates = sum(cell.kind == "candidate" for cell in everything)
+    waited_for = {cell.choice for cell in everything if cell.choice}
     networks = ", ".join(cells.source_networks(plan)) or "none"
+    timed = len(cells.measurements(plan))
     return "\n".join(
         [
             f"scale {plan.scale}, built in {plan.directory} on {plan.device}",
             "",
             *lines,
             "",
-            f"{sum(counts.values())} cells; {candidates} candidates for {len(chosen)} choices; "
-            f"{len(cells.measurements(plan))} measurements; source networks: {networks}",
+            f"{sum(counts.values())} cells; {candidates} candidates for {len(waited_for)} choices"
+            + ("" if wanted else f"; {timed} measurements; source networks: {networks}"),
         ]
     )
