@@ -1,1 +1,7 @@
-"""Queries over results: tables and figures, each from one entry of params.yaml."""
+"""Results → one frame; tables, figures, claims, the audit."""
+
+from typing import Any, TypeAlias
+
+# pandas publishes no types, and is imported where something is computed with it: what Snakemake
+# reads of pages costs none of it.
+DataFrame: TypeAlias = Any

@@ -5,8 +5,6 @@ numbers in them. No finding needs a result. All are told to understand the numbe
 project sets its own beside, none to blame.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

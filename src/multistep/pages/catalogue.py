@@ -1,7 +1,5 @@
 """What the site says of methods and datasets."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import json

@@ -7,24 +7,19 @@ the page's file and params.yaml, so that any table can be drawn again by hand. O
 imported.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from multistep import settings
 from multistep.files import UserError
 from multistep.plan.mistakes import unknown
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-
-def add_parser(subparsers: Subparsers) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add `report` to the command line of `multistep`."""
     parser = subparsers.add_parser("report", help="draw tables and figures from results")
     parser.set_defaults(run=run)

@@ -1,7 +1,5 @@
 """`multistep compare A B`: two runs, scales or commits, cell by cell: beyond noise or not."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import itertools
@@ -11,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +18,11 @@ from multistep.files import UserError, read_json, write_json
 from multistep.job import results
 from multistep.pages.claims import accuracy, cost
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-
 Run = dict[str, Any]
 Key = tuple[str, ...]  # scale, experiment, dataset, and the method of a result
 
 
-def add_parser(subparsers: Subparsers) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add `compare` to the command line of `multistep`."""
     parser = subparsers.add_parser(
         "compare", help="compare the results of two runs, scales or commits, cell by cell"

@@ -1,7 +1,5 @@
 """The names around a page, as params.yaml has them: titles, stand-ins, the order of methods."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict

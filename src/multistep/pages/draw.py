@@ -1,7 +1,5 @@
 """All pages of a scale in one process, drawn from those of its results that are there."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple

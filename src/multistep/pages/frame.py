@@ -3,19 +3,15 @@
 What each `quantity` is stands in `QUANTITIES`, what each column is in `COLUMNS`.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from multistep.job import results
 from multistep.job.record import TRAINED
-
-if TYPE_CHECKING:
-    import pandas as pd
+from multistep.pages import DataFrame
 
 COLUMNS = {
     "scale": "the scale of a result or a measurement; none for a printed number",
@@ -87,7 +83,7 @@ QUANTITIES = {
 
 def of(
     records: Iterable[Mapping[str, Any]], *, episodes: bool = True, history: bool = True
-) -> pd.DataFrame:
+) -> DataFrame:
     """The numbers of given results, measurements and evaluations, in their order; `source`: files
     of the plan.
 
@@ -108,7 +104,7 @@ def of(
     )
 
 
-def runs(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def runs(records: Iterable[Mapping[str, Any]]) -> DataFrame:
     """What was run: a row for each result, and for each method of a measurement, in their order.
 
     Returns:
@@ -227,7 +223,7 @@ def blocks(
         yield {"source": source, **of, **packed}
 
 
-def joined(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def joined(blocks: Iterable[Mapping[str, Any]]) -> DataFrame:
     """All rows of blocks; names are categories, as codes, so that millions of rows fit."""
     import pandas as pd
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from multistep.pages import DataFrame
 from multistep.pages.context import Context
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 DASH = "–"  # stands where there is no number
 MINUS = "−"
@@ -76,7 +74,7 @@ class Page:
         )
 
 
-def groups(rows: pd.DataFrame, texts: Callable[[Any], Mapping[str, str | None]]) -> list[Group]:
+def groups(rows: DataFrame, texts: Callable[[Any], Mapping[str, str | None]]) -> list[Group]:
     """A group for each `row` of a frame of cells, in their order.
 
     `texts`: of a cell by the labels of its lines, None where it has nothing to say there. The first

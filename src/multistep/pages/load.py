@@ -6,8 +6,6 @@ under the name of a common page the keys that are merged over that one. Which mo
 a page follows from its `kind`: multistep.pages.tables.<kind> or multistep.pages.figures.<kind>.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,12 +1,8 @@
 """Measured times and memory for readers: units, texts, how epochs were timed."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas as pd
+from multistep.pages import DataFrame
 
 LABELS = {
     "process seconds": "process time",
@@ -41,7 +37,7 @@ def seconds(value: float, spread: float | None = None) -> str:
     return " ± ".join(f"{x:,.{decimals}f}" for x in (value, spread) if x is not None)
 
 
-def how(times: pd.DataFrame) -> str:
+def how(times: DataFrame) -> str:
     """How the epochs of `query.epoch_times` were measured, as one sentence."""
     if times.empty:
         return "Not measured."

@@ -4,28 +4,23 @@ Every table and figure can be drawn again from it. It stands apart from what pag
 since it reads params.yaml, of which a page says only what its own cells are.
 """
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from multistep.files import UserError, atomic_write, write_text
 from multistep.job import results
-from multistep.pages import load
+from multistep.pages import DataFrame, load
 from multistep.pages.frame import COLUMNS, QUANTITIES, blocks, joined
 from multistep.plan import params
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SPREAD = ".spread"  # after a quantity: the ± that is printed beside it
 
 
-def frame(folder: Path | str = ".", *, episodes: bool = True, history: bool = True) -> pd.DataFrame:
+def frame(folder: Path | str = ".", *, episodes: bool = True, history: bool = True) -> DataFrame:
     """Every number of the scales that were run in a project's folder, and of the paper.
 
     Args:
@@ -46,7 +41,7 @@ def frame(folder: Path | str = ".", *, episodes: bool = True, history: bool = Tr
 
 def read(
     root: Path, known: Mapping[str, dict[str, Any]], episodes: bool = True, history: bool = True
-) -> pd.DataFrame:
+) -> DataFrame:
     """The same, where `known` are records that have been read, by their path in the project."""
     found = _printed(root)
     for home in (root, *sorted(root.glob("scales/*"))):
@@ -59,7 +54,7 @@ def read(
     return joined(found)
 
 
-def write(path: Path, of: pd.DataFrame) -> None:
+def write(path: Path, of: DataFrame) -> None:
     """Write a frame as csv, compressed if its name ends in .gz, and the dictionary of its columns
     and quantities as Markdown beside it; equal frames are equal bytes. Of numbers that aren't whole
     the file has seven digits: more than any of them is known to, and half of what it would take.
@@ -84,7 +79,7 @@ def write(path: Path, of: pd.DataFrame) -> None:
     write_text(path.with_name(path.name.partition(".")[0] + ".md"), "\n".join(lines) + "\n")
 
 
-def _csv(of: pd.DataFrame) -> Iterator[bytes]:
+def _csv(of: DataFrame) -> Iterator[bytes]:
     """What `to_csv` writes, three times as fast: names and counts are made text once each."""
     import pandas as pd
 

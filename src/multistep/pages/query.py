@@ -1,22 +1,17 @@
 """Looking results up for a table or figure, as frames, and writing frames as csv."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from multistep import seal, stats
 from multistep.files import UserError, read_json
 from multistep.job import results
-from multistep.pages import frame
+from multistep.pages import DataFrame, frame
 from multistep.pages.context import Context
 from multistep.pages.frame import CELL
 from multistep.pages.spec import Spec
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Result = dict[str, Any]
 
@@ -95,8 +90,8 @@ def input_digest(record: Mapping[str, Any], what: str) -> str | None:
 class Data(NamedTuple):
     """What a page shows: what was run (`frame.runs`), and its numbers (`frame.of`)."""
 
-    runs: pd.DataFrame
-    numbers: pd.DataFrame
+    runs: DataFrame
+    numbers: DataFrame
 
 
 def data(
@@ -185,7 +180,7 @@ def cell_name(cell: dict[str, Any]) -> str:
     return "/".join(str(part) for part in parts if part is not None)
 
 
-def csv_text(cells: pd.DataFrame) -> str:
+def csv_text(cells: DataFrame) -> str:
     """A frame as csv: numbers with six digits, whole ones in full, nothing where one is missing."""
 
     def digits(value: float) -> str:
@@ -194,7 +189,7 @@ def csv_text(cells: pd.DataFrame) -> str:
     return str(cells.to_csv(index=False, lineterminator="\n", float_format=digits))
 
 
-def costs(data: Data) -> pd.DataFrame:
+def costs(data: Data) -> DataFrame:
     """What a few-shot meta-iteration of each measured method costs, by inner steps.
 
     Besides experiment, dataset, method and steps: seconds (median over `rounds`) with its
@@ -214,7 +209,7 @@ def costs(data: Data) -> pd.DataFrame:
     return runs.assign(tasks=runs.tasks.where(runs.tasks.notna(), runs.batch))
 
 
-def epoch_times(data: Data) -> pd.DataFrame:
+def epoch_times(data: Data) -> DataFrame:
     """Seconds of an epoch of meta-transfer, of each measured method, from single mini-batches.
 
     Besides experiment, dataset and method: seconds of training alone, seconds_half_width of its 95%
@@ -243,7 +238,7 @@ def _timed(data: Data, quantity: str, *keys: str) -> Any:
     return found.groupby([*CELL, *keys]).value
 
 
-def _measured(data: Data, names: Mapping[str, str]) -> pd.DataFrame:
+def _measured(data: Data, names: Mapping[str, str]) -> DataFrame:
     """The methods of measurements, with some of what was run under other names."""
     runs = data.runs[data.runs.record == "measurement"]
     names = {"data_title": "data", **names}

@@ -4,8 +4,6 @@ Readers of a page's csv need nothing of it. `check` tells the page that the plan
 from the records that are there, from one of other titles, printed numbers or results.
 """
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata

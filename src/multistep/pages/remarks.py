@@ -1,16 +1,11 @@
 """What readers have to know of the records behind a page, whatever it shows of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from multistep.pages import frame
+from multistep.pages import DataFrame, frame
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def remarks(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[str]:
@@ -21,7 +16,7 @@ def remarks(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> 
     return list(_remarks(spec, context, frame.runs(records)))
 
 
-def _remarks(spec: Spec, context: Context, runs: pd.DataFrame) -> Iterator[str]:
+def _remarks(spec: Spec, context: Context, runs: DataFrame) -> Iterator[str]:
     yield from _passes_held(spec, context, runs[runs.record == "measurement"])
     results = runs[runs.record == "result"]
     mixed: dict[str, list[str]] = {}
@@ -58,7 +53,7 @@ def _remarks(spec: Spec, context: Context, runs: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _passes_held(spec: Spec, context: Context, runs: pd.DataFrame) -> Iterator[str]:
+def _passes_held(spec: Spec, context: Context, runs: DataFrame) -> Iterator[str]:
     """A note on ANIL and memory-reduced meta-learning, whose memory hangs on one switch."""
     cached = runs.get("settings.options.cache_features", runs.seed).eq(True)
     heads = runs[cached & runs.algorithm.isin(["anil", "memory_reduced"])]

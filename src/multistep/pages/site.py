@@ -6,8 +6,6 @@ each scale (for DVC), and site/index.html. The site needs no network, script or 
 run is said to be so.
 """
 
-from __future__ import annotations
-
 import itertools
 import shutil
 from collections import Counter
@@ -15,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from multistep.files import write_json, write_text
 from multistep.pages import (
+    DataFrame,
     audit,
     catalogue,
     frame,
@@ -37,9 +36,6 @@ from multistep.pages.record import SUFFIXES
 from multistep.pages.scales import Scale, scales
 from multistep.pages.tables import draw, write_table
 from multistep.plan import status
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CURVES = {  # quantity of a history -> its heading
     "validation_accuracy": "Validation accuracy, %",
@@ -257,7 +253,7 @@ def _polyline(points: Sequence[tuple[float, float]], label: str) -> Any:
 
 
 def _for_dvc(
-    shown: Shown, out: Path, numbers: pd.DataFrame, entries: Sequence[Mapping[str, Any]]
+    shown: Shown, out: Path, numbers: DataFrame, entries: Sequence[Mapping[str, Any]]
 ) -> None:
     """`metrics/<scale>.json`: the mean accuracy of each method in each table, over the columns that
     all of them have, and verdicts: a column each of `dvc metrics`. Of tables that the paper hasn't,

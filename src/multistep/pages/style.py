@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multistep.files import atomic_write
+from multistep.pages import DataFrame as DataFrame
 from multistep.pages.context import Context
 
 if TYPE_CHECKING:  # figures annotate what they draw with `style.Figure` and so on
-    from contextlib import AbstractContextManager
-
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-    from pandas import DataFrame as DataFrame
+else:
+    Axes = Axis = Figure = Any
 
 INK, QUIET, HAIR = "#1b1f24", "#57606a", "#d8dee4"
 COLUMN, PAGE = 3.25, 6.75  # inches: one panel fits a paper's column, more fit its two columns
@@ -60,7 +60,7 @@ RC |= {"axes.grid.axis": "y", "grid.color": HAIR, "grid.linewidth": 0.6}
 RC |= {"lines.linewidth": 1.3, "lines.markersize": 3.8}
 
 
-def theme() -> AbstractContextManager[None]:
+def theme() -> Any:
     """What is drawn inside looks like all figures."""
     import matplotlib
     import seaborn as sns

@@ -4,8 +4,6 @@ The JSON is a list of entries, one a claim and scale: id, text, source, scale, v
 interval of the part that decides, n, all parts, evidence, what differs from the paper's settings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

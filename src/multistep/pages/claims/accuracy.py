@@ -1,7 +1,5 @@
 """Claims on accuracy: one method's minus another's, in points, in each of some cells."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 

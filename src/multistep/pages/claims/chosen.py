@@ -1,7 +1,5 @@
 """Claims on what validation chooses: the paper's value against every other that was tried."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from multistep import stats

@@ -3,8 +3,6 @@
 Each function below is a number that a claim names; in double precision.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar

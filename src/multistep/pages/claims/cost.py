@@ -1,7 +1,5 @@
 """Claims on time and memory: one method's relative to another's, from measurements."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 from multistep import stats

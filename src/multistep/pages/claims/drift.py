@@ -1,7 +1,5 @@
 """Claims on Figure 1: how much the transfer gradient changes between two inner steps."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

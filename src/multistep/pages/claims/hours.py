@@ -1,7 +1,5 @@
 """Claims on hours saved by a training, on the device that they name."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from multistep import stats

@@ -1,7 +1,5 @@
 """Claims on an absolute accuracy, at the one scale whose settings they name."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from multistep.pages import claims

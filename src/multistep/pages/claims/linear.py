@@ -1,7 +1,5 @@
 """Claims that time grows linearly with the number of inner steps."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

@@ -6,20 +6,15 @@ and `draw`. They are written as svg, png, pdf and csv; the caption goes into the
 the files' metadata.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from multistep.files import write_text
-from multistep.pages import query, record, remarks, style
+from multistep.pages import DataFrame, query, record, remarks, style
 from multistep.pages.context import Context
 from multistep.pages.frame import CELL
 from multistep.pages.spec import Spec, module
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Caption(NamedTuple):
@@ -41,7 +36,7 @@ def write_figure(
     spec: Spec,
     context: Context,
     records: Sequence[dict[str, Any]],
-    drawn: tuple[Caption, pd.DataFrame] | None = None,
+    drawn: tuple[Caption, DataFrame] | None = None,
 ) -> list[Path]:
     """Write `<prefix>.svg`, `.png`, `.pdf`, the `.csv` they were drawn from, and the page's record.
 
@@ -57,14 +52,14 @@ def write_figure(
 
 def described(
     spec: Spec, context: Context, records: Sequence[dict[str, Any]]
-) -> tuple[Caption, pd.DataFrame]:
+) -> tuple[Caption, DataFrame]:
     """What stands beside a figure, and its csv."""
     query.check_inputs(records)
     rows = rows_of(spec, context, records)
     return caption(spec, context, records, rows), rows
 
 
-def rows_of(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def rows_of(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """The csv of a figure, as a frame."""
     import pandas as pd
 
@@ -73,7 +68,7 @@ def rows_of(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> 
     return rows.reindex(columns=kind.COLUMNS.split())
 
 
-def draw(spec: Spec, context: Context, rows: pd.DataFrame) -> style.Figure:
+def draw(spec: Spec, context: Context, rows: DataFrame) -> style.Figure:
     """The picture of `rows`, with a badge on what isn't the paper's: it may be seen alone."""
     datasets, sources = _used(spec, rows)
     stand_in = any(map(context.is_stand_in, [*map(context.dataset, datasets), *sources]))
@@ -88,7 +83,7 @@ def draw(spec: Spec, context: Context, rows: pd.DataFrame) -> style.Figure:
 
 
 def caption(
-    spec: Spec, context: Context, records: Sequence[dict[str, Any]], rows: pd.DataFrame
+    spec: Spec, context: Context, records: Sequence[dict[str, Any]], rows: DataFrame
 ) -> Caption:
     """What is said beside a figure with these rows, which were made of `records`."""
     datasets, sources = _used(spec, rows)
@@ -103,13 +98,13 @@ def caption(
     )
 
 
-def _used(spec: Spec, rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+def _used(spec: Spec, rows: DataFrame) -> tuple[list[str], list[str]]:
     """The datasets that a figure shows, in the page's words, and source networks."""
     shown = list(dict.fromkeys(rows.get("dataset", []))) or spec.wants().datasets
     return shown, list(dict.fromkeys(name for name in rows.get("source", []) if name))
 
 
-def over_seeds(data: query.Data, at: str, *quantities: str) -> pd.DataFrame:
+def over_seeds(data: query.Data, at: str, *quantities: str) -> DataFrame:
     """Numbers of a history: a row a seed and place, a column a quantity, and what `cells` says.
 
     Places (`at`, e.g. "epoch") without the first quantity are left out. `everywhere`: whether all
@@ -124,7 +119,7 @@ def over_seeds(data: query.Data, at: str, *quantities: str) -> pd.DataFrame:
     return cells(data).merge(wide.astype({at: int, "seed": int}), on=CELL)
 
 
-def cells(data: query.Data) -> pd.DataFrame:
+def cells(data: query.Data) -> DataFrame:
     """The cells behind a figure in its order, and what its csv says of each."""
     names = {"settings.source": "source", "settings.ways": "ways", "data_title": "data"}
     runs = data.runs[data.runs.record == "result"].rename(columns=names)
@@ -134,18 +129,18 @@ def cells(data: query.Data) -> pd.DataFrame:
     return runs.drop(columns="algorithm").drop_duplicates(CELL, ignore_index=True)
 
 
-def panels(headings: Mapping[str, str], rows: pd.DataFrame, key: str) -> dict[str, pd.DataFrame]:
+def panels(headings: Mapping[str, str], rows: DataFrame, key: str) -> dict[str, DataFrame]:
     """The rows of each panel that has any, by its `key`, in the order of the headings."""
     return {name: here for name in headings if len(here := rows[rows[key] == name])}
 
 
-def missing(what: str, headings: Mapping[str, str], rows: pd.DataFrame, key: str) -> str:
+def missing(what: str, headings: Mapping[str, str], rows: DataFrame, key: str) -> str:
     """A note that names the panels without rows; empty without any."""
     names = [headings[name] for name in headings.keys() - panels(headings, rows, key).keys()]
     return f"{what}: {', '.join(sorted(names, key=[*headings.values()].index))}." if names else ""
 
 
-def seeds(rows: pd.DataFrame, spread: str = "") -> str:
+def seeds(rows: DataFrame, spread: str = "") -> str:
     """For notes: over how many seeds, e.g. "2 or 3 seeds", and how their spread is drawn."""
     numbers = sorted(rows.seeds.unique())
     return "1 seed" if numbers == [1] else f"{' or '.join(map(str, numbers))} seeds{spread}"

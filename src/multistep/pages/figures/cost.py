@@ -1,7 +1,5 @@
 """Figures 2 and 5: time and memory of a meta-iteration over the number of inner steps."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from typing import Any

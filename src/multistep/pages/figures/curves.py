@@ -1,7 +1,5 @@
 """Learning curves: accuracy during meta-training against meta-iterations and against time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

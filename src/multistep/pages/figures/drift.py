@@ -1,7 +1,5 @@
 """Figure 1: how much the transfer gradient changes between consecutive inner steps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

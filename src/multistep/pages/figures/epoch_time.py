@@ -1,7 +1,5 @@
 """Figure 3: seconds per epoch on every dataset, and how much multi-step estimation saves."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

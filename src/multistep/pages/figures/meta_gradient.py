@@ -1,7 +1,5 @@
 """Norms of the meta-gradient and of its weight decay over epochs: which of them moves θ."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from multistep.pages import query, style

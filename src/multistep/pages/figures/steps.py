@@ -1,7 +1,5 @@
 """Figure 4: accuracy and training time over the number of inner steps."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any

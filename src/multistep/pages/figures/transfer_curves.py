@@ -1,7 +1,5 @@
 """Learning curves of transfer: validation accuracy over epochs and over training time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from multistep.pages import query, style

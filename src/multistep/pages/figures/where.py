@@ -1,7 +1,5 @@
 """Where transfer happens: the mean weight λ of each pair of taps, during training."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Annotated

@@ -5,21 +5,16 @@ It has `Spec` (what such a table says in its YAML file), `COLUMNS` (of the csv b
 merged to it) and `page` (from the frame to lines of text); written as csv, md, tex and html.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from multistep import stats
 from multistep.files import write_text
-from multistep.pages import query, record, remarks, templates
+from multistep.pages import DataFrame, query, record, remarks, templates
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, grouped, known
 from multistep.pages.spec import Spec, module
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TIDY = (
     "row column ours ours_low ours_high n paper paper_spread gap otherwise section row_title "
@@ -40,7 +35,7 @@ def write_table(
     spec: Spec,
     context: Context,
     records: Sequence[dict[str, Any]],
-    drawn: tuple[Page, pd.DataFrame] | None = None,
+    drawn: tuple[Page, DataFrame] | None = None,
 ) -> list[Path]:
     """Write `<prefix>.csv`, `.md`, `.tex`, `.html` and the page's record, each whole or not at all.
 
@@ -57,9 +52,7 @@ def write_table(
     return [*paths, record.write(prefix, "tables", spec, context, records, paths, said)]
 
 
-def draw(
-    spec: Spec, context: Context, records: Sequence[dict[str, Any]]
-) -> tuple[Page, pd.DataFrame]:
+def draw(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> tuple[Page, DataFrame]:
     """What a table shows, as lines of text and as the frame of its cells."""
     kind = module("tables", spec.kind)
     query.check_inputs(records)
@@ -68,7 +61,7 @@ def draw(
     return kind.page(spec.model_copy(update={"notes": notes}), context, rows), rows
 
 
-def cells(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def cells(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """The cells of a table, with the columns of its csv."""
     kind = module("tables", spec.kind)
     found = kind.rows(spec, context, records)
@@ -82,7 +75,7 @@ def cells(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd
 
 def grid(
     spec: Any, context: Context, methods: Iterable[str], dataset: str | None = None
-) -> pd.DataFrame:
+) -> DataFrame:
     """A cell for each of our methods in each column, without its numbers.
 
     `dataset`: what all columns show; without one each shows the dataset of its name.
@@ -104,8 +97,8 @@ def grid(
 
 
 def per_cell(
-    runs: pd.DataFrame, column: str, of: Callable[[pd.DataFrame], Mapping[str, Any]]
-) -> pd.DataFrame:
+    runs: DataFrame, column: str, of: Callable[[DataFrame], Mapping[str, Any]]
+) -> DataFrame:
     """What `of` says of the runs of each cell: a row for each method and `column`."""
     import pandas as pd
 
@@ -114,7 +107,7 @@ def per_cell(
     return pd.DataFrame(rows, columns=None if rows else ["row", "column"])
 
 
-def numbers(values: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
+def numbers(values: Mapping[str, Mapping[str, Sequence[float]]]) -> DataFrame:
     """Printed numbers [value, its ± if any] by row and column, to merge with a grid."""
     import pandas as pd
 
@@ -123,7 +116,7 @@ def numbers(values: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame
     return found.astype({"paper": float, "paper_spread": float})
 
 
-def literature(spec: Any) -> pd.DataFrame:
+def literature(spec: Any) -> DataFrame:
     """The cells of numbers of the literature; after the title the "[11]" of their reference."""
     import pandas as pd
 
@@ -137,7 +130,7 @@ def literature(spec: Any) -> pd.DataFrame:
     return grid.merge(numbers({k: e.values for k, e in spec.literature.items()}), "left")
 
 
-def few_shot(runs: pd.DataFrame) -> dict[str, Any]:
+def few_shot(runs: DataFrame) -> dict[str, Any]:
     """The accuracy of a few-shot cell over its seeds (rows of `frame.runs`), for its columns."""
     ours = stats.over_episodes_and_seeds(runs["metrics.episode_accuracies"].tolist())
     seeds = runs["metrics.test_accuracy"].tolist()
@@ -155,11 +148,11 @@ def few_shot(runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def compared(
-    rows: pd.DataFrame,
+    rows: DataFrame,
     stand_in: Callable[[Any], bool],
     differs: Callable[[Any], str],
     gap: Callable[[Any], Mapping[str, Any]],
-) -> pd.DataFrame:
+) -> DataFrame:
     """The rows with their `gap`, or with the reason why a number beside a printed one has none.
 
     `stand_in`: whether a cell is of stand-in data; `differs`: in what it isn't the paper's run.
@@ -180,7 +173,7 @@ def compared(
 
 def training(
     headings: Mapping[str, str],
-    rows: pd.DataFrame,
+    rows: DataFrame,
     run: Callable[[Any], str],
     theirs: Callable[[str], str],
 ) -> str:
@@ -198,7 +191,7 @@ def training(
     return grouped("Training", texts)
 
 
-def otherwise(rows: pd.DataFrame) -> Iterator[str]:
+def otherwise(rows: DataFrame) -> Iterator[str]:
     """A note on how cells with a number of the paper were run otherwise; what all share once."""
     cells = rows[rows.otherwise != ""]
     if cells.empty:

@@ -1,12 +1,10 @@
 """Tables of test accuracies (Tables 4, 5): ours over seeds beside the printed ones."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from multistep import stats
-from multistep.pages import query
+from multistep.pages import DataFrame, query
 from multistep.pages.context import Context
 from multistep.pages.layout import (
     DASH,
@@ -41,9 +39,6 @@ from multistep.pages.tables import (
     training,
 )
 from multistep.settings import Model
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class AccuracyPaper(Model):
@@ -94,7 +89,7 @@ the candidates it was chosen from with their validation accuracies; paper_inner_
 """
 
 
-def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """All cells of a table: one per method and experiment, then the literature's.
 
     Records may be incomplete: a cell without one has n = 0 and no number of ours.
@@ -127,7 +122,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.
     return pd.concat([found, literature(spec)])
 
 
-def _of_seeds(runs: pd.DataFrame) -> dict[str, Any]:
+def _of_seeds(runs: DataFrame) -> dict[str, Any]:
     """A cell over its seeds; another accuracy of it if every seed has that."""
     runs = runs.reindex(columns=dict.fromkeys([*runs.columns, *_ANOTHER, "metrics.best.iteration"]))
     found = {name: runs[key].mean(skipna=False) for key, name in _ANOTHER.items()}
@@ -181,7 +176,7 @@ def _gap(paper: AccuracyPaper, cell: Any) -> dict[str, Any]:
     return {"gap": found.gap, "within": "yes" if found.within else "no"}
 
 
-def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
+def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
     """The paper's layout, ours first."""
     ours, theirs = rows[rows.section == "ours"], rows[rows.section == "literature"]
     original = context.dataset_title(spec.dataset)
@@ -237,7 +232,7 @@ def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
     )
 
 
-def _legend(spec: Spec, rows: pd.DataFrame) -> list[str]:
+def _legend(spec: Spec, rows: DataFrame) -> list[str]:
     """How to read the lines of our section; only of those that are there."""
     legend, run = [], rows[rows.n > 0]
     exact, last = (rows[rows[name].notna()] for name in ("exact", "last"))

@@ -1,13 +1,11 @@
 """Tables of few-shot methods side by side: accuracy, time and memory as tidy rows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from multistep.pages import measured, query
+from multistep.pages import DataFrame, measured, query
 from multistep.pages.context import Context
 from multistep.pages.layout import (
     Line,
@@ -23,9 +21,6 @@ from multistep.pages.layout import (
 from multistep.pages.spec import Column, FewShotTable, Reference, Wants
 from multistep.pages.tables import few_shot, grid, literature, per_cell
 from multistep.settings import Model
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 QUANTITIES = ("accuracy", "time", "memory")
 
@@ -67,7 +62,7 @@ meta_batch: as in multistep.pages.tables.accuracy. spread: what paper_spread is.
 """
 
 
-def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """Three rows per method and column, then the literature's; what is missing has n = 0."""
     import pandas as pd
 
@@ -87,7 +82,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.
     return pd.concat([ours, theirs.assign(spread=spreads.where(theirs.paper_spread.notna(), ""))])
 
 
-def _costs(spec: Spec, costs: pd.DataFrame) -> pd.DataFrame:
+def _costs(spec: Spec, costs: DataFrame) -> DataFrame:
     """Time and memory with as many inner steps as a method trains with, if they were measured;
     where not, with the most that were.
     """
@@ -118,7 +113,7 @@ _MEASURED = {
 }  # fmt: skip
 
 
-def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
+def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
     """Three columns per experiment, and two lines per method of ours: relative, then absolute.
 
     Of methods and experiments without any number of ours only the names are shown.
@@ -184,7 +179,7 @@ def _steps(cell: Any) -> str:
     return f"{cell.steps:g}{more}"
 
 
-def _training(headings: dict[str, str], rows: pd.DataFrame) -> str:
+def _training(headings: dict[str, str], rows: DataFrame) -> str:
     """Meta-iterations of each column, and of methods that were trained otherwise than the first."""
     texts = []
     for column, heading in headings.items():
@@ -198,7 +193,7 @@ def _training(headings: dict[str, str], rows: pd.DataFrame) -> str:
     return grouped("Training", texts)
 
 
-def _legend(spec: Spec, context: Context, rows: pd.DataFrame) -> Iterator[str]:
+def _legend(spec: Spec, context: Context, rows: DataFrame) -> Iterator[str]:
     """How to read the lines, what was measured and where, and what the ± of the literature is."""
     if (rows.episodes.notna()).any():
         yield (

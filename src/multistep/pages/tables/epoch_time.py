@@ -1,13 +1,11 @@
 """The table of training times (Table 1): seconds per epoch, hours of all epochs, ratio."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
-from multistep.pages import measured, query
+from multistep.pages import DataFrame, measured, query
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, known, plus_minus, printed, signed
 from multistep.pages.spec import (
@@ -23,9 +21,6 @@ from multistep.pages.spec import (
 from multistep.pages.spec import Spec as AnySpec
 from multistep.pages.tables import compared, numbers, otherwise
 from multistep.settings import Model
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class EpochTimePaper(Model):
@@ -74,7 +69,7 @@ and bytes are of; source: the source network.
 """
 
 
-def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """Three cells per method; without a measurement they have the printed numbers alone."""
     import pandas as pd
 
@@ -135,7 +130,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.
     return pd.concat([cells[~alike], judged]).sort_index()
 
 
-def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
+def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
     """One row per method as in the paper, with the paper's numbers below ours."""
 
     def texts(c: Any) -> dict[str, str | None]:
@@ -166,7 +161,7 @@ def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
     )
 
 
-def _legend(spec: Spec, rows: pd.DataFrame) -> Iterator[str]:
+def _legend(spec: Spec, rows: DataFrame) -> Iterator[str]:
     if rows.ours.notna().any():
         yield (
             "Seconds per epoch ± standard deviation of an epoch, from that of single mini-batches "

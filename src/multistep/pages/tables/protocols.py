@@ -1,23 +1,18 @@
 """Tables of what an accuracy owes to the protocol of the test, and to meta-training at all."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from multistep import stats
 from multistep.files import UserError
 from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
-from multistep.pages import query
+from multistep.pages import DataFrame, query
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, known, plus_minus, signed
 from multistep.pages.spec import Dataset, Experiment, Method, Wants
 from multistep.pages.spec import Spec as AnySpec
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 OWN = {"episodes": "test_episodes", "steps": "test_steps", "window": "window", "rate": "inner_lr"}
 SMALL = {"untrained": UNTRAINED, "head": HEAD, "adds": ADDS}
@@ -45,7 +40,7 @@ COLUMNS = " ".join(f"{name} {name}_half" for name in SMALL) + " episodes"
 the others: of the untrained network, of its head alone, and the difference to the former."""
 
 
-def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """A cell per method and protocol, and the nearest pixels last."""
     import pandas as pd
 
@@ -83,7 +78,7 @@ def _means(group: Sequence[dict[str, Any]], column: str, of: Mapping[str, str]) 
     return found | {"ours_low": found["ours"] - half, "ours_high": found["ours"] + half}
 
 
-def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
+def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
     """A row per method with its floors below it."""
 
     def texts(c: Any) -> dict[str, str | None]:

@@ -1,20 +1,16 @@
 """The table of dataset sizes (Table 6), counted in the prepared datasets."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from multistep.files import UserError, digest
+from multistep.pages import DataFrame
 from multistep.pages.context import Context
 from multistep.pages.layout import Bold, Page, grouped, groups, known, plus_minus, signed
 from multistep.pages.spec import Dataset, Quotation, Ref, Reference, Wants
 from multistep.pages.spec import Spec as AnySpec
 from multistep.pages.tables import numbers
 from multistep.settings import Model
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Part = Literal["train", "validation", "test", "total"]
 PARTS: dict[Part, str] = {
@@ -51,7 +47,7 @@ COLUMNS = "contents"
 """ours: images of a part; n: 1 if the dataset was prepared; contents: digest of its archives'."""
 
 
-def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """Four cells per dataset; a dataset that was not prepared has the printed numbers alone."""
     import pandas as pd
 
@@ -83,7 +79,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.
     return cells
 
 
-def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
+def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
     """A row per dataset; below it the paper's numbers, and differences where there are any."""
     verdicts = []
     for dataset, label in spec.rows.items():

@@ -1,12 +1,10 @@
 """Tables of transfer accuracies (Tables 2 and 3): a column per target, a row per method."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from multistep import stats
-from multistep.pages import query
+from multistep.pages import DataFrame, query
 from multistep.pages.context import Context, short
 from multistep.pages.layout import (
     Bold,
@@ -41,9 +39,6 @@ from multistep.pages.tables import (
     training,
 )
 from multistep.settings import Model
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Shown = Annotated[str, Ref("row", "rows")]
 
@@ -98,7 +93,7 @@ that the paper took from elsewhere. source: the source network that was used.
 """
 
 
-def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """All cells of a table: one per method and target, then what the paper quotes."""
     import pandas as pd
 
@@ -132,7 +127,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> pd.
     return pd.concat([found, literature(spec).assign(quoted="yes")])
 
 
-def _of_seeds(runs: pd.DataFrame) -> dict[str, Any]:
+def _of_seeds(runs: DataFrame) -> dict[str, Any]:
     """A cell over its seeds."""
     accuracies = runs["metrics.test_accuracy"].tolist()
     mean, sd = stats.over_seeds(accuracies)
@@ -150,7 +145,7 @@ def _of_seeds(runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
+def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
     """The paper's layout: sources under the targets, ours beside the paper's, then quoted rows."""
     ours, theirs = rows[rows.section == "ours"], rows[rows.section == "literature"]
     run = ours[ours.n > 0]
@@ -201,7 +196,7 @@ def page(spec: Spec, context: Context, rows: pd.DataFrame) -> Page:
     )
 
 
-def _subheadings(spec: Spec, context: Context, run: pd.DataFrame) -> list[Line]:
+def _subheadings(spec: Spec, context: Context, run: DataFrame) -> list[Line]:
     """The paper's source networks; what ours are where a scale has something else."""
     theirs = [context.source_title(spec.sources[column]) for column in spec.columns]
     lines, ours, data = [Line("Source", theirs, "detail")], [], []
@@ -222,7 +217,7 @@ def _epochs(number: float) -> str:
     return f"{number:,.0f} epoch{'' if number == 1 else 's'}"
 
 
-def _legend(spec: Spec, rows: pd.DataFrame, best: bool, largest: bool) -> list[str]:
+def _legend(spec: Spec, rows: DataFrame, best: bool, largest: bool) -> list[str]:
     """How to read the lines; what is bold and what a gap is only where there are any."""
     legend = []
     if (rows.n > 0).any():

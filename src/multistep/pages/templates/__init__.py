@@ -3,8 +3,6 @@
 What a format has beyond its template is how it escapes a text, and LaTeX how a table fits the line.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 import textwrap
