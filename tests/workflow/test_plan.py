@@ -322,6 +322,11 @@ def test_the_report_shows_tables_and_figures_with_captions(project):
     page = (project / "report.html").read_text()
     for text in ("table4", "figure2", "curves_second", "not a reproduction of the paper"):
         assert text in page
+    for form in ("tables", "figures"):
+        for file in (project / "reports" / form).glob("*.json"):
+            assert json.loads(file.read_text())["spec"]["title"] in page
+    assert "Beyond the paper" in page
+    assert "The paper\'s" in page or "The paper's" in page
 
 
 def test_the_tiny_plan_stays_a_valid_overlay():

@@ -297,6 +297,16 @@ def page_code(form):
     return digest
 
 
+def page_group(form):
+    """Where Snakemake's report has a page among those of its form."""
+    return lambda wildcards: "Beyond the paper" if spec_of(form, wildcards).beyond else "The paper's"
+
+
+def page_labels(form):
+    """What Snakemake's report lists a page by."""
+    return lambda wildcards: {form[:-1]: wildcards[0], "title": spec_of(form, wildcards).title}
+
+
 def page_caption(form):
     """What Snakemake's report says under a page."""
 

@@ -10,7 +10,8 @@ rule table:
             "reports/tables/{table}.html",
             caption="../report/page.rst",
             category="Tables",
-            labels={"table": "{table}"},
+            subcategory=page_group("tables"),
+            labels=page_labels("tables"),
         ),
     log:
         "logs/tables/{table}.log",
@@ -40,7 +41,8 @@ rule figure:
             "reports/figures/{figure}.svg",
             caption="../report/page.rst",
             category="Figures",
-            labels={"figure": "{figure}"},
+            subcategory=page_group("figures"),
+            labels=page_labels("figures"),
         ),
     log:
         "logs/figures/{figure}.log",
