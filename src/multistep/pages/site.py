@@ -324,6 +324,7 @@ def _site(
         cell | {"scale": one.name, "page": f"{one.name}/{cell['href']}"}
         for one in shown
         for cell in one.cells
+        if cell["accuracy"] is not None  # as of candidates
     ]
     for what, of in cards.items():
         write(f"{what}s.html", f"{what}s", **{f"{what}s": of})
