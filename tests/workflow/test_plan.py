@@ -326,7 +326,7 @@ def test_the_report_shows_tables_and_figures_with_captions(project):
         for file in (project / "reports" / form).glob("*.json"):
             assert json.loads(file.read_text())["spec"]["title"] in page
     assert "Beyond the paper" in page
-    assert "The paper\'s" in page or "The paper's" in page
+    assert "The paper's" in page or "The paper's" in page
 
 
 def test_the_tiny_plan_stays_a_valid_overlay():
