@@ -22,7 +22,7 @@ test: $(VENV)/.ready ## the whole test suite, on all cores
 	pytest -n logical --dist loadgroup --no-loadscope-reorder
 
 faults: $(VENV)/.ready ## inject faults into small runs and write their table, docs/faults.md
-	pytest --faults=docs/faults.md
+	pytest -n logical --dist loadgroup --no-loadscope-reorder --faults=docs/faults.md
 
 lint: $(VENV)/.ready ## style, types and workflow checks; changes nothing
 	ruff check src tests bench

@@ -20,8 +20,6 @@ import torch
 
 torch.set_num_threads(1)
 
-FAULTS = pytest.StashKey[dict[tuple[str, str], Counter[str]]]()
-
 
 def pytest_addoption(parser):
     parser.addoption("--faults", type=Path, metavar="FILE", help="inject faults; write their table")
@@ -31,7 +29,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.stash[FAULTS] = {}
+    if config.option.faults and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Faults(config.option.faults))
     config.addinivalue_line("markers", "fault(kind, outcome, lost): injects faults of a kind")
     config.addinivalue_line("markers", "slow: runs with --faults alone, unless named by -k or ::")
 
@@ -41,6 +40,9 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item.get_closest_marker("fault")]
     elif not config.option.keyword and "::" not in "".join(config.args):
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    for item in items:
+        if mark := item.get_closest_marker("fault"):
+            item.user_properties.append(("fault", mark.args))
     # `pytest -n` gives whole groups to its processes, the longest first: what shares an expensive
     # fixture, else a file.
     for item in items:
@@ -49,31 +51,32 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: not {"built", "undisturbed"} & set(item.fixturenames))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    mark = item.get_closest_marker("fault")
-    if mark and report.when == "call" and not report.skipped:
-        count = item.config.stash[FAULTS].setdefault(mark.args, Counter())
+class Faults:
+    """Counts in the one process that hears of all tests, and writes the table at the end."""
+
+    def __init__(self, path):
+        self.path, self.counts = path, {}
+
+    def pytest_runtest_logreport(self, report):
         found = dict(report.user_properties)
+        if report.when != "call" or report.skipped or "fault" not in found:
+            return
+        count = self.counts.setdefault(tuple(found["fault"]), Counter())
         count["injected"] += found.get("injected", 1)
         count["survived"] += found.get("injected", 1) if report.passed else 0
         count["measured"] += "iterations_lost" in found
         count["lost"] = max(count["lost"], found.get("iterations_lost", 0))
-    return report
 
-
-def pytest_sessionfinish(session):
-    if path := session.config.option.faults:
+    def pytest_sessionfinish(self):
         lines = ["| fault | injected | survived | work lost | what happens, what is told |"]
         lines.append("|---|--:|--:|---|---|")
-        for (kind, outcome, *lost), n in sorted(session.config.stash[FAULTS].items()):
+        for (kind, outcome, *lost), n in sorted(self.counts.items()):
             work = f"at most {n['lost']} iterations" if n["measured"] else (lost or ["none"])[0]
             lines.append(f"| {kind} | {n['injected']} | {n['survived']} | {work} | {outcome} |")
         head = "# Faults\n\nMade by `make faults`, which injects each for real into small runs.\n"
         head += "[when-things-go-wrong.md](when-things-go-wrong.md) has the command that goes on.\n"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
 
 
 class Disk:

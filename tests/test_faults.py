@@ -113,7 +113,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
+def whole(
     inputs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], tuple[dict[str, Any], float]]:
     """What a job makes, and in how many seconds."""
@@ -173,12 +173,16 @@ def slow(*values: object) -> Any:
 
 
 def often(chosen: dict[str, Any], ways: tuple[Any, ...]) -> list[Any]:
-    """All jobs in all ways; those that aren't `chosen` with --faults alone."""
-    pairs = [(job, how) for job in JOBS for how in ways]
+    """A cell and its extension in all ways, the other jobs in two, by turns; those that aren't
+    `chosen` with --faults alone.
+    """
+    pairs = [
+        (job, how)
+        for i, job in enumerate(JOBS)
+        for j, how in enumerate(ways)
+        if i < 2 or (i + j) % len(ways) < 2
+    ]
     return [p if chosen.get(p[0]) == p[1] else slow(*p) for p in pairs]
-
-
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @pytest.mark.fault(
@@ -188,12 +192,15 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 )
 @pytest.mark.parametrize(
     ("job", "how"),
-    often({"a run's extension": signal.SIGKILL, "an extraction": signal.SIGKILL}, SIGNALS),
+    often(
+        {"a run's extension": signal.SIGKILL, "an extraction": signal.SIGTERM},
+        (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+    ),
 )
 def test_it_goes_on(
-    inputs: Path, undisturbed: Any, tmp_path: Path, job: str, how: int, record_property: Any
+    inputs: Path, whole: Any, tmp_path: Path, job: str, how: int, record_property: Any
 ) -> None:
-    right, seconds = undisturbed(job)
+    right, seconds = whole(job)
     home = shutil.copytree(inputs, tmp_path / "home")
     process = start(home, job)
     moment = random.random() * seconds
@@ -202,9 +209,9 @@ def test_it_goes_on(
     status, said = finished(process)
     assert status in (0, -how, 128 + how), (moment, said)
     assert "Traceback" not in said, (moment, said)
-    complete = made(home)
-    ours = {name: content for name, content in complete.items() if name in right}
-    assert ours == {name: right[name] for name in ours}, moment  # whole or not at all
+    before = made(inputs)
+    for name, content in made(home).items():  # whole or not at all, or as it was before
+        assert name not in right or content in (right[name], before.get(name)), (moment, name)
     reached = [int(n) for n in re.findall(r": iteration=(\d+) ", said)]
     status, said = finished(start(home, job))
     assert status == 0, (moment, said)
@@ -227,10 +234,8 @@ def test_it_goes_on(
         ("full", "no inodes", "read-only"),
     ),
 )
-def test_a_disk_that_takes_nothing(
-    inputs: Path, undisturbed: Any, disk: Any, job: str, how: str
-) -> None:
-    right, _ = undisturbed(job)
+def test_a_disk_that_takes_nothing(inputs: Path, whole: Any, disk: Any, job: str, how: str) -> None:
+    right, _ = whole(job)
     home = shutil.copytree(inputs, disk.path / "home")
     disk.spoil(how)
     status, said = finished(start(home, job))
@@ -244,17 +249,14 @@ def test_a_disk_that_takes_nothing(
 
 @pytest.mark.fault(
     "two of a command at once in one folder",
-    "they take turns, or the second is told: `another process is running this cell`",
+    "they take turns; `another process is running this cell`, and it waits",
 )
 @pytest.mark.parametrize("job", [j if j == "an extraction" else slow(j) for j in JOBS])
-def test_two_at_once(inputs: Path, undisturbed: Any, tmp_path: Path, job: str) -> None:
-    right, _ = undisturbed(job)
+def test_two_at_once(inputs: Path, whole: Any, tmp_path: Path, job: str) -> None:
+    right, _ = whole(job)
     home = shutil.copytree(inputs, tmp_path / "home")
     ends = [finished(process) for process in [start(home, job), start(home, job)]]
-    for status, said in ends:
-        if status:
-            assert "another process is running this cell" in told(said, status)
-    assert 0 in [status for status, _ in ends], ends
+    assert [status for status, _ in ends] == [0, 0], ends
     assert made(home) == right
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import inspect
 import io
 import json
 import pickle
@@ -351,7 +352,9 @@ if __name__ == "__main__":
     (FOLDER / "corpus").mkdir()
     for number, whole_ in enumerate(MAKE(FOLDER)):
         (FOLDER / f"corpus/{number}").write_bytes(whole_)
-    atheris.instrument_all()
+    for module in [m for name, m in sys.modules.items() if name.startswith("multistep")]:
+        for function in filter(inspect.isfunction, vars(module).values()):
+            atheris.instrument_func(function)
     atheris.Setup(
         [*sys.argv, str(FOLDER / "corpus")], lambda data: tried(FOLDER / FILE, READ, data)
     )

@@ -2,9 +2,13 @@
 
 import errno
 import fcntl
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +92,27 @@ def test_another_error_is_none_of_these(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(OSError, match="broken"), lock.exclusive(tmp_path / "l", "b", wait=True):
         time.sleep(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to be another user")
+def test_another_user_s_lock_in_a_shared_folder_holds_too(tmp_path):
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # which others may enter, unlike `tmp_path`
+    folder.chmod(0o1777)
+    holder = hold(folder / "lock", 100)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(UserError), lock.exclusive(folder / "lock", "busy", wait=False):
+            pass
+        holder_is_gone(holder)
+        with lock.exclusive(folder / "lock", "busy", wait=False):
+            pass  # which can't remove it
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(folder)
+
+
+def holder_is_gone(holder):
+    os.seteuid(0)
+    holder.kill()
+    holder.wait()
+    os.seteuid(65534)

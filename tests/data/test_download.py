@@ -382,3 +382,35 @@ def test_an_archive_of_several_datasets_is_fetched_once(server, tmp_path, monkey
     assert_arrived(server, tmp_path / "c/data/raw/first/shapes.bin")
     assert len(server.requests) == 4
     assert (tmp_path / "cache" / server.sha256).read_bytes() == server.body  # and mended
+
+
+def test_two_clones_at_once_fetch_once(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("MULTISTEP_CACHE", str(tmp_path / "cache"))
+    places = [tmp_path / clone / "data/raw/first/shapes.bin" for clone in ("a", "b")]
+    children = [start(server, place, "slow") for place in places]
+    assert [child.wait(timeout=60) for child in children] == [0, 0]
+    for place in places:
+        assert_arrived(server, place)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.fault(
+    "a cache of archives that is full, without inodes or read-only, empty or with the archive",
+    "done without; `the cache can't take it`",
+)
+@pytest.mark.parametrize("how", ["full", "no inodes", "read-only"])
+def test_a_cache_that_takes_nothing_is_done_without(
+    server, tmp_path, disk, monkeypatch, capsys, how, record_property
+):
+    monkeypatch.setenv("MULTISTEP_CACHE", str(disk.path))
+    disk.spoil(how)
+    get(server, tmp_path / "a/data/raw/first/shapes.bin", "whole")
+    assert_arrived(server, tmp_path / "a/data/raw/first/shapes.bin")
+    assert "the cache can't take it (" in capsys.readouterr().err
+    disk.mend()
+    get(server, tmp_path / "b/data/raw/first/shapes.bin", "whole")
+    disk.spoil(how)
+    get(server, tmp_path / "c/data/raw/first/shapes.bin", "missing")
+    assert_arrived(server, tmp_path / "c/data/raw/first/shapes.bin")
+    assert len(server.requests) == 2
+    record_property("injected", 2)

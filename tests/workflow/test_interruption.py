@@ -2,6 +2,9 @@
 
 import json
 import os
+import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,3 +114,130 @@ def test_what_an_orphan_made_is_not_lost(project):
     assert len(lines) == 3
     assert all(line in log.read_text() for line in lines)
     assert not (project / "scratch" / TARGET.replace(".json", ".pt")).exists()
+
+
+COMMANDS = {
+    "snakemake": [sys.executable, "-m", "snakemake", "--cores", "2", "train"],
+    "dvc repro": [sys.executable, "-m", "dvc", "repro", "train"],
+}
+LOCKED = ("Directory cannot be locked", "LockException", "Unable to acquire lock", "is busy")
+CELLS = [f"results/5way_1shot/drawn_first/{method}/0" for method in ("maml", "fomaml")]
+
+
+def start(project, command, before=None):
+    return subprocess.Popen(
+        COMMANDS[command], cwd=project, env=workspace.environment(project), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=before,
+    )  # fmt: skip
+
+
+def lose(project):
+    """Two cells with all that they left."""
+    for cell in CELLS:
+        for lost in (f"{cell}.json", f"{cell}.safetensors", f"scratch/{cell}.state"):
+            (project / lost).unlink()
+    return project
+
+
+def cells(project):
+    records = [json.loads((project / f"{cell}.json").read_text()) for cell in CELLS]
+    return [{key: record[key] for key in ("cell", "metrics", "history")} for record in records]
+
+
+@pytest.fixture(scope="module")
+def seconds(built, tmp_path_factory):
+    """How long the two cells take by each command."""
+    found = {}
+    for command in COMMANDS:
+        folder = tmp_path_factory.mktemp("undisturbed") / "project"
+        process = start(lose(shutil.copytree(built, folder, symlinks=True)), command)
+        began = time.monotonic()
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+        found[command] = time.monotonic() - began
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "Snakemake or `dvc repro`, with its jobs, killed or stopped at a random moment (KILL, TERM, "
+    "INT, HUP)",
+    "`snakemake --unlock` where it says that the directory is locked; then the same command",
+    "at most what a job did since its checkpoint",
+)
+@pytest.mark.parametrize(
+    ("command", "how"),
+    [
+        *(("snakemake", how) for how in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")),
+        *(("dvc repro", how) for how in ("SIGKILL", "SIGINT")),
+    ],
+)
+def test_the_whole_goes_on(project, seconds, command, how):
+    right = cells(project)
+    process = start(lose(project), command)
+    moment = random.random() * seconds[command]
+    time.sleep(moment)
+    os.killpg(process.pid, getattr(signal, how))
+    said, _ = process.communicate(timeout=300)
+    for _ in range(30):  # jobs of a session that is gone end by themselves
+        if not alive(process.pid):
+            break
+        time.sleep(1)
+    said = workspace.run(project, *COMMANDS[command], status=None)
+    if any(word in said for word in LOCKED):
+        workspace.snakemake(project, "--unlock")
+        said = workspace.run(project, *COMMANDS[command], status=None)
+    assert cells(project) == right, (moment, said)
+    assert workspace.pending(project, "train") == {}
+
+
+def alive(session):
+    found = subprocess.run(["ps", "-o", "pid=", "-s", str(session)], stdout=subprocess.PIPE)
+    return bool(found.stdout.strip())
+
+
+@pytest.mark.slow
+@pytest.mark.fault("two of Snakemake or `dvc repro` at once", "the second is told that one runs")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_two_at_once(project, command):
+    right = cells(project)
+    both = [start(lose(project), command), start(project, command)]
+    said = [process.communicate(timeout=600)[0] for process in both]
+    ends = [process.returncode for process in both]
+    assert 0 in ends, said
+    for text, end in zip(said, ends, strict=True):
+        assert end == 0 or any(word in text for word in LOCKED), text
+    assert cells(project) == right
+
+
+@pytest.mark.slow
+@pytest.mark.fault("a clock that jumps a day ahead, and back, between jobs", "nothing reruns")
+def test_a_clock_that_jumps(project, record_property):
+    day = 86_400
+    for folder, by in (("data", day), ("results", -day), ("results", 2 * day), ("data", -day)):
+        for path in (project / folder).rglob("*"):
+            at = path.stat().st_mtime + by
+            os.utime(path, (at, at))
+        assert workspace.pending(project, "train") == {}, (folder, by)
+    record_property("injected", 4)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("one cell that needs more memory than there is", "the others are trained")
+def test_a_cell_without_memory_stops_no_other(project):
+    def large(plan):
+        overrides = {"fomaml": {"network": {"filters": 2048}}}
+        plan["experiments"]["5way_1shot"]["overrides"] = overrides
+
+    right = cells(project)
+    workspace.change(lose(project), large)
+    much = 3 << 29
+    process = start(
+        project, "snakemake", lambda: resource.setrlimit(resource.RLIMIT_DATA, (much, much))
+    )
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 1
+    assert "there is not enough memory; give the job more" in said
+    assert not (project / f"{CELLS[1]}.json").exists()
+    record = json.loads((project / f"{CELLS[0]}.json").read_text())
+    assert record["metrics"] == right[0]["metrics"]
