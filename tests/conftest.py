@@ -35,6 +35,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: runs with --faults alone, unless named by -k or ::")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     if config.option.faults:
         items[:] = [item for item in items if item.get_closest_marker("fault")]
