@@ -88,11 +88,14 @@ def test_meta_gradient_is_the_slope_of_the_query_loss(name: str) -> None:
 def test_chunks_and_the_order_of_tasks_do_not_matter(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A meta-batch in parts (CPU) or whole (CUDA) gives one gradient."""
+    """A meta-batch in parts (CPU), several at once, or whole (CUDA) gives one gradient."""
     work, order = case(name, tasks=5), [3, 0, 4, 1, 2]
     whole, permuted = work.gradient(), work.permuted(order).gradient()
     monkeypatch.setattr(meta, "chunk_size", lambda *_: 2)
     others = [work.gradient()]
+    torch.set_num_threads(2)
+    others.append(work.gradient())
+    torch.set_num_threads(1)
     if not work.theta.carried:  # else every task depends on those before it
         torch.testing.assert_close(permuted.loss, whole.loss[order], rtol=1e-8, atol=0)
         others.append(permuted)

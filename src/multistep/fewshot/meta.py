@@ -1,5 +1,6 @@
 """θ, the tasks that an algorithm is given, its meta-gradient over a meta-batch, and adaptation."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -134,17 +135,24 @@ def map_bytes(network: BatchedConv4, images: int) -> int:
 def meta_gradient(
     algorithm: Algorithm, network: BatchedConv4, theta: Theta, batch: Batch
 ) -> MetaGradient:
-    """The average meta-gradient of a meta-batch (eq. 9), computed chunk by chunk.
+    """The average meta-gradient of a meta-batch (eq. 9), computed chunk by chunk, on a CPU as many
+    chunks at once as torch has threads.
 
     What an algorithm carries goes from each task to the next, and on from the last.
     """
     size = chunk_size(network, algorithm.settings, theta.adapted.device) or batch.tasks
-    if theta.carried:
-        size = 1
+    threads = torch.get_num_threads() if theta.adapted.device.type == "cpu" else 1
     parts = []
-    for part in batch.split(size):
-        parts.append(algorithm.meta_gradient(Tasks(network, theta, part)))
-        theta = replace(theta, carried=parts[-1].carried)
+    if theta.carried or threads == 1:
+        for part in batch.split(1 if theta.carried else size):
+            parts.append(algorithm.meta_gradient(Tasks(network, theta, part)))
+            theta = replace(theta, carried=parts[-1].carried)
+    else:
+        chunks = batch.split(max(1, min(size, batch.tasks) // threads))  # as many tasks in all
+        # Each with one of torch's own: a chunk's layers are too small to share.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            gradient = torch.no_grad()(algorithm.meta_gradient)
+            parts = list(pool.map(lambda part: gradient(Tasks(network, theta, part)), chunks))
     return MetaGradient(
         adapted=_total([p.adapted for p in parts]) / batch.tasks,
         shared=_total([p.shared for p in parts]) / batch.tasks,

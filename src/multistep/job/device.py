@@ -225,6 +225,7 @@ def _keep_freed_memory() -> None:
     if mallopt is not None and sys.platform == "linux":
         mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, at its maximum of 32 MB
         mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+        mallopt(-8, 1)  # M_ARENA_MAX: what one thread has freed is there for all
 
 
 def _cpu_name() -> str:
