@@ -65,10 +65,10 @@ def convolve_gathered(pairs: Pairs, s: ConvShape) -> Tensor:
     """`convolve` as gathered products: rows are pixels, terms channels of the input."""
     (x, weight), tasks = pairs[0], pairs[0][0].shape[1]
     images, filters = x.shape[0] // s.size**2, weight.shape[1]
-    y = x.new_zeros(images * s.output**2, tasks, filters)
+    y = x.new_empty(images * s.output**2, tasks, filters)
     plan = _plan("output", s, tasks, images, filters)
-    for x, w in pairs:
-        plan.run(x.contiguous(), w.mT.contiguous(), y)
+    for number, (x, w) in enumerate(pairs):
+        plan.run(x.contiguous(), w.mT.contiguous(), y, add=number > 0)
     return y
 
 
@@ -79,7 +79,7 @@ def input_gradient_gathered(pairs: Pairs, s: ConvShape) -> Tensor:
     gx = gy.new_zeros(images * s.size**2, tasks, s.channels)
     plan = _plan("input", s, tasks, images, filters)
     for gy, w in pairs:
-        plan.run(gy.contiguous(), w.contiguous(), gx)
+        plan.run(gy.contiguous(), w.contiguous(), gx, add=True)
     return gx
 
 
@@ -87,9 +87,8 @@ def weight_gradient_gathered(pairs: Pairs, s: ConvShape, out: Tensor) -> None:
     """`weight_gradient` as gathered products: rows are channels of the output, terms pixels."""
     gy = pairs[0][0]
     plan = _plan("weight", s, gy.shape[1], gy.shape[0] // s.output**2, gy.shape[2])
-    out.zero_()
-    for gy, x in pairs:
-        plan.run(gy.contiguous(), x.contiguous(), out)
+    for number, (gy, x) in enumerate(pairs):
+        plan.run(gy.contiguous(), x.contiguous(), out, add=number > 0)
 
 
 @lru_cache(maxsize=256)
@@ -115,21 +114,25 @@ def _plan(
         "weight": (by_out, by_out * size, out, inp),
     }[result]
     columns = kernels.columns(filters if result == "output" else s.channels)
-    jobs = []
+    # The offset that meets every pixel of the output comes first, and writes it.
+    middle = max(range(s.kernel**2), key=lambda k: first[k + 1] - first[k])
+    assert first[middle + 1] - first[middle] == group * s.output**2
+    jobs, inputs, outputs = [], (0, s.channels), (0, filters)
     for task in range(tasks):
         for image in range(0, images, group):
             at_x = task * s.channels + image * s.size**2 * wide["in"]
             at_y = task * filters + image * s.output**2 * wide["out"]
-            for k in range(s.kernel**2):
-                met = (first[k + 1] - first[k]) // group * min(group, images - image)
+            for k in sorted(range(s.kernel**2), key=lambda k: k != middle):
+                pixels = first[k], (first[k + 1] - first[k]) // group * min(group, images - image)
                 at_w = task * filters * size + k * s.channels
                 at_packed = (task * size + k * s.channels) * filters
                 for n in range(0, filters if result == "output" else s.channels, columns):
-                    jobs += {
-                        "output": [(at_x, at_packed + n, at_y + n, first[k], met, 0, s.channels)],
-                        "input": [(at_y, at_w + n, at_x + n, first[k], met, 0, filters)],
-                        "weight": [(at_y, at_x + n, at_w + n, 0, filters, first[k], met)],
-                    }[result]
+                    job: dict[str, tuple[int, ...]] = {
+                        "output": (at_x, at_packed + n, at_y + n, *pixels, *inputs, k == middle),
+                        "input": (at_y, at_w + n, at_x + n, *pixels, *outputs, False),
+                        "weight": (at_y, at_x + n, at_w + n, *outputs, *pixels, image == 0),
+                    }
+                    jobs.append(job[result])
     return kernels.Plan(torch.tensor(jobs), tables, columns)
 
 

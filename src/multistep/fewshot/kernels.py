@@ -25,7 +25,9 @@ try:
 except (ImportError, OSError):  # no build of it for this machine
     binding = ir = None
 
-FIELDS = 7  # of a job: where a, b and c begin; first and number of its rows, of its terms
+# Of a job: where a, b and c begin; first and number of its rows, of its terms; whether no job of
+# the plan before it has written its rows (1) or one has (0).
+FIELDS = 8
 BLOCKS = (6, 3, 1)  # rows whose results are in registers together: as many as are left
 
 
@@ -39,11 +41,13 @@ class Plan:
     tables: tuple[Tensor, Tensor, Tensor, Tensor]
     columns: int
 
-    def run(self, a: Tensor, b: Tensor, c: Tensor) -> None:
-        """Add the products to `c`; all contiguous float32 on the CPU, large enough for the plan."""
+    def run(self, a: Tensor, b: Tensor, c: Tensor, *, add: bool) -> None:
+        """Write the products to `c`, or add them to what is there; all contiguous float32 on the
+        CPU, large enough for the plan.
+        """
         tables = (t.data_ptr() for t in self.tables)
         pointers = (self.jobs.data_ptr(), a.data_ptr(), b.data_ptr(), c.data_ptr())
-        _compiled(self.columns)(len(self.jobs), *pointers, *tables)
+        _compiled(self.columns)(len(self.jobs), not add, *pointers, *tables)
 
 
 @cache
@@ -73,7 +77,7 @@ def columns(size: int) -> int:
 
 @cache
 def _compiled(columns: int) -> Callable[..., None]:
-    """The loop over the jobs: (number of jobs, jobs, a, b, c, four tables)."""
+    """The loop over the jobs: (number of jobs, whether to write, jobs, a, b, c, four tables)."""
     width = widths()[0]
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
@@ -83,7 +87,7 @@ def _compiled(columns: int) -> Callable[..., None]:
     )
     engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()
-    signature = ctypes.CFUNCTYPE(None, ctypes.c_int64, *[ctypes.c_void_p] * 8)
+    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 8)
     function = signature(engine.get_function_address("products"))
     function.engine = engine  # type: ignore[attr-defined]  # the code lives as long as it does
     return function
@@ -95,9 +99,9 @@ def _module(width: int, vectors: int) -> Any:
     vector, mask = ir.VectorType(f32, width), ir.VectorType(i32, width)
     floats, integers = f32.as_pointer(), i64.as_pointer()
     module = ir.Module()
-    arguments = [i64, integers, floats, floats, floats, *[integers] * 4]
+    arguments = [i64, i64, integers, floats, floats, floats, *[integers] * 4]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "products")
-    count, jobs, a, b, c, rows_a, rows_c, terms_a, terms_b = function.args
+    count, write, jobs, a, b, c, rows_a, rows_c, terms_a, terms_b = function.args
     multiply_add = ir.Function(
         module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{width}f32"
     )
@@ -117,17 +121,18 @@ def _module(width: int, vectors: int) -> Any:
 
     def job(number: Any) -> list[Any]:
         first = make.mul(number, i64(FIELDS))
-        at_a, at_b, at_c, here, rows, term, terms = (
+        at_a, at_b, at_c, here, rows, term, terms, first_there = (
             read(jobs, make.add(first, i64(f))) for f in range(FIELDS)
         )
         starts = make.gep(a, [at_a]), make.gep(b, [at_b]), make.gep(c, [at_c])
         end, last = make.add(here, rows), make.add(term, terms)
+        fresh = make.icmp_signed("!=", make.and_(write, first_there), i64(0))
         for size in BLOCKS:
-            inside = partial(block, size, (term, last), *starts)
+            inside = partial(block, size, fresh, (term, last), *starts)
             here, *_ = _loop(make, here, make.sub(end, i64(size - 1)), size, inside)
         return []
 
-    def block(size: int, terms: Any, a: Any, b: Any, c: Any, here: Any) -> list[Any]:
+    def block(size: int, fresh: Any, terms: Any, a: Any, b: Any, c: Any, here: Any) -> list[Any]:
         """Products of `size` rows with their terms."""
         places = [make.add(here, i64(i)) for i in range(size)]
         lefts = [make.gep(a, [read(rows_a, place)]) for place in places]
@@ -143,7 +148,8 @@ def _module(width: int, vectors: int) -> Any:
                     moved.append(make.call(multiply_add, [factor, v, old]))
             return moved
 
-        sums = [make.load(v, align=4) for v in results]
+        zero = ir.Constant(vector, [0.0] * width)
+        sums = [make.select(fresh, zero, make.load(v, align=4)) for v in results]
         sums = _loop(make, terms[0], terms[1], 1, add_term, sums)[1:]
         for value, place in zip(sums, results, strict=True):
             make.store(value, place, align=4)
