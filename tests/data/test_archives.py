@@ -255,11 +255,12 @@ class Unmarked(zipfile.ZipInfo):
         return self.filename.encode("cp437"), self.flag_bits
 
 
-def test_names_of_zips_are_bytes_and_backslashes_of_windows_are_folders(tmp_path):
+@pytest.mark.parametrize("system", [0, 3])
+def test_names_of_zips_are_bytes_and_backslashes_of_windows_are_folders(tmp_path, system):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         for name in ("set\\caf\u00e9".encode(), "set\\caf\u00e8".encode("latin-1"), b"set\\"):
             member = Unmarked(name.decode("cp437"))
-            member.create_system = 0
+            member.create_system = system
             file.writestr(member, b"" if name.endswith(b"\\") else b"first")
     found = dict(members(tmp_path / "a.zip"))
     assert found == {"set/caf\u00e9": b"first", "set/caf\u00e8": b"first"}

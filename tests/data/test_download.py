@@ -232,6 +232,36 @@ def test_a_users_archive_with_other_contents_is_refused_with_both_digests(tmp_pa
     assert not (tmp_path / "shapes.zip.part").exists()
 
 
+def test_an_archive_without_digest_that_its_owner_mends_is_taken_anew(tmp_path, described):
+    own = make_zip(tmp_path / "own" / "shapes.zip", MEMBERS)
+    destination = tmp_path / "raw" / "shapes.zip"
+    free = Archive(unverified=True)
+
+    def taken(archive=free):
+        fetch(archive, destination, dataset="shapes", folder=own.parent)
+        assert destination.read_bytes() == own.read_bytes()
+        return record_path(archive, destination, own)
+
+    first = taken()
+    os.utime(own, (1, 1))  # another time alone changes nothing
+    assert record_path(free, destination, own) == first
+    for members in (MEMBERS[::-1], MEMBERS[1:]):  # of the same size, and of another
+        make_zip(own, members)
+        again = record_path(free, destination, own)
+        assert again != first  # so Snakemake downloads again
+        first = taken()
+        assert first == again
+    own.unlink()
+    assert record_path(free, destination, own) == first
+    make_zip(own, MEMBERS[::-1])
+    pinned = described.model_copy(update={"urls": []})
+    fetch(pinned, destination, dataset="shapes", folder=own.parent)
+    kept = destination.read_bytes()
+    make_zip(own, MEMBERS[1:])  # where a digest is known, that decides
+    fetch(pinned, destination, dataset="shapes", folder=own.parent)
+    assert destination.read_bytes() == kept
+
+
 def test_a_source_folder_without_the_archive_is_named(tmp_path):
     described = Archive(urls=["http://127.0.0.1:9/file"], sha256="0" * 64)
     with pytest.raises(UserError, match=r"nowhere/shapes\.zip: no such file, though `sources:"):

@@ -20,6 +20,7 @@ PLAIN = "filename,label\na b.jpg,n1\nc.jpg,n2\n"
         PLAIN.encode("utf-16"),
         PLAIN.encode("utf-16-le"),
         PLAIN.encode("utf-16-be"),
+        PLAIN.encode("utf-32"),
         PLAIN.replace("\n", "\r\n").encode(),
         PLAIN.replace("\n", "\r").encode(),
         PLAIN.replace("\n", "\n\n").encode(),
@@ -64,6 +65,9 @@ def test_names_are_the_same_but_for_what_systems_change():
     with pytest.raises(UserError, match=r"here: C.jpg and c.JPG could both be c.jpg of the lists"):
         named(["c.jpg"], ["C.jpg", "c.JPG"], "here")
     assert named(["c.jpg"], ["C.jpg", "c.jpg"], "here") == {"c.jpg": "c.jpg"}
+    assert named(["a/c.v2", "d"], ["a/C.v2.jpg", "d"], "") == {"a/C.v2.jpg": "a/c.v2", "d": "d"}
+    with pytest.raises(UserError, match=r"c.jpg and c.png could both be c of the lists"):
+        named(["c"], ["c.jpg", "c.png"], "here")
 
 
 # Of each loader with lists of text the archives with such members.

@@ -104,7 +104,12 @@ def records(owner):
     """The records of the archives of a dataset or source network, which stand for them."""
     folder = ROOT / PARAMS.directory / "data" / "raw" / owner
     owned = {**PARAMS.source_networks, **PARAMS.datasets}[owner].archives
-    found = [archives.record_path(entry, folder / name) for name, entry in owned.items()]
+    own = PARAMS.sources.get(owner)
+    mine = ROOT / Path(own).expanduser() if own else None
+    found = [
+        archives.record_path(entry, folder / name, mine and mine / name)
+        for name, entry in owned.items()
+    ]
     return [f"data/raw/{owner}/{record.name}" for record in found]
 
 

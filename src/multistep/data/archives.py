@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from multistep import seal
 from multistep.data.settings import UNREAD, Archive, Dataset
@@ -178,7 +178,7 @@ def _zipped(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
         for member in archive.infolist():
             # Where it doesn't say UTF-8, Python takes bytes for a code page of DOS.
             name = _plain(member.filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437"))
-            if member.create_system == 0:  # some packers on Windows write its separator
+            if member.create_system == 0 or "/" not in name:  # packers on Windows may write its own
                 name = name.replace("\\", "/")
             if member.is_dir() or member.filename.endswith("\\"):
                 continue
@@ -292,11 +292,12 @@ def single(name: str, dataset: Dataset, besides: str = "") -> str:
     return found[0]
 
 
-def mismatch(path: Path, archive: Archive) -> str | None:
+def mismatch(path: Path, archive: Archive, own: Path | None = None) -> str | None:
     """None if the file at `path` is `archive` by one of its digests, else a line with them.
 
     An archive that was never published with a digest (`unverified`) is taken as it comes, if it is
-    one: an empty file isn't, nor a page that a server sends instead.
+    one: an empty file isn't, nor a page that a server sends instead; and if the user's `own` file,
+    where there is one, has the same bytes.
     """
     if not (archive.sha256 or archive.sha1 or archive.contents) and archive.unverified:
         with open(path, "rb") as file:
@@ -307,6 +308,8 @@ def mismatch(path: Path, archive: Archive) -> str | None:
             contents_digest(path)
         except UnreadableError as error:
             return error.reason
+        if own is not None and own.is_file() and sha256(own) != sha256(path):
+            return f"{own} has other bytes"
         return None if start else "an empty file"
     differences = []
     for kind in ("sha256", "sha1"):
@@ -334,15 +337,16 @@ def _file_digest(path: Path, kind: str) -> str:
 # --- the record beside a file in data/raw that was found to be its archive --------------------
 
 
-def record_path(archive: Archive, path: Path) -> Path:
+def record_path(archive: Archive, path: Path, own: Path | None = None) -> Path:
     """The record of the file at `path`, `<name>@<key>.json` beside it, or where it is to be made.
 
     A record that fits serves, whatever was added to params.yaml since it was made (the digest of
-    what came, say). Else the key is that of what is wanted: the digests or how it is drawn, neither
+    what came, say). Where no digest is known the user's `own` file decides, which may have been
+    mended. Else the key is that of what is wanted: the digests or how it is drawn, neither
     addresses nor titles. Read inside Snakemake, for which the record stands for the archive.
     """
     for file in sorted(path.parent.glob(f"{glob.escape(path.name)}@*.json")):
-        if _fits(file, archive, path):
+        if _fits(file, archive, path, own):
             return file
     wanted = archive.model_dump(include={*_DIGESTS, "drawn"}, exclude_none=True)
     file = path.with_name(f"{path.name}@{digest(wanted)[:12]}.json")
@@ -351,22 +355,36 @@ def record_path(archive: Archive, path: Path) -> Path:
     return file
 
 
-def _fits(record: Path, archive: Archive, path: Path) -> bool:
+def _fits(record: Path, archive: Archive, path: Path, own: Path | None) -> bool:
     try:
         found = json.loads(record.read_text(encoding="utf-8"))
         seal.check(record, found)
         if found["drawn"] != archive.drawn or path.stat().st_size != found["bytes"]:
             return False
         pins = archive.model_dump(include=set(_DIGESTS), exclude_none=True)
-        drawn = archive.drawn is not None
-        return drawn or not pins or any(found[kind] == pin for kind, pin in pins.items())
+        if archive.drawn is not None or any(found[kind] == pin for kind, pin in pins.items()):
+            return True
+        return not pins and (own is None or not own.is_file() or _same(own, found))
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return False
 
 
-def write_record(archive: Archive, path: Path, record: Path | None = None) -> None:
-    """Say beside the file at `path` that it is `archive`, and how to know it again."""
-    record = record or record_path(archive, path)
+def _same(own: Path, found: dict[str, Any]) -> bool:
+    """Whether the user's file is the one that was copied; read only if it looks otherwise."""
+    stat = own.stat()
+    if stat.st_size != found["bytes"]:
+        return False
+    # Records of before have no time of change.
+    return found.get("own_time") in (None, stat.st_mtime_ns) or sha256(own) == found["sha256"]
+
+
+def write_record(
+    archive: Archive, path: Path, record: Path | None = None, own: Path | None = None
+) -> None:
+    """Say beside the file at `path` that it is `archive`, and how to know it again; `own` is the
+    user's file that it was copied from.
+    """
+    record = record or record_path(archive, path, own)
     content = {
         "archive": path.name,
         "bytes": path.stat().st_size,
@@ -374,6 +392,7 @@ def write_record(archive: Archive, path: Path, record: Path | None = None) -> No
         "sha1": _file_digest(path, "sha1") if archive.sha1 else None,
         "contents": contents_digest(path) if archive.contents else None,
         "drawn": archive.drawn,
+        "own_time": own.stat().st_mtime_ns if own and own.is_file() else None,
     }
     for other in path.parent.glob(f"{glob.escape(path.name)}@*.json"):
         if other != record:

@@ -28,7 +28,8 @@ def fetch(
     """Put `archive` at `destination` and return it; a right file that is there already stays.
 
     The destination's name is the archive's; `dataset` names its entry in messages. `folder` holds
-    the user's own file of that name: it is taken if its SHA-256 or its contents digest fits. A
+    the user's own file of that name: it is taken if its SHA-256 or its contents digest fits, and
+    where none is known over one that was taken before. A
     wrong file at `destination` is kept beside, once the right one is here. Raises UserError when
     nothing delivers. Beside the file appears its `record`; of several processes that want it one
     fetches and the others wait.
@@ -37,7 +38,8 @@ def fetch(
     work = destination.with_name(f"{name}.part")
     try:
         with one_writer(destination):
-            if not destination.exists() or mismatch(destination, archive):
+            own = Path(folder) / name if folder is not None else None
+            if not destination.exists() or mismatch(destination, archive, own):
                 work.mkdir(exist_ok=True)
                 try:
                     if folder is not None:
@@ -66,7 +68,7 @@ def fetch(
                 finally:
                     if not (work / "body").exists():
                         shutil.rmtree(work)
-            write_record(archive, destination, record)
+            write_record(archive, destination, record, own)
     except OSError as error:
         raise UserError(
             f"{destination}: can't be written ({error}); make room or mend the folder and run "

@@ -15,8 +15,10 @@ from multistep.files import UserError
 
 
 def text(data: bytes, where: str) -> str:
-    """The text of a list: UTF-8, or UTF-16, which its mark tells or the zeros of its heading."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    """The text of a list: UTF-8, or wider, which its mark tells or the zeros of its heading."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        encoding = "utf-32"
+    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     elif b"\0" in data[:2]:
         encoding = "utf-16-be" if data[:1] == b"\0" else "utf-16-le"
@@ -92,14 +94,16 @@ def alike(name: str) -> str:
 
 def named(listed: Iterable[str], found: Iterable[str], where: str) -> dict[str, str]:
     """By the names `found` in archives, those that lists have for them: just the same, or else
-    `alike`. Raises UserError where that leaves a choice.
+    `alike`, or listed without their ending. Raises UserError where that leaves a choice.
     """
     wanted, every = set(listed), dict.fromkeys(found)
     members = {name: name for name in every if name in wanted}
     left = {alike(name): name for name in sorted(wanted - members.keys())}
     taken: dict[str, str] = {}
     for member in every if left else ():
-        if member in members or (name := left.get(alike(member))) is None:
+        same = alike(member)
+        name = left.get(same) or left.get(same.rpartition(".")[0])  # listed without its ending
+        if member in members or name is None:
             continue
         if (other := taken.setdefault(name, member)) != member:
             raise UserError(
