@@ -205,8 +205,9 @@ def test_what_cannot_be_written_is_found_before_training(
 ) -> None:
     prepared_dataset(tmp_path / "data")
     monkeypatch.setattr(loop.Run, "train", None)
-    for name, reason in (("file/0.json", "Not a directory"), ("data", "it is a folder")):
-        (tmp_path / "file").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "a.json").mkdir()
+    for name, reason in (("file/0.json", "Not a directory"), ("a.json", "it is a folder")):
         line = arguments(small_cell().json, tmp_path)
         line[line.index(option) + 1] = str(tmp_path / name)
         assert cli.main(line) == 2
