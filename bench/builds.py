@@ -10,6 +10,9 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,8 +20,10 @@ from typing import Any
 import torch
 
 from bench.markdown import allocator, code, mb, spread, table, targets, versions
-from bench.problem import ROOT
+from bench.problem import ROOT, settings
 from bench.timing import Times, ratio
+from multistep.fewshot.convolution import meeting
+from multistep.fewshot.meta import config
 from multistep.files import UserError
 from multistep.pages.frame import device_name
 from multistep.progress import progress
@@ -99,7 +104,48 @@ def measure(place: torch.device, rounds: int, tasks: int | None) -> dict[str, An
         found = {e: {m: _interleave(builds, e, m, rounds) for m in ms} for e, ms in jobs.items()}
         for build in builds.values():
             build.close()
-    return {"kind": "bench-builds", "commit": COMMIT, "tasks": tasks, "experiments": found}
+    return {
+        "kind": "bench-builds", "commit": COMMIT, "tasks": tasks, "experiments": found,
+        "bound": {e: gflop(e, tasks) for e in LIMITS}, "rates": rates(),
+    }  # fmt: skip
+
+
+def gflop(experiment: str, tasks: int | None) -> float:
+    """Floating-point operations of exact MAML's meta-iteration, in 10⁹: two for each multiply-add
+    of its convolutions, beyond the border none. Of an image a gradient takes three products and a
+    Hessian-vector product six (Conv4's first layer: two and two, its input doesn't move).
+    """
+    s = settings(experiment, "maml")
+    size, channels = (84, 3) if experiment.startswith("mini") else (28, 1)
+    first, *rest = (
+        sum(len(here) for here, _ in meeting(c)) * c.channels * s.network.filters
+        for c in config(s, size, channels).convolutions
+    )
+    step = (4 * first + 9 * sum(rest)) * s.ways * s.shots
+    query = (2 * first + 3 * sum(rest)) * s.ways * s.queries
+    return 2e-9 * min(tasks or s.meta_batch, s.meta_batch) * (s.inner_steps * step + query)
+
+
+def rates() -> dict[str, float]:
+    """What one thread reaches here, best of ten: GFLOP/s of a product of 1024×1024 matrices, and
+    GB/s, read and written, of copies of 1 and of 64 MB.
+    """
+    a, out = torch.ones(1024, 1024), torch.empty(1024, 1024)
+    found = {"product": 2 * 1024**3 / _best(lambda: torch.mm(a, a, out=out))}
+    for size in (1, 64):
+        source, place = torch.ones(size * 2**18), torch.empty(size * 2**18)
+        found[f"copy of {size} MB"] = size * 2**21 / _best(partial(place.copy_, source))
+    return {name: rate / 1e9 for name, rate in found.items()}
+
+
+def _best(job: Callable[[], object]) -> float:
+    """Smallest process seconds of ten calls."""
+    seconds = []
+    for _ in range(10):
+        start = time.process_time()
+        job()
+        seconds.append(time.process_time() - start)
+    return min(seconds)
 
 
 def _interleave(
@@ -147,6 +193,7 @@ def page(record: dict[str, Any]) -> str:
     rows.append(("bytes kept per task, largest of all methods", kept, BYTES_LIMIT))
     size = record["tasks"] or "the paper's number of"
     load = record["load"]
+    limits = record["bound"], record["rates"]
     return (
         f"# This build beside commit {record['commit']} on {device_name(env)}\n\n"
         f"Whole meta-iterations (gathering and Adam included) of {size} tasks. Each build is a "
@@ -176,7 +223,27 @@ def page(record: dict[str, Any]) -> str:
         + "\n\nMB: kept for the way back per task. Same: whether the first meta-iteration's loss "
         f"is the older build's to {DRIFT:.0%}; where not, the method itself was mended since. "
         f"Two threads: {median(times[TWO]['wall']):.3f} s of wall time beside "
-        f"{median(times[NEW]['wall']):.3f} s.\n"
+        f"{median(times[NEW]['wall']):.3f} s.\n\n## The bound\n\n" + _bound(found, *limits)
+    )
+
+
+def _bound(found: dict[str, Any], work: dict[str, float], reached: dict[str, float]) -> str:
+    """What exact MAML's multiply-adds alone would take at the rate of a matrix product."""
+    rows = []
+    for e, operations in work.items():
+        least, taken = (
+            operations / reached["product"],
+            median(found[e][EXACT]["times"][NEW]["process"]),
+        )
+        rows.append(
+            [TITLES[e], f"{operations:.1f}", f"{least:.3f}", f"{taken:.3f}", f"{least / taken:.2f}"]
+        )
+    copies = " and ".join(f"{reached[n]:.0f} GB/s (a {n})" for n in reached if n != "product")
+    return (
+        f"This machine's own matrix product reaches {reached['product']:.0f} GFLOP/s on one "
+        f"thread, its memory {copies}. The convolutions' multiply-adds alone take at least:\n\n"
+        + table(["exact MAML", "GFLOP", "bound, s", "new, s", "bound / new"], rows)
+        + "\n"
     )
 
 

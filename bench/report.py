@@ -33,7 +33,7 @@ WINDOW_LIMITS = {  # contender → experiment → largest share of exact MAML's 
 }
 MEMORY_LIMIT = 0.75  # of what autograd saves for the plain network
 SAMPLING_LIMIT = 0.03
-RATE_LIMIT = 100.0
+RATE_LIMIT = 200.0
 
 
 def page(record: dict[str, Any]) -> str:

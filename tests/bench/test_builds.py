@@ -42,9 +42,11 @@ def test_the_page_compares_round_by_round() -> None:
     experiments = {e: {builds.EXACT: method(0.6, builds.TWO)} for e in builds.LIMITS}
     experiments["5way_1shot"] |= others
     about = {"kind": "bench-builds", "commit": builds.COMMIT, "tasks": 8, "rounds": 3}
+    about |= {"bound": dict.fromkeys(builds.LIMITS, 60.0), "rates": {"product": 100, "copy": 20}}
     record = {**MACHINE, **about, "experiments": experiments}
     page = report.page(record)
     assert "| exact MAML, 5-way 1-shot: time | 0.65 | 0.600 | yes |" in page
     assert "| iMAML, 5-way 1-shot: time | 0.75 | 0.800 | **no** |" in page
     assert "wall time of two threads / one | 0.60 | 0.500 | yes |" in page
+    assert "| 5-way 1-shot | 60.0 | 0.600 | 1.200 | 0.50 |" in page
     assert "| bytes kept per task, largest of all methods | 1.00 | 0.600 | yes |" in page

@@ -102,7 +102,7 @@ def _plan(
     size, wide = s.kernel**2 * s.channels, {"in": tasks * s.channels, "out": tasks * filters}
     group = min(images, max(1, ROWS // s.output**2))
     numbers, outs, ins, first = torch.arange(group).unsqueeze(1), [], [], [0]
-    for here, there in _meeting(s):
+    for here, there in meeting(s):
         outs.append((numbers * s.output**2 + here).flatten() * wide["out"])
         ins.append((numbers * s.size**2 + there).flatten() * wide["in"])
         first.append(first[-1] + len(outs[-1]))
@@ -136,7 +136,7 @@ def _plan(
     return kernels.Plan(torch.tensor(jobs), tables, columns)
 
 
-def _meeting(s: ConvShape) -> list[tuple[Tensor, Tensor]]:
+def meeting(s: ConvShape) -> list[tuple[Tensor, Tensor]]:
     """For each kernel offset the pixels of one output map, and those of the input that they see."""
     place = torch.arange(s.output)
     seen = [s.stride * place + i - s.padding for i in range(s.kernel)]
