@@ -104,6 +104,7 @@ def run(args: argparse.Namespace) -> None:
     of = definition(args.setting, cells)
     choice = {"cell": of["cell"], "seeds": of["seeds"], **choose(args.setting, candidates)}
     made_from = {"candidates": [candidate.get("seal") for candidate in candidates]}
+    results.check_place(args.out)
     write_json(args.out, seal.seal({"schema": SCHEMA, **choice}, made_from))
     print(json.dumps(choice, indent=1))
 
