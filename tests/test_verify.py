@@ -74,6 +74,9 @@ def test_what_differs_is_named_and_nothing_else(
 ) -> None:
     files = built(tmp_path)
     assert set(files) == set(verify.CHECKS)
+    (tmp_path / "data").rename(tmp_path / ".disk")  # data on another disk, and a link in a circle
+    (tmp_path / "data").symlink_to(tmp_path / ".disk")
+    (tmp_path / "data" / "round").symlink_to(tmp_path)
     assert cli.main(["verify", str(tmp_path)]) == 0
     told = capsys.readouterr()
     assert "all are as they were written" in told.out
