@@ -29,12 +29,11 @@ def missing() -> str | None:
 
 
 class Cluster:
-    """A running cluster: partitions `cpu` (the default), `gpu` and, over it, `urgent`.
+    """A running cluster: partitions `cpu` (the default), `gpu`, `harsh` and, over both, `urgent`.
 
-    A job of `urgent` takes the place of one of `gpu`, which is cancelled after `GRACE` seconds.
+    A job of `urgent` takes the place of others, which are cancelled: those of `gpu` a while after
+    they were told.
     """
-
-    GRACE = 20
 
     def __init__(self, folder: Path, cpus: int = 8, memory: int = 128000, min_job_age: int = 600):
         self.folder, self.log = folder, folder / "daemons.log"
@@ -79,7 +78,8 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node} CPUs={cpus} RealMemory={memory} Gres=gpu:{len(DEVICES)} State=UNKNOWN
 PartitionName=cpu Nodes=ALL Default=YES MaxTime=1-0 State=UP
-PartitionName=gpu Nodes=ALL MaxTime=1-0 PriorityTier=1 GraceTime={self.GRACE} State=UP
+PartitionName=gpu Nodes=ALL MaxTime=1-0 PriorityTier=1 GraceTime=20 State=UP
+PartitionName=harsh Nodes=ALL MaxTime=1-0 PriorityTier=1 GraceTime=0 State=UP
 PartitionName=urgent Nodes=ALL MaxTime=1-0 PriorityTier=9 PreemptMode=OFF State=UP
 """)  # noqa: E501
         gres = "\n".join(f"NodeName=n1 Name=gpu File={device}" for device in DEVICES)

@@ -1,14 +1,15 @@
 """What Snakemake's plugin for Slurm leaves to its users, done before it submits anything.
 
 What a killed run has left in the queue would be submitted a second time, so it is stopped. What no
-node of its partition can ever give would wait without a word, so it is refused. And a job whose end
-the plugin can't learn of would be waited for until someone looks.
+node of its partition can ever give would wait without a word, so it is refused. And the plugin
+would wait until someone looks for a job whose end it can't learn of, or that was preempted.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ def begin(workflow: Any, home: Path) -> None:
     names = home / ".snakemake" / "slurm-runs"
     stop(names.read_text().split() if names.exists() else [])
     write_text(names, f"{executor.run_uuid}\n")
+    see_preempted(sys.modules[type(executor).__module__])
 
 
 # --- what can be had ------------------------------------------------------------------------------
@@ -162,6 +164,21 @@ def unwatched(command: str | None, config: str) -> Iterator[str]:
             f"Slurm forgets a job {age} s after its end (MinJobAge), and up to {LOOKS} s pass "
             f"between two looks at the queue, so its end could be missed: {instead}"
         )
+
+
+def see_preempted(plugin: Any) -> None:
+    """Make the plugin take a job that was cancelled for another's sake for a failed one, which it
+    retries; it would wait for such a job for ever, and none is requeued (`slurm-no-requeue`).
+    """
+    ask = plugin.query_job_status
+
+    async def query_job_status(command: str, logger: Any) -> tuple[dict[str, str] | None, Any]:
+        states, seconds = await ask(command, logger)
+        if states is not None:
+            states = {n: "FAILED" if s == "PREEMPTED" else s for n, s in states.items()}
+        return states, seconds
+
+    plugin.query_job_status = query_job_status
 
 
 # --- what was left there --------------------------------------------------------------------------
