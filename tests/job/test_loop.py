@@ -313,3 +313,22 @@ def stable(out: Path) -> Any:
         return out.read_bytes()
     record = read_json(out)
     return json.dumps([record["cell"], record["metrics"], record["history"]])
+
+
+@pytest.mark.fault("a GPU fails, or is too small, while a cell trains", "it is named; what to do")
+@pytest.mark.parametrize(
+    ("error", "raised", "told"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), UserError, "cell 3: CUDA out of mem"),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure\nx"), UserError,
+         "cell 3: GPU MIG-7/1 of .* fails .*launch failure.; leave it out"),
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), torch.AcceleratorError,
+         "assert"),
+    ],
+)  # fmt: skip
+def test_where_a_gpu_failed_is_said(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception], told: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-7/1")
+    with pytest.raises(raised, match=told), loop.located("cell 3"):
+        raise error

@@ -1,5 +1,6 @@
 """What is asked of a Slurm cluster, and what it answers; needs none (tests/workflow has one)."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -100,3 +101,13 @@ def test_where_there_is_no_slurm_that_is_said(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="squeue: no such command; start on a machine that has"):
         slurm.stop(["a"])
+
+
+def test_the_plugin_takes_a_preempted_job_for_a_failed_one():
+    async def query(command, logger):
+        return ({"1": "RUNNING", "2": "PREEMPTED"}, 0.1) if command == "squeue" else (None, None)
+
+    plugin = SimpleNamespace(query_job_status=query)
+    slurm.see_preempted(plugin)
+    told = [asyncio.run(plugin.query_job_status(command, None)) for command in ("squeue", "x")]
+    assert told == [({"1": "RUNNING", "2": "FAILED"}, 0.1), (None, None)]

@@ -240,7 +240,7 @@ def test_what_can_never_run_is_refused_before_anything_is_submitted(run):
     assert "train_cell, attempt 4: asks for 1920 min, of which partition" in said
     assert "Traceback" not in said
     assert run.cluster("squeue", "-h") == ""
-    assert list((run.site / ".snakemake/locks").iterdir()) == []
+    assert list((run.site / ".snakemake").glob("locks/*")) == []
 
 
 @pytest.mark.fault("sbatch as any batch system: cancelled", "goes on, each iteration done once")

@@ -304,7 +304,9 @@ def page_code(form):
 
 def page_group(form):
     """Where Snakemake's report has a page among those of its form."""
-    return lambda wildcards: "Beyond the paper" if spec_of(form, wildcards).beyond else "The paper's"
+    return lambda wildcards: (
+        "Beyond the paper" if spec_of(form, wildcards).beyond else "The paper's"
+    )
 
 
 def page_labels(form):

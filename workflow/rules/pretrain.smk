@@ -21,7 +21,8 @@ rule source_network:
         device=lambda wildcards, output: PARAMS.device,
         checkpoint_seconds=lambda wildcards, output: PARAMS.checkpoint_seconds,
     shell:
-        "multistep pretrain --name {wildcards.network} --spec {params.spec:q} "
+        # The shell waits when it is told to stop, or a cluster would end the job before its state is saved.
+        "trap : INT TERM; multistep pretrain --name {wildcards.network} --spec {params.spec:q} "
         "{params.checkpoint:q} {params.data:q} --out {params.out:q} "
         "--scratch scratch/networks/{wildcards.network}.pt --device {params.device} "
         "--threads {threads} --checkpoint-seconds {params.checkpoint_seconds} 2>&1 "
