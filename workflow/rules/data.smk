@@ -17,7 +17,7 @@ rule download:
         "multistep data download --dataset {wildcards.archived} --archive {wildcards.archive} "
         "--spec {params.spec:q} {params.loader:q} {params.own_copy:q} "
         "--out data/raw/{wildcards.archived:q}/{wildcards.archive:q} --record {output:q} 2>&1 "
-        '| (trap "" INT TERM; tee {log:q})'
+        '| (trap "" HUP INT TERM; tee {log:q})'
 
 
 rule prepare:

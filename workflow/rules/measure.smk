@@ -22,7 +22,7 @@ rule measure_methods:
     shell:
         "multistep measure --definition {params.definition:q} --data {params.data:q} "
         "{params.network:q} --out {output:q} --device {params.device} --threads {params.threads} 2>&1 "
-        '| (trap "" INT TERM; tee {log:q})'
+        '| (trap "" HUP INT TERM; tee {log:q})'
 
 
 rule measure:

@@ -22,11 +22,11 @@ rule source_network:
         checkpoint_seconds=lambda wildcards, output: PARAMS.checkpoint_seconds,
     shell:
         # The shell waits when it is told to stop, or a cluster would end the job before its state is saved.
-        "trap : INT TERM; multistep pretrain --name {wildcards.network} --spec {params.spec:q} "
+        "trap : HUP INT TERM; multistep pretrain --name {wildcards.network} --spec {params.spec:q} "
         "{params.checkpoint:q} {params.data:q} --out {params.out:q} "
         "--scratch scratch/networks/{wildcards.network}.pt --device {params.device} "
         "--threads {threads} --checkpoint-seconds {params.checkpoint_seconds} 2>&1 "
-        '| (trap "" INT TERM; tee {log:q})'
+        '| (trap "" HUP INT TERM; tee {log:q})'
 
 
 rule networks:

@@ -28,10 +28,10 @@ rule train_cell:
         checkpoint_seconds=lambda wildcards, output: PARAMS.checkpoint_seconds,
     shell:
         # The shell waits when it is told to stop, or a cluster would end the job before its state is saved.
-        "trap : INT TERM; multistep train --cell {params.cell:q} --data {params.data:q} {params.network:q} {params.choice:q} "
+        "trap : HUP INT TERM; multistep train --cell {params.cell:q} --data {params.data:q} {params.network:q} {params.choice:q} "
         "--out {output.result:q} --checkpoint scratch/{params.checkpoint:q}.pt --device {params.device} "
         "--threads {threads} --checkpoint-seconds {params.checkpoint_seconds} 2>&1 "
-        '| (trap "" INT TERM; tee {log:q})'
+        '| (trap "" HUP INT TERM; tee {log:q})'
 
 
 # A setting that validation chooses: its candidates are cells like others, but never tested.
