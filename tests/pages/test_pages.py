@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -130,7 +132,7 @@ def test_sizes_are_of_the_datasets_that_the_plan_uses() -> None:
     plan = plan_of(LOADED)
     one = {path: cell for path, cell in plan.cells.items() if cell.dataset == "stl10"}
     table6 = PAGES["paper"]["tables"]["table6"]
-    sizes = inputs.results(table6, plan._replace(cells=one, measurements={}))
+    sizes = inputs.results(table6, replace(plan, cells=one, measurements={}))
     assert sizes == ["data/processed/stl10/dataset.json"]
 
 
@@ -278,14 +280,16 @@ def test_a_page_reads_only_what_its_plan_expects(tmp_path: Path) -> None:
     write_json(path, record)
     cell = {key: value for key, value in record["cell"].items() if key != "seed"}
     name = query.record_name(file)
-    plan: Record = {"cells": {name: {"cell": cell, "seeds": [0, 1]}}, "measurements": {}}
+    plan: Record = {"cells": {name: {"cell": cell, "seeds": [[0, 1]], "evaluated": []}}}
+    plan["measurements"] = {}
     assert query.read(path, plan) == query.read(path) == record
-    plan["cells"][name]["seeds"] = [1]
+    plan["cells"][name]["seeds"] = [[1, 1]]
     with pytest.raises(UserError, match=r"0\.json: the plan has no such result for this page"):
         query.read(path, plan)
     plan["cells"][name] = {
         "cell": cell | {"settings": cell["settings"] | {"window": 4}},
-        "seeds": [0],
+        "seeds": [[0, 0]],
+        "evaluated": [],
     }
     with pytest.raises(UserError, match=r"0\.json: cell.settings.window is 2, but the plan says 4"):
         query.read(path, plan)
@@ -302,6 +306,21 @@ def test_what_pages_expect_is_the_plan_s() -> None:
     for file in files:
         cell = plan.measurements.get(file) or json.loads(plan.cells[file].json)
         assert query.planned(Path(file), expected) == cell
+
+
+@pytest.mark.parametrize("seeds", [[0, 1, 2, 7, 9], range(300)], ids=["some", "many"])
+def test_what_is_asked_of_a_page_fits_one_argument(seeds: Sequence[int]) -> None:
+    """A job's whole command line is one argument of its shell, for which Linux has 128 KiB."""
+    plan = inputs.Plan.of(params.validate(params.merge(BASE, {"seeds": list(seeds)})))
+    for name, spec in (PAGES["paper"]["tables"] | PAGES["paper"]["figures"]).items():
+        files = inputs.results(spec, plan)
+        expected = inputs.expectations(files, plan)
+        assert list(query.files(expected)) == files
+        differences = inputs.differences(spec, plan, plan_of(LOADED))
+        names = inputs.context(plan.params).model_copy(update={"differences": differences})
+        parts = [expected, spec.model_dump(exclude_defaults=True), names.model_dump()]
+        texts = [json.dumps(part, ensure_ascii=False).encode() for part in parts]
+        assert sum(map(len, texts)) < 50_000, name
 
 
 @pytest.mark.fault("a page's inputs made from other data than is there", "refused, with the digest")
@@ -341,8 +360,9 @@ def test_what_a_page_shows_rests_on_what_lies_beside_it(
         del cell["settings"]["lr"]
         write_json(tmp_path / "results/choices/5way_1shot/patterns/maml.json", choice)
     planned = {key: value for key, value in cell.items() if key != "seed"}
+    group = {"cell": planned, "seeds": [[0, 0]], "evaluated": []}
     plan = {
-        "cells": {"5way_1shot/patterns/maml": {"cell": planned, "seeds": [0]}},
+        "cells": {"5way_1shot/patterns/maml": group},
         "measurements": {},
         "prepared": {"omniglot": {}},
     }

@@ -88,7 +88,7 @@ def test_what_snakemake_knows_is_its_own_matter(home: Path, kind: str, length: i
     def refuse() -> None:
         raise AssertionError("it has a record")
 
-    assert unrecorded.mistakes(home, {name: refuse}) == []
+    assert unrecorded.mistakes(home, [(name, refuse)]) == []
 
 
 def test_a_source_network_is_its_settings_and_its_archive(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ STEPS = {
     "figures/curves_sgd": ["multistep.pages.figures.transfer_curves", "multistep.transfer.record"],
 }
 # The rooms that this code lies in, beside those of one half of the paper.
-DATA = {"data", "files", "lock", "progress", "seal", "settings"}
+DATA = {"data", "files", "lock", "options", "progress", "seal", "settings"}
 ENGINE = {*DATA, "algorithms", "inner", "job", "networks", "plan", "stats"}
 READ = {"files", "job", "plan", "seal", "settings", "stats"}
 ROOMS = {"download": DATA, "prepare": {*DATA, "plan"}, "networks": ENGINE}

@@ -1,12 +1,18 @@
+import gc
 import inspect
 import json
 import os
 import re
 import sys
-from functools import partial
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+
+# The jobs of a plan live as long as it does. Looking through all of them for cycles again and again,
+# as Python does by default, is a seventh of a dry run.
+gc.set_threshold(100_000, 20, 20)
 
 ROOT = Path(workflow.basedir).resolve()
 
@@ -28,7 +34,6 @@ if "SLURM_CONF" in os.environ:
 from multistep.data import archives  # noqa: E402
 from multistep.job import accepted, parameters  # noqa: E402
 from multistep.plan import cells, choose, params, provenance, slurm, unrecorded  # noqa: E402
-from multistep.plan.provenance import code  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.pages import inputs, load, record  # noqa: E402
 
@@ -44,6 +49,8 @@ try:
     PAGES = load.pages(ROOT / "workflow" / "report", PARAMS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+code = cache(provenance.code)  # asked for once a job
 
 # The plan, made in memory: nothing is written while the workflow is read.
 CELLS = {cell.path: cell for cell in cells.plan(PARAMS)}
@@ -150,7 +157,8 @@ def committed_split(wildcards):
 
 
 def cell(wildcards):
-    path = "results/{experiment}/{dataset}/{method}/{seed}.json".format(**wildcards)
+    of = wildcards
+    path = f"results/{of.experiment}/{of.dataset}/{of.method}/{of.seed}.json"
     if path not in CELLS:
         raise WorkflowError(f"{path} is not in the plan of scale {PARAMS.scale}; see params.yaml")
     return CELLS[path]
@@ -166,18 +174,34 @@ def evaluation_code(wildcards):
     return code(*provenance.evaluation_modules(job.family, job.algorithm))
 
 
-def choice_file(wildcards):
-    """What is chosen for a cell by validation, if anything is."""
-    return cell(wildcards).choice or []
+def cell_inputs(wildcards):
+    """Beside its data: the source network of a cell, and what validation chooses for it, if any."""
+    job = cell(wildcards)
+    found = {"network": network_files(json.loads(job.settings)), "choice": job.choice}
+    return {name: files for name, files in found.items() if files}
 
 
-def choice_option(wildcards, input):
-    """`--choice FILE` for such a cell, and what that has to be."""
-    if not input.choice:
-        return []
-    setting, candidates = CHOICES[cell(wildcards).choice]
-    right = choose.definition(setting, [candidate.definition for candidate in candidates])
-    return ["--choice", input.choice, "--choice-of", canonical_json(right)]
+@cache
+def choice_of(file):
+    """What a choice has to be, as JSON."""
+    setting, candidates = CHOICES[file]
+    return canonical_json(
+        choose.definition(setting, [candidate.definition for candidate in candidates])
+    )
+
+
+def train_options(wildcards, input, output):
+    """Where the inputs of a cell lie, where it runs, and what a choice has to be. That is no part of
+    what a cell is: asking for `input` keeps it out of the recorded parameters. Snakemake asks for
+    every function of every job, so of a plan's cells there is one function for all of these.
+    """
+    options = ["--data", os.path.dirname(input.images), *network_option(wildcards, input)]
+    if choice := input.get("choice"):
+        options += ["--choice", choice, "--choice-of", choice_of(choice)]
+    # The checkpoint isn't declared as an output: Snakemake deletes those of a failed job.
+    options += ["--checkpoint", f"scratch/{output.result.removesuffix('.json')}.pt"]
+    options += ["--device", PARAMS.device]
+    return [*options, "--checkpoint-seconds", str(PARAMS.checkpoint_seconds)]
 
 
 def choice(wildcards):
@@ -198,10 +222,6 @@ def network_files(settings):
     return [f"{folder}/weights.pt", ancient(f"{folder}/network.json")] if folder else []
 
 
-def cell_network(wildcards):
-    return network_files(json.loads(cell(wildcards).settings))
-
-
 def measurement_network(wildcards):
     """The one source network of its methods; some may have none."""
     settings = [method["settings"] for method in measurement(wildcards)["methods"].values()]
@@ -210,7 +230,8 @@ def measurement_network(wildcards):
 
 def network_option(wildcards, input):
     """`--network FOLDER` for what takes features from a source network."""
-    return ["--network", str(Path(input.network[0]).parent)] if input.network else []
+    network = input.get("network")
+    return ["--network", os.path.dirname(network[0])] if network else []
 
 
 def measurement(wildcards):
@@ -350,12 +371,12 @@ if workflow.is_main_process:
     for warning in inputs.unshown(PAGES, PLAN, lambda: PAPER):
         print(f"warning: {warning}", file=sys.stderr)
     home = ROOT / PARAMS.directory
-    planned = unrecorded.checks(home, PARAMS, CELLS, CHOICES, MEASUREMENTS)
+    planned = [unrecorded.checks(home, PARAMS, CELLS, CHOICES, MEASUREMENTS)]
     for form, shown in {"tables": TABLES, "figures": FIGURES}.items():
         for name, files in shown.items():
             page = partial(unrecorded.page, home, form, name, PAGES[form][name], files, context_of)
-            planned[f"reports/{form}/{name}.json"] = page
-    if wrong := unrecorded.mistakes(home, planned):
+            planned.append([(f"reports/{form}/{name}.json", page)])
+    if wrong := unrecorded.mistakes(home, chain.from_iterable(planned)):
         shown = wrong[:5] + [f"and {len(wrong) - 5} more"] * (len(wrong) > 5)
         raise WorkflowError(
             f"{len(wrong)} of the files in {home} that Snakemake has no record of (copied in, pulled in part, "

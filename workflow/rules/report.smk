@@ -26,7 +26,7 @@ rule table:
     shell:
         "multistep report table --name {wildcards.table} --spec {params.spec:q} "
         "--context {params.context:q} --plan {params.plan:q} "
-        "--out {params.out:q} {input.results:q} > {log:q} 2>&1"
+        "--out {params.out:q} > {log:q} 2>&1"
 
 
 rule figure:
@@ -57,7 +57,7 @@ rule figure:
     shell:
         "multistep report figure --name {wildcards.figure} --spec {params.spec:q} "
         "--context {params.context:q} --plan {params.plan:q} "
-        "--out {params.out:q} {input.results:q} > {log:q} 2>&1"
+        "--out {params.out:q} > {log:q} 2>&1"
 
 
 # Every table and figure is a target by its name: `snakemake table4`.

@@ -1,37 +1,25 @@
 rule train_cell:
     input:
+        unpack(cell_inputs),
         # The description has the digest of the images, and its own content decides what is stale.
         images=ancient("data/processed/{dataset}/images.npy"),
         description="data/processed/{dataset}/dataset.json",
-        network=cell_network,
-        choice=choice_file,
     output:
         result="results/{experiment}/{dataset}/{method}/{seed}.json",
         parameters="results/{experiment}/{dataset}/{method}/{seed}.safetensors",
     log:
         "logs/train/{experiment}/{dataset}/{method}/{seed}.log",
-    benchmark:
-        "benchmarks/train/{experiment}/{dataset}/{method}/{seed}.tsv"
     threads: 1 if CUDA else PARAMS.threads
     resources:
         gpu=int(CUDA),
     params:
         code=cell_code,
         cell=lambda wildcards: cell(wildcards).json,
-        data=subpath(input.images, parent=True),
-        network=network_option,
-        choice=choice_option,
-        # Not declared as an output: Snakemake deletes those of a failed job.
-        checkpoint=subpath(output[0], strip_suffix=".json"),
-        # Where a cell runs is no part of what it is; asking for `output` keeps it unrecorded.
-        device=lambda wildcards, output: PARAMS.device,
-        checkpoint_seconds=lambda wildcards, output: PARAMS.checkpoint_seconds,
+        options=train_options,
     shell:
         # The shell waits when it is told to stop, or a cluster would end the job before its state is saved.
-        "trap : HUP INT TERM; multistep train --cell {params.cell:q} --data {params.data:q} {params.network:q} {params.choice:q} "
-        "--out {output.result:q} --checkpoint scratch/{params.checkpoint:q}.pt --device {params.device} "
-        "--threads {threads} --checkpoint-seconds {params.checkpoint_seconds} 2>&1 "
-        '| (trap "" HUP INT TERM; tee {log:q})'
+        "trap : HUP INT TERM; multistep train --cell {params.cell:q} {params.options:q} --out {output.result:q} "
+        '--threads {threads} 2>&1 | (trap "" HUP INT TERM; tee {log:q})'
 
 
 # A setting that validation chooses: its candidates are cells like others, but never tested.
@@ -55,7 +43,7 @@ rule choose:
 # Results that were committed without their parameters count as done: the latter have a target.
 rule train:
     input:
-        list(CELLS),
+        lambda wildcards: list(CELLS),
 
 
 # How much of an accuracy is the protocol's, and what there is without meta-training; for pages alone.
@@ -81,5 +69,6 @@ rule evaluate_cell:
 
 rule parameters:
     input:
-        list(CELLS),
-        [str(parameters.beside(Path(cell))) for cell in CELLS],
+        lambda wildcards: [
+            file for cell in CELLS for file in (cell, str(parameters.beside(Path(cell))))
+        ],

@@ -34,8 +34,9 @@ def add_parser(subparsers: Any) -> None:
             "--out", required=True, type=Path, help=f"path without suffix; writes {writes}"
         )
         sub.add_argument(
-            "results", nargs="*", type=Path, metavar="RESULT.json", help="what to draw from"
-        )
+            "results", nargs="*", type=Path, metavar="RESULT.json",
+            help="what to draw from (default: all that --plan names, below this folder)",
+        )  # fmt: skip
     for kind, writes, out in (
         ("pages", "draw the pages of all scales that have results", "a folder; one a scale in it"),
         ("frame", "write every number as one tidy csv", "a .csv or .csv.gz file; .md beside it"),
@@ -107,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     plan = None if args.plan is None else settings.json_of("--plan", args.plan)
     on_disk = cache(OnDisk)
     records = []
-    for path in args.results:
+    for path in args.results or map(Path, query.files(plan) if plan else ()):
         # A record beside others in a scale's folder rests on what is there.
         home = next((p.parent for p in path.absolute().parents if p.name == "results"), Path())
         records.append(query.read(path, plan, on_disk(home).expected))

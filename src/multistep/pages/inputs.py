@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from multistep.job.results import unequal
 from multistep.pages.context import Context
@@ -19,7 +21,8 @@ from multistep.plan.cells import Cell
 from multistep.plan.schema import Params
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True)
+class Plan:
     """The plan of a scale: cells and measurements by the paths of their files."""
 
     params: Params
@@ -33,6 +36,14 @@ class Plan(NamedTuple):
         jobs = cells.measurements(params).items()
         return cls(params, planned, {path: job for path, job in jobs if job["methods"]})
 
+    @cached_property
+    def seeds(self) -> dict[tuple[str, str, str], list[Cell]]:
+        """The cells by experiment, dataset and method."""
+        found: dict[tuple[str, str, str], list[Cell]] = {}
+        for cell in self.cells.values():
+            found.setdefault((cell.experiment, cell.dataset, cell.method), []).append(cell)
+        return found
+
 
 def results(spec: Spec, plan: Plan) -> list[str]:
     """Paths of results, measurements and prepared datasets, relative to the scale's directory.
@@ -45,14 +56,13 @@ def results(spec: Spec, plan: Plan) -> list[str]:
         {(experiment, dataset_of(d), method) for experiment, d, method in names}
         for names in (wants.cells, wants.evaluated)
     )
-    of = {(c.path, c.evaluation): (c.experiment, c.dataset, c.method) for c in plan.cells.values()}
-    found = [path for (path, _), names in of.items() if names in selected]
-    found += [path for (_, path), names in of.items() if names in evaluated]
+    found = [c.path for names, of in plan.seeds.items() if names in selected for c in of]
+    found += [c.evaluation for names, of in plan.seeds.items() if names in evaluated for c in of]
     for experiment, dataset in wants.measured:
         path = f"results/measure/{experiment}/{dataset_of(dataset)}.json"
         if path in plan.measurements:
             found.append(path)
-    prepared = {cell.dataset for cell in plan.cells.values()}
+    prepared = {dataset for _, dataset, _ in plan.seeds}
     for dataset in wants.prepared:
         if dataset_of(dataset) in prepared:
             found.append(f"data/processed/{dataset_of(dataset)}/dataset.json")
@@ -92,25 +102,33 @@ def unshown(
 
 def _lacking(spec: Spec, plan: Plan) -> set[str]:
     """Methods of a page of which the plan has no cell that it shows."""
-    planned = {(c.experiment, c.dataset, c.method) for c in plan.cells.values()}
     wanted = spec.wants().cells
-    run = {m for e, d, m in wanted if (e, plan.params.dataset(d), m) in planned}
+    run = {m for e, d, m in wanted if (e, plan.params.dataset(d), m) in plan.seeds}
     return {method for _, _, method in wanted} - run
 
 
 def expectations(files: Sequence[str], plan: Plan) -> dict[str, Any]:
-    """What the plan says of a page's files, for `query.read`; of seeds that share all else once."""
+    """What the plan says of a page's files, for `query.read` and `query.files`.
+
+    It goes to a page's job on one command line, of which Linux takes 128 KiB: so seeds that share
+    all else have that once, and seeds in a row are said by the first and the last.
+    """
     groups: dict[str, dict[str, Any]] = {}
     jobs, described = {}, {}
     for file in files:
-        name = record_name(file)
         path = file.replace("evaluations/", "results/", 1)  # of the cell
-        if path in plan.cells:
-            cell = json.loads(plan.cells[path].json)
-            seed = cell.pop("seed")
-            groups.setdefault(name, {"cell": cell, "seeds": []})["seeds"].append(seed)
+        if (planned := plan.cells.get(path)) is not None:
+            name = f"{planned.experiment}/{planned.dataset}/{planned.method}"
+            if name not in groups:
+                cell = {k: v for k, v in planned.definition.items() if k != "seed"}
+                groups[name] = {"cell": cell, "seeds": [], "evaluated": []}
+            rows = groups[name]["seeds" if path == file else "evaluated"]
+            if rows and planned.seed == rows[-1][1] + 1:
+                rows[-1][1] = planned.seed
+            else:
+                rows.append([planned.seed, planned.seed])
         elif file in plan.measurements:
-            jobs[name] = plan.measurements[file]
+            jobs[record_name(file)] = plan.measurements[file]
         else:
             dataset = Path(file).parent.name
             described[dataset] = plan.params.datasets[dataset].prepare
@@ -188,10 +206,8 @@ def _definitions(spec: Spec, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]
         source = {"source": network.model_dump()} if network else {}
         return {"dataset": about, **source, "settings": settings}
 
-    planned = {(c.experiment, c.dataset, c.method): c for c in plan.cells.values()}
     for experiment, dataset, method in (*spec.wants().cells, *spec.wants().evaluated):
-        cell = planned.get((experiment, params.dataset(dataset), method))
-        if cell is not None:
+        for cell in plan.seeds.get((experiment, params.dataset(dataset), method), [])[:1]:
             choose = params.experiments[experiment].choice(method)
             yield (
                 f"{experiment}/{dataset}/{method}",

@@ -47,10 +47,21 @@ def planned(path: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     name = record_name(path)
     if name in plan["measurements"]:
         return dict(plan["measurements"][name])
-    group = plan["cells"].get(name)
-    if group is None or path.stem not in map(str, group["seeds"]):
+    group = plan["cells"].get(name, {"seeds": [], "evaluated": []})
+    rows = [*group["seeds"], *group["evaluated"]]
+    if not path.stem.isdecimal() or not any(a <= int(path.stem) <= b for a, b in rows):
         raise UserError(f"{path}: the plan has no such result for this page; leave it out")
     return {**group["cell"], "seed": int(path.stem)}
+
+
+def files(plan: Mapping[str, Any]) -> Iterator[str]:
+    """The files that a page's plan names, below its scale's folder (see `inputs.expectations`)."""
+    for folder, key in (("results", "seeds"), ("evaluations", "evaluated")):
+        for name, group in plan["cells"].items():
+            for first, last in group[key]:
+                yield from (f"{folder}/{name}/{seed}.json" for seed in range(first, last + 1))
+    yield from (f"results/{name}.json" for name in plan["measurements"])
+    yield from (f"data/processed/{name}/dataset.json" for name in plan["prepared"])
 
 
 def record_name(file: Path | str) -> str:

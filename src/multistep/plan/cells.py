@@ -71,11 +71,12 @@ def plan(params: Params) -> list[Cell]:
             choose = experiment.choice(method)
             if choose:
                 del settings[choose.setting]
+            text = canonical_json(settings)  # one for all its cells
             for dataset in map(params.dataset, experiment.datasets):
                 choice = choice_path(name, dataset, method) if choose else None
                 for seed in experiment.seeds or params.seeds:
                     of = (experiment.family, name, dataset, method, seed)
-                    cells.append(_cell(params, *of, settings, choice))
+                    cells.append(_cell(params, *of, text, choice))
     return list({cell.path: cell for cell in cells}.values())
 
 
@@ -87,7 +88,10 @@ def choices(params: Params) -> dict[str, tuple[str, list[Cell]]]:
             choose = experiment.choice(method)
             if choose is None:
                 continue
-            tried = {v: _settings(params, name, method, candidate=v) for v in choose.values}
+            tried = {
+                value: canonical_json(_settings(params, name, method, candidate=value))
+                for value in choose.values
+            }
             for dataset in map(params.dataset, experiment.datasets):
                 candidates = []
                 for value, settings in tried.items():
@@ -111,15 +115,14 @@ def _cell(
     dataset: str,
     method: str,
     seed: int,
-    settings: dict[str, Any],
+    settings: str,
     choice: str | None = None,
     kind: Literal["cell", "candidate"] = "cell",
 ) -> Cell:
     return Cell(
         scale=params.scale, family=family, experiment=experiment, dataset=dataset, method=method,
         algorithm=params.methods[method].algorithm, seed=seed, kind=kind,
-        data=canonical_json(params.datasets[dataset].prepare), settings=canonical_json(settings),
-        choice=choice,
+        data=canonical_json(params.datasets[dataset].prepare), settings=settings, choice=choice,
     )  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import binascii
 import json
+import os
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,18 @@ from multistep.plan.cells import Cell, choice_path
 from multistep.plan.schema import Params
 
 Reader = Callable[[Path, results.Expected], object]
-Checks = dict[str, Callable[[], object]]  # by path; UserError for what isn't as planned
+Check = tuple[str, Callable[[], object]]  # of a path; UserError for what isn't as planned
 
 
-def mistakes(home: Path, checks: Checks) -> list[str]:
+def mistakes(home: Path, checks: Iterable[Check]) -> list[str]:
     """A line for each file in a scale's folder that is neither recorded nor what was planned.
 
     What an interrupted job left is built again anyway.
     """
     known = _names(home / ".snakemake/metadata") | _names(home / ".snakemake/incomplete")
     found = []
-    for path, check in checks.items():
-        if path not in known and (home / path).is_file():
+    for path, check in checks:
+        if path not in known and os.path.isfile(os.path.join(home, path)):
             try:
                 check()
             except UserError as error:
@@ -105,12 +106,15 @@ class OnDisk:
 def checks(
     home: Path, params: Params, cells: Mapping[str, Cell],
     choices: Mapping[str, tuple[str, list[Cell]]], measurements: Mapping[str, Mapping[str, Any]],
-) -> Checks:  # fmt: skip
+) -> Iterator[Check]:  # fmt: skip
     """How each file of a plan is compared with it."""
     inputs = OnDisk(home)
 
-    def record(read: Reader, path: str, cell: Mapping[str, Any]) -> None:
-        read(home / path, inputs.expected(cell))
+    def record(read: Reader, path: str, cell: Cell) -> None:
+        read(home / path, inputs.expected(cell.definition))
+
+    def measured(path: str) -> None:
+        results.read(home / path, inputs.expected(measurements[path]))
 
     def network(name: str) -> None:
         path = home / f"data/networks/{name}/network.json"
@@ -159,23 +163,20 @@ def checks(
                 what = f"{key} is {short(is_)}, but the plan says {short(was)}"
                 raise UserError(f"{folder}/dataset.json: {what}; {prepared.AGAIN}")
 
-    found: dict[str, Callable[[], object]] = {}
     for name in params.datasets:
-        found[f"data/processed/{name}/dataset.json"] = partial(data, name)
+        yield f"data/processed/{name}/dataset.json", partial(data, name)
     for name in params.source_networks:
-        found[f"data/networks/{name}/network.json"] = partial(network, name)
+        yield f"data/networks/{name}/network.json", partial(network, name)
     for path, cell in cells.items():
-        found[path] = partial(record, results.read, path, cell.definition)
-        again = cell.evaluation
-        found[again] = partial(record, results.read, again, cell.definition)
-        kept = str(parameters.beside(Path(path)))
-        if (home / path).is_file():  # else they are made together
-            found[kept] = partial(record, parameters.read, kept, cell.definition)
+        yield path, partial(record, results.read, path, cell)
+        yield cell.evaluation, partial(record, results.read, cell.evaluation, cell)
+        if os.path.isfile(os.path.join(home, path)):  # else they are made together
+            kept = str(parameters.beside(Path(path)))
+            yield kept, partial(record, parameters.read, kept, cell)
     for path in choices:
-        found[path] = partial(choice, path)
-    for path, job in measurements.items():
-        found[path] = partial(record, results.read, path, job)
-    return found
+        yield path, partial(choice, path)
+    for path in measurements:
+        yield path, partial(measured, path)
 
 
 def page(
