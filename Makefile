@@ -53,6 +53,11 @@ lock: $(VENV)/.ready ## renew requirements*.lock from the ranges in pyproject.to
 clean: ## remove the environment, checkpoints and caches; data and results stay
 	rm -rf $(VENV) scratch scales/*/scratch .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 
+# What jobs import is imported once. Where Python is told to write no bytecode (PYTHONDONTWRITEBYTECODE),
+# each job would compile it anew: more than two seconds for torch, three for seaborn.
+IMPORTED := import importlib, pkgutil, dvc.cli, jinja2, matplotlib.backends.backend_pdf, multistep, seaborn, snakemake.cli; \
+  [importlib.import_module(module.name) for module in pkgutil.walk_packages(multistep.__path__, "multistep.")]
+
 # The environment, made once from a bare Python; a changed lock or pyproject.toml renews it.
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
@@ -65,6 +70,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --require-hashes -r requirements.lock
 	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --no-deps --editable .
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c '$(IMPORTED)'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.ready requirements-bench.lock
