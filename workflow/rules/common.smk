@@ -25,10 +25,10 @@ os.environ.update(
 )
 # Snakemake's plugin for Slurm takes SLURM_CONF from the `srun` of its jobs, which then finds no cluster
 # whose settings aren't in /etc/slurm. The one in profiles/slurm/bin puts it back.
-if "SLURM_CONF" in os.environ:
+if settings_of_slurm := os.getenv("SLURM_CONF"):
     os.environ.update(
-        MULTISTEP_SLURM_CONF=os.environ["SLURM_CONF"],
-        PATH=os.pathsep.join([str(ROOT / "profiles/slurm/bin"), os.environ["PATH"]]),
+        MULTISTEP_SLURM_CONF=settings_of_slurm,
+        PATH=os.pathsep.join([str(ROOT / "profiles/slurm/bin"), os.getenv("PATH", "")]),
     )
 
 from multistep.data import archives  # noqa: E402
