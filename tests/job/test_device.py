@@ -142,6 +142,21 @@ def test_the_commit_is_read_in_a_clone_of_another_user_or_its_absence_is_said(
     assert device._git() == (head, False)
 
 
+def test_sharing_can_be_rehearsed_where_no_driver_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*size: int, device: str) -> None:
+        raise RuntimeError("Found no NVIDIA driver on your system.")
+
+    monkeypatch.setattr(torch, "zeros", none)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert device.prepare("cuda", 1) == torch.device("cuda")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+
+
 @pytest.mark.parametrize("listed", ["", "3", "GPU-5f", "-1", "3,-1"])
 def test_a_single_gpu_and_none_are_left_alone(monkeypatch: pytest.MonkeyPatch, listed: str) -> None:
     assert [claimed(monkeypatch, listed) for _ in range(2)] == [listed, listed]
