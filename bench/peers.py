@@ -104,7 +104,10 @@ def _build(config: Conv4Config, dtype: torch.dtype) -> Network:
 
 
 def _tasks(problem: Problem) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*vars(problem.batch).values(), strict=True)
+    """Support images and labels, query images and labels of each task."""
+    b = problem.batch
+    parts = (b.support_images, b.support_labels, b.query_images, b.query_labels)
+    return zip(*parts, strict=True)
 
 
 PEERS: dict[str, Contender] = {"higher": with_higher, "torchopt": with_torchopt}

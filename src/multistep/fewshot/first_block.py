@@ -67,15 +67,13 @@ class FirstBlock:
         s, (tasks, _, channels) = self.shape, images.shape[:3]
         few = self.pooled and not images.is_cuda
         together = max(1, ROWS // (tasks * s.output**2)) if few else images.shape[1]
-        reach, groups = s.stride * (s.output - 1) + 1, []
+        groups = []
         for part in F.pad(images, [s.padding] * 4).split(together, 1):
             pixels = part.shape[1] * s.output**2
             group = part.new_ones(tasks, s.kernel**2 * channels + 1, pixels)
-            maps = group[:, :-1].view(tasks, s.kernel**2, channels, -1, s.output, s.output)
-            for k in range(s.kernel**2):
-                y, x = divmod(k, s.kernel)
-                seen = part[..., y : y + reach : s.stride, x : x + reach : s.stride]
-                maps[:, k].copy_(seen.transpose(1, 2))
+            seen = part.unfold(3, s.kernel, s.stride).unfold(4, s.kernel, s.stride)
+            seen = seen.permute(0, 5, 6, 2, 1, 3, 4)
+            group[:, :-1].view(seen.shape).copy_(seen)
             groups.append(group)
         rows = images.shape[1] * s.output**2
         mean = _total(g[:, :-1].sum(2, keepdim=True) for g in groups) / rows

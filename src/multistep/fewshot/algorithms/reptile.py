@@ -144,9 +144,10 @@ class Reptile(Algorithm):
             loss = tasks.loss(images[task, places], labels[task, places])
             evaluation = loss.evaluate(phi)
             g, nbytes = evaluation.by_phi, max(nbytes, evaluation.nbytes)
-            variance, count = torch.addcmul(beta2 * variance, g, g, value=1 - beta2), count + 1
-            root = (variance / (1 - beta2**count)).sqrt()
-            phi = phi - self.settings.inner_lr * g / (root + EPSILON)
+            variance.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+            count = count + 1
+            root = (variance / (1 - beta2**count)).sqrt_().add_(EPSILON)
+            phi = torch.addcdiv(phi, g, root, value=-self.settings.inner_lr)
         if carried:  # of a single task
             carried = {"variance": network.sum_tasks(variance), "steps": count}
         return phi, carried, nbytes
