@@ -14,7 +14,8 @@ from multistep.files import UserError
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    return build("5way_1shot", stand_in_images(classes=30), tasks=2)
+    # Three: the median of float32 distances passes over one task with a pixel at a kink of ReLU.
+    return build("5way_1shot", stand_in_images(classes=30), tasks=3)
 
 
 def test_our_ways_to_the_exact_meta_gradient_agree(problem: Problem) -> None:
