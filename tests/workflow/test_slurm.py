@@ -219,8 +219,8 @@ def test_a_killed_snakemake_goes_on(run):
 def test_many_short_jobs_are_one_of_slurm(run):
     (run.site / "freeze").unlink()
     profile = yaml.safe_load((run.site / "profiles/site/profile.yaml").read_text())
-    short = "min(60 * attempt, 120)"
-    profile["set-resources"]["train_cell"]["runtime"] = short
+    short = {"runtime": "min(60 * attempt, 120)", "slurm_partition": "gpu"}
+    profile["set-resources"]["train_cell"] |= short
     profile |= {"groups": ["train_cell=short"], "group-components": ["short=3"]}
     profile |= {"resources": ["gpu=1"], "set-resource-scopes": ["gpu=local"]}
     (run.site / "profiles/site/profile.yaml").write_text(yaml.safe_dump(profile))
