@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+# Debian's daemons lie where only root's PATH looks.
+os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
 DAEMONS = ("slurmctld", "slurmd")
 DEVICES = ("/dev/null", "/dev/zero")  # a "GPU" has to be a device file
 
