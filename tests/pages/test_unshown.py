@@ -1,5 +1,6 @@
 """Warnings of cells that no page shows, and of methods of pages that nothing runs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_a_method_that_none_of_a_pages_experiments_runs_is_said(paper: Any) -> N
 def test_a_scale_that_runs_less_than_the_paper_is_no_mistake(paper: Any) -> None:
     pages, plan = paper
     some = {path: cell for path, cell in plan.cells.items() if cell.method == "maml"}
-    assert inputs.unshown(pages, plan._replace(cells=some), lambda: plan) == []
+    assert inputs.unshown(pages, replace(plan, cells=some), lambda: plan) == []
 
 
 def test_cells_that_no_page_shows_are_said_where_the_plan_is_made(
