@@ -156,7 +156,14 @@ RESULT = "scales/omniglot-cpu/results/5way_1shot/omniglot/maml/0.json"
         ("report table --name t --spec {} --context [ --out o", "--con"),
         ("evaluate src", "src: a folder; name a result (.json) or its parameters"),
         ("evaluate README.md", "README.md: neither; name a result (.json) or its parameters"),
-        ("evaluate absent.json", "absent.json: no such file; build it first"),
+        (
+            "evaluate absent.json",
+            "absent.json: no such file; build it first (snakemake absent.json)",
+        ),
+        (
+            "evaluate scales/omniglot-long/results/a.json",
+            "(snakemake --configfile workflow/scales/omniglot-long.yaml -- results/a.json)",
+        ),
         (f"evaluate {RESULT}", f"{RESULT}: no parameters beside it (0.safetensors); it was made"),
         ("evaluate workflow/x.json", "workflow/x.json: no such file"),
         ("compare src src", "src: no results in it; name a project, a scale or a folder"),
