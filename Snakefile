@@ -30,9 +30,6 @@ include: "workflow/rules/report.smk"
 workdir: ROOT / PARAMS.directory
 
 
-# Snakemake's own limit, 100 jobs a second, starts a timer with each job that ends; for good, each looks
-# through all waiting jobs once a second, and after some hundred jobs they keep a core busy. A limit
-# that someone has set stays.
 onstart:
     if workflow.executor_plugin.name == "slurm":
         try:
@@ -45,6 +42,9 @@ onstart:
             "and of two that make one file the later one waits. Cancel the old ones",
             file=sys.stderr,
         )
+    # Snakemake's own limit, 100 jobs a second, starts a timer with each job that ends; for good, each looks
+    # through all waiting jobs once a second, and after some hundred jobs they keep a core busy. A limit
+    # that someone has set stays.
     limit = workflow.scheduler.job_rate_limiter
     if limit and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None

@@ -128,7 +128,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def build(path: Path) -> str:
+def build_command(path: Path) -> str:
     """The command that makes a file of a project; one in `scales/` takes that scale's overlay."""
     for home in Path(path).absolute().parents:
         overlay = home.parent.parent / "workflow/scales" / f"{home.name}.yaml"
@@ -143,7 +143,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path}: no such file; build it first ({build(path)})") from None
+        raise UserError(f"{path}: no such file; build it first ({build_command(path)})") from None
     except IsADirectoryError:
         raise UserError(f"{path}: a folder; name a file") from None
     except (ValueError, RecursionError) as error:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from multistep.data.archives import blocks
-from multistep.files import UserError
+from multistep.files import UserError, one_line
 from multistep.progress import progress
 
 
@@ -32,8 +32,7 @@ def check(name: str | None, jobs: int, *, remove: bool) -> None:
         objects = repo.cloud.get_remote_odb(name)
         held = set(objects.all())
     except (DvcException, OSError) as error:
-        told = " ".join(str(error).split())
-        raise UserError(f"remote {name or ''}: {told}; see `dvc remote list`") from None
+        raise UserError(f"remote {name or ''}: {one_line(error)}; see `dvc remote list`") from None
     where = objects.fs.unstrip_protocol(objects.path)
 
     def read(oid: str) -> tuple[str, list[dict[str, str]] | None]:

@@ -6,7 +6,7 @@ Lists are sorted by class and then by name, as L2T-ww (Jang et al. 2019) walks i
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -133,12 +133,14 @@ def write(
     suspect = {key for key in labels if re.search(broken, key)}
     left_out: list[str] = []
 
-    def found() -> Iterator[tuple[str, bytes, str]]:
-        for member, data in members(path, keys.__contains__, decoding.LARGEST_FILE):
+    def found(wanted: Collection[str]) -> Iterator[tuple[str, bytes, str]]:
+        of = lambda member: keys.get(member) in wanted  # noqa: E731
+        for member, data in members(path, of, decoding.LARGEST_FILE):
             yield keys[member], data, f"{path}: {member}"
 
     shapes: dict[str, tuple[int, int]] = {}
-    for key, data, where in found() if size is None or suspect else ():
+    looked_at = labels if size is None else suspect
+    for key, data, where in found(looked_at) if looked_at else ():
         try:
             shapes[key] = decoding.shape(data, where)
             if key in suspect:
@@ -150,9 +152,8 @@ def write(
             left_out.append(key)
 
     def images() -> Iterator[tuple[str, np.ndarray]]:
-        for key, data, where in found():
-            if key not in left_out:
-                yield key, decoding.decode(data, where, size)
+        for key, data, where in found(labels.keys() - left_out):
+            yield key, decoding.decode(data, where, size)
 
     prepared.write(
         name, dataset, raw, out, classes=listed.classes, labels=labels, parts=parts,

@@ -16,7 +16,7 @@ direction is such a sum. There are three ways to compute them:
 Device, type and size decide; the tests hold the three against each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -158,7 +158,7 @@ def convolve_grouped(pairs: Pairs, s: ConvShape) -> Tensor:
         F.conv2d(_images(x, s.size), _kernels(w, s), None, s.stride, s.padding, groups=tasks)
         for x, w in pairs
     ]
-    return _rows(_total(ys), tasks)
+    return _rows(total(ys), tasks)
 
 
 def input_gradient_grouped(pairs: Pairs, s: ConvShape) -> Tensor:
@@ -167,14 +167,14 @@ def input_gradient_grouped(pairs: Pairs, s: ConvShape) -> Tensor:
     images = pairs[0][0].shape[0] // s.output**2
     like = pairs[0][0].new_empty(images, s.size, s.size, tasks * s.channels).permute(0, 3, 1, 2)
     gxs = [_backward(_images(gy, s.output), like, _kernels(w, s), s, 0) for gy, w in pairs]
-    return _rows(_total(gxs), tasks)
+    return _rows(total(gxs), tasks)
 
 
 def weight_gradient_grouped(pairs: Pairs, s: ConvShape, out: Tensor) -> None:
     """`weight_gradient` of `convolve_grouped`."""
     like = _kernels(out, s)
     gws = [_backward(_images(gy, s.output), _images(x, s.size), like, s, 1) for gy, x in pairs]
-    out.view(-1, s.kernel, s.kernel, s.channels).copy_(_total(gws).permute(0, 2, 3, 1))
+    out.view(-1, s.kernel, s.kernel, s.channels).copy_(total(gws).permute(0, 2, 3, 1))
 
 
 def convolve_product(pairs: Pairs, s: ConvShape) -> Tensor:
@@ -237,10 +237,13 @@ def _backward(gy: Tensor, x: Tensor, kernels: Tensor, s: ConvShape, wanted: int)
     return gradients[wanted]
 
 
-def _total(terms: list[Tensor]) -> Tensor:
-    for term in terms[1:]:
-        terms[0].add_(term)
-    return terms[0]
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """Their sum, in the place of the first."""
+    each = iter(terms)
+    first = next(each)
+    for term in each:
+        first.add_(term)
+    return first
 
 
 def _add_products(pairs: Pairs, out: Tensor) -> None:

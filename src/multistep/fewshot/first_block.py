@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from multistep.fewshot.convolution import total
 from multistep.fewshot.layers import Views
 from multistep.fewshot.pooled_norm import pick, pool, put
 from multistep.networks.conv4 import ConvShape
@@ -76,9 +77,9 @@ class FirstBlock:
             group[:, :-1].view(seen.shape).copy_(seen)
             groups.append(group)
         rows = images.shape[1] * s.output**2
-        mean = _total(g[:, :-1].sum(2, keepdim=True) for g in groups) / rows
+        mean = total(g[:, :-1].sum(2, keepdim=True) for g in groups) / rows
         centred = [g[:, :-1].sub_(mean) for g in groups]
-        covariance = _total(torch.bmm(c, c.mT) for c in centred) / rows
+        covariance = total(torch.bmm(c, c.mT) for c in centred) / rows
         return Patches(groups, covariance)
 
     def forward(self, p: Views, x: Patches) -> tuple[Tensor, Any]:
@@ -170,10 +171,3 @@ class FirstBlock:
 def _joined(maps: Iterable[Tensor]) -> Tensor:
     first, *rest = maps
     return torch.cat([first, *rest]) if rest else first
-
-
-def _total(terms: Iterator[Tensor]) -> Tensor:
-    total = next(terms)
-    for term in terms:
-        total += term
-    return total

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from multistep import seal
-from multistep.files import UserError, atomic_write, build, canonical_json, one_line
+from multistep.files import UserError, atomic_write, build_command, canonical_json, one_line
 from multistep.job import results
 from multistep.job.record import SCHEMA, CellRecord, Digest, MadeFrom, Record
 from multistep.plan.families import module
@@ -58,10 +58,10 @@ def of(file: Path) -> Path:
         results.read(file)  # says it if that is no result
         raise UserError(
             f"{file}: no parameters beside it ({path.name}); it was made before they were kept, or "
-            f"they weren't copied with it: copy them too, or build it again ({build(path)})"
+            f"they weren't copied with it: copy them too, or build it again ({build_command(path)})"
         )
     if not file.exists():
-        raise UserError(f"{file}: no such file; build it first ({build(file)})")
+        raise UserError(f"{file}: no such file; build it first ({build_command(file)})")
     return path
 
 
@@ -92,13 +92,13 @@ def read(path: Path, expected: results.Expected | None = None) -> tuple[dict[str
     written, or aren't what is `expected`.
     """
     made = path.with_suffix(".json")
-    again = f"delete it and build it again ({build(path)})"
+    again = f"delete it and build it again ({build_command(path)})"
     try:
         with safe_open(path, "numpy") as file:
             about = json.loads((file.metadata() or {}).get("multistep", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; build it first ({build(path)})") from None
+        raise UserError(f"{path}: no such file; build it first ({build_command(path)})") from None
     except (SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a file of parameters ({one_line(error)}); {again}") from None
     seal.check(path, about, again)

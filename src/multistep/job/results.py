@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from multistep import seal
-from multistep.files import UserError, build, check_writable, read_json, write_json
+from multistep.files import UserError, build_command, check_writable, read_json, write_json
 from multistep.job.record import SCHEMA, Choice, Evaluation, Sealed, short
 from multistep.plan.families import FAMILIES, module, widest
 from multistep.settings import parse
@@ -68,7 +68,7 @@ def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
     """
     record = read_json(path)
     if not isinstance(record, dict) or record.get("schema") != 1:
-        seal.check(path, record, f"delete it and build it again ({build(path)})")
+        seal.check(path, record, f"delete it and build it again ({build_command(path)})")
     validate(path, record)
     if expected is not None:
         compare(path, record, expected)
@@ -80,7 +80,7 @@ def compare(path: Path, record: dict[str, Any], expected: Expected) -> None:
     for key, found, right in _differences(record, expected):
         raise UserError(
             f"{path}: {key} is {short(found)}, but the plan says {short(right)}; delete it and "
-            f"build it again ({build(path)})"
+            f"build it again ({build_command(path)})"
         )
 
 
@@ -90,7 +90,7 @@ def read_choice(path: Path, right: Mapping[str, Any] | None = None) -> dict[str,
 
     Raises UserError, one line, for one that isn't as it was made, and for another's.
     """
-    again = f"delete it and build it again ({build(path)})"
+    again = f"delete it and build it again ({build_command(path)})"
     choice = read_json(path)
     if not isinstance(choice, dict) or "schema" in choice:
         seal.check(path, choice, again)

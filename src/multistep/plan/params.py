@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import yaml
 from pydantic import ValidationError
 
-from multistep.files import UserError
+from multistep.files import UserError, one_line
 from multistep.plan import checks
 from multistep.plan.layers import Layers, merge
 from multistep.plan.mistakes import explain
@@ -43,8 +43,7 @@ def read(file: Path) -> dict[str, Any]:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{file}{line}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise UserError(f"{file}: not valid YAML in UTF-8: {told}") from None
+        raise UserError(f"{file}: not valid YAML in UTF-8: {one_line(error)}") from None
     if not isinstance(layer, dict):
         raise UserError(f"{file}: must hold a mapping of keys, like params.yaml")
     return layer

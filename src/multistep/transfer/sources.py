@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multistep import seal
-from multistep.files import UserError, atomic_write, one_line, sha256, write_json
+from multistep.files import UserError, atomic_write, build_command, one_line, sha256, write_json
 from multistep.job.record import SCHEMA
 from multistep.networks.build import Backbone, build
 from multistep.networks.settings import Architecture
@@ -37,7 +37,7 @@ def load_published(
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; fetch it first (snakemake {path})") from None
+        raise UserError(f"{path}: no such file; fetch it first ({build_command(path)})") from None
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         raise UserError(
             f"{path}: can't be read as weights ({one_line(error)}); get the checkpoint again"
