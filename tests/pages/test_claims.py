@@ -327,6 +327,9 @@ def _drift(seed: int, last: float) -> dict[str, Any]:
                    "relative_to": [0.0, 0.5], "at_most": 0.5},
          [_drift(seed, last) for seed, last in enumerate((0.2, 0.21, 0.22))],
          (0.2 * 0.21 * 0.22) ** (1 / 3), "held"),
+        ("drift", {"method": "l2t", "cells": {"bird": ["sgd_224"]}, "during": [0.5, 1.0],
+                   "relative_to": [0.0, 0.005], "at_most": 0.5},  # a hundred points have none there
+         [_drift(0, 0.2)], None, "not run"),
     ],
 )  # fmt: skip
 def test_each_kind_tests_what_it_says(

@@ -9,12 +9,14 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT
+from helpers import ROOT, prepared_dataset
+from PIL import Image
 
 from multistep import cli
-from multistep.pages import inputs, site
+from multistep.pages import catalogue, inputs, site
 from multistep.pages.claims import closed_form
 from multistep.pages.scales import Scale
 from multistep.plan import params
@@ -158,3 +160,21 @@ def test_formulas_are_shown(pages: dict[Path, Read]) -> None:
         assert f"closed_form.{name}" in claims
         assert inspect.getsource(function).strip() in claims
     assert "def lemma1(" in claims  # which they call
+
+
+def test_a_prepared_dataset_shows_its_balance_and_images(tmp_path: Path) -> None:
+    plan = inputs.Plan.of(params.load(ROOT / "params.yaml"))
+    paper = Scale(plan, plan, project=tmp_path)
+    prepared_dataset(tmp_path / "data/processed/omniglot")
+    cards = {card["name"]: card for card in catalogue.datasets(paper, [], tmp_path / "sheets")}
+    assert cards["omniglot"]["balance"] == [
+        ["train", "30", "600", "20", "20"],
+        ["validation", "10", "200", "20", "20"],
+        ["test", "20", "400", "20", "20"],
+    ]
+    sheet = np.asarray(Image.open(tmp_path / cards["omniglot"]["sheet"]))
+    assert sheet.shape == (6 * 28, 10 * 28)
+    images = np.load(tmp_path / "data/processed/omniglot/images.npy")
+    assert (sheet[:28, :28] == images[0]).all()
+    assert (sheet[-28:, -28:] == images[5 * 10 * 20 + 9]).all()
+    assert cards["cifar100"]["balance"] == []

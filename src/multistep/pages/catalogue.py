@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from multistep.files import read_json
+from multistep.data import prepared
+from multistep.data.prepared import Prepared
 from multistep.pages.scales import Scale
 from multistep.plan import families
 
@@ -64,8 +65,9 @@ def datasets(paper: Scale, shown: Sequence[Scale], sheets: Path) -> Iterator[dic
             facts[f"archive {archive}"] = (
                 f"{digest}; {' '.join(entry.urls) or 'brought by its user'}"
             )
-        prepared = (s.home / "data" / "processed" / name for s in (paper, *shown))
-        folder = next((f for f in prepared if (f / "dataset.json").exists()), None)
+        folders = (s.home / "data" / "processed" / name for s in (paper, *shown))
+        folder = next((f for f in folders if (f / "dataset.json").exists()), None)
+        data = prepared.read(folder, name) if folder else None
         yield {
             "name": name,
             "title": dataset.title,
@@ -73,35 +75,32 @@ def datasets(paper: Scale, shown: Sequence[Scale], sheets: Path) -> Iterator[dic
             "about": inspect.getdoc(loader),
             "used": used,
             "facts": facts,
-            "balance": _balance(folder) if folder else [],
-            "sheet": _sheet(folder, sheets / f"{name}.png") if folder else "",
+            "balance": _balance(data) if data else [],
+            "sheet": _sheet(data, sheets / f"{name}.png") if data else "",
         }
 
 
-def _balance(folder: Path) -> list[list[str]]:
+def _balance(data: Prepared) -> list[list[str]]:
     """Classes and images of each part of a prepared dataset."""
     import numpy as np
 
-    description = read_json(folder / "dataset.json")
-    labels = np.asarray(description["labels"])
     rows = []
-    for part, indices in description["splits"].items():
-        counts = np.bincount(labels[np.asarray(indices, int)])
+    for part, indices in data.splits.items():
+        counts = np.bincount(data.labels[indices])
         counts = counts[counts > 0]
-        n = [len(counts), counts.sum(), counts.min(initial=0), counts.max(initial=0)]
-        rows.append([part, *(f"{x:,}" for x in n)])
+        extremes = [counts.min(), counts.max()] if len(counts) else [0, 0]
+        rows.append([part, *(f"{x:,}" for x in [len(counts), counts.sum(), *extremes])])
     return rows
 
 
-def _sheet(folder: Path, path: Path) -> str:
+def _sheet(data: Prepared, path: Path) -> str:
     """Ten images of each of six classes as one PNG; its way from the site's folder."""
     import numpy as np
     from PIL import Image
 
-    images = np.load(folder / "images.npy", mmap_mode="r")
-    if images.dtype != np.uint8:  # images of their own sizes are kept otherwise
+    if data.shapes is not None:  # images of their own sizes make no sheet
         return ""
-    labels = np.asarray(read_json(folder / "dataset.json")["labels"])
+    images, labels = data.images, data.labels
     rows = []
     for label in np.unique(labels)[:: max(1, len(np.unique(labels)) // 6)][:6]:
         chosen = np.flatnonzero(labels == label)[:10]

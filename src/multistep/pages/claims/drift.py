@@ -28,25 +28,21 @@ class Spec(claims.Claim):
         for experiment, dataset, method in self.wants().cells:
             name = f"{scale.method_title(method)}, {scale.cell_title(experiment, dataset)}"
             runs = list(scale.runs(experiment, dataset, method).values())
-            if not runs or not all(map(_drift, (run for _, run in runs))):
-                found.append(claims.Part(name, missing="no result"))
+            spans = [self.during] if self.relative_to is None else [self.during, self.relative_to]
+            points = [[_during(run, span) for span in spans] for _, run in runs]
+            if not runs or not all(map(all, points)):
+                why = "no result" if not runs else "too short a run to have that part of training"
+                found.append(claims.Part(name, missing=why))
                 continue
-            values = [_mean(run, self.during) for _, run in runs]
-            if self.relative_to is not None:
-                pairs = zip(values, runs, strict=True)
-                values = [math.log(v / _mean(run, self.relative_to)) for v, (_, run) in pairs]
+            means = [[sum(part) / len(part) for part in run] for run in points]
+            values = [m[0] if len(m) == 1 else math.log(m[0] / m[1]) for m in means]
             estimate = stats.sampled(values, "seeds", ratio=self.relative_to is not None)
             found.append(claims.Part(name, estimate, tuple(file for file, _ in runs)))
         return found
 
 
-def _mean(run: dict[str, Any], during: list[float]) -> float:
-    """Over the points of a run in this part of its training."""
-    points = _drift(run)
-    last = points[-1][0]
-    found = [p[1] for p in points if during[0] * last < p[0] <= during[1] * last]
-    return sum(found) / len(found)
-
-
-def _drift(run: dict[str, Any]) -> list[Any]:
-    return [point for entry in run["history"] for point in entry.get("drift") or []]
+def _during(run: dict[str, Any], during: list[float]) -> list[float]:
+    """The points of a run in this part of its training; short runs may have none."""
+    points = [point for entry in run["history"] for point in entry.get("drift") or []]
+    last = points[-1][0] if points else 0
+    return [p[1] for p in points if during[0] * last < p[0] <= during[1] * last]
