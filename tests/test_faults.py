@@ -141,6 +141,15 @@ def start(home: Path, job: str, before: Callable[[], object] = lambda: None) -> 
     )  # fmt: skip
 
 
+def listens(process: Any) -> bool:
+    """Whether it has ended, or says in words that it was stopped."""
+    found = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+    caught = (
+        found is None or int(found[1], 16) >> signal.SIGTERM - 1 & 1
+    )  # SIGINT is from the start
+    return process.poll() is not None or bool(caught)
+
+
 def finished(process: Any) -> tuple[int, str]:
     said, _ = process.communicate(timeout=300)
     return process.returncode, said
@@ -205,6 +214,8 @@ def test_it_goes_on(
     process = start(home, job)
     moment = random.random() * seconds
     time.sleep(moment)
+    while how != signal.SIGKILL and not listens(process):  # Python itself isn't up yet
+        time.sleep(0.002)
     process.send_signal(how)
     status, said = finished(process)
     assert status in (0, -how, 128 + how), (moment, said)
@@ -221,6 +232,49 @@ def test_it_goes_on(
         lost = max(reached) - int(resumed[1] if resumed else 0)
         record_property("iterations_lost", lost)
         assert lost <= 1
+
+
+# Imported in place of the machine's own, it tells its own process to stop when a module is looked
+# for. The first of numpy is asked for by its C code, which takes an exception there for a failure.
+STOPPING = """
+import os, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ.get("STOP_AT"):
+            os.kill(os.getpid(), int(os.environ["STOP_BY"]))
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.fault(
+    "a command told to stop (TERM, INT, HUP) while it imports numpy, torch or pandas",
+    "`stopped; the same command goes on`",
+)
+@pytest.mark.parametrize(
+    ("job", "module", "how"),
+    [
+        ("an extraction", "numpy.exceptions", signal.SIGINT),
+        ("a cell", "torch.cuda", signal.SIGTERM),
+        ("a page", "pandas", signal.SIGHUP),
+        slow("a cell", "numpy.exceptions", signal.SIGTERM),
+        slow("a page", "numpy.exceptions", signal.SIGHUP),
+        slow("an evaluation", "torch.cuda", signal.SIGINT),
+        slow("a run's extension", "torch.cuda", signal.SIGHUP),
+        slow("a page", "pandas", signal.SIGINT),
+    ],
+)
+def test_imports_are_left_in_one_line(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, module: str, how: int
+) -> None:
+    home = shutil.copytree(inputs, tmp_path / "home")
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook/sitecustomize.py").write_text(STOPPING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"), prepend=os.pathsep)
+    monkeypatch.setenv("STOP_AT", module)
+    monkeypatch.setenv("STOP_BY", str(int(how)))
+    before = made(home)
+    assert finished(start(home, job)) == (128 + how, "stopped; the same command goes on\n")
+    assert made(home) == before
 
 
 @pytest.mark.fault(

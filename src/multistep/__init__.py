@@ -7,9 +7,11 @@ Snakemake reads of it cost no torch.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # importing typing would be most of what this costs
 if TYPE_CHECKING:
+    from typing import Any
+
     from multistep.inner.dynamics import SGD, Adam
     from multistep.inner.unroll import unroll
     from multistep.job.parameters import load

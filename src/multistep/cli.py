@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import os
 import signal
 import sys
-from pathlib import Path
 
 from multistep import __version__
-from multistep.files import UserError
+
+TYPE_CHECKING = False  # what is imported here can't be stopped in one line; typing takes a while
+if TYPE_CHECKING:
+    import argparse
+    from types import FrameType
 
 # Imported when used: `multistep report` needs no torch, `multistep data` no matplotlib.
 SUBCOMMANDS = {
@@ -33,42 +34,91 @@ SUBCOMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run a subcommand. What its user or machine can mend is one line on standard error and exit
-    code 2, whichever command it is; only a mistake of this program has a traceback.
+    code 2, whichever command it is; only a mistake of this program has a traceback. A process of
+    its own (without `argv`) that is asked to stop says one line too, and ends with 128 + the
+    signal's number.
     """
-    arguments = sys.argv[1:] if argv is None else argv
+    noted: list[int] = []
+    watched = _watch(noted) if argv is None else []
+    try:
+        _run(sys.argv[1:] if argv is None else argv)
+    except BaseException as error:
+        if noted or isinstance(error, KeyboardInterrupt):  # or what a library has made of it
+            print(_STOPPED, file=sys.stderr)
+            return 128 + (noted or [signal.SIGINT])[-1]
+        print(f"error: {_told(error)}", file=sys.stderr)
+        return 2
+    finally:
+        for number in watched:  # what is left can't be undone: end without words
+            signal.signal(number, signal.SIG_DFL)
+    return 0
+
+
+_STOPPED = "stopped; the same command goes on"
+
+
+def _watch(noted: list[int]) -> list[int]:
+    """Note what asks this process to stop from now on, and raise KeyboardInterrupt: before any
+    library is imported. In the middle of an import leave at once: numpy takes what is raised then
+    for a failure of its own. What is ignored stays so (`nohup`). Returns the signals' numbers.
+    """
+    process = os.getpid()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # forked off, and no command
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        noted.append(number)
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                os.write(2, f"{_STOPPED}\n".encode())
+                os._exit(128 + number)
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    found: list[int] = [n for n in stops if signal.getsignal(n) != signal.SIG_IGN]
+    for number in found:
+        signal.signal(number, note)
+    return found
+
+
+def _run(arguments: list[str]) -> None:
     if arguments[:1] == ["train"] and not [*arguments, "-", "-"][1].startswith("-"):
+        from pathlib import Path
+
         from multistep.plan import by_path
 
-        try:  # what follows the path stands over what the plan says
-            arguments = ["train", *by_path.train(Path(arguments[1])), *arguments[2:]]
-        except UserError as error:
-            return _failed(str(error))
+        # what follows the path stands over what the plan says
+        arguments = ["train", *by_path.train(Path(arguments[1])), *arguments[2:]]
+    named = next((a for a in arguments if not a.startswith("-")), None)
     try:
-        named = next((a for a in arguments if not a.startswith("-")), None)
         args = parser_of(named).parse_args(arguments)
         args.run(args)
         sys.stdout.flush()
-    except UserError as error:
-        return _failed(str(error))
     except BrokenPipeError:  # who read the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # a full disk, no permission, a file where a folder should be
+
+
+def _told(error: BaseException) -> str:
+    """What to tell of an error that its user or machine can mend; others are raised again."""
+    from multistep.files import UserError
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):  # a full disk, no permission, a file where a folder should be
         where = f"{error.filename}: " if error.filename else ""
-        reason = error.strerror or error
-        return _failed(f"{where}{reason}; mend it or make room, and run again")
-    except UnicodeDecodeError as error:
-        return _failed(f"what was read is not UTF-8 text ({error}); get the file again")
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except (MemoryError, ImportError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(x in str(error) for x in _NO_MEMORY):
-            raise
-        return _failed(
+        return f"{where}{error.strerror or error}; mend it or make room, and run again"
+    if isinstance(error, UnicodeDecodeError):
+        return f"what was read is not UTF-8 text ({error}); get the file again"
+    if isinstance(error, MemoryError) or (
+        isinstance(error, (ImportError, RuntimeError)) and any(x in str(error) for x in _NO_MEMORY)
+    ):
+        return (
             "there is not enough memory; give the job more (fewer --cores share it; on a cluster "
             "mem_mb), or make it smaller (scheme: replay, a smaller meta_batch)"
         )
-    return 0
+    raise error
 
 
 # What torch and the loader of libraries raise besides MemoryError.
@@ -77,6 +127,9 @@ _NO_MEMORY = ("can't allocate memory", "failed to map segment", "std::bad_alloc"
 
 def parser_of(named: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands, or of one."""
+    import argparse
+    import importlib
+
     parser = argparse.ArgumentParser(prog="multistep", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -85,11 +138,6 @@ def parser_of(named: str | None = None) -> argparse.ArgumentParser:
     for module in dict.fromkeys([SUBCOMMANDS[named]] if named else SUBCOMMANDS.values()):
         importlib.import_module(module).add_parser(subparsers)
     return parser
-
-
-def _failed(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":
