@@ -45,7 +45,7 @@ def test_images_keep_their_classes(drawn, tmp_path, archives):
     assert found.classes == [f"n98{i:06}" for i in range(6)]
     for c in range(6):
         mine = found.images[5 * c : 5 * c + 5].astype(float)
-        expected = np.array([photographs.image("imagenet", c, n, 24, 5) for n in range(5)])
+        expected = np.array([photographs.image("miniimagenet", c, n, 24, 5) for n in range(5)])
         if archives:  # in any order, and without loss
             assert {i.tobytes() for i in mine} == {i.tobytes() for i in expected.astype(float)}
         else:  # JPEG, and one of them grey

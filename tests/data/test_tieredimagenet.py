@@ -23,7 +23,7 @@ def test_pickled_files_keep_their_classes_and_order(drawn, tmp_path):
     starts, counts = found.rows(PARTS)
     for c, (start, count) in enumerate(zip(starts, counts, strict=True)):
         for n in range(count):
-            pixels = photographs.image("imagenet", 100 + c, n, 24, 5)
+            pixels = photographs.image("tieredimagenet", c, n, 24, 5)
             np.testing.assert_array_equal(found.images[start + n], pixels)
 
 
@@ -32,7 +32,7 @@ def test_folders_of_files_prepare_to_the_same_array(drawn, tmp_path):
     part_of = ["train"] * 3 + ["val"] + ["test"] * 2
     for c, count in enumerate(COUNTS):
         for n in range(count):
-            png = photographs.encoded(photographs.image("imagenet", 100 + c, n, 24, 5), "png")
+            png = photographs.encoded(photographs.image("tieredimagenet", c, n, 24, 5), "png")
             number = f"n97{c:06}"
             files.append((f"any/{part_of[c]}/{number}/{number}_{n:02}.PNG", png))
     pack(tmp_path / TAR, Model(), reversed(files))

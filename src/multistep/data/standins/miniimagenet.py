@@ -13,17 +13,16 @@ from multistep.data.standins.packing import Members, drawing
 from multistep.settings import Model
 
 _wnid = "n98{:06}".format  # made-up numbers
-KIND = "imagenet"  # of which it is a part; tieredImageNet's stand-in has other classes of it
 
 
 class Settings(Model):
-    """`train`, `validation`, `test`: classes, no more than tieredImageNet; `images`: of each, or of
-    the smallest and of the largest; `side` in pixels.
+    """`train`, `validation`, `test`: classes; `images`: of each, or of the smallest and of the
+    largest; `side` in pixels.
     """
 
-    train: int = Field(ge=1, le=351)
-    validation: int = Field(ge=1, le=97)
-    test: int = Field(ge=1, le=160)
+    train: int = Field(ge=1)
+    validation: int = Field(ge=1)
+    test: int = Field(ge=1)
     images: photographs.Range | int
     side: int = Field(ge=8)
     seed: int = Field(ge=0)
@@ -45,13 +44,13 @@ def _files(s: Settings) -> Members:
         lines = "".join(f"{file},{_wnid(c)}\n" for file, (c, _) in files.items())
         yield f"{part}.csv", f"filename,label\n{lines}".encode()
         images = {f"images/{file}": place for file, place in files.items()}
-        yield from photographs.jpegs(KIND, images, s.side, s.seed)
+        yield from photographs.jpegs("miniimagenet", images, s.side, s.seed)
 
 
 def _pickles(s: Settings) -> Members:
     for part, in_order in s.parts().items():
         places = photographs.shuffled(in_order, s.seed)
-        images = np.stack([*photographs.images(KIND, places, s.side, s.seed)])
+        images = np.stack([*photographs.images("miniimagenet", places, s.side, s.seed)])
         indices: dict[bytes, list[int]] = {_wnid(c).encode(): [] for c, _ in in_order}
         for i, (c, _) in enumerate(places):
             indices[_wnid(c).encode()].append(i)

@@ -1,10 +1,8 @@
 """Drawn photographs: an object before a cluttered scene, for stand-ins of photographic datasets.
 
 A class is an outline with a pattern and a pair of colours. Kinds (datasets) share these factors but
-never a combination, so that what a network learns on one kind serves on another. Classes come in
-groups of eight in which every outline, every pattern and every pair of colours belongs to two
-classes: no factor alone tells a class. Everything else is nuisance: place, size, turn, proportions,
-light, shadow, background, clutter before and behind, noise of the sensor.
+never a combination, so that what a network learns on one kind serves on another. Everything else is
+nuisance: place, size, turn, light, background, clutter, grain.
 """
 
 import io
@@ -24,16 +22,16 @@ from multistep.files import UserError
 from multistep.progress import progress
 from multistep.settings import Model
 
-# How many classes can be drawn: those of the real datasets (of ImageNet, miniImageNet's and
-# tieredImageNet's). In this order they get their combinations.
-KINDS = {
-    "tinyimagenet": 200, "cifar100": 100, "stl10": 10, "cub200": 200, "indoor67": 67,
-    "stanford40": 40, "stanford_dogs": 120, "imagenet": 708,
-}  # fmt: skip
+# In this order they get their pairs of colours.
+KINDS = (
+    "tinyimagenet", "cifar100", "stl10", "cub200", "indoor67", "stanford40", "stanford_dogs",
+    "miniimagenet", "tieredimagenet",
+)  # fmt: skip
+CLASSES = 64  # of a kind
 
 Place = tuple[int, int]  # (class, number of the image within it)
 Size = int | Sequence[int]  # a side in pixels, or the least and the greatest height and width
-Shape = Callable[..., np.ndarray]
+Shape = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _box(u: np.ndarray, v: np.ndarray, width: float, height: float) -> np.ndarray:
@@ -45,30 +43,22 @@ OUTLINES: dict[str, Shape] = {
     "disc": lambda u, v: hypot(u, v) - 0.8,
     "plank": lambda u, v: _box(u, v, 0.95, 0.33),
     "star": lambda u, v: hypot(u, v) - 0.6 - 0.32 * cos(5 * arctan2(u, -v)),
-    "frame": lambda u, v: abs(maximum(abs(u), abs(v)) - 0.58) - 0.19,
     "moon": lambda u, v: maximum(hypot(u, v) - 0.88, 0.68 - hypot(u - 0.42, v)),
     "square": lambda u, v: _box(u, v, 0.7, 0.7),
     "cross": lambda u, v: minimum(_box(u, v, 0.26, 0.88), _box(u, v, 0.88, 0.26)),
-    "clover": lambda u, v: hypot(u, v) - 0.62 - 0.3 * cos(3 * arctan2(u, -v)),
     "ring": lambda u, v: abs(hypot(u, v) - 0.62) - 0.22,
     "triangle": lambda u, v: maximum(0.87 * abs(u) - 0.5 * (v + 0.95), v - 0.6),
-    "flower": lambda u, v: hypot(u, v) - 0.68 - 0.2 * cos(6 * arctan2(u, -v)),
-    "diamond": lambda u, v: 0.55 * (abs(u) / 0.58 + abs(v) / 0.98 - 1),
 }
-# How much of the second colour there is; n is smooth noise, mean 0 and deviation about 1.
+# How much of the second colour there is.
 PATTERNS: dict[str, Shape] = {
-    "plain": lambda u, v, n: 0.12 + 0.1 * n,
-    "bands": lambda u, v, n: 0.5 + 1.25 * sin(9.5 * v + 0.25 * n),
-    "checks": lambda u, v, n: 0.5 + 2.5 * sin(7.5 * u) * sin(7.5 * v),
-    "spots": lambda u, v, n: 1.8 * n - 0.7,
-    "half": lambda u, v, n: 0.5 + 6 * v + 0.5 * n,
-    "stripes": lambda u, v, n: 0.5 + 1.25 * sin(10 * u + 0.25 * n),
-    "rings": lambda u, v, n: 0.5 + 1.25 * sin(11 * hypot(u - 0.15, v + 0.1) + 0.5 * n),
-    "marble": lambda u, v, n: 1 - 2.6 * abs(n),
-    "glow": lambda u, v, n: 1.15 - 1.3 * hypot(u, v),
-    "slant": lambda u, v, n: 0.5 + 1.25 * sin(7 * (u + v) + 0.3 * n),
-    "waves": lambda u, v, n: 0.5 + 1.25 * sin(9 * v + 1.6 * sin(5 * u)),
-    "sectors": lambda u, v, n: 0.5 + 1.25 * sin(6 * arctan2(v, u)),
+    "bands": lambda u, v: 0.5 + 1.25 * sin(9.5 * v),
+    "stripes": lambda u, v: 0.5 + 1.25 * sin(10 * u),
+    "checks": lambda u, v: 0.5 + 2.5 * sin(7.5 * u) * sin(7.5 * v),
+    "half": lambda u, v: 0.5 + 6 * v,
+    "rings": lambda u, v: 0.5 + 1.25 * sin(11 * hypot(u - 0.15, v + 0.1)),
+    "glow": lambda u, v: 1.15 - 1.3 * hypot(u, v),
+    "waves": lambda u, v: 0.5 + 1.25 * sin(9 * v + 1.6 * sin(5 * u)),
+    "sectors": lambda u, v: 0.5 + 1.25 * sin(6 * arctan2(v, u)),
 }
 PALETTES = {  # first and second colour
     "cherry": "c02a2e f2dccb", "straw": "d9b44a 6d4a1e", "sea": "2f8f93 f0e6c0",
@@ -119,16 +109,17 @@ def shuffled(places: Sequence[Place], seed: int) -> list[Place]:
 
 
 def look(kind: str, index: int) -> tuple[str, str, str]:
-    """Outline, pattern and palette of class `index` of a kind. Raises UserError if it has none."""
-    if not 0 <= index < KINDS[kind]:
-        raise UserError(f"drawn: only {KINDS[kind]} classes of {kind} can be drawn; ask for fewer")
-    kinds = list(KINDS)
-    group = index // 8 + sum(-(-KINDS[k] // 8) for k in kinds[: kinds.index(kind)])
-    # A group is one of 27 choices of four outlines, patterns and palettes, in one of 8 pairings.
-    (pairing, choice), (half, i) = divmod(group, 27), divmod(index % 8, 4)
-    outline = 4 * (choice % 3) + i
-    pattern = 4 * ((choice + choice // 3) % 3) + (i + 2 * (pairing // 4) + half) % 4
-    palette = 4 * ((choice + choice // 9) % 3) + (i + pairing + 2 * half) % 4
+    """Outline, pattern and palette of class `index` of a kind. Raises UserError if it has none.
+
+    Of eight classes in a row each belongs to two, and no two share two of them: no factor alone
+    tells a class.
+    """
+    if not 0 <= index < CLASSES:
+        raise UserError(f"drawn: only {CLASSES} classes of {kind} can be drawn; ask for fewer")
+    k, group, half, i = KINDS.index(kind), index // 8, index % 8 // 4, index % 4
+    outline = 4 * (group % 2) + i
+    pattern = 4 * (group // 2 % 2) + (i + half + 2 * (group // 4)) % 4
+    palette = 4 * ((group + k) % 3) + (i + 2 * half + k // 3) % 4
     return [*OUTLINES][outline], [*PATTERNS][pattern], [*PALETTES][palette]
 
 
@@ -146,79 +137,37 @@ def image(kind: str, index: int, number: int, size: Size, seed: int) -> np.ndarr
     outline, pattern, palette = look(kind, index)
     g = seeded(seed, kind, index, number)
     height, width = (size, size) if isinstance(size, int) else g.integers(size[0], size[1] + 1, 2)
-    # Lengths are in shorter sides, from the middle. Canvases are float32 RGB [3, h, w], 0 to 1.
-    corner = np.array([width, height]) / (2 * min(height, width))
-    x = np.linspace(-corner[0], corner[0], width, dtype=np.float32)
-    y = np.linspace(-corner[1], corner[1], height, dtype=np.float32)[:, None]
-
-    def colours(saturation: float) -> np.ndarray:
-        return g.uniform(0.12, 0.88, (2, 1)) + saturation * g.uniform(-0.35, 0.35, (2, 3))
-
-    def clutter(largest: float) -> None:
-        """Something that has nothing to do with the class, anywhere."""
-        outline, pattern = (
-            [*OUTLINES.values()][g.integers(12)],
-            [*PATTERNS.values()][g.integers(12)],
-        )
-        own = outline, pattern, colours(0.8)
-        radius, angle = largest * g.uniform(0.3, 0.8), g.uniform(0, 2 * np.pi)
-        _paint(canvas, x, y, g, own, 1.1 * corner, radius, angle)
-
-    # A wall or a landscape; objects of no meaning; the object of the class, mostly in view and its
-    # own colours only roughly; perhaps something before it.
-    far, near = colours(0.55).astype(np.float32)[:, :, None, None]
-    cloud, (a, b) = _noise(g, y.size, x.size, int(g.integers(3, 10))), g.normal(0, 0.6, 2).tolist()
-    share = 0.5 + (1 if g.random() < 0.5 else 12) * (a * x + b * y) + 0.4 * cloud
-    canvas = (far + clip(share, 0, 1) * (near - far)) * (1 + 0.1 * cloud)
-    for _ in range(g.integers(1, 4)):
-        clutter(0.35)
+    # Lengths are in shorter sides, from the middle. The canvas is float32 RGB [h, w, 3], 0 to 1.
+    corner = np.array([width, height], np.float32) / (2 * min(height, width))
+    x = np.linspace(-corner[0], corner[0], width, dtype=np.float32)[:, None]
+    y = np.linspace(-corner[1], corner[1], height, dtype=np.float32)[:, None, None]
+    # A wall or a horizon; objects of no meaning; the object of the class, mostly in view and its
+    # own colours only roughly.
+    far, near, slope = g.uniform(0.1, 0.9, (3, 3)).astype(np.float32)
+    rise = (slope[0] - 0.5) * x + (slope[1] - 0.5) * y
+    canvas = far + clip(0.5 + (2 if slope[2] < 0.5 else 20) * rise, 0, 1) * (near - far)
     pair = np.array([list(bytes.fromhex(code)) for code in PALETTES[palette].split()]) / 255
-    pair += g.normal(0, 0.05, (2, 3)) + g.normal(0, 0.05, (2, 1))
-    radius = g.uniform(0.24, 0.46)
-    room, own = maximum(corner - 0.75 * radius, 0.08), (OUTLINES[outline], PATTERNS[pattern], pair)
-    _paint(canvas, x, y, g, own, room, radius, g.normal(0, 0.3))
-    if g.random() < 0.35:
-        clutter(0.2)
-    # The camera: uneven light, a cast of colour, and grain.
-    gain = 255 * np.exp(g.normal(0, 0.22) + g.normal(0, 0.07, (3, 1, 1)))
-    canvas *= gain.astype(np.float32) * (1 + g.normal(0, 0.2) * x + g.normal(0, 0.2) * y)
+    objects = [
+        ([*OUTLINES][g.integers(8)], [*PATTERNS][g.integers(8)], g.uniform(0, 1, (2, 3)), 0.16)
+        for _ in range(g.integers(1, 4))
+    ]
+    objects.append((outline, pattern, pair + g.normal(0, 0.06, (2, 3)), 0.35))
+    for outline, pattern, colours, large in objects:
+        radius, turn = large * g.uniform(0.7, 1.3), g.normal(0, 0.3)
+        place = (maximum(corner - 0.75 * radius, 0.08) * g.uniform(-1, 1, 2)).tolist()
+        dx, dy = (x - place[0]) / radius, (y - place[1]) / radius
+        c, s = math.cos(turn), math.sin(turn)
+        u, v = c * dx + s * dy, c * dy - s * dx
+        distance = OUTLINES[outline](u, v)
+        cover = clip(0.5 - distance * radius * min(height, width), 0, 1)
+        light = 1.1 + 0.3 * g.normal() * dx - 0.2 * dy - 0.4 * np.exp(minimum(7 * distance, 0))
+        first, second = colours.astype(np.float32)
+        paint = first + clip(PATTERNS[pattern](u, v), 0, 1) * (second - first)
+        canvas += cover * (light * paint - canvas)
+    # The camera: exposure, a cast of colour, and grain.
+    canvas *= 255 * np.exp(g.normal(0, 0.22) + g.normal(0, 0.07, 3)).astype(np.float32)
     canvas += g.uniform(2.5, 9) * g.standard_normal(canvas.shape, dtype=np.float32)
-    return np.ascontiguousarray(clip(canvas, 0, 255).astype(np.uint8).transpose(1, 2, 0))
-
-
-def _paint(
-    canvas: np.ndarray, x: np.ndarray, y: np.ndarray, g: np.random.Generator,
-    own: tuple[Shape, Shape, np.ndarray], room: np.ndarray, radius: float, angle: float,
-) -> None:  # fmt: skip
-    """An object at most `room` from the middle, shaded as if it were round, with its shadow.
-
-    `own`: its outline, its pattern and both colours.
-    """
-    outline, pattern, colours = own
-    place = (room * g.uniform(-1, 1, 2)).tolist()
-    x, y = (x - place[0]) / radius, (y - place[1]) / radius
-    rows, columns = (slice(*np.searchsorted(axis.ravel(), (-1.3, 1.3))) for axis in (y, x))
-    x, y, under = x[columns], y[rows], canvas[:, rows, columns]
-    if not under.size:
-        return
-    # Mirrored, stretched and bent a little.
-    stretch, c, s = math.exp(g.normal(0, 0.1)), math.cos(angle), math.sin(angle)
-    u = (stretch if g.random() < 0.5 else -stretch) * (c * x + s * y)
-    v = (c * y - s * x) / stretch + g.normal(0, 0.08) * (u * u - 0.3)
-    n = _noise(g, y.size, x.size, 9)
-    distance = outline(u, v) + 0.015 * n
-    cover = clip(0.5 - distance * (radius * min(canvas.shape[1:])), 0, 1)
-    a, b, depth = g.uniform(-0.25, 0.25), g.uniform(-0.3, 0), g.uniform(0.1, 0.6)
-    under *= 1 - depth * clip(1.05 - (x + 2 * a) ** 2 - 1.6 * (y - 0.5) ** 2, 0, 1)
-    light = 0.98 + a * x + b * y - 0.4 * np.exp(minimum(7 * distance, 0)) + 0.08 * n
-    first, second = colours.astype(np.float32)[:, :, None, None]
-    under += cover * (light * (first + clip(pattern(u, v, n), 0, 1) * (second - first)) - under)
-
-
-def _noise(g: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
-    """Smooth noise, mean 0 and deviation about 1, with `cells` values along a side."""
-    values = Image.fromarray(1.4 * g.standard_normal((cells, cells), dtype=np.float32))
-    return np.asarray(values.resize((width, height), Image.Resampling.BICUBIC))
+    return clip(canvas, 0, 255).astype(np.uint8)
 
 
 def images(kind: str, places: Sequence[Place], size: Size, seed: int) -> Iterator[np.ndarray]:

@@ -5,26 +5,24 @@ import pickle
 import numpy as np
 
 from multistep.data.standins import photographs
-from multistep.data.standins.miniimagenet import KIND, Settings
+from multistep.data.standins.miniimagenet import Settings
 from multistep.data.standins.packing import Members, drawing
 
-_FOLDER = "tiered-imagenet"
-_FIRST = 100  # classes before are miniImageNet's
+_FOLDER, _KIND = "tiered-imagenet", "tieredimagenet"
 
 
 def _members(s: Settings) -> Members:
     classes = s.train + s.validation + s.test
-    names = photographs.names(KIND, _FIRST + classes)[_FIRST:]
+    names = photographs.names(_KIND, classes)
     numbers = [f"n97{i:06}" for i in range(classes)]  # made up
     yield f"{_FOLDER}/class_names.txt", "".join(f"{name}\n" for name in names).encode()
     yield f"{_FOLDER}/synsets.txt", "".join(f"{number}\n" for number in numbers).encode()
     for part, places in s.parts().items():
         first, last = places[0][0], places[-1][0]
-        drawn = [(_FIRST + c, n) for c, n in places]
         # Files as OpenCV returns them: uint8 `[bytes, 1]`.
         files = [
             np.frombuffer(photographs.encoded(pixels, "png"), dtype=np.uint8)[:, None].copy()
-            for pixels in photographs.images(KIND, drawn, s.side, s.seed)
+            for pixels in photographs.images(_KIND, places, s.side, s.seed)
         ]
         labels = {
             b"label_specific": np.array([c - first for c, _ in places], dtype=np.int32),
