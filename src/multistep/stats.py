@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -83,34 +82,11 @@ def t_interval(means: Sequence[float]) -> Mean:
     return Mean(mean, t_quantile(n - 1) * deviation / math.sqrt(n), n)
 
 
-def t_quantile(degrees: int, probability: float = 0.975) -> float:
-    """Quantile of Student's t for whole degrees of freedom, to 1e-10, by bisection."""
-    if degrees < 1 or not 0.5 < probability < 1:
-        raise ValueError(f"no t quantile for {degrees} degrees of freedom at {probability}")
-    low, high = 0.0, 1.0
-    while _t_distribution(high, degrees) < probability:
-        high *= 2
-    while high - low > 1e-10 * high:
-        middle = (low + high) / 2
-        if _t_distribution(middle, degrees) < probability:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+def t_quantile(degrees: int | None, probability: float = 0.975) -> float:
+    """Quantile of Student's t, or of the normal distribution where there are no degrees."""
+    from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped]
 
-
-def _t_distribution(t: float, degrees: int) -> float:
-    """P(T <= t) for t >= 0: the finite series of Abramowitz and Stegun 26.7.3 and 26.7.4."""
-    angle = math.atan(t / math.sqrt(degrees))
-    cosine = math.cos(angle)
-    odd = degrees % 2
-    term = cosine if odd else 1.0
-    total = 0.0
-    for k in range(1 + odd, degrees, 2):
-        total += term
-        term *= cosine**2 * k / (k + 1)
-    within = 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
-    return 0.5 + within / 2
+    return float(ndtri(probability) if degrees is None else stdtrit(degrees, probability))
 
 
 @dataclass(frozen=True)
@@ -149,12 +125,7 @@ class Estimate:
         if not self.errors and not self.exact:
             return None
         p = (1 + level) / 2
-        half = math.hypot(
-            *(
-                error * (NormalDist().inv_cdf(p) if df is None else t_quantile(df, p))
-                for error, df in self.errors
-            )
-        )
+        half = math.hypot(*(error * t_quantile(df, p) for error, df in self.errors))
         ends = self.value - half, self.value + half
         return (math.exp(ends[0]), math.exp(ends[1])) if self.ratio else ends
 
@@ -191,17 +162,6 @@ def log_ratio(ours: Sequence[float], theirs: Sequence[float], of: str = "rounds"
     return sampled(logs.tolist(), of, ratio=True)
 
 
-def largest_half_width(mean: float, n: int) -> float:
-    """The widest 95% half-width that n accuracies between 0 and 100% with this mean can have.
-
-    Values in [0, 1] with mean p have variance at most p(1 - p), reached when each is 0 or 1.
-    """
-    if not 0 <= mean <= 100:
-        raise UserError(f"a mean accuracy of {mean} is outside 0 to 100 percent")
-    p = mean / 100
-    return 100 * Z95 * math.sqrt(p * (1 - p) / n)
-
-
 def wilson(correct: int, count: int) -> tuple[float, float]:
     """95% interval of an accuracy in percent, from `correct` of `count` images (Wilson 1927)."""
     p, z2 = correct / count, Z95**2
@@ -211,17 +171,12 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
 
 
 def is_feasible(mean: float, half_width: float, n: int) -> bool:
-    """Whether n accuracies can have this mean and 95% half-width (to rounding error)."""
-    return half_width <= largest_half_width(mean, n) + 1e-9
+    """Whether n accuracies in percent can have this mean and 95% half-width (to rounding error).
 
-
-def rescaled_half_width(half_width: float, meta_batch: int) -> float:
-    """The half-width over all test episodes, from one computed as 1.96 s / sqrt(episodes / B).
-
-    The Omniglot intervals printed by Kim et al. (2020, Table 4) are of that kind, B being the
-    meta-batch: several are wider than 600 episodes allow, and all agree with this reading.
+    Values in [0, 1] with mean p have variance at most p(1 - p), reached when each is 0 or 1.
     """
-    return half_width / math.sqrt(meta_batch)
+    p = mean / 100
+    return 0 <= p <= 1 and half_width <= 100 * Z95 * math.sqrt(p * (1 - p) / n) + 1e-9
 
 
 def float16_interval(percent: float) -> tuple[float, float]:
@@ -236,25 +191,18 @@ def float16_interval(percent: float) -> tuple[float, float]:
     return 50 * (float(below) + float(value)), 50 * (float(value) + float(above))
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Ours minus the paper's (`gap`, in points) and whether the joint 95% interval holds it."""
+def compare(
+    ours: Mean, paper: float, paper_half_width: float, *, float16: bool
+) -> tuple[float, bool]:
+    """Our mean minus a printed one, in points, and whether the joint 95% interval holds it.
 
-    gap: float
-    tolerance: float
-    within: bool
-
-
-def compare(ours: Mean, paper: float, paper_half_width: float, *, float16: bool) -> Comparison:
-    """Compare our mean with a printed one, both with 95% half-widths over their test episodes.
-
-    The two sets of episodes are independent, so the half-widths add in squares. If the printed mean
-    went through float16, the distance is taken from the nearest end of what it stands for.
+    Both come with 95% half-widths over their test episodes, which are independent, so the
+    half-widths add in squares. If the printed mean went through float16, the distance is taken from
+    the nearest end of what it stands for.
     """
     low, high = float16_interval(paper) if float16 else (paper, paper)
     distance = max(low - ours.mean, ours.mean - high, 0.0)
-    tolerance = math.hypot(ours.half_width, paper_half_width)
-    return Comparison(ours.mean - paper, tolerance, distance <= tolerance)
+    return ours.mean - paper, distance <= math.hypot(ours.half_width, paper_half_width)
 
 
 def _finite(values: Sequence[float], what: str) -> npt.NDArray[np.float64]:

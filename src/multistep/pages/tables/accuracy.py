@@ -172,8 +172,9 @@ def _differs(spec: Spec, cell: Any) -> str:
 
 def _gap(paper: AccuracyPaper, cell: Any) -> dict[str, Any]:
     ours = stats.Mean(cell.ours, cell.ours_high - cell.ours, cell.episodes)
-    found = stats.compare(ours, cell.paper, cell.paper_half_width, float16=paper.float16_means)
-    return {"gap": found.gap, "within": "yes" if found.within else "no"}
+    halves = cell.paper_half_width
+    gap, within = stats.compare(ours, cell.paper, halves, float16=paper.float16_means)
+    return {"gap": gap, "within": "yes" if within else "no"}
 
 
 def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
