@@ -12,7 +12,6 @@ from multistep.data.archives import (
     contents_digest,
     members,
     mismatch,
-    single,
     streams,
     verified_contents,
 )
@@ -172,12 +171,6 @@ def test_verified_contents_refuse_other_files(tmp_path):
     wrong = dataset(**{"a.zip": Archive(contents="0" * 64)})
     with pytest.raises(UserError, match=f"{right}, but datasets.set expects 0000"):
         verified_contents("set", wrong, tmp_path)
-
-
-def test_one_archive_is_asked_for():
-    assert single("set", dataset(a=Archive(), b=Archive()), besides="b") == "a"
-    with pytest.raises(UserError, match=r"datasets.set.archives: .* one archive, not 2"):
-        single("set", dataset(a=Archive(), b=Archive()))
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])

@@ -59,6 +59,11 @@ def prepared_as(loader, folder, archives, classes, *sizes, rule="own"):
     return data, np.bincount(data.labels[data.splits["validation"]], minlength=classes)
 
 
+def published_list(loader, folder):
+    name, indices = validation.PUBLISHED[loader]
+    return folder / name, indices
+
+
 def of_class(both, part):
     return np.array([both.classes.index(image.label) for image in part])
 
@@ -91,7 +96,7 @@ def test_bird(tmp_path):
 
     # The published indices count the sorted training images.
     trained = sorted(image.member for image in both.train)
-    published = validation.read_published(tmp_path / "cub200-val", len(trained))
+    published = validation.read_published(*published_list("cub200", tmp_path), len(trained))
     place = {path: i for i, path in enumerate(sorted(found))}
     assert data.splits["validation"].tolist() == [place[trained[i]] for i in published]
 

@@ -19,7 +19,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -61,7 +61,7 @@ class UnreadableError(UserError):
 
 
 def members(
-    path: Path, wanted: Callable[[str], bool] = lambda name: True, largest: int = LARGEST
+    path: Path, wanted: Callable[[str], object] = lambda name: True, largest: int = LARGEST
 ) -> Iterator[tuple[str, bytes]]:
     """Yield (path in the archive, bytes) of every file in it that is `wanted`, in its order.
 
@@ -82,6 +82,15 @@ def _read(path: Path, name: str, stream: IO[bytes], largest: int) -> bytes:
                 told = f"{name} has more than the {largest:,} bytes that are read of one"
                 raise UnreadableError(path, told, "leave it and its line in lists out")
     return data.getvalue()
+
+
+def gathered(
+    archives: Iterable[Path], wanted: Callable[[str], object], largest: int = LARGEST
+) -> Iterator[tuple[str, bytes, str]]:
+    """As `members`, of several archives: path, bytes, and how messages call the file."""
+    for path in archives:
+        for name, data in members(path, wanted, largest):
+            yield name, data, f"{path}: {name}"
 
 
 def names(path: Path) -> list[str]:
@@ -279,17 +288,6 @@ def verified_contents(name: str, dataset: Dataset, raw: Path) -> dict[str, str]:
                 f"{entry.contents}; delete the file and fetch it again"
             )
     return found
-
-
-def single(name: str, dataset: Dataset, besides: str = "") -> str:
-    """The name of a dataset's only archive, `besides` left out; a UserError if there are others."""
-    found = [archive for archive in dataset.archives if archive != besides]
-    if len(found) != 1:
-        aside = f" besides {besides}" if besides else ""
-        raise UserError(
-            f"datasets.{name}.archives: this loader reads one archive{aside}, not {len(found)}"
-        )
-    return found[0]
 
 
 def mismatch(path: Path, archive: Archive, own: Path | None = None) -> str | None:

@@ -5,16 +5,14 @@ greens, then the blues, row by row; `fine_labels` are N numbers, `coarse_labels`
 their super-classes. Other members, such as the official archive's empty `file.txt~`, aren't read.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from multistep.data import prepared
-from multistep.data.archives import single
-from multistep.data.class_splits import Split, class_by_class
+from multistep.data import class_splits, prepared, validation
+from multistep.data.class_splits import PARTS
 from multistep.data.decoding import AGAIN, resized, text, unpickled
 from multistep.data.lists import extract
 from multistep.data.settings import Dataset
@@ -41,19 +39,16 @@ class Cifar:
         """Of the images, in their order."""
         return [f"{i:06}" for i in range(len(self.labels))]
 
-    def resized(self, size: int) -> Iterator[tuple[str, np.ndarray]]:
-        """Key and uint8 `[size, size, 3]` of each image."""
-        return zip(self.keys, (resized(image, size) for image in self.images), strict=True)
-
-    def superclasses(self) -> dict[str, int]:
-        """The super-class of each class."""
-        pairs = zip(self.labels, self.coarse, strict=True)
-        return {self.names[label]: superclass for label, superclass in pairs}
+    def resized(self, dataset: Dataset) -> dict[str, Any]:
+        """Shape and images as `prepared.write` takes them."""
+        size = dataset.prepare["size"]
+        images = (resized(image, size) for image in self.images)
+        return {"shape": (size, size, 3), "images": zip(self.keys, images, strict=True)}
 
 
-def read(name: str, dataset: Dataset, raw: Path, besides: str = "") -> Cifar:
-    """The dataset's one archive, `besides` left out. Raises UserError naming what is wrong."""
-    archive = raw / single(name, dataset, besides=besides)
+def read(name: str, dataset: Dataset, raw: Path) -> Cifar:
+    """The dataset's one archive with images. Raises UserError naming what is wrong."""
+    archive = validation.images_archive(name, dataset, raw)
     members = [f"{FOLDER}/{part}" for part in ("train", "test", "meta")]
     found = extract(archive, *members)
     entries = {m: unpickled(found[m], f"{archive}: {m}") for m in members}
@@ -82,12 +77,34 @@ def read(name: str, dataset: Dataset, raw: Path, besides: str = "") -> Cifar:
     return Cifar(np.concatenate(pixels), len(pixels[0]), labels, coarse, names)
 
 
-def write_classes(
-    name: str, dataset: Dataset, raw: Path, out: Path, cifar: Cifar, parts: Split
-) -> None:
-    """Write the prepared set with the classes of `parts`, training and test images together."""
-    names = [cifar.names[label] for label in cifar.labels]
-    described = class_by_class(parts, dict(zip(cifar.keys, names, strict=True)), f"datasets.{name}")
-    size = dataset.prepare["size"]
-    images, shape = cifar.resized(size), (size, size, 3)
-    prepared.write(name, dataset, raw, out, **described, shape=shape, images=images)
+def prepare_classes(
+    name: str, dataset: Dataset, raw: Path, out: Path, *, shares: tuple[int, int, int],
+    together: bool = False,
+) -> None:  # fmt: skip
+    """Write the prepared set `out` of whole classes, their training and test images together.
+
+    The setting `split` names a committed list, or is `proportional`: `shares` of the classes, or of
+    super-classes if those stay `together`. Raises UserError naming the archive or member at fault,
+    or a super-class that stands in two parts.
+    """
+    found, split = read(name, dataset, raw), dataset.prepare["split"]
+    group_of: dict[str, Any] = {label: label for label in found.names}
+    if together:
+        group_of = {found.names[i]: j for i, j in zip(found.labels, found.coarse, strict=True)}
+    if split == "proportional":
+        groups: dict[Any, list[str]] = {}
+        for label in sorted(group_of):
+            groups.setdefault(group_of[label], []).append(label)
+        parts = class_splits.divided([groups[i] for i in sorted(groups)], shares)
+    else:
+        parts = class_splits.committed_for(dataset.loader, split, found.names, name)
+    part_of: dict[Any, str] = {}
+    for part, label in ((p, label) for p in PARTS for label in parts[p]):
+        if (other := part_of.setdefault(group_of[label], part)) != part:
+            raise UserError(
+                f"datasets.{name}: {label} of {part} has super-class {group_of[label]} of the "
+                f"archive, which stands in {other} too; get the archive again"
+            )
+    class_of = {key: found.names[i] for key, i in zip(found.keys, found.labels, strict=True)}
+    described = class_splits.class_by_class(parts, class_of, f"datasets.{name}")
+    prepared.write(name, dataset, raw, out, **described, **found.resized(dataset))

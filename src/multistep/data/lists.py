@@ -105,21 +105,18 @@ def extract(archive: Path, *required: str, optional: str | None = None) -> dict[
 
 def write(
     name: str, dataset: Dataset, raw: Path, out: Path, listed: Lists, archive: str, folder: str,
-    *, published: str = "", committed: str = "", balanced: bool = True, broken: str = "$.",
+    *, balanced: bool = True, broken: str = "$.",
 ) -> None:  # fmt: skip
     """Write the prepared set of the listed images in `folder` of `archive`.
 
-    `published`, `committed`, `balanced`: which training images validate, as in `validation.divide`;
-    `broken`: a pattern of images that may be broken in the official archive: those that can't be
-    read are left out of their parts, which is said.
+    `balanced`: how validation images are drawn, as in `validation.divide`; `broken`: a pattern of
+    images that may be broken in the official archive: those that can't be read are left out of
+    their parts, which is said.
     """
-    settings = Settings.model_validate(dataset.prepare)
-    size, labels = settings.size, listed.labels
+    size, labels = dataset.prepare["size"], listed.labels
     files = [image.member for image in listed.train]
-    parts = validation.divide(
-        name, dataset, raw, files, [labels[file] for file in files],
-        rule=settings.validation, published=published, committed=committed, balanced=balanced,
-    )  # fmt: skip
+    own = [labels[file] for file in files]
+    parts = validation.divide(name, dataset, raw, files, own, balanced=balanced)
     parts["test"] = [image.member for image in listed.test]
     prepared.check(name, dataset, listed.classes, labels, parts)
     path, prefix = raw / archive, f"{folder}/"

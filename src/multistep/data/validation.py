@@ -11,6 +11,7 @@ order of their files).
 import hashlib
 import pickle
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -24,13 +25,17 @@ from multistep.settings import Model
 
 SPLITS = Path(__file__).parent / "splits"
 _SEED = 1  # as for the few-shot classes
-# SHA-256 of the published indices, one per line.
-_PUBLISHED = {
-    "cifar100-val": "d6569943b64debcd11f46e0b9e92a0deb6e703c61f405fde4f76730d1c4784a4",
-    "stl10-val": "3eebd7391322f929c14f66a704cb5b0c735cb752a34f40b7efdcfc5d29debec9",
-    "cub200-val": "3ce2660883dc94556e3747bf0fd848ac63cdcf893b9190da35390ae450bf4c81",
-    "dog-val": "adf6a45eb2f66f3e68cc2d95dbf4cd3bc32e0eaa3b03ddaaf70fd5c4c8af545c",
-}
+# By loader the archive with the published list, and the SHA-256 of its indices, one per line.
+PUBLISHED = {
+    "cifar100": (
+        "cifar100-val", "d6569943b64debcd11f46e0b9e92a0deb6e703c61f405fde4f76730d1c4784a4",
+    ),
+    "stl10": ("stl10-val", "3eebd7391322f929c14f66a704cb5b0c735cb752a34f40b7efdcfc5d29debec9"),
+    "cub200": ("cub200-val", "3ce2660883dc94556e3747bf0fd848ac63cdcf893b9190da35390ae450bf4c81"),
+    "stanford_dogs": (
+        "dog-val", "adf6a45eb2f66f3e68cc2d95dbf4cd3bc32e0eaa3b03ddaaf70fd5c4c8af545c",
+    ),
+}  # fmt: skip
 
 
 class Settings(Model):
@@ -45,25 +50,38 @@ def in_order(files: Sequence[str]) -> list[str]:
     return sorted(files, key=lambda file: file.split("/"))
 
 
+def images_archive(name: str, dataset: Dataset, raw: Path) -> Path:
+    """The only archive besides that with the published list; a UserError if there are others."""
+    listed, _ = PUBLISHED.get(dataset.loader, ("", ""))
+    found = [archive for archive in dataset.archives if archive != listed]
+    if len(found) != 1:
+        aside = f" besides {listed}" if listed else ""
+        raise UserError(
+            f"datasets.{name}.archives: this loader reads one archive{aside}, not {len(found)}"
+        )
+    return raw / found[0]
+
+
 def divide(
     name: str, dataset: Dataset, raw: Path, files: Sequence[str], labels: Sequence[int], *,
-    rule: str = "own", published: str = "", committed: str = "", balanced: bool = True,
+    balanced: bool = True,
 ) -> dict[str, list[str]]:  # fmt: skip
     """The parts train and validation of official training images, `files` with these `labels`.
 
-    `rule`: `l2t_ww`, which reads the list that is the dataset's archive `published`; or `own`: the
-    list `splits/<committed>_own.json` if `files` are the official ones, else a draw of as many as
+    By the setting `validation`: `l2t_ww` is the published list, one of the dataset's archives; else
+    it is `splits/<loader>_own.json` if that counts just these files, or a draw of as many as
     params.yaml states, of every class alike if `balanced`.
     """
-    if rule == "l2t_ww":
-        if published not in dataset.archives:
+    if dataset.prepare.get("validation") == "l2t_ww":
+        listed, indices = PUBLISHED[dataset.loader]
+        if listed not in dataset.archives:
             raise UserError(
-                f"datasets.{name}.prepare.validation: l2t_ww needs {published} among "
+                f"datasets.{name}.prepare.validation: l2t_ww needs {listed} among "
                 f"datasets.{name}.archives; add it, or set validation to own"
             )
-        chosen = read_published(raw / published, len(files))
+        chosen = read_published(raw / listed, indices, len(files))
     else:
-        found = read_committed(SPLITS / f"{committed}_own.json", files) if committed else None
+        found = read_committed(SPLITS / f"{dataset.loader}_own.json", files)
         chosen = drawn(name, dataset, labels, balanced=balanced) if found is None else found
     held_out = set(chosen)
     train = [file for i, file in enumerate(files) if i not in held_out]
@@ -76,7 +94,7 @@ def drawn(name: str, dataset: Dataset, labels: Sequence[int], *, balanced: bool)
     Raises UserError, with the key in params.yaml, if the stated number can't be drawn.
     """
     where, images = f"datasets.{name}.images", dataset.images or {}
-    wanted, of_class = images.get("validation", 0), {int(label): 0 for label in labels}
+    wanted = images.get("validation", 0)
     if not 0 < wanted < len(labels):
         raise UserError(
             f"{where}: {wanted} validation images can't be taken from {len(labels)} training images"
@@ -88,50 +106,47 @@ def drawn(name: str, dataset: Dataset, labels: Sequence[int], *, balanced: bool)
         raise UserError(
             f"{where}: {wanted} validation images are no multiple of {dataset.classes} classes"
         )
-    for label in labels:
-        of_class[int(label)] += 1
-    if min(of_class.values()) < each:
+    if min(Counter(labels).values()) < each:
         raise UserError(
             f"{where}: a class has fewer than the {each} training images that validation takes"
         )
     return per_class(labels, each)
 
 
-def per_class(labels: Sequence[int], count: int, seed: int = _SEED) -> list[int]:
+def per_class(labels: Sequence[int], count: int) -> list[int]:
     """Sorted indices of `count` images of every class, drawn with a fixed seed."""
     of_class: dict[int, list[int]] = {}
     for i, label in enumerate(labels):
         of_class.setdefault(int(label), []).append(i)
-    draw = random.Random(seed)
+    draw = random.Random(_SEED)
     return sorted(i for label in sorted(of_class) for i in draw.sample(of_class[label], count))
 
 
-def uniform(images: int, count: int, seed: int = _SEED) -> list[int]:
+def uniform(images: int, count: int) -> list[int]:
     """Sorted indices of `count` of `images` images, whatever their classes."""
-    return sorted(random.Random(seed).sample(range(images), count))
+    return sorted(random.Random(_SEED).sample(range(images), count))
 
 
 def read_committed(path: Path, files: Sequence[str]) -> list[int] | None:
-    """The committed list at `path`, or None if `files` aren't the training images that it counts.
+    """The committed list at `path`; None without one that counts these training images.
 
     Raises UserError where the list was edited.
     """
+    if not path.exists():
+        return None
     stored = read_json(path)
     if digest(stored["validation"]) != stored["digest"]:
         raise UserError(f"{path}: the list doesn't fit its digest; take the file of the release")
     return stored["validation"] if digest(list(files)) == stored["files"] else None
 
 
-def read_published(path: Path, images: int) -> list[int]:
-    """The published list at `path`, which must be one of the four that are known.
+def read_published(path: Path, indices: str, images: int) -> list[int]:
+    """The published list at `path`, by the SHA-256 of its `indices`.
 
     A list is a pair (class ids, sorted indices) in the container of early torch versions, a row of
     pickles. It is read without torch, and without ever calling what a pickle asks for. `images`:
     the number of training images that it must fit.
     """
-    expected = _PUBLISHED.get(path.name)
-    if expected is None:
-        raise UserError(f"{path}: no published list; known: {', '.join(_PUBLISHED)}")
     if not path.is_file():
         raise UserError(f"{path}: no such file; download it first")
     try:
@@ -142,7 +157,7 @@ def read_published(path: Path, images: int) -> list[int]:
         text = "".join(f"{index}\n" for index in found)
     except (pickle.UnpicklingError, EOFError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a list of indices ({error}); download it again") from None
-    if hashlib.sha256(text.encode()).hexdigest() != expected:
+    if hashlib.sha256(text.encode()).hexdigest() != indices:
         raise UserError(f"{path}: not the published indices; delete it and download it again")
     if found[-1] >= images:
         raise UserError(

@@ -8,24 +8,17 @@ from multistep.data.validation import Settings
 
 __all__ = ["Settings"]
 
-PUBLISHED = "cifar100-val"  # the archive with the list of L2T-ww
-
 
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """Write the prepared set `out`: test images and then training images, in the pickles' order.
 
     Raises UserError naming the archive or member at fault.
     """
-    s = Settings.model_validate(dataset.prepare)
-    found = cifar.read(name, dataset, raw, besides=PUBLISHED)
+    found = cifar.read(name, dataset, raw)
     train, test = found.keys[: found.train], found.keys[found.train :]
     labels = dict(zip(found.keys, found.labels, strict=True))
-    parts = validation.divide(
-        name, dataset, raw, train, found.labels[: found.train],
-        rule=s.validation, published=PUBLISHED,
-    )  # fmt: skip
+    parts = validation.divide(name, dataset, raw, train, found.labels[: found.train])
     prepared.write(
         name, dataset, raw, out, classes=found.names, parts=parts | {"test": test},
-        labels={key: labels[key] for key in [*test, *train]},
-        shape=(s.size, s.size, 3), images=found.resized(s.size),
+        labels={key: labels[key] for key in [*test, *train]}, **found.resized(dataset),
     )  # fmt: skip

@@ -18,7 +18,6 @@ from multistep.files import UserError
 __all__ = ["Settings"]
 
 ARCHIVE, FOLDER = "CUB_200_2011.tgz", "CUB_200_2011"
-PUBLISHED = "cub200-val"
 
 
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
@@ -27,9 +26,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     images, split = f"{FOLDER}/images.txt", f"{FOLDER}/train_test_split.txt"
     found = lists.extract(path, images, split)
     both = parse(found[images], found[split], str(path))
-    lists.write(
-        name, dataset, raw, out, both, ARCHIVE, f"{FOLDER}/images", published=PUBLISHED
-    )  # fmt: skip
+    lists.write(name, dataset, raw, out, both, ARCHIVE, f"{FOLDER}/images")
 
 
 def parse(images: bytes, split: bytes, where: str) -> Lists:

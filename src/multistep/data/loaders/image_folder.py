@@ -6,14 +6,14 @@ classes are, which episodes need.
 """
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import Field
 
 from multistep.data import decoding, prepared, validation
-from multistep.data.archives import members, names
+from multistep.data.archives import gathered, names
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
@@ -41,17 +41,17 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
 
     Raises UserError naming the archive or member at fault.
     """
-    s = Settings.model_validate(dataset.prepare)
-    of_class = folders(raw / archive for archive in dataset.archives)
+    s, archives = Settings.model_validate(dataset.prepare), [raw / a for a in dataset.archives]
+    of_class = folders(archives)
     labels = {key: i for i, keys in enumerate(of_class.values()) for key in keys}
     parts = divided(name, of_class, s)
     shape: Any = (s.size, s.size, 3)
     if s.size is None:
-        files = _images(dataset, raw)
-        shape = {key: decoding.shape(data, where, _FORMATS) for key, where, data in files}
+        files = gathered(archives, _is_image, decoding.LARGEST_FILE)
+        shape = {_key(m): decoding.shape(data, where, _FORMATS) for m, data, where in files}
     images = (
-        (key, decoding.decode(data, where, s.size, formats=_FORMATS))
-        for key, where, data in _images(dataset, raw)
+        (_key(m), decoding.decode(data, where, s.size, formats=_FORMATS))
+        for m, data, where in gathered(archives, _is_image, decoding.LARGEST_FILE)
     )
     prepared.write(
         name, dataset, raw, out, classes=list(of_class), labels=dict(sorted(labels.items())),
@@ -103,13 +103,6 @@ def divided(name: str, of_class: Mapping[str, Sequence[str]], s: Settings) -> di
         for part, begin, end in zip(parts, ends, ends[1:], strict=False):
             parts[part] += [key for item in items[begin:end] for key in item]
     return parts
-
-
-def _images(dataset: Dataset, raw: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Key, place for people, and bytes of each image."""
-    for archive in dataset.archives:
-        for member, data in members(raw / archive, _is_image, decoding.LARGEST_FILE):
-            yield _key(member), f"{raw / archive}: {member}", data
 
 
 def _key(member: str) -> str:

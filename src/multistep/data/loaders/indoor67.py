@@ -25,10 +25,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
     train, test = (lists.extract(raw / file, file)[file] for file in (TRAIN, TEST))
     both = parse(train, test, str(raw))
-    lists.write(
-        name, dataset, raw, out, both, ARCHIVE, FOLDER,
-        committed="indoor67", balanced=False, broken=BROKEN,
-    )  # fmt: skip
+    lists.write(name, dataset, raw, out, both, ARCHIVE, FOLDER, balanced=False, broken=BROKEN)
 
 
 def parse(train: bytes, test: bytes, where: str) -> Lists:

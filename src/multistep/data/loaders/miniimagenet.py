@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from multistep.data import listing, prepared
-from multistep.data.archives import members, names
+from multistep.data.archives import gathered, members, names
 from multistep.data.class_splits import FILES, of_archive
 from multistep.data.decoding import AGAIN, LARGEST_FILE, Resample, decode, resized, text, unpickled
 from multistep.data.settings import Dataset
@@ -63,18 +63,16 @@ def _listed(archives: list[Path]) -> Labels:
     lists = {f"{file}.csv": part for file, part in FILES.items()}
     labels: Labels = {}
     seen: set[str] = set()
-    for archive in archives:
-        for member, data in members(archive, lambda m: PurePosixPath(m).name in lists):
-            where = f"{archive}: {member}"
-            found = labels.setdefault(lists[PurePosixPath(member).name], {})
-            if found:
-                raise UserError(f"{where}: a second list of this part; leave one of them out")
-            for named, label in listing.table(data, where, "filename", "label"):
-                file = listing.path(named).name
-                if file in seen:
-                    raise UserError(f"{where}: {file} is listed twice; mend the lists")
-                seen.add(file)
-                found[file] = label
+    for member, data, where in gathered(archives, lambda m: PurePosixPath(m).name in lists):
+        found = labels.setdefault(lists[PurePosixPath(member).name], {})
+        if found:
+            raise UserError(f"{where}: a second list of this part; leave one of them out")
+        for named, label in listing.table(data, where, "filename", "label"):
+            file = listing.path(named).name
+            if file in seen:
+                raise UserError(f"{where}: {file} is listed twice; mend the lists")
+            seen.add(file)
+            found[file] = label
     return labels
 
 
@@ -103,14 +101,10 @@ def _pickled_labels(archives: list[Path]) -> Labels:
 
 def _pickles(archives: list[Path]) -> Iterator[tuple[str, str, np.ndarray, dict[Any, Any]]]:
     """Part, name for messages, images and class_dict of each, read one at a time (0.8 GB)."""
-    for archive in archives:
-        for member, data in members(archive, lambda m: _PICKLE.search(m) is not None):
-            where = f"{archive}: {member}"
-            match = _PICKLE.search(member)
-            assert match is not None
-            found = unpickled(data, where)
-            images, indices = found.get("image_data"), found.get("class_dict")
-            shaped = isinstance(images, np.ndarray) and images.ndim == 4 and images.shape[3] == 3
-            if not shaped or images.dtype != np.uint8 or not isinstance(indices, dict):  # type: ignore[union-attr]
-                raise UserError(f"{where}: no image_data [n, 84, 84, 3] and class_dict; {AGAIN}")
-            yield FILES[match[1]], where, images, indices  # type: ignore[misc]
+    for member, data, where in gathered(archives, _PICKLE.search):
+        (part, _), found = _PICKLE.findall(member)[0], unpickled(data, where)
+        images, indices = found.get("image_data"), found.get("class_dict")
+        shaped = isinstance(images, np.ndarray) and images.ndim == 4 and images.shape[3] == 3
+        if not shaped or images.dtype != np.uint8 or not isinstance(indices, dict):  # type: ignore[union-attr]
+            raise UserError(f"{where}: no image_data [n, 84, 84, 3] and class_dict; {AGAIN}")
+        yield FILES[part], where, images, indices  # type: ignore[misc]

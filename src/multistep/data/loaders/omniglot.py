@@ -7,7 +7,6 @@ layout and takes the same way.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +15,7 @@ from PIL import Image
 from pydantic import Field
 
 from multistep.data import class_splits, decoding, prepared
-from multistep.data.archives import members
+from multistep.data.archives import gathered, names
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
@@ -43,37 +42,22 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     s = Settings.model_validate(dataset.prepare)
     origin: dict[str, str] = {}  # the archive of each character, in the order of the archives
     character_of: dict[str, str] = {}
-    for archive, member, _ in _drawings(dataset, raw):
-        key, character = _named(member)
-        if origin.setdefault(character, archive.name) != archive.name:
-            raise UserError(
-                f"{archive}: {character} stands in {origin[character]} too; is one archive a copy "
-                "of the other?"
-            )
-        character_of[key] = character
-    order = list(dataset.archives)
-    in_order = sorted(origin, key=lambda c: (order.index(origin[c]), c))
-    parts = class_splits.split(s.split, in_order, name)
-    images = (
-        (_named(member)[0], _image(data, s, f"{archive}: {member}"))
-        for archive, member, data in _drawings(dataset, raw)
-    )
-    described = class_splits.class_by_class(parts, character_of, f"datasets.{name}")
-    shape = (s.size, s.size)
-    prepared.write(name, dataset, raw, out, **described, shape=shape, images=images)
-
-
-def _drawings(dataset: Dataset, raw: Path) -> Iterator[tuple[Path, str, bytes]]:
     for archive in dataset.archives:
-        for member, data in members(raw / archive, lambda m: bool(_MEMBER.fullmatch(m))):
-            yield raw / archive, member, data
-
-
-def _named(member: str) -> tuple[str, str]:
-    """A drawing's key, `Alphabet/characterNN/MMMM_DD.png`, and its character."""
-    match = _MEMBER.fullmatch(member)
-    assert match is not None
-    return match["key"], match["character"]
+        for match in filter(None, map(_MEMBER.fullmatch, names(raw / archive))):
+            character = character_of[match["key"]] = match["character"]
+            if origin.setdefault(character, archive) != archive:
+                raise UserError(
+                    f"{raw / archive}: {character} stands in {origin[character]} too; is one "
+                    "archive a copy of the other?"
+                )
+    in_order = sorted(origin, key=lambda c: ([*dataset.archives].index(origin[c]), c))
+    parts = class_splits.split(s.split, in_order, name)
+    described = class_splits.class_by_class(parts, character_of, f"datasets.{name}")
+    drawings = gathered([raw / archive for archive in dataset.archives], _MEMBER.fullmatch)
+    prepared.write(
+        name, dataset, raw, out, **described, shape=(s.size, s.size),
+        images=((path.partition("/")[2], _image(data, s, where)) for path, data, where in drawings),
+    )  # fmt: skip
 
 
 def _image(data: bytes, s: Settings, where: str) -> np.ndarray:

@@ -29,7 +29,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     train, test, actions = (f"ImageSplits/{part}.txt" for part in ("train", "test", "actions"))
     found = lists.extract(splits, train, test, optional=actions)
     both = parse(found[train], found[test], found.get(actions), str(splits))
-    lists.write(name, dataset, raw, out, both, IMAGES, "JPEGImages", committed="stanford40")
+    lists.write(name, dataset, raw, out, both, IMAGES, "JPEGImages")
 
 
 def parse(train: bytes, test: bytes, actions: bytes | None, where: str) -> Lists:

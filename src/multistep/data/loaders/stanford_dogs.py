@@ -15,14 +15,13 @@ __all__ = ["Settings"]
 
 IMAGES, LISTS = "images.tar", "lists.tar"
 TRAIN, TEST = "train_list.mat", "test_list.mat"
-PUBLISHED = "dog-val"
 
 
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
     found = lists.extract(raw / LISTS, TRAIN, TEST)
     both = parse(found[TRAIN], found[TEST], str(raw / LISTS))
-    lists.write(name, dataset, raw, out, both, IMAGES, "Images", published=PUBLISHED)
+    lists.write(name, dataset, raw, out, both, IMAGES, "Images")
 
 
 def parse(train: bytes, test: bytes, where: str) -> Lists:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from multistep.data import prepared, validation
-from multistep.data.archives import blocks, naming, single, streams
+from multistep.data.archives import blocks, naming, streams
 from multistep.data.decoding import AGAIN, resized
 from multistep.data.listing import lines
 from multistep.data.settings import Dataset
@@ -21,7 +21,6 @@ __all__ = ["Settings"]
 
 FOLDER = "stl10_binary"
 SIDE = 96
-PUBLISHED = "stl10-val"  # the archive with the list of L2T-ww
 _BYTES = 3 * SIDE * SIDE  # of an image
 _IMAGES = {"train_X.bin": "train", "test_X.bin": "test"}
 _TEXTS = ("train_y.bin", "test_y.bin", "class_names.txt")
@@ -32,8 +31,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
 
     Raises UserError naming the archive or member at fault.
     """
-    s = Settings.model_validate(dataset.prepare)
-    archive = raw / single(name, dataset, besides=PUBLISHED)
+    size, archive = dataset.prepare["size"], validation.images_archive(name, dataset, raw)
     texts: dict[str, bytes] = {}
     counts: dict[str, int] = {}  # of images, by part
     for member, stream in streams(archive):
@@ -42,10 +40,9 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
             if file in _TEXTS:
                 texts[file] = stream.read()
             elif file in _IMAGES:
-                size = sum(len(block) for block in blocks(stream))
-                if size % _BYTES:
+                counts[_IMAGES[file]], rest = divmod(sum(map(len, blocks(stream))), _BYTES)
+                if rest:
                     raise UserError(f"{archive}: {member} ends within an image; {AGAIN}")
-                counts[_IMAGES[file]] = size // _BYTES
         if len(texts) == len(_TEXTS) and len(counts) == len(_IMAGES):
             break
     absent = [f for f, part in _IMAGES.items() if part not in counts]
@@ -62,13 +59,11 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
             )
         labels[part] = {f"{part}/{i:06}": label for i, label in enumerate(found)}
     files, own = list(labels["train"]), list(labels["train"].values())
-    parts = validation.divide(
-        name, dataset, raw, files, own, rule=s.validation, published=PUBLISHED
-    )  # fmt: skip
+    parts = validation.divide(name, dataset, raw, files, own)
     prepared.write(
         name, dataset, raw, out, classes=classes, labels=labels["test"] | labels["train"],
-        parts=parts | {"test": list(labels["test"])}, shape=(s.size, s.size, 3),
-        images=((key, resized(pixels, s.size)) for key, pixels in _images(archive)),
+        parts=parts | {"test": list(labels["test"])}, shape=(size, size, 3),
+        images=((key, resized(pixels, size)) for key, pixels in _images(archive)),
     )  # fmt: skip
 
 

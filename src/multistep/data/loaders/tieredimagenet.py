@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from multistep.data import class_splits, prepared
-from multistep.data.archives import members, names, naming, streams
+from multistep.data.archives import gathered, names, naming, streams
 from multistep.data.class_splits import FILES, of_archive
 from multistep.data.decoding import (
     AGAIN,
@@ -67,35 +67,27 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
 def _filed_labels(archives: list[Path]) -> Labels:
     """From the paths of the images alone."""
     labels: Labels = {}
-    for archive in archives:
-        for member in names(archive):
-            if match := _FILE.search(member):
-                key = match[2] + "/" + match[3]
-                labels.setdefault(FILES[match[1]], {})[key] = match[2]
+    for member in (member for archive in archives for member in names(archive)):
+        if match := _FILE.search(member):
+            labels.setdefault(FILES[match[1]], {})[f"{match[2]}/{match[3]}"] = match[2]
     return labels
 
 
 def _files(archives: list[Path], s: Settings) -> Iterator[tuple[str, np.ndarray]]:
-    for archive in archives:
-        wanted = lambda m: _FILE.search(m) is not None  # noqa: E731
-        for member, data in members(archive, wanted, LARGEST_FILE):
-            key = "/".join(PurePosixPath(member).parts[-2:])
-            yield key, decode(data, f"{archive}: {member}", s.size, s.resample)
+    for member, data, where in gathered(archives, _FILE.search, LARGEST_FILE):
+        yield "/".join(PurePosixPath(member).parts[-2:]), decode(data, where, s.size, s.resample)
 
 
 def _pickled_labels(archives: list[Path], split: str) -> Labels:
     """WordNet numbers of all images, from the labels and the two lists of names."""
     found: dict[str, tuple[str, dict[str, object]]] = {}
     lists: dict[str, list[str]] = {}
-    for archive in archives:
-        for member, data in members(
-            archive, lambda m: bool(_LABELS.search(m)) or PurePosixPath(m).name in _NAMES
-        ):
-            where = f"{archive}: {member}"
-            if match := _LABELS.search(member):
-                found[FILES[match[1]]] = where, unpickled(data, where)
-            else:
-                lists[PurePosixPath(member).name] = lines(data, where)
+    wanted = lambda m: _LABELS.search(m) or PurePosixPath(m).name in _NAMES  # noqa: E731
+    for member, data, where in gathered(archives, wanted):
+        if match := _LABELS.search(member):
+            found[FILES[match[1]]] = where, unpickled(data, where)
+        else:
+            lists[PurePosixPath(member).name] = lines(data, where)
     if missing := [file for file in _NAMES if file not in lists]:
         raise UserError(f"{archives[0]}: has no {missing[0]}; {AGAIN}")
     synsets, names = (lists[file] for file in _NAMES)
@@ -104,14 +96,13 @@ def _pickled_labels(archives: list[Path], split: str) -> Labels:
             f"{archives[0]}: {len(synsets)} lines of synsets.txt and {len(names)} of "
             f"class_names.txt; {AGAIN}"
         )
-    known = list(zip(names, synsets, strict=True))
-    if split == "listed":
-        return {part: _numbered(part, *entry, known) for part, entry in found.items()}
-    published = class_splits.committed("tieredimagenet", split)
-    return {
-        part: _numbered(part, *entry, [pair for pair in known if pair[1] in set(published[part])])
-        for part, entry in found.items()
-    }
+    every, labels = dict.fromkeys(class_splits.PARTS, synsets), {}
+    published = every if split == "listed" else class_splits.committed("tieredimagenet", split)
+    for part, entry in found.items():
+        may = set(published[part])
+        known = [pair for pair in zip(names, synsets, strict=True) if pair[1] in may]
+        labels[part] = _numbered(part, *entry, known)
+    return labels
 
 
 def _numbered(

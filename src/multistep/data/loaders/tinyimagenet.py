@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from multistep.data import listing, lists, prepared, validation
-from multistep.data.archives import members, names, single
+from multistep.data.archives import gathered, names
 from multistep.data.decoding import AGAIN, LARGEST_FILE, decode
 from multistep.data.settings import Dataset
 from multistep.files import UserError
@@ -33,8 +33,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
 
     Raises UserError naming the archive or member at fault.
     """
-    s = Settings.model_validate(dataset.prepare)
-    archive = raw / single(name, dataset)
+    size, archive = dataset.prepare["size"], validation.images_archive(name, dataset, raw)
     found = names(archive)
     trained = {m: match for m in found if (match := _TRAIN.fullmatch(m))}
     if not trained:
@@ -56,13 +55,11 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     training = validation.in_order(list(wnids))
     labels = {key: number[wnid] for key, wnid in sorted((wnids | tested).items())}
     parts = validation.divide(name, dataset, raw, training, [labels[key] for key in training])
-    images = (
-        (keys[member], decode(data, f"{archive}: {member}", s.size))
-        for member, data in members(archive, keys.__contains__, LARGEST_FILE)
-    )
+    images = gathered([archive], keys.__contains__, LARGEST_FILE)
     prepared.write(
         name, dataset, raw, out, classes=classes, labels=labels, parts=parts | {"test": [*tested]},
-        shape=(s.size, s.size, 3), images=images,
+        shape=(size, size, 3),
+        images=((keys[member], decode(data, where, size)) for member, data, where in images),
     )  # fmt: skip
 
 
