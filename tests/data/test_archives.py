@@ -13,9 +13,8 @@ from multistep.data.archives import (
     members,
     mismatch,
     streams,
-    verified_contents,
 )
-from multistep.data.settings import Archive, Dataset
+from multistep.data.settings import Archive
 from multistep.files import UserError, sha256
 
 FILES = {"set/a.txt": b"first", "set/sub/b.bin": bytes(range(256)) * 40, "set/empty": b""}
@@ -156,21 +155,6 @@ def test_either_digest_identifies_an_archive(tmp_path):
     assert mismatch(rebuilt, entry) is None
     changed = packed(tmp_path / "c.tgz", FILES | {"set/a.txt": b"other"})
     assert "contents digest" in mismatch(changed, entry)
-
-
-def dataset(**archives):
-    return Dataset(loader="cifar100", title="T", classes=1, archives=archives, prepare={})
-
-
-def test_verified_contents_refuse_other_files(tmp_path):
-    packed(tmp_path / "a.zip", FILES)
-    right = contents_digest(tmp_path / "a.zip")
-    for stated in (right, None):
-        entry = dataset(**{"a.zip": Archive(contents=stated)})
-        assert verified_contents("set", entry, tmp_path) == {"a.zip": right}
-    wrong = dataset(**{"a.zip": Archive(contents="0" * 64)})
-    with pytest.raises(UserError, match=f"{right}, but datasets.set expects 0000"):
-        verified_contents("set", wrong, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])

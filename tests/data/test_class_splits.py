@@ -27,16 +27,17 @@ PUBLISHED = {
 )
 def test_a_proportional_split_leaves_20_classes_to_validation_and_test(classes, sizes):
     names = [f"A/character{i:02}" for i in range(classes)]
-    parts = class_splits.proportional(names)
+    parts = class_splits.split("proportional", names, "set")
     assert [len(parts[part]) for part in class_splits.PARTS] == sizes
     assert sorted(chain(*parts.values())) == sorted(names)
-    assert parts == class_splits.proportional(names[::-1])
+    assert parts == class_splits.split("proportional", names[::-1], "set")
 
 
 def test_the_lists_of_omniglot():
     """Vinyals's test alphabets are unseen in training, but for Gurmukhi."""
     finn, parts = (class_splits.committed("omniglot", rule) for rule in ("finn", "vinyals"))
-    assert class_splits.finn([*chain(*finn.values())]) == finn
+    shuffled = class_splits.shuffled([*chain(*finn.values())])
+    assert class_splits.divided(shuffled, class_splits.SIZES) == finn
     assert sorted(chain(*finn.values())) == sorted(chain(*parts.values()))
     alphabets = {part: {name.split("/")[0] for name in names} for part, names in parts.items()}
     assert alphabets["train"] & alphabets["test"] == {"Gurmukhi"}
@@ -61,8 +62,6 @@ def test_shares_of_the_parts():
     assert [len(parts[part]) for part in class_splits.PARTS] == [64, 16, 20]
     with pytest.raises(UserError, match="2 groups of classes can't be split"):
         class_splits.divided(groups[:2], (12, 4, 4))
-    with pytest.raises(UserError, match="can't be split"):
-        class_splits.proportional(["A/character01", "A/character02"])
 
 
 @pytest.mark.parametrize(("name", "sizes"), PUBLISHED.items())

@@ -60,8 +60,10 @@ FAULTS = {
         (drop(f"{STL}/train_X.bin"), f"has no {STL}/train_X.bin"),
         (drop(f"{STL}/class_names.txt"), f"has no {STL}/class_names.txt"),
         (cut(f"{STL}/train_X.bin", -1), "train_X.bin ends within an image"),
-        (put(f"{STL}/test_y.bin", bytes(8)), "test_y.bin doesn't have .* 1 to 4 .* 8 images"),
-        (put(f"{STL}/train_y.bin", b"\1\2"), "train_y.bin doesn't have .* 1 to 4 .* 24 images"),
+        (put(f"{STL}/test_y.bin", bytes(8)), "test_y.bin: labels are from 1 to 4; delete"),
+        (put(f"{STL}/test_y.bin", b"\5" * 8), "test_y.bin: labels are from 1 to 4; delete"),
+        (edited(f"{STL}/test_X.bin", lambda d: d + d), "test_X.bin: 16 images, but 8 labels"),
+        (cut(f"{STL}/train_X.bin", 3 * 96 * 96), "train_X.bin: 1 images, but 24 labels"),
     ],
     "tinyimagenet": [
         (cut(TINY_IMAGE, 100), f"tiny-imagenet-200.zip: {TINY_IMAGE} is not a readable image"),

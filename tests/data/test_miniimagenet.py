@@ -16,7 +16,6 @@ from data_sets import (
     prepare,
     real_data,
     repickled,
-    tampered,
 )  # fmt: skip
 from PIL import Image
 
@@ -78,33 +77,6 @@ def test_images_are_resized_by_the_filter_that_is_set(drawn, tmp_path, resample,
         image = Image.open(io.BytesIO(files[f"images/n98000004{n + 1:08}.jpg"])).convert("RGB")
         expected = np.asarray(image.resize((10, 10), filter))
         np.testing.assert_array_equal(found.images[20 + n], expected)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda text: "\ufeff" + text,
-        lambda text: text.replace(",", ", "),
-        lambda text: text.replace("filename,label", "Filename,LABEL"),
-        lambda text: text.replace("\nn", "\nimages/n"),
-        lambda text: text.replace("\n", "\r\n"),
-        lambda text: text.replace("filename,label", "filename,label,"),
-        lambda text: text.replace(",", ";"),
-        lambda text: text.replace(",", "\t"),
-        lambda text: text.replace("\nn", "\nimages\\n"),
-        lambda text: text.replace(".jpg", ".JPEG"),
-        lambda text: text.encode("utf-16"),
-    ],
-)
-def test_lists_as_spreadsheets_save_them_are_the_same_lists(drawn, tmp_path, change):
-    def changed(files):
-        for name in ("train.csv", "val.csv", "test.csv"):
-            text = change(files[name].decode())
-            files[name] = text if isinstance(text, bytes) else text.encode()
-
-    raw = tampered("miniimagenet", drawn, tmp_path / "raw", changed)
-    found = prepare("miniimagenet", raw, tmp_path / "out")
-    assert found.digest == prepare("miniimagenet", drawn, tmp_path / "as drawn").digest
 
 
 @pytest.mark.parametrize(

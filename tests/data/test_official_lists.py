@@ -20,7 +20,6 @@ from multistep.data import validation
 from multistep.data.lists import Listed, Lists
 from multistep.data.loaders import cub200, indoor67, stanford40, stanford_dogs
 from multistep.data.prepared import PARTS
-from multistep.data.settings import Dataset
 from multistep.data.standins.photographs import encoded
 from multistep.plan import params
 
@@ -89,10 +88,6 @@ def test_bird(tmp_path):
     archives = [cub200.ARCHIVE, "cub200-val"]
     data, held_out = prepared_as("cub200", tmp_path, archives, *TABLE_6["bird"], rule="l2t_ww")
     assert (held_out == 5).all()
-    own, stated = of_class(both, both.train), dict(zip(PARTS, TABLE_6["bird"][1:], strict=True))
-    of = {"loader": "cub200", "title": "Bird", "classes": 200, "archives": {}, "prepare": {}}
-    entry = Dataset(**of, images=stated)
-    assert (np.bincount(own[validation.drawn("bird", entry, own, balanced=True)]) == 5).all()
 
     # The published indices count the sorted training images.
     trained = sorted(image.member for image in both.train)

@@ -210,13 +210,14 @@ def _tarred(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
             tarfile.open(fileobj=packed, mode="r|", bufsize=_BLOCK, encoding="utf-8") as archive,
         ):
             for member in archive:
-                name, target = _plain(_bytes(member.name)), ""
+                # What isn't UTF-8 comes as surrogates.
+                name, target = _plain(member.name.encode(errors="surrogateescape")), ""
                 if member.issparse():  # a few bytes that stand for any number of zeros
                     told = f"{name} is stored sparsely"
                     raise UnreadableError(path, told, "pack it anew without holes")
                 file = archive.extractfile(member) if member.isreg() else None
                 if member.islnk():
-                    target = _plain(_bytes(member.linkname))
+                    target = _plain(member.linkname.encode(errors="surrogateescape"))
                 elif member.issym():
                     target = _plain(name.encode(), member.linkname)
                 # tarfile keeps what it has seen; a stream never goes back to it.
@@ -244,11 +245,6 @@ def naming(path: Path, member: str) -> Iterator[None]:
         ) from error
     except _DAMAGED as error:
         raise UnreadableError(path, f"{member} is damaged ({one_line(error)})") from error
-
-
-def _bytes(name: str) -> bytes:
-    """A name of a tar as it stands there: what isn't UTF-8 comes as surrogates."""
-    return name.encode(errors="surrogateescape")
 
 
 def blocks(stream: IO[bytes], size: int = _BLOCK) -> Iterator[bytes]:

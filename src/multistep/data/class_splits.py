@@ -14,6 +14,7 @@ from typing import Any
 from multistep.files import UserError, digest, read_json
 
 Split = dict[str, list[str]]
+Labels = dict[str, dict[str, str]]  # the class of each image, by part and key
 PARTS = ("train", "validation", "test")
 # What distributions of ImageNet's subsets call the parts.
 FILES = {"train": "train", "val": "validation", "test": "test"}
@@ -21,8 +22,6 @@ SPLITS = Path(__file__).parent / "splits"
 
 # Omniglot's sizes in [11]: 1200 characters to train on, of which 100 may validate; 423 to test.
 SIZES = (1100, 100, 423)
-# A 20-way episode needs 20 classes, in validation as in the test.
-_WAYS = 20
 
 
 def split(rule: str, classes: Sequence[str], dataset: str) -> Split:
@@ -32,53 +31,33 @@ def split(rule: str, classes: Sequence[str], dataset: str) -> Split:
     archive. Raises UserError where the rule doesn't fit the classes that are present.
     """
     if rule == "proportional":
-        return proportional(classes)
+        # From 60 classes on, validation and test get at least the 20 that 20-way episodes need.
+        return divided(shuffled(classes), (68, 6, 26), 20 if len(classes) >= 3 * 20 else 1)
     if rule != "sorted":
         return committed_for("omniglot", rule, classes, dataset)
     if len(classes) != sum(SIZES):
         raise UserError(_unfit(rule, sum(SIZES), dataset, f"has {len(classes)}"))
-    return _cut([[name] for name in classes], *SIZES[:2])
+    return divided([[name] for name in classes], SIZES)
 
 
-def finn(classes: Sequence[str]) -> Split:
-    """The rule behind the committed list: sorted names, one fixed shuffle, 1100/100/423."""
-    return _cut(_shuffled(classes), *SIZES[:2])
-
-
-def proportional(classes: Sequence[str]) -> Split:
-    """The same shuffle for any number of classes: 68% train, 6% validate, 26% test.
-
-    From 60 classes on, validation and test get at least the 20 that 20-way episodes need.
+def divided(groups: Sequence[Sequence[str]], shares: tuple[int, int, int], least: int = 1) -> Split:
+    """Groups of classes in the order given, none of them cut, by the `shares` of the parts; at
+    least so many validate and test. Each part is sorted, so that lists are easy to compare.
     """
-    n = len(classes)
-    least = _WAYS if n >= 3 * _WAYS else 1
-    test = max(least, round(0.26 * n))
-    validation = max(least, round(0.06 * n))
-    if n < 3:
-        raise UserError(f"{n} classes can't be split into training, validation and test; draw more")
-    return _cut(_shuffled(classes), n - validation - test, validation)
-
-
-def divided(groups: Sequence[Sequence[str]], shares: tuple[float, float, float]) -> Split:
-    """Groups of classes in the order given, none of them cut, by the `shares` of the parts."""
     count = len(groups)
     if count < len(PARTS):
         raise UserError(f"{count} groups of classes can't be split into three parts; draw more")
-    test, validation = (max(1, round(share / sum(shares) * count)) for share in shares[:0:-1])
-    return _cut(groups, count - validation - test, validation)
+    test, validation = (max(least, round(n / sum(shares) * count)) for n in shares[:0:-1])
+    ends = (0, count - validation - test, count - test, count)
+    runs = zip(PARTS, ends[:-1], ends[1:], strict=True)
+    return {part: sorted(chain(*groups[a:b])) for part, a, b in runs}
 
 
-def _shuffled(classes: Sequence[str]) -> list[list[str]]:
+def shuffled(classes: Sequence[str]) -> list[list[str]]:
+    """Each class as a group: the sorted names in one fixed order, which `finn` pins."""
     names = sorted(classes)
     random.Random(1).shuffle(names)
     return [[name] for name in names]
-
-
-def _cut(groups: Sequence[Sequence[str]], train: int, validation: int) -> Split:
-    """Consecutive parts of `groups`, each sorted so that lists are easy to compare."""
-    ends = (0, train, train + validation, len(groups))
-    runs = zip(PARTS, ends[:-1], ends[1:], strict=True)
-    return {part: sorted(chain(*groups[a:b])) for part, a, b in runs}
 
 
 # --- committed lists --------------------------------------------------------------------------
@@ -107,12 +86,10 @@ def committed_for(loader: str, rule: str, classes: Iterable[str], dataset: str) 
     """The committed list; a UserError unless it is of just these classes."""
     parts = committed(loader, rule)
     listed, found = set(chain(*parts.values())), set(classes)
-    if missing := sorted(listed - found):
-        difference = f"lacks {len(missing)}, such as {missing[0]}"
-        raise UserError(_unfit(rule, len(listed), dataset, difference))
-    if extra := sorted(found - listed):
-        difference = f"has {len(extra)} more, such as {extra[0]}"
-        raise UserError(_unfit(rule, len(listed), dataset, difference))
+    for different, told in ((listed - found, "lacks {}"), (found - listed, "has {} more")):
+        if different:
+            difference = f"{told.format(len(different))}, such as {min(different)}"
+            raise UserError(_unfit(rule, len(listed), dataset, difference))
     return parts
 
 
@@ -151,8 +128,7 @@ def class_by_class(parts: Split, class_of: Mapping[str, str], where: str) -> dic
 
 
 def of_archive(
-    loader: str, rule: str, labels: Mapping[str, Mapping[str, str]], wanted: str, name: str,
-    raw: Path,
+    loader: str, rule: str, labels: Labels, wanted: str, name: str, raw: Path
 ) -> dict[str, Any]:  # fmt: skip
     """The same from what an archive itself says: the class of each image by part and key.
 

@@ -109,27 +109,20 @@ def resized(pixels: np.ndarray, size: int, resample: Resample = "bilinear") -> n
 
 
 class Inert(pickle.Unpickler):
-    """Reads numbers, strings, lists and dictionaries; whatever would call a function is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
-class _Arrays(Inert):
-    """Lets a pickle rebuild numpy's arrays and Python's containers, and nothing else."""
+    """Rebuilds numpy's arrays and Python's containers; what else a pickle asks for is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("numpy.core", "numpy._core")  # its name before numpy 2
         module = "builtins" if module == "__builtin__" else module  # before Python 3
         if name in _ALLOWED.get(module, ()):
-            return pickle.Unpickler.find_class(self, module, name)
-        return super().find_class(module, name)
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
 def unpickled(data: bytes, where: str) -> dict[str, Any]:
     """The dictionary in a pickle of lists, strings and numpy arrays; anything else is refused."""
     try:
-        found = _Arrays(io.BytesIO(data), encoding="bytes").load()
+        found = Inert(io.BytesIO(data), encoding="bytes").load()
         return {text(key): value for key, value in found.items()}
     except Exception as error:  # a damaged pickle raises whatever it happens upon
         raise UserError(
@@ -148,20 +141,14 @@ def png_files(stream: IO[bytes], where: str) -> Iterator[bytes]:
     A pickle is a row of operations, some of which carry bytes. These are looked through for files,
     and nothing is built: a list of many gigabytes takes the memory of one image.
     """
-    operations = pickletools.genops(stream)
-    while True:
-        try:
-            _, found, _ = next(operations)
+    try:
+        for _, found, _ in pickletools.genops(stream):
             if isinstance(found, str) and found.startswith("\x89PNG"):
                 found = found.encode("latin-1")  # how Python 2's strings come
-        except StopIteration:
-            return
-        except ValueError as error:
-            raise UserError(
-                f"{where} is not a readable pickle ({one_line(error)}); {AGAIN}"
-            ) from error
-        if isinstance(found, bytes | bytearray) and found.startswith(_PNG):
-            yield bytes(found)
+            if isinstance(found, bytes | bytearray) and found.startswith(_PNG):
+                yield bytes(found)
+    except ValueError as error:
+        raise UserError(f"{where} is not a readable pickle ({one_line(error)}); {AGAIN}") from error
 
 
 def matlab_strings(data: bytes, name: str, where: str) -> list[str]:

@@ -7,7 +7,7 @@ everything lives in `<destination>.part/`, which survives kills and is removed o
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from multistep import lock
@@ -42,15 +42,12 @@ def fetch(
             if not destination.exists() or mismatch(destination, archive, own):
                 work.mkdir(exist_ok=True)
                 try:
-                    if folder is not None:
-                        file = _copy(archive, name, dataset, Path(folder), work)
+                    if own is not None:
+                        file = _taken(archive, own, dataset, work)
                     else:
-                        known = _known(archive, destination, work)
-                        with nullcontext() if known else _one_fetch(archive, destination):
-                            file = (
-                                known
-                                or _known(archive, destination, work)
-                                or _download(archive, destination, dataset, work, patience)
+                        with _one_fetch(archive, destination):
+                            file = _known(archive, destination, work) or _download(
+                                archive, destination, dataset, work, patience
                             )
                             _keep(archive, file)
                     if not (archive.sha256 or archive.sha1 or archive.contents):
@@ -83,10 +80,9 @@ def one_writer(destination: Path) -> AbstractContextManager[None]:
     return lock.exclusive(destination.with_name(f"{destination.name}.lock"), busy, wait=True)
 
 
-def _copy(archive: Archive, name: str, dataset: str, folder: Path, work: Path) -> Path:
-    """The user's own copy in the work folder, if it is the same data."""
-    entry = f"`sources: {{{dataset}: {folder}}}`"
-    own = folder / name
+def _taken(archive: Archive, own: Path, dataset: str, work: Path) -> Path:
+    """The user's own file, copied to the work folder, if it is the same data."""
+    entry = f"`sources: {{{dataset}: {own.parent}}}`"
     if not own.is_file():
         raise UserError(f"{own}: no such file, though {entry}; put it there or drop the entry")
     if difference := mismatch(own, archive):
@@ -94,10 +90,8 @@ def _copy(archive: Archive, name: str, dataset: str, folder: Path, work: Path) -
             f"{own}: not the archive that params.yaml describes ({difference}); "
             f"replace the file, or drop {entry} to download it"
         )
-    say(f"{name}: copying {own}")
-    with open(own, "rb") as reader, atomic_write(work / name) as writer:
-        shutil.copyfileobj(reader, writer, 1 << 20)
-    return work / name
+    say(f"{own.name}: copying {own}")
+    return _copy(own, work / own.name)
 
 
 def _cache() -> Path | None:
@@ -137,8 +131,7 @@ def _known(archive: Archive, destination: Path, work: Path) -> Path | None:
     for place in places:
         if place.is_file() and place != destination and mismatch(place, archive) is None:
             say(f"{destination.name}: {place} is the same archive")
-            _link(place, work / destination.name)
-            return work / destination.name
+            return _link(place, work / destination.name)
     return None
 
 
@@ -157,13 +150,19 @@ def _keep(archive: Archive, file: Path) -> None:
             say(f"{file.name}: the cache can't take it ({error}); going on without")
 
 
-def _link(file: Path, to: Path) -> None:
+def _link(file: Path, to: Path) -> Path:
     """The same file under another name: a link where the file system has them, else a copy."""
     try:
         os.link(file, to)
     except OSError:
-        with open(file, "rb") as reader, atomic_write(to) as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
+        return _copy(file, to)
+    return to
+
+
+def _copy(file: Path, to: Path) -> Path:
+    with open(file, "rb") as reader, atomic_write(to) as writer:
+        shutil.copyfileobj(reader, writer, 1 << 20)
+    return to
 
 
 def _download(

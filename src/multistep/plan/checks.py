@@ -250,7 +250,7 @@ def _class_counts(dataset: Dataset, hold_out_validation: bool) -> dict[str, int]
     elif dataset.loader == "omniglot" and split == "sorted":
         counts = dict(zip(class_splits.PARTS, class_splits.SIZES, strict=True))
     elif dataset.loader == "omniglot" and split == "proportional" and dataset.classes >= 3:
-        parts = class_splits.proportional([str(i) for i in range(dataset.classes)])
+        parts = class_splits.split(split, [str(i) for i in range(dataset.classes)], "")
         counts = {part: len(parts[part]) for part in parts}
     elif dataset.loader == "image_folder" and split == "classes":
         counts = {part: dataset.prepare[part] for part in ("validation", "test")}

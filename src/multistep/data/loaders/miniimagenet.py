@@ -16,16 +16,13 @@ from pydantic import Field
 
 from multistep.data import listing, prepared
 from multistep.data.archives import gathered, members, names
-from multistep.data.class_splits import FILES, of_archive
+from multistep.data.class_splits import FILES, Labels, of_archive
 from multistep.data.decoding import AGAIN, LARGEST_FILE, Resample, decode, resized, text, unpickled
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
 
 _PICKLE = re.compile(r"mini-imagenet-cache-(train|val|test)(idation)?\.pkl")
-
-# The class of each image, by part and key.
-Labels = dict[str, dict[str, str]]
 
 
 class Settings(Model):

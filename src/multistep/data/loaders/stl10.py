@@ -4,12 +4,12 @@
 by column; `{train,test}_y.bin`: labels from 1; `class_names.txt`: a name in each line.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from multistep.data import prepared, validation
+from multistep.data import lists, prepared, validation
 from multistep.data.archives import blocks, naming, streams
 from multistep.data.decoding import AGAIN, resized
 from multistep.data.listing import lines
@@ -22,8 +22,6 @@ __all__ = ["Settings"]
 FOLDER = "stl10_binary"
 SIDE = 96
 _BYTES = 3 * SIDE * SIDE  # of an image
-_IMAGES = {"train_X.bin": "train", "test_X.bin": "test"}
-_TEXTS = ("train_y.bin", "test_y.bin", "class_names.txt")
 
 
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
@@ -32,51 +30,42 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     Raises UserError naming the archive or member at fault.
     """
     size, archive = dataset.prepare["size"], validation.images_archive(name, dataset, raw)
-    texts: dict[str, bytes] = {}
-    counts: dict[str, int] = {}  # of images, by part
-    for member, stream in streams(archive):
-        file = member.removeprefix(f"{FOLDER}/")
-        with naming(archive, member):
-            if file in _TEXTS:
-                texts[file] = stream.read()
-            elif file in _IMAGES:
-                counts[_IMAGES[file]], rest = divmod(sum(map(len, blocks(stream))), _BYTES)
-                if rest:
-                    raise UserError(f"{archive}: {member} ends within an image; {AGAIN}")
-        if len(texts) == len(_TEXTS) and len(counts) == len(_IMAGES):
-            break
-    absent = [f for f, part in _IMAGES.items() if part not in counts]
-    if missing := sorted([*absent, *(set(_TEXTS) - set(texts))]):
-        raise UserError(f"{archive}: has no {FOLDER}/{missing[0]}; {AGAIN}")
-    classes = lines(texts["class_names.txt"], f"{archive}: {FOLDER}/class_names.txt")
+    listed, own = f"{FOLDER}/class_names.txt", {p: f"{FOLDER}/{p}_y.bin" for p in ("test", "train")}
+    texts = lists.extract(archive, listed, *own.values())
+    classes = lines(texts[listed], f"{archive}: {listed}")
     labels: dict[str, dict[str, int]] = {}
-    for part, count in sorted(counts.items()):
-        found = [byte - 1 for byte in texts[f"{part}_y.bin"]]
-        if len(found) != count or not all(0 <= label < len(classes) for label in found):
-            raise UserError(
-                f"{archive}: {FOLDER}/{part}_y.bin doesn't have a label from 1 to {len(classes)} "
-                f"for each of {count} images; {AGAIN}"
-            )
-        labels[part] = {f"{part}/{i:06}": label for i, label in enumerate(found)}
-    files, own = list(labels["train"]), list(labels["train"].values())
-    parts = validation.divide(name, dataset, raw, files, own)
+    for part, member in own.items():
+        labels[part] = {f"{part}/{i:06}": byte - 1 for i, byte in enumerate(texts[member])}
+        if not all(0 <= label < len(classes) for label in labels[part].values()):
+            raise UserError(f"{archive}: {member}: labels are from 1 to {len(classes)}; {AGAIN}")
+    trained = labels["train"]
+    parts = validation.divide(name, dataset, raw, [*trained], [*trained.values()])
+    images = _images(archive, {part: len(found) for part, found in labels.items()})
     prepared.write(
-        name, dataset, raw, out, classes=classes, labels=labels["test"] | labels["train"],
-        parts=parts | {"test": list(labels["test"])}, shape=(size, size, 3),
-        images=((key, resized(pixels, size)) for key, pixels in _images(archive)),
+        name, dataset, raw, out, classes=classes, labels=labels["test"] | trained,
+        parts=parts | {"test": [*labels["test"]]}, shape=(size, size, 3),
+        images=((key, resized(pixels, size)) for key, pixels in images),
     )  # fmt: skip
 
 
-def _images(archive: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Key and uint8 `[96, 96, 3]` of each image, one at a time."""
-    left = set(_IMAGES)
+def _images(archive: Path, counts: Mapping[str, int]) -> Iterator[tuple[str, np.ndarray]]:
+    """Key and uint8 `[96, 96, 3]` of each image, one at a time; `counts`: of each part's labels."""
+    left = {f"{FOLDER}/{part}_X.bin": part for part in counts}
     for member, stream in streams(archive):
-        if (file := member.removeprefix(f"{FOLDER}/")) not in left:
+        if (part := left.pop(member, None)) is None:
             continue
+        count = 0
         with naming(archive, member):
-            for i, data in enumerate(blocks(stream, _BYTES)):
+            for data in blocks(stream, _BYTES):
+                if len(data) != _BYTES:
+                    raise UserError(f"{archive}: {member} ends within an image; {AGAIN}")
                 pixels = np.frombuffer(data, dtype=np.uint8).reshape(3, SIDE, SIDE)
-                yield f"{_IMAGES[file]}/{i:06}", pixels.transpose(2, 1, 0)
-        left.remove(file)
+                yield f"{part}/{count:06}", pixels.transpose(2, 1, 0)
+                count += 1
+        if count != counts[part]:
+            raise UserError(
+                f"{archive}: {member}: {count} images, but {counts[part]} labels; {AGAIN}"
+            )
         if not left:
             return
+    raise UserError(f"{archive}: has no {min(left)}; {AGAIN}")

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from multistep.data import class_splits, prepared
 from multistep.data.archives import gathered, names, naming, streams
-from multistep.data.class_splits import FILES, of_archive
+from multistep.data.class_splits import FILES, Labels, of_archive
 from multistep.data.decoding import (
     AGAIN,
     LARGEST_FILE,
@@ -36,9 +36,6 @@ _IMAGES = re.compile(r"(?:^|/)(train|val|test)_images_png\.pkl$")
 _LABELS = re.compile(r"(?:^|/)(train|val|test)_labels\.pkl$")
 _FILE = re.compile(r"(?:^|/)(train|val|test)/(n\d{8})/([^/]+\.(?:jpe?g|png))$", re.IGNORECASE)
 _NAMES = ("synsets.txt", "class_names.txt")
-
-# The class of each image, by part and key.
-Labels = dict[str, dict[str, str]]
 
 
 class Settings(Model):
@@ -96,7 +93,7 @@ def _pickled_labels(archives: list[Path], split: str) -> Labels:
             f"{archives[0]}: {len(synsets)} lines of synsets.txt and {len(names)} of "
             f"class_names.txt; {AGAIN}"
         )
-    every, labels = dict.fromkeys(class_splits.PARTS, synsets), {}
+    every, labels = dict.fromkeys(class_splits.PARTS, synsets), Labels()
     published = every if split == "listed" else class_splits.committed("tieredimagenet", split)
     for part, entry in found.items():
         may = set(published[part])
