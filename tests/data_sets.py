@@ -7,6 +7,7 @@ have the usual names is drawn as `USUAL` says, and `SPECIAL` says it of the othe
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import pickle
 import pkgutil
@@ -15,8 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from scipy.io import savemat
 
 from multistep.data import loaders, prepared, standins
 from multistep.data.archives import members
@@ -114,14 +117,29 @@ def fault(loader: str, raw: Path, out: Path, **changes: Any) -> str:
     return str(error.value)
 
 
+def packed(path: Path, files: dict[str, bytes]) -> Path:
+    """An archive of these members, of the kind that its name says, with their folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    pack(path, Model(), files.items())
+    return path
+
+
+def matlab(names: list[str]) -> bytes:
+    """A MATLAB 5 file with a `file_list`, as Stanford Dogs has it."""
+    file = io.BytesIO()
+    cells = np.array([names], dtype=object).T
+    savemat(file, {"file_list": cells}, do_compression=True)
+    return file.getvalue()
+
+
 def tampered(loader: str, drawn: Path, raw: Path, change: Change, name: str | None = None) -> Path:
     """The archives again in `raw`, after the {path: bytes} of one went through `change`."""
     shutil.copytree(drawn, raw, dirs_exist_ok=True)
     path = raw / (name or archive(loader))
     files = dict(members(path))
     change(files)
-    path.unlink()
-    pack(path, Model(), files.items())
+    packed(path, files)
     return raw
 
 

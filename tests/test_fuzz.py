@@ -31,6 +31,7 @@ import numpy as np
 import pytest
 import records
 import torch
+from data_sets import matlab
 from PIL import Image
 from transfer_data import prepared_images, source_folder
 
@@ -96,15 +97,6 @@ def image(kind: str) -> bytes:
     return file.getvalue()
 
 
-def matlab() -> bytes:
-    from scipy.io import savemat
-
-    file = io.BytesIO()
-    cells = np.array([["dog/1.jpg"], ["cat/2.jpg"]], dtype=object)
-    savemat(file, {"file_list": cells})
-    return file.getvalue()
-
-
 def weights() -> bytes:
     network = sources.build(NETWORK, 4, None)
     file = io.BytesIO()
@@ -147,7 +139,11 @@ READERS: dict[str, tuple[str, Callable[[Path], list[bytes]], Callable[[Path], ob
         lambda _: [b"dog/1.jpg\ncat/2.jpg\r\n" * 4, "\ufeffhund/é.jpg".encode("utf-16")],
         _data(lambda data: list(in_folders(lines(data, "a"), "a"))),
     ),
-    "matlab": ("a.mat", lambda _: [matlab()], _data(lambda d: matlab_strings(d, "file_list", "a"))),
+    "matlab": (
+        "a.mat",
+        lambda _: [matlab(["dog/1.jpg", "cat/2.jpg"])],
+        _data(lambda data: matlab_strings(data, "file_list", "a")),
+    ),
     "pickle": (
         "a.pkl",
         lambda _: [

@@ -4,20 +4,13 @@ import copy
 import json
 
 import pytest
+import records
 
 from multistep import seal
 from multistep.files import UserError, read_json, write_json
 
 RECORD = {"schema": 2, "cell": {"lr": 0.1, "taps": (1, 2)}, "history": [{"loss": 1e-17}], "n": None}
 MADE_FROM = {"dataset": "ab" * 32, "code": "cd" * 32}
-
-
-def leaves(value, path=()):
-    if isinstance(value, dict | list) and value:
-        for key in value if isinstance(value, dict) else range(len(value)):
-            yield from leaves(value[key], (*path, key))
-    else:
-        yield path
 
 
 SEALED = seal.seal(RECORD, MADE_FROM)
@@ -41,7 +34,7 @@ def test_sealing_again_replaces_the_seal_and_is_the_same_for_the_same_content():
     seal.check("x", other)
 
 
-@pytest.mark.parametrize("where", list(leaves(SEALED)), ids=str)
+@pytest.mark.parametrize("where", list(records.leaves(SEALED)), ids=str)
 def test_a_change_of_any_field_is_refused_with_the_files_name(where):
     *folders, last = where
     target = forged = copy.deepcopy(SEALED)

@@ -15,6 +15,7 @@ import time
 import zipfile
 
 import pytest
+from data_sets import packed
 
 from multistep.data.archives import contents_digest, record_path
 from multistep.data.download import fetch
@@ -190,21 +191,13 @@ def test_a_full_disk_is_one_message_and_what_came_is_kept(server, tmp_path):
     assert ranges(server) == [None, "bytes=100000-"]
 
 
-def make_zip(path, members):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as file:
-        file.mkdir("a")
-        for name, data in members:
-            file.writestr(name, data)
-    return path
-
-
-MEMBERS = [("a/1.png", b"one" * 50), ("a/2.png", b"two" * 50)]
+MEMBERS = {"a/1.png": b"one" * 50, "a/2.png": b"two" * 50}
+BACKWARDS, FEWER = dict(reversed(MEMBERS.items())), {"a/2.png": b"two" * 50}
 
 
 @pytest.fixture
 def described(tmp_path):
-    official = make_zip(tmp_path / "official" / "official.zip", MEMBERS)
+    official = packed(tmp_path / "official" / "official.zip", MEMBERS)
     return Archive(
         urls=["http://127.0.0.1:9/file"],
         sha256=sha256(official),
@@ -212,9 +205,9 @@ def described(tmp_path):
     )
 
 
-@pytest.mark.parametrize("members", [MEMBERS, MEMBERS[::-1]])
+@pytest.mark.parametrize("members", [MEMBERS, BACKWARDS])
 def test_a_users_own_archive_is_taken_instead_of_the_network(tmp_path, described, members):
-    own = make_zip(tmp_path / "own" / "shapes.zip", members)
+    own = packed(tmp_path / "own" / "shapes.zip", members)
     destination = tmp_path / "raw" / "shapes.zip"
     for _ in range(2):  # the second time the file is there already, and is right
         fetch(described, destination, dataset="shapes", folder=own.parent)
@@ -223,7 +216,7 @@ def test_a_users_own_archive_is_taken_instead_of_the_network(tmp_path, described
 
 
 def test_a_users_archive_with_other_contents_is_refused_with_both_digests(tmp_path, described):
-    own = make_zip(tmp_path / "own" / "shapes.zip", MEMBERS[:1])
+    own = packed(tmp_path / "own" / "shapes.zip", FEWER)
     with pytest.raises(UserError) as raised:
         fetch(described, tmp_path / "shapes.zip", dataset="shapes", folder=own.parent)
     for digest in (sha256(own), described.sha256, contents_digest(own), described.contents):
@@ -233,7 +226,7 @@ def test_a_users_archive_with_other_contents_is_refused_with_both_digests(tmp_pa
 
 
 def test_an_archive_without_digest_that_its_owner_mends_is_taken_anew(tmp_path, described):
-    own = make_zip(tmp_path / "own" / "shapes.zip", MEMBERS)
+    own = packed(tmp_path / "own" / "shapes.zip", MEMBERS)
     destination = tmp_path / "raw" / "shapes.zip"
     free = Archive(unverified=True)
 
@@ -245,19 +238,19 @@ def test_an_archive_without_digest_that_its_owner_mends_is_taken_anew(tmp_path, 
     first = taken()
     os.utime(own, (1, 1))  # another time alone changes nothing
     assert record_path(free, destination, own) == first
-    for members in (MEMBERS[::-1], MEMBERS[1:]):  # of the same size, and of another
-        make_zip(own, members)
+    for members in (BACKWARDS, FEWER):  # of the same size, and of another
+        packed(own, members)
         again = record_path(free, destination, own)
         assert again != first  # so Snakemake downloads again
         first = taken()
         assert first == again
     own.unlink()
     assert record_path(free, destination, own) == first
-    make_zip(own, MEMBERS[::-1])
+    packed(own, BACKWARDS)
     pinned = described.model_copy(update={"urls": []})
     fetch(pinned, destination, dataset="shapes", folder=own.parent)
     kept = destination.read_bytes()
-    make_zip(own, MEMBERS[1:])  # where a digest is known, that decides
+    packed(own, FEWER)  # where a digest is known, that decides
     fetch(pinned, destination, dataset="shapes", folder=own.parent)
     assert destination.read_bytes() == kept
 

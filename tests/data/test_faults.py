@@ -1,19 +1,13 @@
 """Archives with one fault each: the message that a user gets, and that no pickle is obeyed."""
 
-import io
 import pickle
 import re
 
 import numpy as np
 import pytest
 from data_sets import cut, drop, edited, fault_after, put, repickled
-from PIL import Image
 
-
-def small_png():
-    file = io.BytesIO()
-    Image.new("1", (64, 64)).save(file, "png")
-    return file.getvalue()
+from multistep.data.standins.photographs import encoded
 
 
 class Call:
@@ -32,6 +26,7 @@ CIFAR, STL, TINY, TIERED = (
     "tiny-imagenet-200",
     "tiered-imagenet",
 )
+SMALL = encoded(np.zeros((64, 64, 3), np.uint8), "png", "1")
 INK = "images_background/Drawn_Arabic/character02/0002_03.png"
 MORE = "images_evaluation/Drawn_Armenian/character0"
 MINI = "images/n9800000000000001.jpg"
@@ -75,7 +70,7 @@ FAULTS = {
     ],
     "omniglot": [
         *((cut(INK, end), f"{INK} is not a readable image") for end in (20, 60, 100)),
-        (put(INK, small_png()), f"{INK} is 64×64, not 105×105"),
+        (put(INK, SMALL), f"{INK} is 64×64, not 105×105"),
         *(
             (change, message, "images_evaluation.zip")
             for change, message in (
@@ -87,7 +82,7 @@ FAULTS = {
                     lambda f: [f.pop(name) for name in list(f) if "character04" in name],
                     "11 classes in the archives, but params.yaml states 12",
                 ),
-                (put(INK, small_png()), "stands in images_background.zip too"),
+                (put(INK, SMALL), "stands in images_background.zip too"),
             )
         ),
     ],

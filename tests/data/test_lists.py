@@ -3,8 +3,6 @@
 import io
 import json
 import re
-import tarfile
-import zipfile
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from data_sets import GALLERIES, archive, cut, drop, fault_after, prepare, tampe
 from PIL import Image
 
 from multistep.data import decoding, lists
+from multistep.data.archives import members
 from multistep.data.loaders import cub200, stanford40, stanford_dogs
 from multistep.files import UserError
 
@@ -24,15 +23,6 @@ FOLDERS = {
 LOADERS = pytest.mark.parametrize("loader", GALLERIES)
 
 
-def files(path):
-    """Path in the archive -> bytes, by the standard library alone."""
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            return {name: archive.read(name) for name in archive.namelist() if name[-1] != "/"}
-    with tarfile.open(path) as archive:
-        return {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}
-
-
 # How the stand-ins number a class's images, training first.
 NUMBERS = {"cub200": r"_0*(\d+)_\d+\.jpg", "stanford_dogs": r"_(\d+)\.jpg"}
 NUMBERS["indoor67"] = r"_0*(\d+)(_\w+)?\.jpg"
@@ -42,7 +32,7 @@ NUMBERS["indoor67"] = r"_0*(\d+)(_\w+)?\.jpg"
 def test_images_labels_and_parts(drawn, tmp_path, loader):
     data = prepare(loader, drawn[loader], tmp_path)
     prefix = FOLDERS[loader] + "/"
-    inside = files(drawn[loader] / archive(loader))
+    inside = dict(members(drawn[loader] / archive(loader)))
     if loader == "indoor67":  # its archive has more images than are listed
         lists = [(drawn[loader] / f"{part}Images.txt").read_text() for part in ("Train", "Test")]
         names = sorted("\n".join(lists).split("\n"))
@@ -81,7 +71,7 @@ def test_one_size(drawn, tmp_path, loader):
 
 @LOADERS
 def test_an_image_that_is_absent_or_damaged_is_named(drawn, tmp_path, loader):
-    inside = files(drawn[loader] / archive(loader))
+    inside = dict(members(drawn[loader] / archive(loader)))
     name = next(name for name in sorted(inside) if name.endswith(".jpg"))
     path = tmp_path / "raw" / archive(loader)
     assert fault_after(drop(name), loader, drawn, tmp_path) == (
@@ -92,7 +82,7 @@ def test_an_image_that_is_absent_or_damaged_is_named(drawn, tmp_path, loader):
 
 
 def test_what_is_not_jpeg_in_indoor_is_read_and_what_is_broken_left_out(drawn, tmp_path, capsys):
-    inside = files(drawn["indoor67"] / archive("indoor67"))
+    inside = dict(members(drawn["indoor67"] / archive("indoor67")))
     kinds = {}
     for name, data in inside.items():
         kinds.setdefault(Image.open(io.BytesIO(data)).format, []).append(name)

@@ -3,18 +3,15 @@
 Where only lists are, the images are one grey pixel each.
 """
 
-import gzip
 import io
 import json
-import tarfile
 import zipfile
 from collections import Counter
 
 import numpy as np
 import pytest
-from data_sets import ROOT, SETS, prepare, real_data
+from data_sets import ROOT, SETS, matlab, packed, prepare, real_data
 from PIL import Image
-from scipy.io import savemat
 
 from multistep.data import validation
 from multistep.data.lists import Listed, Lists
@@ -30,18 +27,6 @@ TABLE_6 = {
     "dog": (120, 10800, 1200, 8580),
 }
 GREY = encoded(np.full((1, 1, 3), 90, np.uint8), "jpeg")
-
-
-def tar(path, held):
-    zipped = path.suffix in (".tgz", ".gz")
-    with (
-        gzip.open(path, "wb", 1) if zipped else open(path, "wb") as file,
-        tarfile.open(fileobj=file, mode="w") as packed,
-    ):
-        for name, data in held.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            packed.addfile(member, io.BytesIO(data))
 
 
 def prepared_as(loader, folder, archives, classes, *sizes, rule="own"):
@@ -84,7 +69,7 @@ def test_bird(tmp_path):
 
     members = {f"CUB_200_2011/images/{path}": GREY for path in paths.values()}
     members |= {f"CUB_200_2011/{n}": data for n, data in zip(names, held, strict=True)}
-    tar(tmp_path / cub200.ARCHIVE, members)
+    packed(tmp_path / cub200.ARCHIVE, members)
     archives = [cub200.ARCHIVE, "cub200-val"]
     data, held_out = prepared_as("cub200", tmp_path, archives, *TABLE_6["bird"], rule="l2t_ww")
     assert (held_out == 5).all()
@@ -109,7 +94,7 @@ def test_indoor(tmp_path):
         counts = np.bincount(of_class(both, part))
         assert (counts.min(), counts.max()) == (least, most)
     images = {f"Images/{image.member}": GREY for image in [*both.train, *both.test]}
-    tar(tmp_path / indoor67.ARCHIVE, images | {"Images/attic/not listed.jpg": b"never read"})
+    packed(tmp_path / indoor67.ARCHIVE, images | {"Images/attic/not listed.jpg": b"never read"})
     archives = SETS["indoor67"]["archives"]
     _, held_out = prepared_as("indoor67", tmp_path, archives, *TABLE_6["indoor"])
     assert held_out.min() < held_out.max()  # at random, whatever the class
@@ -126,33 +111,24 @@ def test_action(tmp_path):
     actions = {name.removesuffix("_train.txt") for name in own if name.endswith("_train.txt")}
     assert set(both.classes) == actions
     assert (np.bincount(of_class(both, both.train)) == 100).all()
-    with zipfile.ZipFile(tmp_path / stanford40.IMAGES, "w") as packed:
-        for image in [*both.train, *both.test]:
-            packed.writestr(f"JPEGImages/{image.member}", GREY)
-        packed.writestr("__MACOSX/JPEGImages/._applauding_001.jpg", b"no image")
+    images = {f"JPEGImages/{image.member}": GREY for image in [*both.train, *both.test]}
+    images["__MACOSX/JPEGImages/._applauding_001.jpg"] = b"no image"
+    packed(tmp_path / stanford40.IMAGES, images)
     archives = SETS["stanford40"]["archives"]
     _, held_out = prepared_as("stanford40", tmp_path, archives, *TABLE_6["action"])
     assert (held_out == 10).all()
 
 
-def matlab(names):
-    cells = np.empty((len(names), 1), dtype=object)
-    cells[:, 0] = names
-    file = io.BytesIO()
-    savemat(file, {"file_list": cells}, do_compression=True)
-    return file.getvalue()
-
-
 def test_real_dogs_in_the_official_layout(tmp_path):
-    with zipfile.ZipFile(real_data("stanford_dogs/stanford-dogs_224px_20cls_x10.zip")) as packed:
-        held = {n[n.index("Images/") :]: packed.read(n) for n in packed.namelist() if ".jpg" in n}
+    with zipfile.ZipFile(real_data("stanford_dogs/stanford-dogs_224px_20cls_x10.zip")) as file:
+        held = {n[n.index("Images/") :]: file.read(n) for n in file.namelist() if ".jpg" in n}
     names = sorted(name.removeprefix("Images/") for name in held)
     breeds = sorted({name.split("/")[0] for name in names})
     train = [name for breed in breeds for name in [n for n in names if breed in n][:8]]
     test = sorted(set(names) - set(train))
-    tar(tmp_path / stanford_dogs.IMAGES, held)
+    packed(tmp_path / stanford_dogs.IMAGES, held)
     lists = {stanford_dogs.TRAIN: matlab(train[::-1]), stanford_dogs.TEST: matlab(test)}
-    tar(tmp_path / stanford_dogs.LISTS, {f"./{name}": data for name, data in lists.items()})
+    packed(tmp_path / stanford_dogs.LISTS, {f"./{name}": data for name, data in lists.items()})
     expected = (sorted(Listed(n.split("/")[0], n) for n in part) for part in (train, test))
     assert stanford_dogs.parse(*lists.values(), "here") == Lists(*expected)
     archives = [stanford_dogs.IMAGES, stanford_dogs.LISTS]
@@ -182,13 +158,13 @@ def test_stls_labels_fit_its_published_list(tmp_path):
     (tmp_path / "stl10-val").write_bytes(real_data("l2t_ww/stl10-val").read_bytes())
     pixels = np.random.default_rng(0).integers(0, 256, (20, 96 * 96 * 3), dtype=np.uint8)
     parts = {
-        "train_X.bin": np.zeros((5000, 96 * 96 * 3), np.uint8).tobytes(),
-        "train_y.bin": labels,
-        "test_X.bin": pixels.tobytes(),
-        "test_y.bin": tests[:20],
-        "class_names.txt": names,
+        "stl10_binary/train_X.bin": np.zeros((5000, 96 * 96 * 3), np.uint8).tobytes(),
+        "stl10_binary/train_y.bin": labels,
+        "stl10_binary/test_X.bin": pixels.tobytes(),
+        "stl10_binary/test_y.bin": tests[:20],
+        "stl10_binary/class_names.txt": names,
     }
-    tar(tmp_path / "stl10_binary.tar.gz", {f"stl10_binary/{n}": data for n, data in parts.items()})
+    packed(tmp_path / "stl10_binary.tar.gz", parts)
     found = prepare(
         "stl10", tmp_path, tmp_path / "out", classes=10,
         images={"train": 4500, "validation": 500, "test": 20},

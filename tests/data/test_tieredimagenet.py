@@ -3,14 +3,12 @@
 import pickle
 
 import numpy as np
-from data_sets import SETS, classes_of, fault, prepare, tampered
+from data_sets import SETS, classes_of, fault, packed, prepare, tampered
 
 from multistep.data import class_splits
 from multistep.data.archives import members
 from multistep.data.class_splits import PARTS
 from multistep.data.standins import photographs
-from multistep.data.standins.packing import pack
-from multistep.settings import Model
 
 TAR = "tiered-imagenet.tar"
 COUNTS = [4, 7, 5, 8, 6, 4]
@@ -28,18 +26,18 @@ def test_pickled_files_keep_their_classes_and_order(drawn, tmp_path):
 
 
 def test_folders_of_files_prepare_to_the_same_array(drawn, tmp_path):
-    files = []
+    files = {}
     part_of = ["train"] * 3 + ["val"] + ["test"] * 2
     for c, count in enumerate(COUNTS):
         for n in range(count):
             png = photographs.encoded(photographs.image("tieredimagenet", c, n, 24, 5), "png")
             number = f"n97{c:06}"
-            files.append((f"any/{part_of[c]}/{number}/{number}_{n:02}.PNG", png))
-    pack(tmp_path / TAR, Model(), reversed(files))
+            files[f"any/{part_of[c]}/{number}/{number}_{n:02}.PNG"] = png
+    packed(tmp_path / TAR, dict(reversed(files.items())))
     found = prepare("tieredimagenet", tmp_path, tmp_path / "folders")
     pickled = prepare("tieredimagenet", drawn["tieredimagenet"], tmp_path / "pickled")
     assert found.digest == pickled.digest
-    pack(tmp_path / TAR, Model(), files[:16])
+    packed(tmp_path / TAR, {path: png for path, png in files.items() if "/train/" in path})
     message = fault("tieredimagenet", tmp_path, tmp_path / "folders2")
     assert "no val/n<8 digits>/<file> in its archives" in message
 
@@ -78,7 +76,7 @@ def test_classes_get_the_numbers_of_the_published_part(drawn, tmp_path):
 
 
 def test_both_members_of_an_archive_may_lie_in_any_folder(drawn, tmp_path):
-    files = [(path.split("/")[-1], data) for path, data in members(drawn["tieredimagenet"] / TAR)]
-    pack(tmp_path / TAR, Model(), files)
+    found = members(drawn["tieredimagenet"] / TAR)
+    packed(tmp_path / TAR, {path.split("/")[-1]: data for path, data in found})
     found = prepare("tieredimagenet", tmp_path, tmp_path / "out")
     assert np.bincount(found.labels).tolist() == COUNTS
