@@ -103,16 +103,12 @@ def test_another_user_s_lock_in_a_shared_folder_holds_too(tmp_path):
     try:
         with pytest.raises(UserError), lock.exclusive(folder / "lock", "busy", wait=False):
             pass
-        holder_is_gone(holder)
+        os.seteuid(0)
+        holder.kill()
+        holder.wait()
+        os.seteuid(65534)
         with lock.exclusive(folder / "lock", "busy", wait=False):
             pass  # which can't remove it
     finally:
         os.seteuid(0)
         shutil.rmtree(folder)
-
-
-def holder_is_gone(holder):
-    os.seteuid(0)
-    holder.kill()
-    holder.wait()
-    os.seteuid(65534)

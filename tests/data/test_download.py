@@ -65,17 +65,10 @@ def start(server, destination, kind):
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
-def test_a_plain_download_happens_once(server, tmp_path):
-    destination = tmp_path / "raw" / "shapes.zip"
-    get(server, destination, "ok")
-    get(server, destination, "ok")
-    assert_arrived(server, destination)
-    assert len(server.requests) == 1
-
-
 @pytest.mark.parametrize(
     ("mirrors", "requests"),
     [
+        ("ok", "ok"),
         ("redirect", "redirect ok"),
         ("truncated-no-ranges", "truncated-no-ranges truncated-no-ranges"),  # from the start
         ("changed", "changed changed"),  # between the attempts
@@ -85,7 +78,8 @@ def test_a_plain_download_happens_once(server, tmp_path):
     ],
 )
 def test_mirrors_are_tried_until_the_right_bytes_are_here(server, tmp_path, mirrors, requests):
-    assert_arrived(server, get(server, tmp_path / "shapes.zip", *mirrors.split()))
+    for _ in range(2):  # the second time the file is there already, and is right
+        assert_arrived(server, get(server, tmp_path / "raw" / "shapes.zip", *mirrors.split()))
     assert [kind for kind, _ in server.requests] == requests.split()
 
 
@@ -116,21 +110,20 @@ def test_a_busy_server_is_asked_again_when_it_says(server, tmp_path):
 
 
 def test_when_every_mirror_fails_each_is_listed_with_its_reason(server, tmp_path):
+    nobody = ["http://127.0.0.1:9/file", "file:///nowhere"]
+    kinds = [server.url(kind) for kind in ("missing", "busy-always", "wrong")]
+    archive = Archive(urls=[*nobody, *kinds], sha256=server.sha256)
     with pytest.raises(UserError) as raised:
-        get(server, tmp_path / "shapes.zip", "missing", "busy-always", "wrong")
+        fetch(archive, tmp_path / "shapes.zip", dataset="shapes", patience=QUICK)
     message = str(raised.value)
+    assert f"{nobody[0]}: no connection" in message
+    assert f"{nobody[1]}: " in message
     assert f"{server.url('missing')}: HTTP 404 Not Found" in message
     assert f"{server.url('busy-always')}: HTTP 503 Service Unavailable (3 attempts)" in message
     assert f"{server.url('wrong')}: delivers other bytes" in message
     assert "sources: {shapes: FOLDER}" in message
     assert server.sha256 in message
     assert list(tmp_path.iterdir()) == []
-
-
-def test_nobody_listens(server, tmp_path):
-    nobody = Archive(urls=["http://127.0.0.1:9/file", "file:///nowhere"], sha256=server.sha256)
-    with pytest.raises(UserError, match="no connection"):
-        fetch(nobody, tmp_path / "shapes.zip", dataset="shapes", patience=QUICK)
 
 
 def test_another_file_in_the_way_is_kept_beside_the_right_one(server, tmp_path, capsys):
@@ -163,11 +156,16 @@ def test_a_killed_download_goes_on_where_it_was(server, tmp_path):
     assert ranges(server) == [None, f"bytes={have}-"]
 
 
-def test_three_processes_download_once(server, tmp_path):
-    destination = tmp_path / "shapes.zip"
-    children = [start(server, destination, "slow") for _ in range(3)]
-    assert [child.wait(timeout=30) for child in children] == [0, 0, 0]
-    assert_arrived(server, destination)
+@pytest.mark.parametrize("clones", ["aaa", "ab"])
+def test_processes_at_once_download_once(server, tmp_path, monkeypatch, clones):
+    """Three for one file, and those of two clones that share a cache."""
+    if clones == "ab":
+        monkeypatch.setenv("MULTISTEP_CACHE", str(tmp_path / "cache"))
+    places = [tmp_path / clone / "data/raw/first/shapes.bin" for clone in clones]
+    children = [start(server, place, "slow") for place in places]
+    assert {child.wait(timeout=60) for child in children} == {0}
+    for place in places:
+        assert_arrived(server, place)
     assert len(server.requests) == 1
 
 
@@ -221,6 +219,8 @@ def test_a_users_archive_with_other_contents_is_refused_with_both_digests(tmp_pa
         fetch(described, tmp_path / "shapes.zip", dataset="shapes", folder=own.parent)
     for digest in (sha256(own), described.sha256, contents_digest(own), described.contents):
         assert digest in str(raised.value)
+    with pytest.raises(UserError, match=r"nowhere/shapes\.zip: no such file, though `sources:"):
+        fetch(described, tmp_path / "shapes.zip", dataset="shapes", folder=tmp_path / "nowhere")
     assert not (tmp_path / "shapes.zip").exists()
     assert not (tmp_path / "shapes.zip.part").exists()
 
@@ -253,12 +253,6 @@ def test_an_archive_without_digest_that_its_owner_mends_is_taken_anew(tmp_path, 
     packed(own, FEWER)  # where a digest is known, that decides
     fetch(pinned, destination, dataset="shapes", folder=own.parent)
     assert destination.read_bytes() == kept
-
-
-def test_a_source_folder_without_the_archive_is_named(tmp_path):
-    described = Archive(urls=["http://127.0.0.1:9/file"], sha256="0" * 64)
-    with pytest.raises(UserError, match=r"nowhere/shapes\.zip: no such file, though `sources:"):
-        fetch(described, tmp_path / "shapes.zip", dataset="shapes", folder=tmp_path / "nowhere")
 
 
 def test_a_sha1_is_enough_where_nothing_else_was_published(server, tmp_path):
@@ -405,16 +399,6 @@ def test_an_archive_of_several_datasets_is_fetched_once(server, tmp_path, monkey
     assert_arrived(server, tmp_path / "c/data/raw/first/shapes.bin")
     assert len(server.requests) == 4
     assert (tmp_path / "cache" / server.sha256).read_bytes() == server.body  # and mended
-
-
-def test_two_clones_at_once_fetch_once(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("MULTISTEP_CACHE", str(tmp_path / "cache"))
-    places = [tmp_path / clone / "data/raw/first/shapes.bin" for clone in ("a", "b")]
-    children = [start(server, place, "slow") for place in places]
-    assert [child.wait(timeout=60) for child in children] == [0, 0]
-    for place in places:
-        assert_arrived(server, place)
-    assert len(server.requests) == 1
 
 
 @pytest.mark.fault(

@@ -5,7 +5,6 @@ import time
 import zipfile
 
 import numpy as np
-import pytest
 import yaml
 from data_sets import ROOT, SETS, fault, prepare, real_data, tampered
 from PIL import Image
@@ -55,14 +54,6 @@ def test_a_flipped_byte_is_found_and_its_drawing_named(drawn, tmp_path):
     (raw / ARCHIVES[1]).write_bytes(zipped)
     message = fault("omniglot", raw, tmp_path / "out")
     assert "images_evaluation/Drawn_Armenian/character01/0965_01.png is damaged" in message
-
-
-@pytest.mark.parametrize("split", ["finn", "vinyals", "sorted"])
-def test_omniglots_splits_are_refused_for_other_data(drawn, tmp_path, split):
-    changed = SETS["omniglot"]["prepare"] | {"split": split}
-    message = fault("omniglot", drawn["omniglot"], tmp_path, prepare=changed)
-    assert f"datasets.drawn.prepare.split: {split} is a list of 1623" in message
-    assert "proportional" in message
 
 
 def test_all_of_omniglot(tmp_path):
