@@ -39,8 +39,8 @@ from multistep import seal
 from multistep.data import prepared
 from multistep.data.archives import contents_digest, members
 from multistep.data.decoding import decode, matlab_strings, png_files, unpickled
+from multistep.data.galleries import in_folders
 from multistep.data.listing import lines
-from multistep.data.lists import in_folders
 from multistep.files import UserError, read_json
 from multistep.job import checkpoint, parameters, results
 from multistep.networks.settings import Architecture

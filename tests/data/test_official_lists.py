@@ -14,7 +14,7 @@ from data_sets import ROOT, SETS, matlab, packed, prepare, real_data
 from PIL import Image
 
 from multistep.data import validation
-from multistep.data.lists import Listed, Lists
+from multistep.data.galleries import Listed, Lists
 from multistep.data.loaders import cub200, indoor67, stanford40, stanford_dogs
 from multistep.data.prepared import PARTS
 from multistep.data.standins.photographs import encoded

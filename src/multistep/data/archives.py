@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from multistep import seal
+from multistep.data.decoding import AGAIN
 from multistep.data.settings import UNREAD, Archive, Dataset
 from multistep.files import UserError, digest, one_line, sha256, write_json
 from multistep.progress import say
@@ -91,6 +92,19 @@ def gathered(
     for path in archives:
         for name, data in members(path, wanted, largest):
             yield name, data, f"{path}: {name}"
+
+
+def extract(archive: Path, *required: str, optional: str | None = None) -> dict[str, bytes]:
+    """The bytes of some members of an archive, such as its lists; reads until all are found."""
+    wanted = {*required, optional} - {None}
+    found: dict[str, bytes] = {}
+    for member, data in members(archive, wanted.__contains__):
+        found[member] = data
+        if len(found) == len(wanted):
+            break
+    if missing := [member for member in required if member not in found]:
+        raise UserError(f"{archive}: has no {missing[0]}; {AGAIN}")
+    return found
 
 
 def names(path: Path) -> list[str]:

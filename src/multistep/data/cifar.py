@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from multistep.data import class_splits, prepared, validation
+from multistep.data.archives import extract
 from multistep.data.class_splits import PARTS
 from multistep.data.decoding import AGAIN, resized, text, unpickled
-from multistep.data.lists import extract
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 

@@ -8,10 +8,11 @@ CNS-TR-2011-001).
 import re
 from pathlib import Path
 
-from multistep.data import lists
+from multistep.data import galleries
+from multistep.data.archives import extract
 from multistep.data.decoding import AGAIN
+from multistep.data.galleries import Lists, Settings, in_folders
 from multistep.data.listing import lines
-from multistep.data.lists import Lists, Settings, in_folders
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 
@@ -24,9 +25,9 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
     path = raw / ARCHIVE
     images, split = f"{FOLDER}/images.txt", f"{FOLDER}/train_test_split.txt"
-    found = lists.extract(path, images, split)
+    found = extract(path, images, split)
     both = parse(found[images], found[split], str(path))
-    lists.write(name, dataset, raw, out, both, ARCHIVE, f"{FOLDER}/images")
+    galleries.write(name, dataset, raw, out, both, ARCHIVE, f"{FOLDER}/images")
 
 
 def parse(images: bytes, split: bytes, where: str) -> Lists:
@@ -49,7 +50,7 @@ def parse(images: bytes, split: bytes, where: str) -> Lists:
         )
     train, test = ([path for n, path in paths.items() if parts[n] == part] for part in "10")
     place = f"{where}: images.txt"
-    return lists.lists(in_folders(train, place), in_folders(test, place), where)
+    return galleries.checked(in_folders(train, place), in_folders(test, place), where)
 
 
 def _numbered(data: bytes, where: str) -> dict[str, str]:

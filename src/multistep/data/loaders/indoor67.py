@@ -7,10 +7,11 @@ called `..._gif.jpg`, `..._png.jpg` or `..._bmp.jpg` isn't JPEG and is read as w
 
 from pathlib import Path
 
-from multistep.data import lists
+from multistep.data import galleries
+from multistep.data.archives import extract
+from multistep.data.galleries import Lists, in_folders
+from multistep.data.galleries import OwnSettings as Settings
 from multistep.data.listing import lines
-from multistep.data.lists import Lists, in_folders
-from multistep.data.lists import OwnSettings as Settings
 from multistep.data.settings import Dataset
 
 __all__ = ["Settings"]
@@ -23,14 +24,14 @@ BROKEN = r"(?i)_bmp\.jpg$"
 
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
-    train, test = (lists.extract(raw / file, file)[file] for file in (TRAIN, TEST))
+    train, test = (extract(raw / file, file)[file] for file in (TRAIN, TEST))
     both = parse(train, test, str(raw))
-    lists.write(name, dataset, raw, out, both, ARCHIVE, FOLDER, balanced=False, broken=BROKEN)
+    galleries.write(name, dataset, raw, out, both, ARCHIVE, FOLDER, balanced=False, broken=BROKEN)
 
 
 def parse(train: bytes, test: bytes, where: str) -> Lists:
     """The lists, from the bytes of the two files: one `ROOM/NAME` a line."""
     first, second = f"{where}/{TRAIN}", f"{where}/{TEST}"
-    return lists.lists(
+    return galleries.checked(
         in_folders(lines(train, first), first), in_folders(lines(test, second), second), where
     )

@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from multistep.data import lists
+from multistep.data import galleries
+from multistep.data.archives import extract
 from multistep.data.decoding import AGAIN
+from multistep.data.galleries import Listed, Lists
+from multistep.data.galleries import OwnSettings as Settings
 from multistep.data.listing import fields, lines, path
-from multistep.data.lists import Listed, Lists
-from multistep.data.lists import OwnSettings as Settings
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 
@@ -27,9 +28,9 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
     splits = raw / SPLITS
     train, test, actions = (f"ImageSplits/{part}.txt" for part in ("train", "test", "actions"))
-    found = lists.extract(splits, train, test, optional=actions)
+    found = extract(splits, train, test, optional=actions)
     both = parse(found[train], found[test], found.get(actions), str(splits))
-    lists.write(name, dataset, raw, out, both, IMAGES, "JPEGImages")
+    galleries.write(name, dataset, raw, out, both, IMAGES, "JPEGImages")
 
 
 def parse(train: bytes, test: bytes, actions: bytes | None, where: str) -> Lists:
@@ -38,7 +39,7 @@ def parse(train: bytes, test: bytes, actions: bytes | None, where: str) -> Lists
     Raises UserError for a name of another form, or if the actions aren't those of actions.txt.
     """
     parts = (_images(train, f"{where}: train.txt"), _images(test, f"{where}: test.txt"))
-    both = lists.lists(*parts, where)
+    both = galleries.checked(*parts, where)
     if actions is not None:
         # A line is the action and the number of its images, so what stands before the first blank.
         named = {fields(line)[0] for line in lines(actions, f"{where}: actions.txt")[1:]}

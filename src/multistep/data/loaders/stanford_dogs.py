@@ -6,9 +6,10 @@ Members are `Images/WNID-BREED/WNID_N.jpg` and, of the other tar, `train_list.ma
 
 from pathlib import Path
 
-from multistep.data import lists
+from multistep.data import galleries
+from multistep.data.archives import extract
 from multistep.data.decoding import matlab_strings
-from multistep.data.lists import Lists, Settings, in_folders
+from multistep.data.galleries import Lists, Settings, in_folders
 from multistep.data.settings import Dataset
 
 __all__ = ["Settings"]
@@ -19,13 +20,13 @@ TRAIN, TEST = "train_list.mat", "test_list.mat"
 
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """Write the prepared set `out`. Raises UserError naming the archive or member at fault."""
-    found = lists.extract(raw / LISTS, TRAIN, TEST)
+    found = extract(raw / LISTS, TRAIN, TEST)
     both = parse(found[TRAIN], found[TEST], str(raw / LISTS))
-    lists.write(name, dataset, raw, out, both, IMAGES, "Images")
+    galleries.write(name, dataset, raw, out, both, IMAGES, "Images")
 
 
 def parse(train: bytes, test: bytes, where: str) -> Lists:
     """The lists, from the bytes of the two MATLAB files."""
     both = {f"{where}: {TRAIN}": train, f"{where}: {TEST}": test}
     parts = [in_folders(matlab_strings(data, "file_list", w), w) for w, data in both.items()]
-    return lists.lists(parts[0], parts[1], where)
+    return galleries.checked(parts[0], parts[1], where)

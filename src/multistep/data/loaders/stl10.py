@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from multistep.data import lists, prepared, validation
-from multistep.data.archives import blocks, naming, streams
+from multistep.data import prepared, validation
+from multistep.data.archives import blocks, extract, naming, streams
 from multistep.data.decoding import AGAIN, resized
 from multistep.data.listing import lines
 from multistep.data.settings import Dataset
@@ -31,7 +31,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """
     size, archive = dataset.prepare["size"], validation.images_archive(name, dataset, raw)
     listed, own = f"{FOLDER}/class_names.txt", {p: f"{FOLDER}/{p}_y.bin" for p in ("test", "train")}
-    texts = lists.extract(archive, listed, *own.values())
+    texts = extract(archive, listed, *own.values())
     classes = lines(texts[listed], f"{archive}: {listed}")
     labels: dict[str, dict[str, int]] = {}
     for part, member in own.items():

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from multistep.data import listing, lists, prepared, validation
-from multistep.data.archives import gathered, names
+from multistep.data import listing, prepared, validation
+from multistep.data.archives import extract, gathered, names
 from multistep.data.decoding import AGAIN, LARGEST_FILE, decode
 from multistep.data.settings import Dataset
 from multistep.files import UserError
@@ -39,7 +39,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     if not trained:
         raise UserError(f"{archive}: has no train/<wnid>/images/*.JPEG; {AGAIN}")
     wnids = {match["key"]: match["wnid"] for match in trained.values()}
-    texts = lists.extract(archive, *(m for m in found if _ANNOTATIONS.fullmatch(m)))
+    texts = extract(archive, *(m for m in found if _ANNOTATIONS.fullmatch(m)))
     tested = _annotated(b"".join(texts.values()), f"{archive}: val/val_annotations.txt")
     files = {m: f"val/{match['file']}" for m in found if (match := _TEST.fullmatch(m))}
     listed = listing.named(tested, files.values(), str(archive))

@@ -9,7 +9,7 @@ import pytest
 from data_sets import GALLERIES, archive, cut, drop, fault_after, prepare, tampered
 from PIL import Image
 
-from multistep.data import decoding, lists
+from multistep.data import decoding, galleries
 from multistep.data.archives import members
 from multistep.data.loaders import cub200, stanford40, stanford_dogs
 from multistep.files import UserError
@@ -110,8 +110,8 @@ def test_actions_may_lack_their_own_list(drawn, tmp_path):
     assert len(prepare("stanford40", raw, tmp_path / "out").classes) == 4
 
 
-A, B = lists.Listed("a", "a/1.jpg"), lists.Listed("b", "b/1.jpg")
-OTHERS = [lists.Listed("a", "a/2.jpg"), lists.Listed("b", "b/2.jpg")]
+A, B = galleries.Listed("a", "a/1.jpg"), galleries.Listed("b", "b/1.jpg")
+OTHERS = [galleries.Listed("a", "a/2.jpg"), galleries.Listed("b", "b/2.jpg")]
 BIRDS = b"1 a/1.jpg\n2 a/2.jpg\n"
 
 
@@ -119,14 +119,14 @@ BIRDS = b"1 a/1.jpg\n2 a/2.jpg\n"
     ("read", "message"),
     [
         (
-            lambda: lists.lists([A, B, A], OTHERS, "here"),
+            lambda: galleries.checked([A, B, A], OTHERS, "here"),
             "here: 1 images .* twice, such as a/1.jpg",
         ),
-        (lambda: lists.lists([A, B], [*OTHERS, B], "here"), "listed twice, such as b/1.jpg"),
-        (lambda: lists.lists([A, B], OTHERS[:1], "here"), "class b has no test image"),
-        (lambda: lists.lists([A], OTHERS, "here"), "class b has no training image"),
+        (lambda: galleries.checked([A, B], [*OTHERS, B], "here"), "listed twice, such as b/1.jpg"),
+        (lambda: galleries.checked([A, B], OTHERS[:1], "here"), "class b has no test image"),
+        (lambda: galleries.checked([A], OTHERS, "here"), "class b has no training image"),
         *(
-            (lambda path=path: list(lists.in_folders([path], "here")), "is not CLASS/NAME")
+            (lambda path=path: list(galleries.in_folders([path], "here")), "is not CLASS/NAME")
             for path in ("a.jpg", "a/", "/a.jpg", "")
         ),
         *(

@@ -64,7 +64,7 @@ class Lists:
         return {image.member: index[image.label] for image in every}
 
 
-def lists(train: Iterable[Listed], test: Iterable[Listed], where: str) -> Lists:
+def checked(train: Iterable[Listed], test: Iterable[Listed], where: str) -> Lists:
     """Sort both lists; `where` says in messages which lists they are.
 
     Raises UserError if an image is listed twice, or if a class lacks training or test images.
@@ -88,19 +88,6 @@ def in_folders(paths: Iterable[str], where: str) -> Iterator[Listed]:
         if label in ("", "/") or path.endswith("/"):
             raise UserError(f"{where}: {path!r} is not CLASS/NAME; {AGAIN}")
         yield Listed(label, f"{label}/{name}")
-
-
-def extract(archive: Path, *required: str, optional: str | None = None) -> dict[str, bytes]:
-    """The bytes of some members of an archive, such as its lists; reads until all are found."""
-    wanted = {*required, optional} - {None}
-    found: dict[str, bytes] = {}
-    for member, data in members(archive, wanted.__contains__):
-        found[member] = data
-        if len(found) == len(wanted):
-            break
-    if missing := [member for member in required if member not in found]:
-        raise UserError(f"{archive}: has no {missing[0]}; {AGAIN}")
-    return found
 
 
 def write(
