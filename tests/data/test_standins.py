@@ -135,6 +135,8 @@ def test_another_process_draws_the_same_another_seed_not(drawn, elsewhere, tmp_p
         assert digest == sha256(elsewhere / loader / name)
         standin(loader).draw(tmp_path / name, other)
         assert digest != sha256(tmp_path / name)
+        standin(loader).draw(tmp_path / name, drawn_settings(loader))  # over it
+        assert digest == sha256(tmp_path / name)
 
 
 @STAND_INS
@@ -155,7 +157,7 @@ def test_what_cannot_be_drawn(tmp_path, loader):
     fields = type(settings).model_fields
     many = next(field for field in ("alphabets", "classes", "test") if field in fields)
     archive = next(iter(SETS[loader]["archives"]))
-    with pytest.raises((UserError, ValidationError), match=r"be drawn|less than or equal to 160"):
+    with pytest.raises(UserError, match="be drawn"):
         standin(loader).draw(tmp_path / archive, drawn_settings(loader, **{many: 1000}))
     assert not list(tmp_path.iterdir())
     for field, wrong in (("seed", -1), ("sides", [10]), ("sides", [14, 10]), ("sides", [0, 10])):

@@ -11,11 +11,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from multistep.data.settings import PARTS
 from multistep.files import UserError, digest, read_json
 
 Split = dict[str, list[str]]
 Labels = dict[str, dict[str, str]]  # the class of each image, by part and key
-PARTS = ("train", "validation", "test")
 # What distributions of ImageNet's subsets call the parts.
 FILES = {"train": "train", "val": "validation", "test": "test"}
 SPLITS = Path(__file__).parent / "splits"

@@ -22,13 +22,12 @@ from pydantic import Field
 
 from multistep import seal
 from multistep.data.archives import verified_contents
-from multistep.data.settings import Dataset
+from multistep.data.settings import PARTS, Dataset, Part
 from multistep.files import UserError, atomic_write, digest, read_json, sha256, write_json
 from multistep.plan import provenance
 from multistep.progress import progress
 from multistep.settings import Model, parse
 
-PARTS = ("train", "validation", "test")
 AGAIN = "delete the folder and run `snakemake data`"
 
 Pair = Annotated[list[int], Field(min_length=2, max_length=2)]
@@ -48,7 +47,7 @@ class Description(Model):
     classes: list[str]
     labels: list[Pair]
     shapes: list[Pair] | None
-    splits: dict[Literal["train", "validation", "test"], list[Pair]]
+    splits: dict[Part, list[Pair]]
     images: str
     made_from: dict[Literal["dataset", "archives", "code", "left_out"], Any] | None
     seal: str

@@ -3,12 +3,14 @@
 Nothing here imports torch: it is read inside Snakemake.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints
 
 from multistep.settings import Model, Once, Title
 
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[str, ...] = get_args(Part)
 Url = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/]+/|file:///)\S*$")]
 UNREAD = (".xz", ".txz", ".bz2", ".tbz2", ".zst", ".tzst", ".lz4", ".7z", ".rar")
 
@@ -50,7 +52,7 @@ class Dataset(Model):
     title: Title
     classes: int = Field(ge=1)
     images_per_class: int | None = Field(default=None, ge=1)
-    images: dict[Literal["train", "validation", "test"], int] | None = None
+    images: dict[Part, int] | None = None
     archives: dict[FileName, Archive]
     prepare: dict[str, Any]
 
