@@ -20,6 +20,12 @@ def relisted(change):
     return edited(f"{TIERED}/test_images_png.pkl", lambda d: pickle.dumps(change(pickle.loads(d))))
 
 
+def named(meta):
+    """A class more, of which there is no image."""
+    found = pickle.loads(meta)
+    return pickle.dumps(found | {b"fine_label_names": [*found[b"fine_label_names"], b"one"]})
+
+
 CIFAR, STL, TINY, TIERED = (
     "cifar-100-python",
     "stl10_binary",
@@ -50,6 +56,7 @@ FAULTS = {
         (put(f"{CIFAR}/train", b"\x80\x03]"), "train is not a readable"),
         (repickled(f"{CIFAR}/train", batch_label=Call()), "it asks for builtins.print"),
     ],
+    "cifar_fs fc100": [(edited(f"{CIFAR}/meta", named), "no image of class one; get the archive")],
     "stl10": [
         (drop(f"{STL}/test_y.bin"), f"has no {STL}/test_y.bin"),
         (drop(f"{STL}/train_X.bin"), f"has no {STL}/train_X.bin"),

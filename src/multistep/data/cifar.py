@@ -88,9 +88,10 @@ def prepare_classes(
     or a super-class that stands in two parts.
     """
     found, split = read(name, dataset, raw), dataset.prepare["split"]
-    group_of: dict[str, Any] = {label: label for label in found.names}
-    if together:
-        group_of = {found.names[i]: j for i, j in zip(found.labels, found.coarse, strict=True)}
+    pairs = zip(found.labels, found.coarse, strict=True)
+    group_of: dict[str, Any] = {found.names[i]: j if together else found.names[i] for i, j in pairs}
+    if empty := sorted(set(found.names) - group_of.keys()):
+        raise UserError(f"datasets.{name}: no image of class {empty[0]}; get the archive again")
     if split == "proportional":
         groups: dict[Any, list[str]] = {}
         for label in sorted(group_of):
