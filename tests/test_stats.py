@@ -55,13 +55,6 @@ def test_t_quantile(degrees: int | None, quantile: float) -> None:
     assert stats.t_quantile(degrees) == pytest.approx(quantile, abs=5e-5)
 
 
-def test_t_interval_of_three_seeds() -> None:
-    interval = stats.t_interval([98.0, 99.0, 100.0])
-    assert interval.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
-    with pytest.raises(UserError, match="at least two seeds"):
-        stats.t_interval([98.0])
-
-
 def test_no_episodes_reach_beyond_the_largest_half_width() -> None:
     widest = stats.over_episodes([100.0] * 590 + [0.0] * 10)
     assert stats.is_feasible(widest.mean, widest.half_width, 600)
@@ -130,6 +123,8 @@ def test_errors_over_episodes_and_seeds_add_in_squares() -> None:
 
 
 def test_a_single_number_has_no_interval_unless_it_is_exact() -> None:
+    three = stats.sampled([98.0, 99.0, 100.0], "seeds")
+    assert three.half_width() == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
     single, counted = stats.sampled([50.0], "seeds"), stats.Estimate(2.0, exact=True)
     assert single.interval() is None
     assert (single - stats.sampled([1.0, 3.0], "seeds")).interval() is None

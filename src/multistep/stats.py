@@ -73,15 +73,6 @@ def over_seeds(means: Sequence[float]) -> tuple[float, float | None]:
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None
 
 
-def t_interval(means: Sequence[float]) -> Mean:
-    """Mean of one number per seed with its 95% Student t interval, t(n-1) s / sqrt(n)."""
-    mean, deviation = over_seeds(means)
-    if deviation is None:
-        raise UserError("an interval over seeds needs at least two seeds; one was given")
-    n = len(means)
-    return Mean(mean, t_quantile(n - 1) * deviation / math.sqrt(n), n)
-
-
 def t_quantile(degrees: int | None, probability: float = 0.975) -> float:
     """Quantile of Student's t, or of the normal distribution where there are no degrees."""
     from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped]
@@ -120,12 +111,18 @@ class Estimate:
         """The value, of a ratio itself and not its logarithm."""
         return math.exp(self.value) if self.ratio else self.value
 
-    def interval(self, level: float = 0.95) -> tuple[float, float] | None:
-        """Both ends, or None where nothing says how much the value varies."""
-        if not self.errors and not self.exact:
-            return None
+    def half_width(self, level: float = 0.95) -> float | None:
+        """Of the interval (of a ratio's: of its logarithm); None where nothing says how much the
+        value varies.
+        """
         p = (1 + level) / 2
         half = math.hypot(*(error * t_quantile(df, p) for error, df in self.errors))
+        return half if self.errors or self.exact else None
+
+    def interval(self, level: float = 0.95) -> tuple[float, float] | None:
+        """Both ends, or None as for `half_width`."""
+        if (half := self.half_width(level)) is None:
+            return None
         ends = self.value - half, self.value + half
         return (math.exp(ends[0]), math.exp(ends[1])) if self.ratio else ends
 

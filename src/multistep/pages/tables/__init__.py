@@ -140,7 +140,7 @@ def few_shot(runs: DataFrame) -> dict[str, Any]:
         "ours_high": ours.high,
         "n": len(runs),
         "seed_sd": stats.over_seeds(seeds)[1],
-        "seed_t95": stats.t_interval(seeds).half_width if len(seeds) > 1 else None,
+        "seed_t95": stats.sampled(seeds, "seeds").half_width(),
         "episodes": ours.n,
         "iterations": runs["metrics.iterations"].iloc[0],
         "meta_batch": runs["settings.meta_batch"].iloc[0],

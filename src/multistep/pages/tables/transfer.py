@@ -138,7 +138,7 @@ def _of_seeds(runs: DataFrame) -> dict[str, Any]:
         "ours_high": None if sd is None else mean + sd,
         "n": len(runs),
         "seed_sd": sd,
-        "seed_t95": stats.t_interval(accuracies).half_width if sd is not None else None,
+        "seed_t95": stats.sampled(accuracies, "seeds").half_width(),
         "validation": runs["metrics.validation_accuracy"].mean(),
         "epochs": runs["metrics.epochs"].iloc[0],
         "source": "" if scratch else runs["settings.source"].iloc[0],
