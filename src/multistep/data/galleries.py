@@ -12,11 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import numpy as np
 from pydantic import Field
 
 from multistep.data import decoding, listing, prepared, validation
-from multistep.data.archives import members, names
+from multistep.data.archives import gathered, names
 from multistep.data.decoding import AGAIN
 from multistep.data.settings import Dataset
 from multistep.files import UserError
@@ -119,8 +118,8 @@ def write(
 
     def found(wanted: Collection[str]) -> Iterator[tuple[str, bytes, str]]:
         of = lambda member: keys.get(member) in wanted  # noqa: E731
-        for member, data in members(path, of, decoding.LARGEST_FILE):
-            yield keys[member], data, f"{path}: {member}"
+        for member, data, where in gathered([path], of, decoding.LARGEST_FILE):
+            yield keys[member], data, where
 
     shapes: dict[str, tuple[int, int]] = {}
     looked_at = labels if size is None else suspect
@@ -135,11 +134,9 @@ def write(
             say(f"{str(error).removesuffix(AGAIN)}it may be so in the official one: left out")
             left_out.append(key)
 
-    def images() -> Iterator[tuple[str, np.ndarray]]:
-        for key, data, where in found(labels.keys() - left_out):
-            yield key, decoding.decode(data, where, size)
-
+    whole = found(labels.keys() - left_out)
     prepared.write(
         name, dataset, raw, out, classes=listed.classes, labels=labels, parts=parts,
-        shape=shapes if size is None else (size, size, 3), images=images(), left_out=left_out,
+        shape=shapes if size is None else (size, size, 3), left_out=left_out,
+        images=((key, decoding.decode(data, where, size)) for key, data, where in whole),
     )  # fmt: skip
