@@ -2,6 +2,7 @@
 
 import csv
 import json
+import zipfile
 from itertools import chain
 
 import pytest
@@ -75,27 +76,32 @@ def test_committed_lists_are_disjoint_and_of_the_published_sizes(name, sizes):
     assert entry.prepare["split"] != rule or sum(sizes) == entry.classes
 
 
-def test_cifar_lists_are_the_published_ones():
-    files = dict(zip(class_splits.PARTS, ("train", "val", "test"), strict=True))
-    pairs = {p: json.loads(real_data(f"cifar_fs/{f}.json").read_text()) for p, f in files.items()}
-    committed = class_splits.committed("cifar_fs", "bertinetto")
-    assert committed == {p: sorted(label for _, label in pairs[p]) for p in class_splits.PARTS}
-    superclass = {label: coarse for coarse, label in chain(*pairs.values())}
+def published(loader, file):
+    """The classes of a part, from where they were published."""
+    if loader == "cifar_fs":
+        return [label for _, label in json.loads(real_data(f"cifar_fs/{file}.json").read_text())]
+    if loader == "tieredimagenet":
+        rows = csv.reader(real_data(f"tieredimagenet/{file}.csv").read_text().splitlines())
+        return [number for number, _ in filter(None, rows)]
+    with zipfile.ZipFile(real_data("miniimagenet/splits_ravi.zip")) as archive:
+        rows = csv.DictReader(archive.read(f"{file}.csv").decode().splitlines())
+        return {row["label"] for row in rows}
+
+
+@pytest.mark.parametrize("name", ["cifar_fs_bertinetto", "tieredimagenet_ren", "miniimagenet_ravi"])
+def test_committed_lists_are_the_published_ones(name):
+    loader, _, rule = name.rpartition("_")
+    for file, part in class_splits.FILES.items():
+        listed = class_splits.committed(loader, rule)[part]
+        assert listed == sorted(published(loader, file))
+
+
+def test_the_list_of_fc100_is_of_the_published_super_classes():
+    pairs = (json.loads(real_data(f"cifar_fs/{f}.json").read_text()) for f in class_splits.FILES)
+    superclass = {label: coarse for coarse, label in chain(*pairs)}
     parts = class_splits.committed("fc100", "oreshkin")
     assert sorted(chain(*parts.values())) == sorted(superclass)
-    for part, file in files.items():
+    for file, part in class_splits.FILES.items():
         listed = json.loads(real_data(f"fc100/{file}.json").read_text())
         assert {superclass[label] for label in parts[part]} == set(listed)
         assert len(parts[part]) == 5 * len(listed)
-
-
-def test_the_list_of_tieredimagenet_is_the_published_one():
-    parts = class_splits.committed("tieredimagenet", "ren")
-    categories = []
-    for part, file in zip(class_splits.PARTS, ("train", "val", "test"), strict=True):
-        with open(real_data(f"tieredimagenet/{file}.csv"), newline="") as rows:
-            found = [row for row in csv.reader(rows) if row]
-        assert parts[part] == sorted(number for number, _ in found)
-        categories.append({category for _, category in found})
-    assert [len(found) for found in categories] == [20, 6, 8]
-    assert len(set.union(*categories)) == 34

@@ -1,6 +1,5 @@
 """miniImageNet: both distributions, faults named one by one, and a part of the real images."""
 
-import csv
 import io
 import re
 import zipfile
@@ -20,7 +19,6 @@ from data_sets import (
 from PIL import Image
 
 from multistep.cli import main
-from multistep.data import class_splits
 from multistep.data.archives import members
 from multistep.data.class_splits import PARTS
 from multistep.data.standins import photographs
@@ -109,15 +107,6 @@ def test_without_a_source_the_user_is_told_what_to_bring(tmp_path, capsys, monke
     assert "under the name mini-imagenet.zip" in message
     assert "`sources: {miniimagenet: FOLDER}`" in message
     assert message.count("\n") == 1
-
-
-def test_the_committed_list_is_that_of_the_published_csv_files():
-    archive = real_data("miniimagenet/splits_ravi.zip")
-    parts = class_splits.committed("miniimagenet", "ravi")
-    with zipfile.ZipFile(archive) as file:
-        for part, name in zip(PARTS, ("train", "val", "test"), strict=True):
-            listed = csv.DictReader(io.TextIOWrapper(file.open(f"{name}.csv")))
-            assert parts[part] == sorted({row["label"] for row in listed})
 
 
 def test_a_part_of_the_real_images(tmp_path):
