@@ -6,6 +6,7 @@ draws nothing.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -63,8 +64,14 @@ RC |= {"lines.linewidth": 1.3, "lines.markersize": 3.8}
 def theme() -> Any:
     """What is drawn inside looks like all figures."""
     import matplotlib
+
+    # What seaborn needs scipy for (densities, clusters) isn't drawn here; it takes half a second.
+    modules: dict[str, Any] = sys.modules
+    without = modules.setdefault("scipy") is None
     import seaborn as sns
 
+    if without:
+        del modules["scipy"]
     paper: dict[Any, Any] = {**sns.axes_style("ticks"), **sns.plotting_context("paper"), **RC}
     return matplotlib.rc_context(paper)
 
