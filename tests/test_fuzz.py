@@ -1,8 +1,8 @@
 """Other people's bytes, damaged at random: a value or one line, in bounded time and memory.
 
 CI tries the same few hundred files each time; `pytest tests/test_fuzz.py --fuzz 60` goes on with
-new ones for a minute a reader, and `python tests/test_fuzz.py READER [-runs=100000]` lets atheris,
-where it is installed, look for files that reach new lines.
+new ones, for a minute of processor time a reader, and `python tests/test_fuzz.py READER
+[-runs=100000]` lets atheris, where it is installed, look for files that reach new lines.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from multistep.networks.settings import Architecture
 from multistep.plan import params
 from multistep.transfer import source_record, sources
 
-AT_ONCE, MORE = 1 << 30, 10  # bytes beyond what is held before, and seconds, for one file
+AT_ONCE, MORE = 1 << 30, 10  # bytes beyond what is held before, seconds of processor time, a file
 TIMES = 150
 NETWORK = Architecture(name="resnet32", width=4, blocks=1)
 ODD = (
@@ -204,15 +204,15 @@ def bounds() -> Iterator[None]:
 
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
-    handler = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, MORE)
+    handler = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, MORE)
     resource.setrlimit(resource.RLIMIT_AS, (held + AT_ONCE, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, handler)
 
 
 def tried(path: Path, read: Callable[[Path], object], content: bytes) -> None:
@@ -258,8 +258,8 @@ def moments(request: pytest.FixtureRequest, name: str) -> Iterator[random.Random
     """The same for CI, then others for as long as --fuzz says."""
     for number in range(TIMES):
         yield random.Random(f"{name} {number}")
-    until = time.monotonic() + request.config.getoption("--fuzz")
-    while time.monotonic() < until:
+    until = time.process_time() + request.config.getoption("--fuzz")
+    while time.process_time() < until:
         seed = f"{name} {random.getrandbits(40)}"
         print(seed)  # of the last, where it fails
         yield random.Random(seed)

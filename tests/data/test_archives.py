@@ -243,6 +243,27 @@ def test_names_of_zips_are_bytes_and_backslashes_of_windows_are_folders(tmp_path
     assert found == {"set/caf\u00e9": b"first", "set/caf\u00e8": b"first"}
 
 
+def test_a_zip_s_member_without_a_name_is_a_file(tmp_path):
+    path = packed(tmp_path / "a.zip", {"ab": b"x"}, links=())
+    path.write_bytes(path.read_bytes().replace(b"ab", b"\0b"))  # names end at a zero
+    assert [(name, stream.read()) for name, stream in streams(path)] == [(".", b"x")]
+    path.write_bytes(path.read_bytes().replace(b"\0b", b"\0c", 1))
+    assert "a member without a name is damaged" in failure(path)
+
+
+@KINDS
+def test_a_name_that_breaks_lines_is_written_in_one(tmp_path, kind):
+    path = packed(tmp_path / f"a.{kind}", {"a\nb\u2028": b"x"}, links=())
+    assert contents_digest(path)
+    assert [name for name, _ in streams(path)] == ["a\\nb\\u2028"]
+
+
+def test_a_zip_whose_headers_differ_is_named(tmp_path):
+    path = packed(tmp_path / "a.zip", {"é": b"x"}, links=())
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xf7\xf7", 1))
+    assert "é is damaged ('utf-8' codec can't decode" in failure(path)
+
+
 @pytest.mark.parametrize("largest", [5, 4])
 def test_a_member_of_too_many_bytes_is_not_read_whole(tmp_path, largest):
     archive = packed(tmp_path / "a.zip", FILES)

@@ -40,7 +40,7 @@ _MAGIC |= {b"7z\xbc\xaf": "7z", b"\x28\xb5\x2f\xfd": "zstd"}
 # What macOS and Windows leave in folders, and so in archives.
 _LEAVINGS = re.compile(
     r"(.*/)?((__MACOSX|\.AppleDouble|\.Spotlight-V100|\.Trashes|\.fseventsd|\$RECYCLE\.BIN"
-    r"|System Volume Information)/.*|\._[^/]*|\.DS_Store|Icon\r|(eh)?thumbs\.db|desktop\.ini)",
+    r"|System Volume Information)/.*|\._[^/]*|\.DS_Store|Icon\\r|(eh)?thumbs\.db|desktop\.ini)",
     re.IGNORECASE,
 )
 # A page that a server sends instead of a file.
@@ -50,7 +50,8 @@ _PAGE = re.compile(
 )
 _DIGESTS = ("sha256", "sha1", "contents")
 # What damaged members raise, by way of zipfile, tarfile and gzip.
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError)
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, UnicodeDecodeError)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class UnreadableError(UserError):
@@ -171,14 +172,16 @@ def _every(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
 def _plain(name: bytes, link: str = "") -> str:
     """A path in an archive without "./" and "..", with `link`: what that names from there.
 
-    Names are bytes: those that aren't UTF-8 are read as Latin-1, so that each can be written down.
+    Names are bytes: those that aren't UTF-8 are read as Latin-1, and what would break a line is
+    escaped, so that each can be written down.
     """
     try:
         path = name.decode()
     except UnicodeDecodeError:
         path = name.decode("latin-1")
     folder = posixpath.dirname(path) if link else path
-    return posixpath.normpath(posixpath.join(folder, link)).removeprefix("./")
+    plain = posixpath.normpath(posixpath.join(folder, link)).removeprefix("./")
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], plain)
 
 
 def _no(path: Path, kind: str, error: Exception, after: str = "") -> UnreadableError:
@@ -199,13 +202,14 @@ def _zipped(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:
         raise _no(path, "zip", error) from error
     with archive:
         for member in archive.infolist():
-            # Where it doesn't say UTF-8, Python takes bytes for a code page of DOS.
-            name = _plain(member.filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437"))
+            name = member.filename.removeprefix("./")
             if member.create_system == 0 or "/" not in name:  # packers on Windows may write its own
                 name = name.replace("\\", "/")
-            if member.is_dir() or member.filename.endswith("\\"):
+            # Where it doesn't say UTF-8, Python takes bytes for a code page of DOS.
+            name = _plain(name.encode("utf-8" if member.flag_bits & 0x800 else "cp437"))
+            if member.filename.endswith(("/", "\\")):  # a folder; the name may be empty
                 continue
-            with naming(path, member.filename):
+            with naming(path, name if member.filename else "a member without a name"):
                 file = archive.open(member)
             with file:
                 if stat.S_ISLNK(member.external_attr >> 16):
