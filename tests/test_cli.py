@@ -151,7 +151,7 @@ RESULT = "scales/omniglot-cpu/results/5way_1shot/omniglot/maml/0.json"
         ("pretrain --name n --spec {", "--spec: not valid JSON"),
         ("data prepare --dataset d --spec {}", "--spec: loader: Field required"),
         ("data download --dataset d --archive a --spec 7", "--spec: "),
-        ("choose --setting lr --out o --cells {} a", "--cells: "),
+        ("choose --setting lr --out o --choice-of {} a", "--choice-of: "),
         ("choose --setting lr --out o absent.json", "absent.json: no such file"),
         ("report table --name t --spec {} --context [ --out o", "--con"),
         ("evaluate src", "src: a folder; name a result (.json) or its parameters"),

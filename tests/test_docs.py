@@ -122,5 +122,5 @@ def test_the_commands_that_are_shown_are_there():
                 inner = action.choices if isinstance(action.choices, dict) else {}
                 parsers += inner.values()
     missing = [c for c, _ in shown if c not in known]
-    missing += [o for c, rest in shown for o in re.findall("--[a-z]+", rest) if o not in known[c]]
+    missing += [o for c, rest in shown for o in re.findall("--[a-z-]+", rest) if o not in known[c]]
     assert missing == []

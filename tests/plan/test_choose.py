@@ -140,10 +140,16 @@ def test_from_candidates_to_the_cell(
     for record in found:
         assert set(record["metrics"]) == {"best", "diverged"}, "a candidate saw the test classes"
     line = ["choose", "--setting", setting, "--out", path, *(c.path for c in candidates)]
-    listed = [cell.definition for cell in candidates]
-    assert cli.main([*line, "--cells", json.dumps(listed[::-1])]) == 2, "not those of the plan"
-    assert cli.main([*line, "--cells", "[]"]) == 2
-    assert cli.main([*line, "--cells", json.dumps(listed)]) == 0
+    right = choose.definition(setting, [cell.definition for cell in candidates])
+    settings = {**right["cell"]["settings"], "iterations": 9}
+    for wrong in (
+        [],
+        {**right, "values": [0.1]},
+        {**right, "cell": {}},
+        {**right, "cell": {**right["cell"], "settings": settings}},
+    ):
+        assert cli.main([*line, "--choice-of", json.dumps(wrong)]) == 2, "not those of the plan"
+    assert cli.main([*line, "--choice-of", json.dumps(right)]) == 0
     choice = json.loads(Path(path).read_text())
     best = max(found, key=lambda record: record["metrics"]["best"]["validation_accuracy"])
     assert choice["value"] == best["cell"]["settings"]["inner_lr"]
@@ -152,7 +158,6 @@ def test_from_candidates_to_the_cell(
     for key in ("setting", "value", "rule", "candidates"):
         assert final["cell"]["chosen"][key] == choice[key]
     assert cli.main([*line[:5], waits.path]) == 2, "no candidate"
-    right = choose.definition(setting, listed)
     elsewhere = "of results that aren't at hand; compared where they are"
     free = ("made_from.candidates.*", "candidates.*.validation_accuracy")
     edits = records.Edits({"rule": "text", **dict.fromkeys(free, elsewhere)})
@@ -167,6 +172,16 @@ def test_from_candidates_to_the_cell(
     ):
         assert cli.main([*line, json.dumps({**right, key: value})]) == 2
         assert re.search(rf"{path}: {key}[.a-z]* is .* but the plan says", capsys.readouterr().err)
+
+
+def test_a_choice_of_a_thousand_fits_a_command_line() -> None:
+    seeds, values = list(range(40)), [n / 100 for n in range(1, 26)]
+    path = "results/choices/5way_1shot/omniglot/maml.json"
+    setting, found = cells.choices(plan(choose={**CHOOSE, "values": values, "seeds": seeds}))[path]
+    right = choose.definition(setting, [cell.definition for cell in found])
+    assert {Path(cell.path): cell.definition for cell in found} == choose.candidates_of(right)
+    line = f"{json.dumps(right)} {' '.join(cell.path for cell in found)}"
+    assert len(line) < 100_000  # of 131,072, which the shell's one argument may have
 
 
 def test_a_diverged_candidate_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

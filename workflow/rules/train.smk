@@ -34,9 +34,9 @@ rule choose:
     params:
         code=code("multistep.plan.choose", "multistep.fewshot.record"),
         setting=lambda wildcards: choice(wildcards)[0],
-        cells=lambda wildcards: f"[{', '.join(c.json for c in choice(wildcards)[1])}]",
+        definition=lambda wildcards, output: choice_of(str(output)),
     shell:
-        "multistep choose --setting {params.setting} --cells {params.cells:q} --out {output:q} "
+        "multistep choose --setting {params.setting} --choice-of {params.definition:q} --out {output:q} "
         "{input.candidates:q} > {log:q} 2>&1"
 
 

@@ -70,6 +70,23 @@ def definition(setting: str, candidates: Sequence[dict[str, Any]]) -> dict[str, 
     return {"setting": setting, "values": values, "seeds": seeds, "cell": cells[0]}
 
 
+def candidates_of(of: dict[str, Any]) -> dict[Path, dict[str, Any]]:
+    """The cells of the candidates of a choice, by the paths of their results, of its `definition`:
+    a command line takes that one, where a hundred cells would be too long for it.
+
+    Raises KeyError, TypeError or ValueError if it is none.
+    """
+    found, shared = {}, of["cell"]
+    for value in of["values"]:
+        experiment = f"{shared['experiment']}-{of['setting']}-{value:g}"
+        settings = {**shared["settings"], of["setting"]: value}
+        for seed in of["seeds"]:
+            own = {"experiment": experiment, "kind": "candidate", "seed": seed}
+            path = f"results/{experiment}/{shared['dataset']}/{shared['method']}/{seed}.json"
+            found[Path(path)] = {**shared, **own, "settings": settings}
+    return found
+
+
 def _mean(found: list[float | None]) -> float | None:
     """None if any seed diverged: such a value can't be relied on."""
     finite = [score for score in found if score is not None]
@@ -81,16 +98,14 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("choose", help="choose a setting", description=__doc__)
     parser.add_argument("--setting", required=True, help="the key, e.g. inner_lr")
     parser.add_argument("--out", type=Path, required=True, help="results/choices/.../<method>.json")
-    parser.add_argument(
-        "--cells", help="the candidates as the plan has them, a JSON list in the order of the files"
-    )
+    parser.add_argument("--choice-of", help="what it has to be, as JSON (the plan's)")
     parser.add_argument("candidates", type=Path, nargs="+", help="results of candidates")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Read the candidates, choose, write."""
-    expected = _expected(args.cells, len(args.candidates))
+    expected = _expected(args.choice_of, args.candidates)
     candidates = [
         results.read(path, right) for path, right in zip(args.candidates, expected, strict=True)
     ]
@@ -109,11 +124,14 @@ def run(args: argparse.Namespace) -> None:
     print(json.dumps(choice, indent=1))
 
 
-def _expected(text: str | None, count: int) -> list[results.Expected | None]:
-    """What `--cells` says of each file; None where it isn't given."""
+def _expected(text: str | None, paths: list[Path]) -> list[results.Expected | None]:
+    """What `--choice-of` says of each file; None where it isn't given."""
     if text is None:
-        return [None] * count
-    cells = json_of("--cells", text)
-    if not isinstance(cells, list) or len(cells) != count:
-        raise UserError(f"--cells: not a list of {count} cells, one for each file")
-    return [results.Expected(cell) for cell in cells]
+        return [None] * len(paths)
+    try:
+        cells = candidates_of(json_of("--choice-of", text))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"--choice-of: not what a choice is ({error!r})") from None
+    if missing := sorted(cells.keys() ^ set(paths)):
+        raise UserError(f"--choice-of: {missing[0]} isn't in both, the choice and the files")
+    return [results.Expected(cells[path]) for path in paths]
