@@ -1,4 +1,4 @@
-"""Check every object of a DVC remote, whatever it lies on: local, SSH, S3.
+"""Check every object of a DVC remote, whatever it lies on: local, SSH, S3, HTTP.
 
 An object's name is the MD5 of its bytes; a folder is an object too, a list of its files. DVC itself
 looks whether names exist: `dvc push` doesn't mend what is damaged or missing beneath a folder, and
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from multistep.data.archives import blocks
 from multistep.files import UserError, one_line
@@ -19,7 +17,8 @@ from multistep.progress import progress
 
 
 def check(name: str | None, jobs: int, *, remove: bool) -> None:
-    """Read all objects of a remote of the project (None: its default), `jobs` at a time.
+    """Read all objects of a remote of the project (None: its default), `jobs` at a time; where none
+    lists them, as over HTTP, those of this commit.
 
     Raises UserError with a line for each that is damaged or missing; with `remove` the damaged and
     the folders that list them are removed first, so that `dvc push` brings them again.
@@ -30,52 +29,72 @@ def check(name: str | None, jobs: int, *, remove: bool) -> None:
     try:
         repo = Repo()
         objects = repo.cloud.get_remote_odb(name)
-        held = set(objects.all())
+        pushed = [
+            out for out in repo.index.outs if out.hash_info and out.use_cache and out.can_push
+        ]
+        paths = {out.hash_info.value: str(out) for out in pushed}
+        try:
+            left, listed = set(objects.all()), True
+        except NotImplementedError:
+            left, listed = set(paths), False
     except (DvcException, OSError) as error:
         raise UserError(f"remote {name or ''}: {one_line(error)}; see `dvc remote list`") from None
     where = objects.fs.unstrip_protocol(objects.path)
 
-    def read(oid: str) -> tuple[str, list[dict[str, str]] | None]:
-        """Its files, if it is a folder; None of one whose bytes aren't those of its name."""
+    def read(oid: str) -> tuple[str, str, list[dict[str, str]]]:
+        """An object, what is wrong with it, and its files, if it is a folder."""
         found, kept = hashlib.md5(usedforsecurity=False), []
-        with objects.fs.open(objects.oid_to_path(oid), "rb") as file:
-            for block in blocks(file):
-                found.update(block)
-                kept += [block] if oid.endswith(".dir") else []
-        whole = found.hexdigest() == oid.removesuffix(".dir")
-        return oid, (json.loads(b"".join(kept) or b"[]") if whole else None)
+        try:
+            with objects.fs.open(objects.oid_to_path(oid), "rb") as file:
+                for block in blocks(file):
+                    found.update(block)
+                    kept += [block] if oid.endswith(".dir") else []
+        except FileNotFoundError:
+            return oid, "it is missing", []
+        except Exception as error:  # each protocol's library raises its own
+            reason = f"{oid} can't be read ({one_line(error)})"
+            raise UserError(f"{where}: {reason}; try again later") from None
+        if found.hexdigest() != oid.removesuffix(".dir"):
+            return oid, "its bytes differ from its name", []
+        return oid, "", json.loads(b"".join(kept) or b"[]")
 
-    content = {}
-    with progress(where, len(held), "objects") as advance, ThreadPoolExecutor(jobs) as readers:
-        for oid, files in readers.map(read, sorted(held)):
-            content[oid] = files
-            advance(1)
-    paths = dict(_paths(repo))
-    bad = {oid: "its bytes differ from its name" for oid, files in content.items() if files is None}
-    wrong = {
-        oid: f"{oid} ({paths.get(oid, 'of no file of this commit')}): {bad[oid]}" for oid in bad
-    }
-    folders = set()
-    for folder, files in content.items():
-        for file in files or []:
-            oid, path = file["md5"], f"{paths.get(folder, folder)}/{file['relpath']}"
-            if oid not in held or oid in bad:
-                folders.add(folder)
-                wrong[oid] = f"{oid} ({path}): {bad.get(oid, 'it is missing')}"
-    if remove:
-        for oid in {*bad, *folders}:
-            objects.fs.remove(objects.oid_to_path(oid))
-    print(f"{len(held):6,} objects of {where}")
+    wrong: dict[str, str] = {}
+    folders: dict[str, set[str]] = {}  # by object those that list it
+    seen: set[str] = set()
+    while left:  # then what folders list and isn't there, or can't be listed
+        with progress(where, len(left), "objects") as advance, ThreadPoolExecutor(jobs) as readers:
+            for oid, what, files in readers.map(read, sorted(left)):
+                if what:
+                    wrong[oid] = what
+                for file in files:
+                    folders.setdefault(file["md5"], set()).add(oid)
+                    if oid in paths:
+                        paths.setdefault(file["md5"], f"{paths[oid]}/{file['relpath']}")
+                advance(1)
+        seen |= left
+        left = folders.keys() - seen
+    there = len(seen) - sum(what == "it is missing" for what in wrong.values())
+    print(f"{there:6,} objects of {where}")
     if wrong:
+        damaged = {oid for oid, what in wrong.items() if what != "it is missing"}
+        damaged |= {folder for oid in wrong for folder in folders.get(oid, ())}
         named = f" {name}" * bool(name)
-        again = (
-            "removed, with the folders that list them; `dvc push` from a clone that has them"
-            if remove
-            else f"in a clone that has them: multistep verify --remote{named} --remove && dvc push"
+        again = f"in a clone that has them: multistep verify --remote{named} --remove && dvc push"
+        if remove and listed:
+            for oid in damaged:
+                objects.fs.remove(objects.oid_to_path(oid))
+            again = (
+                "removed, with the folders that list them; `dvc push` from a clone that has them"
+            )
+        elif not listed:  # nor removed
+            at = ", ".join(objects.oid_to_path(oid) for oid in sorted(damaged)) or "nothing"
+            again = f"delete on its server: {at}; then `dvc push` from a clone that has them"
+        lines = sorted(
+            f"{o} ({paths.get(o, 'of no file of this commit')}): {wrong[o]}" for o in wrong
         )
-        lines = "\n  ".join(line for _, line in sorted(wrong.items()))
+        told = "\n  ".join(lines)
         raise UserError(
-            f"{len(wrong)} objects of {where} are damaged or missing:\n  {lines}\n{again}"
+            f"{len(wrong)} objects of {where} are damaged or missing:\n  {told}\n{again}"
         )
     print("all are whole")
     if not objects.verify:
@@ -83,10 +102,3 @@ def check(name: str | None, jobs: int, *, remove: bool) -> None:
             f"{where}: `dvc pull` wouldn't tell if they weren't; say "
             f"`dvc remote modify {name or repo.config['core']['remote']} verify true`"
         )
-
-
-def _paths(repo: Any) -> Iterator[tuple[str, str]]:
-    """Of what this commit has in DVC: object and path."""
-    for out in repo.index.outs:
-        if out.hash_info:
-            yield out.hash_info.value, str(out)

@@ -1,14 +1,18 @@
-"""DVC remotes for real, on a disk, over SSH, in S3: what is pushed comes back, damage is named."""
+"""DVC remotes (folder, SSH, HTTP, S3): what is pushed comes back; damage is told."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import re
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -107,6 +111,41 @@ def ssh(tmp_path: Path) -> Iterator[Folder]:
         server.wait()
 
 
+class Plain(SimpleHTTPRequestHandler):
+    """Files of a folder over HTTP, which takes new ones too."""
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def do_PUT(self) -> None:
+        path = Path(self.translate_path(self.path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = self.headers["Content-Length"]  # else in pieces, each after its size
+        if size is not None:
+            path.write_bytes(self.rfile.read(int(size)))
+        else:
+            with open(path, "wb") as file:
+                while count := int(self.rfile.readline(), 16):
+                    file.write(self.rfile.read(count))
+                    self.rfile.readline()
+            self.rfile.readline()
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.fixture
+def http(tmp_path: Path) -> Iterator[Folder]:
+    folder = tmp_path / "remote"
+    handler = functools.partial(Plain, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        remote = Folder(folder, method="PUT")
+        remote.lines["url"] = f"http://127.0.0.1:{server.server_port}"
+        yield remote
+        server.shutdown()
+
+
 @pytest.fixture
 def s3() -> Iterator[Bucket]:
     pytest.importorskip("dvc_s3", reason="dvc-s3 is not installed")
@@ -131,15 +170,16 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.fault(
-    "objects of a DVC remote flipped, cut, deleted (local, SSH, S3)",
+    "objects of a DVC remote flipped, cut, deleted (local, SSH, HTTP, S3)",
     "`dvc pull` refuses, `multistep verify --remote` names them, `--remove` and `dvc push` mend",
 )
-@pytest.mark.parametrize("kind", ["local", "ssh", "s3"])
+@pytest.mark.parametrize("kind", ["local", "ssh", "http", "s3"])
 def test_what_is_pushed_comes_back_and_damage_is_named(
     project: Path, tmp_path: Path, kind: str, request: pytest.FixtureRequest, record_property: Any
 ) -> None:
     remote = request.getfixturevalue(kind)
-    outs = () if kind == "local" else OUTS  # elsewhere without the many files of provenance
+    # Elsewhere without the many files of provenance; over HTTP all of a commit is looked for.
+    outs = () if kind in ("local", "http") else OUTS
     lines = ["['remote \"store\"']", "verify = true"]
     lines += [
         *(f"{key} = {value}" for key, value in remote.lines.items()),
@@ -166,7 +206,11 @@ def test_what_is_pushed_comes_back_and_damage_is_named(
     assert "3 objects of" in told
     for oid, name, what in zip(oids, names, ["differ", "differ", "missing"], strict=True):
         assert [x for x in told.splitlines() if oid in x and name in x and what in x], told
-    multistep(project, "verify", "--remote", "--remove", status=2)
+    told = multistep(project, "verify", "--remote", "--remove", status=2)
+    if kind == "http":
+        assert "delete on its server" in told
+        for oid in re.findall(r"/files/md5/(\w\w/[\w.]+)", told.splitlines()[-1]):
+            remote.write(oid.replace("/", ""), None)
     workspace.dvc(project, "push", *outs)
     workspace.dvc(clone, "pull", *outs)
     assert files(clone) == right
