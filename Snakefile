@@ -36,12 +36,12 @@ onstart:
             slurm.begin(workflow, Path.cwd())
         except UserError as error:
             raise WorkflowError(str(error)) from None
-    elif left := unrecorded.left_in_queue(Path.cwd()):
-        print(
-            f"A run that was killed left jobs in the cluster's queue: {', '.join(left)}. They are submitted again now, "
-            "and of two that make one file the later one waits. Cancel the old ones",
-            file=sys.stderr,
-        )
+    elif left := unrecorded.left_in_queue(
+        Path.cwd(),
+        workflow.executor_plugin.name,
+        getattr(workflow.executor_settings, "cancel_cmd", None),
+    ):
+        print(left, file=sys.stderr)
     # Snakemake's own limit, 100 jobs a second, starts a timer with each job that ends; for good, each looks
     # through all waiting jobs once a second, and after some hundred jobs they keep a core busy. A limit
     # that someone has set stays.

@@ -108,3 +108,25 @@ def test_a_source_network_is_its_settings_and_its_archive(tmp_path: Path) -> Non
     changed = {"archives": {archive: {"sha256": "0" * 64}}}
     found = mistakes(tmp_path, scale, source_networks={name: changed})
     assert f"network.json: made from another {archive}" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "cancel", "how"),
+    [
+        ("htcondor", None, "Cancel the old ones: condor_rm 7 9"),
+        ("cluster-generic", "scancel", "Cancel the old ones: scancel 7 9"),
+        ("flux", None, "Cancel the old ones, with your system's command"),
+    ],
+)
+def test_jobs_that_a_killed_run_left_are_told_with_what_ends_them(
+    tmp_path: Path, plugin: str, cancel: str | None, how: str
+) -> None:
+    assert unrecorded.left_in_queue(tmp_path, plugin, cancel) is None
+    marks = tmp_path / ".snakemake/incomplete"
+    marks.mkdir(parents=True)
+    for name, content in (("YQ==", "9"), ("Yg==", "7"), ("Yw==", "null"), ("ZA==", "")):
+        (marks / name).write_text(content and f'{{"external_jobid": {content}}}')
+    told = unrecorded.left_in_queue(tmp_path, plugin, cancel)
+    assert told is not None
+    assert "left jobs in the cluster's queue: 7, 9." in told
+    assert told.endswith(how)

@@ -47,15 +47,35 @@ def mistakes(home: Path, checks: Iterable[Check]) -> list[str]:
     return found
 
 
-def left_in_queue(home: Path) -> list[str]:
-    """A cluster's numbers of the jobs that a killed run of Snakemake has left there."""
+# By plugin of Snakemake the command that ends the jobs whose numbers it keeps.
+CANCEL = {
+    "lsf": "bkill",
+    "sge": "qdel",
+    "htcondor": "condor_rm",
+    "kubernetes": "kubectl delete job",
+}
+
+
+def left_in_queue(home: Path, plugin: str, cancel: str | None) -> str | None:
+    """What to tell of the jobs that a killed run of Snakemake has left in a cluster's queue, and
+    how to end them: by `cancel`, a profile's own command, or the system's.
+    """
     found = set()
     for path in (home / ".snakemake/incomplete").rglob("*"):
         try:
             found.add(json.loads(path.read_text()).get("external_jobid"))
         except (OSError, ValueError, AttributeError):
             continue  # a folder, or half an entry
-    return sorted(str(number) for number in found if number is not None)
+    left = sorted(str(number) for number in found if number is not None)
+    if not left:
+        return None
+    end = cancel or CANCEL.get(plugin)
+    how = f": {end} {' '.join(left)}" if end else ", with your system's command"
+    return (
+        f"A run that was killed left jobs in the cluster's queue: {', '.join(left)}. They are "
+        "submitted again now, and of two that make one file the later one waits. "
+        f"Cancel the old ones{how}"
+    )
 
 
 def _names(folder: Path) -> set[str]:
