@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from multistep.fewshot import convolution, kernels, layers
+from multistep.fewshot import convolution, lanes, layers
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss, GroupedLoss
 from multistep.fewshot.convolution import (
     Pairs,
@@ -139,7 +139,8 @@ def test_both_ways_to_convolve_fit_the_whole_network(
 
 # Without and with compiled products.
 @pytest.mark.parametrize(
-    ("name", "filters"), [("default", 8), ("default", 48), ("pooled, adapted", 16)]
+    ("name", "filters"),
+    [("default", 8), ("default", 48), ("adapted", 16), ("finn", 16), ("pooled, adapted", 16)],
 )
 def test_float32_agrees_too(name: str, filters: int) -> None:
     work = *setting(name, torch.float32, filters), SGD(0.1, 0.9, 1e-4), 1
@@ -235,7 +236,7 @@ def test_two_ways_to_convolve(size: int, kernel: int, stride: int, padding: int)
     assert one.item() == pytest.approx(other.item())
 
 
-@pytest.mark.skipif(not kernels.columns(64), reason="llvmlite has no compiler for this machine")
+@pytest.mark.skipif(not lanes.columns(64), reason="llvmlite has no compiler for this machine")
 @pytest.mark.parametrize("channels", [16, 64])
 @pytest.mark.parametrize("filters", [32, 48, 64])
 @pytest.mark.parametrize(
@@ -351,7 +352,7 @@ def test_saved_bytes_and_flops_follow_the_model(
     ways: int, shots: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """q + (8/n)·s, within a tenth, for every window n."""
-    monkeypatch.setattr(kernels, "suit", lambda *_: False)  # torch counts its own alone
+    monkeypatch.setattr(lanes, "suit", lambda *_: False)  # torch counts its own alone
     gflop_query, gflop_step, mb_query, mb_step, *autograd = COSTS[ways, shots]
     assert mb_query < 0.67 * autograd[0]
     assert mb_step < 0.62 * autograd[1]
@@ -382,7 +383,7 @@ def test_costs_of_pooled_networks(
     block the engine keeps the pooled map and its places, and rectified maps are a quarter as large,
     as pooling comes first.
     """
-    monkeypatch.setattr(kernels, "suit", lambda *_: False)
+    monkeypatch.setattr(lanes, "suit", lambda *_: False)
     gflop_query, gflop_step, mb_query, mb_step = POOLED_COSTS[size, filters, shots, queries]
     config = Conv4Config(ways=5, geometry="pooled", channels=3, size=size, filters=filters)
     (inner, outer), phi = episode_losses(config, shots, queries)

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from multistep.fewshot.first_block import FirstBlock
 from multistep.fewshot.layers import BatchNorm, Convolution, Features, Head, ReLU, Views
+from multistep.fewshot.norm_relu import NormReLU
 from multistep.fewshot.pooled_norm import PooledBatchNorm
 from multistep.networks.conv4 import Conv4, Conv4Config
 
-Layer = FirstBlock | Convolution | BatchNorm | PooledBatchNorm | ReLU | Features | Head
+Layer = FirstBlock | Convolution | NormReLU | BatchNorm | PooledBatchNorm | ReLU | Features | Head
 Named = tuple[str, Layer]
 
 
@@ -75,15 +76,20 @@ class BatchedConv4:
         bn_next = config.order == "conv-bn-relu"
         self.layers: list[Named] = []
         for i, shape in enumerate(config.convolutions, start=1):
+            options = {"scale": config.bn_scale, "adapted": adapt_bn, "pooled": config.pooled}
             if i == 1 and bn_next:
-                options = {"scale": config.bn_scale, "adapted": adapt_bn, "pooled": config.pooled}
-                self.layers.append(("block1", FirstBlock(shape, config.bn_eps, **options)))
+                block = FirstBlock(shape, config.filters, config.bn_eps, **options)
+                self.layers.append(("block1", block))
                 continue
-            conv = Convolution(shape, first=i == 1, bias_cancels=bn_next)
-            rest: list[Named] = [(f"norm{i}", self._norm(shape.output)), ("", ReLU())]
-            self.layers += [(f"conv{i}", conv), *(rest if bn_next else rest[::-1])]
+            self.layers.append((f"conv{i}", Convolution(shape, first=i == 1, bias_cancels=bn_next)))
+            if bn_next:
+                norm = NormReLU(shape.output, config.bn_eps, **options)
+                self.layers.append((f"norm{i}", norm))
+            else:
+                self.layers += [("", ReLU()), (f"norm{i}", self._norm(shape.output))]
         features = Features(config.last_side**2, mean=config.spatial_mean)
         self.layers += [("", features), ("head", Head())]
+        self.bytes: dict[Any, int] = {}
         self.slots = self._layout()
         self.adapted_size = max(s.stop for s in self.slots.values() if s.adapted)
         self.shared_size = max((s.stop for s in self.slots.values() if not s.adapted), default=0)
@@ -178,11 +184,20 @@ class BatchedConv4:
         first block also in the names of `FirstBlock`.
         """
         views: dict[str, Views] = {"": {}}
-        for name, slot in self.slots.items():
-            flat = phi if slot.adapted else shared
-            n = tasks if slot.adapted or shared.numel() > self.shared_size else 1
+        parts: Views = {}
+        for adapted, flat, size in (
+            (True, phi, self.adapted_size), (False, shared, self.shared_size),
+        ):  # fmt: skip
+            n = tasks if adapted or flat.numel() > size else 1
+            slots = [(name, s) for name, s in self.slots.items() if s.adapted == adapted]
+            blocks = flat.split([n * (s.stop - s.start) for _, s in slots])
+            parts |= {
+                name: block.view(n, *s.shape)
+                for (name, s), block in zip(slots, blocks, strict=True)
+            }
+        for name in self.slots:
             layer, _, kind = name.partition(".")
-            views.setdefault(layer, {})[kind] = self._view(flat, slot, n)
+            views.setdefault(layer, {})[kind] = parts[name]
         norm = {"weight": "scale", "bias": "shift"}
         views["block1"] = views["conv1"] | {norm[k]: v for k, v in views["norm1"].items()}
         return views
@@ -324,7 +339,16 @@ class EpisodeLoss:
         return flat, shared, self.network.views(flat, shared, self.tasks)
 
     def _bytes(self, *kept: Any) -> int:
-        """Bytes of the distinct storages behind nested tensors, the images' not counted."""
+        """Bytes of the distinct storages behind nested tensors, the images' not counted; equal of
+        all passes of one size, so counted once.
+        """
+        known = self.network.bytes
+        key = (self.tasks, self.images, self.pixels.dtype, self.pixels.device, len(kept))
+        if key not in known:
+            known[key] = self._count(*kept)
+        return known[key]
+
+    def _count(self, *kept: Any) -> int:
         own = {t.untyped_storage().data_ptr() for t in _tensors([self.inputs])}
         held = (t.untyped_storage() for t in _tensors(kept))
         sizes = {storage.data_ptr(): storage.nbytes() for storage in held}

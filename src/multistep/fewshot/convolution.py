@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multistep.fewshot import kernels
+from multistep.fewshot import kernels, lanes
 from multistep.networks.conv4 import ConvShape
 
 Pairs = Sequence[tuple[Tensor, Tensor]]
@@ -39,7 +39,7 @@ ROWS = 256
 def convolve(pairs: Pairs, s: ConvShape) -> Tensor:
     """Σ over (x, weight): `[images·size², tasks, in]` to `[images·output², tasks, out]`."""
     x, weight = pairs[0]
-    if kernels.suit(x, s.channels, weight.shape[1]):
+    if lanes.suit(x, s.channels, weight.shape[1]):
         return convolve_gathered(pairs, s)
     return (convolve_product if x.is_cuda else convolve_grouped)(pairs, s)
 
@@ -47,7 +47,7 @@ def convolve(pairs: Pairs, s: ConvShape) -> Tensor:
 def input_gradient(pairs: Pairs, s: ConvShape) -> Tensor:
     """Σ over (gy, weight) of ∂⟨gy, y⟩/∂x."""
     gy = pairs[0][0]
-    if kernels.suit(gy, s.channels, gy.shape[2]):
+    if lanes.suit(gy, s.channels, gy.shape[2]):
         return input_gradient_gathered(pairs, s)
     return (input_gradient_product if gy.is_cuda else input_gradient_grouped)(pairs, s)
 
@@ -55,7 +55,7 @@ def input_gradient(pairs: Pairs, s: ConvShape) -> Tensor:
 def weight_gradient(pairs: Pairs, s: ConvShape, out: Tensor) -> None:
     """Σ over (gy, x) of ∂⟨gy, y⟩/∂weight, written to `out`."""
     gy = pairs[0][0]
-    if kernels.suit(gy, s.channels, gy.shape[2]):
+    if lanes.suit(gy, s.channels, gy.shape[2]):
         return weight_gradient_gathered(pairs, s, out)
     products = gy.is_cuda or gy.shape[0] <= FEW_ROWS
     return (weight_gradient_product if products else weight_gradient_grouped)(pairs, s, out)
@@ -68,7 +68,7 @@ def convolve_gathered(pairs: Pairs, s: ConvShape) -> Tensor:
     y = x.new_empty(images * s.output**2, tasks, filters)
     plan = _plan("output", s, tasks, images, filters)
     for number, (x, w) in enumerate(pairs):
-        plan.run(x.contiguous(), w.mT.contiguous(), y, add=number > 0)
+        plan.run(x.contiguous(), kernels.transposed(w), y, add=number > 0)
     return y
 
 
@@ -76,10 +76,12 @@ def input_gradient_gathered(pairs: Pairs, s: ConvShape) -> Tensor:
     """`input_gradient` as gathered products: rows are pixels, terms channels of the output."""
     gy = pairs[0][0]
     images, tasks, filters = gy.shape[0] // s.output**2, *gy.shape[1:]
-    gx = gy.new_zeros(images * s.size**2, tasks, s.channels)
+    gx = gy.new_empty(images * s.size**2, tasks, s.channels)
     plan = _plan("input", s, tasks, images, filters)
-    for gy, w in pairs:
-        plan.run(gy.contiguous(), w.contiguous(), gx, add=True)
+    if not plan.whole:
+        gx.zero_()
+    for number, (gy, w) in enumerate(pairs):
+        plan.run(gy.contiguous(), w.contiguous(), gx, add=number > 0 or not plan.whole)
     return gx
 
 
@@ -102,9 +104,10 @@ def _plan(
     size, wide = s.kernel**2 * s.channels, {"in": tasks * s.channels, "out": tasks * filters}
     group = min(images, max(1, ROWS // s.output**2))
     numbers, outs, ins, first = torch.arange(group).unsqueeze(1), [], [], [0]
-    for here, there in meeting(s):
-        outs.append((numbers * s.output**2 + here).flatten() * wide["out"])
-        ins.append((numbers * s.size**2 + there).flatten() * wide["in"])
+    here, there = zip(*meeting(s), strict=True)
+    for pixels, seen in zip(here, there, strict=True):
+        outs.append((numbers * s.output**2 + pixels).flatten() * wide["out"])
+        ins.append((numbers * s.size**2 + seen).flatten() * wide["in"])
         first.append(first[-1] + len(outs[-1]))
     out, inp = torch.cat(outs), torch.cat(ins)
     by_out, by_in = torch.arange(filters), torch.arange(s.channels)
@@ -113,27 +116,35 @@ def _plan(
         "input": (out, inp, by_out, by_out * size),
         "weight": (by_out, by_out * size, out, inp),
     }[result]
-    columns = kernels.columns(filters if result == "output" else s.channels)
-    # The offset that meets every pixel of the output comes first, and writes it.
-    middle = max(range(s.kernel**2), key=lambda k: first[k + 1] - first[k])
-    assert first[middle + 1] - first[middle] == group * s.output**2
+    columns = lanes.columns(filters if result == "output" else s.channels)
+    # Offsets whose pixels no earlier one has met come first, and write them: of the output it is
+    # the middle one, of the input those that meet other pixels each.
+    most = sorted(range(s.kernel**2), key=lambda k: first[k] - first[k + 1])
+    fresh: set[int] = set()
+    met: set[int] = set()
+    for k in most:
+        places = set((there if result == "input" else here)[k].tolist())
+        if met.isdisjoint(places):
+            fresh.add(k)
+            met |= places
+    whole = len(met) == (s.size if result == "input" else s.output) ** 2
     jobs, inputs, outputs = [], (0, s.channels), (0, filters)
     for task in range(tasks):
         for image in range(0, images, group):
             at_x = task * s.channels + image * s.size**2 * wide["in"]
             at_y = task * filters + image * s.output**2 * wide["out"]
-            for k in sorted(range(s.kernel**2), key=lambda k: k != middle):
-                pixels = first[k], (first[k + 1] - first[k]) // group * min(group, images - image)
+            for k in sorted(most, key=lambda k: k not in fresh):
+                rows = first[k], (first[k + 1] - first[k]) // group * min(group, images - image)
                 at_w = task * filters * size + k * s.channels
                 at_packed = (task * size + k * s.channels) * filters
                 for n in range(0, filters if result == "output" else s.channels, columns):
                     job: dict[str, tuple[int, ...]] = {
-                        "output": (at_x, at_packed + n, at_y + n, *pixels, *inputs, k == middle),
-                        "input": (at_y, at_w + n, at_x + n, *pixels, *outputs, False),
-                        "weight": (at_y, at_x + n, at_w + n, *outputs, *pixels, image == 0),
+                        "output": (at_x, at_packed + n, at_y + n, *rows, *inputs, k in fresh),
+                        "input": (at_y, at_w + n, at_x + n, *rows, *outputs, k in fresh),
+                        "weight": (at_y, at_x + n, at_w + n, *outputs, *rows, image == 0),
                     }
                     jobs.append(job[result])
-    return kernels.Plan(torch.tensor(jobs), tables, columns)
+    return kernels.Plan(torch.tensor(jobs), tables, columns, whole)
 
 
 def meeting(s: ConvShape) -> list[tuple[Tensor, Tensor]]:

@@ -19,13 +19,14 @@ and along a direction u of w, where ṙ = -r³ c·u and ṡ = γ̇ r + γ ṙ,
     ∂L/∂γ˙  = ṙ q + r q̇.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from multistep.fewshot import first_loops, lanes
 from multistep.fewshot.convolution import total
 from multistep.fewshot.layers import Views
 from multistep.fewshot.pooled_norm import pick, pool, put
@@ -44,6 +45,17 @@ class Patches(NamedTuple):
     covariance: Tensor
 
 
+class Images(NamedTuple):
+    """The same for the compiled loops: `values`, the padded images without the mean of their
+    pixels, `[tasks, images, channels, size, size]`; `mean` of their patches, `[tasks,
+    kernel²·channels]`; `covariance`.
+    """
+
+    values: Tensor
+    mean: Tensor
+    covariance: Tensor
+
+
 # Rows whose maps a block that pools makes at once on a CPU: a quarter of them goes on, so the rest
 # need not leave the caches. A megabyte at 32 filters.
 ROWS = 8192
@@ -58,18 +70,20 @@ class FirstBlock:
     """
 
     def __init__(
-        self, shape: ConvShape, eps: float, *, scale: bool, adapted: bool, pooled: bool
-    ) -> None:
-        self.shape, self.eps = shape, eps
+        self, shape: ConvShape, filters: int, eps: float, *, scale: bool, adapted: bool,
+        pooled: bool,
+    ) -> None:  # fmt: skip
+        self.shape, self.filters, self.eps = shape, filters, eps
         self.scale, self.adapted, self.pooled = scale, adapted, pooled
 
-    def patches(self, images: Tensor) -> Patches:
+    def patches(self, images: Tensor) -> Patches | Images:
         """Images `[tasks, images, channels, size, size]` as the block reads them."""
         s, (tasks, _, channels) = self.shape, images.shape[:3]
         few = self.pooled and not images.is_cuda
         together = max(1, ROWS // (tasks * s.output**2)) if few else images.shape[1]
         groups = []
-        for part in F.pad(images, [s.padding] * 4).split(together, 1):
+        padded = F.pad(images, [s.padding] * 4)
+        for part in padded.split(together, 1):
             pixels = part.shape[1] * s.output**2
             group = part.new_ones(tasks, s.kernel**2 * channels + 1, pixels)
             seen = part.unfold(3, s.kernel, s.stride).unfold(4, s.kernel, s.stride)
@@ -80,13 +94,21 @@ class FirstBlock:
         mean = total(g[:, :-1].sum(2, keepdim=True) for g in groups) / rows
         centred = [g[:, :-1].sub_(mean) for g in groups]
         covariance = total(torch.bmm(c, c.mT) for c in centred) / rows
+        if lanes.suit(images, self.filters):
+            level = images.mean((1, 2, 3, 4))
+            values = padded.sub_(level.view(-1, 1, 1, 1, 1))
+            return Images(values, mean.squeeze(2) - level.unsqueeze(1), covariance)
         return Patches(groups, covariance)
 
-    def forward(self, p: Views, x: Patches) -> tuple[Tensor, Any]:
+    def forward(self, p: Views, x: Patches | Images) -> tuple[Tensor, Any]:
         w = p["weight"]
         c = torch.bmm(w, x.covariance)
         r = torch.rsqrt((w * c).sum(2) + self.eps)
-        maps: Iterable[Tensor] = self._maps(x, w * self._slope(p, r).unsqueeze(2), p["shift"])
+        weight = w * self._slope(p, r).unsqueeze(2)
+        if isinstance(x, Images):
+            y, codes = self._compiled("forward", x, weight, p["shift"])
+            return y, (x, y, codes, c, r)
+        maps: Iterable[Tensor] = self._maps(x, weight, p["shift"])
         places = None
         if self.pooled:
             maps, places = zip(*(pool(y, self.shape.output) for y in maps), strict=True)
@@ -113,9 +135,10 @@ class FirstBlock:
             dslope = torch.addcmul(dslope, u["scale"], r)
         moved = u["weight"] * self._slope(p, r).unsqueeze(2)
         moved.addcmul_(p["weight"], dslope.unsqueeze(2))
-        maps: Iterable[Tensor] = self._maps(
-            x, moved, u["shift"] if self.adapted else r.new_zeros(1, 1)
-        )
+        shift = u["shift"] if self.adapted else r.new_zeros(1, 1)
+        if isinstance(x, Images):
+            return self._compiled("tangent", x, moved, shift, places)[0], (dr, dslope)
+        maps: Iterable[Tensor] = self._maps(x, moved, shift)
         if places is not None:
             maps = map(pick, maps, places)
         return torch.ops.aten.threshold_backward(_joined(maps), y, 0), (dr, dslope)
@@ -149,11 +172,39 @@ class FirstBlock:
             torch.bmm(values.mT, affine, out=y.transpose(0, 1))
             yield y
 
-    @staticmethod
+    def _compiled(
+        self, rule: str, x: Images, weight: Tensor, shift: Tensor, codes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Of weightᵀ p + shift y and its codes, or with those codes ẏ."""
+        tasks, channels = weight.shape[:2]
+        shift = shift - torch.bmm(weight, x.mean.unsqueeze(2)).squeeze(2)
+        affine = torch.cat([weight.mT, shift.unsqueeze(1)], 1)
+        table = first_loops.table(self.shape, x.values.shape[1], self.pooled)
+        y = weight.new_empty(len(table), tasks, channels)
+        if codes is None:
+            codes = y.new_empty(y.shape, dtype=torch.int8)
+            self._run(rule, x, table, affine, y, codes)
+        else:
+            self._run(rule, x, table, affine, codes, y)
+        return y, codes
+
+    def _run(self, rule: str, x: Images, table: Tensor, *arguments: Tensor) -> None:
+        tasks, size = x.values.shape[0], x.values[0].numel()
+        first_loops.rules(self.shape, self.filters, self.pooled)[rule](
+            tasks, self.filters, len(table), size, table.data_ptr(), x.values.data_ptr(),
+            *(a.data_ptr() for a in arguments),
+        )  # fmt: skip
+
     def _sums(
-        x: Patches, y: Tensor, places: Sequence[Tensor] | None, g: Tensor
+        self, x: Patches | Images, y: Tensor, places: Any, g: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Σ g p and Σ g over the rows where y > 0."""
+        if isinstance(x, Images):
+            table = first_loops.table(self.shape, x.values.shape[1], self.pooled)
+            sums = g.new_empty(g.shape[1], x.mean.shape[1] + 1, g.shape[2])
+            self._run("sums", x, table, places, g.contiguous(), sums)
+            by_map = sums[:, :-1].addcmul_(x.mean.unsqueeze(2), sums[:, -1:], value=-1)
+            return by_map.mT.contiguous(), sums[:, -1]
         g = torch.ops.aten.threshold_backward(g, y, 0)
         tasks, channels = g.shape[1:]
         sums = g.new_zeros(tasks, x.groups[0].shape[1], channels)

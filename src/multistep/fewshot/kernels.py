@@ -11,19 +11,14 @@ along: compiling takes a tenth of a second per process, and nothing is left on d
 added up in the order of the lists, so the bits do not depend on the width of the vectors.
 """
 
-import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
-import torch
 from torch import Tensor
 
-try:
-    from llvmlite import binding, ir
-except (ImportError, OSError):  # no build of it for this machine
-    binding = ir = None
+from multistep.fewshot import lanes
+from multistep.fewshot.lanes import Code, Value
 
 # Of a job: where a, b and c begin; first and number of its rows, of its terms; whether no job of
 # the plan before it has written its rows (1) or one has (0).
@@ -34,12 +29,14 @@ BLOCKS = (6, 3, 1)  # rows whose results are in registers together: as many as a
 @dataclass(frozen=True)
 class Plan:
     """`jobs`: `[jobs, FIELDS]`; `tables`: rows_a, rows_c, terms_a and terms_b, one after another
-    for all jobs. All are int64 and count elements. `columns`: of every product.
+    for all jobs. All are int64 and count elements. `columns`: of every product. `whole`: whether
+    the jobs that come first in their rows write all of c.
     """
 
     jobs: Tensor
     tables: tuple[Tensor, Tensor, Tensor, Tensor]
     columns: int
+    whole: bool
 
     def run(self, a: Tensor, b: Tensor, c: Tensor, *, add: bool) -> None:
         """Write the products to `c`, or add them to what is there; all contiguous float32 on the
@@ -50,133 +47,78 @@ class Plan:
         _compiled(self.columns)(len(self.jobs), not add, *pointers, *tables)
 
 
-@cache
-def widths() -> tuple[int, int]:
-    """Floats in a vector and vectors in a row of results, at most; zeros: no kernels here."""
-    features = binding.get_host_cpu_features() if binding else {}
-    if features.get("avx512f"):
-        return 16, 4
-    if features.get("fma"):
-        return 8, 2
-    return (4, 4) if features.get("neon") else (0, 0)
-
-
-def suit(like: Tensor, *sizes: int) -> bool:
-    """Whether there are kernels for products of tensors like this with so many columns."""
-    here = like.device.type == "cpu" and like.dtype == torch.float32
-    return here and all(map(columns, sizes))
-
-
-def columns(size: int) -> int:
-    """The largest number of columns that divides `size` and that there is a kernel for, or 0."""
-    width, vectors = widths()
-    while vectors and size % (width * vectors):
-        vectors //= 2
-    return width * vectors
+def transposed(w: Tensor) -> Tensor:
+    """`w.mT.contiguous()` of `[tasks, rows, columns]`, both of which a vector's width divides."""
+    tasks, rows, columns = w.shape
+    w, found = w.contiguous(), w.new_empty(tasks, columns, rows)
+    _transpose()(tasks, rows, columns, w.data_ptr(), found.data_ptr())
+    return found
 
 
 @cache
 def _compiled(columns: int) -> Callable[..., None]:
     """The loop over the jobs: (number of jobs, whether to write, jobs, a, b, c, four tables)."""
-    width = widths()[0]
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    module = binding.parse_assembly(str(_module(width, columns // width)))
-    machine = binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=binding.get_host_cpu_features().flatten(), opt=3
-    )
-    engine = binding.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 8)
-    function = signature(engine.get_function_address("products"))
-    function.engine = engine  # type: ignore[attr-defined]  # the code lives as long as it does
-    return function
+    module = lanes.ir.Module()
+    code = Code(module, "products", "nntffftttt", columns)
+    count, write, jobs, a, b, c, rows_a, rows_c, terms_a, terms_b = code.arguments
 
-
-def _module(width: int, vectors: int) -> Any:
-    """The loop in LLVM's language, for vectors of `width` floats."""
-    i32, i64, f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
-    vector, mask = ir.VectorType(f32, width), ir.VectorType(i32, width)
-    floats, integers = f32.as_pointer(), i64.as_pointer()
-    module = ir.Module()
-    arguments = [i64, i64, integers, floats, floats, floats, *[integers] * 4]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "products")
-    count, write, jobs, a, b, c, rows_a, rows_c, terms_a, terms_b = function.args
-    multiply_add = ir.Function(
-        module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{width}f32"
-    )
-    make = ir.IRBuilder(function.append_basic_block())
-
-    def read(table: Any, index: Any) -> Any:
-        return make.load(make.gep(table, [index]))
-
-    def spread(value: Any) -> Any:
-        one = make.insert_element(ir.Constant(vector, ir.Undefined), value, i32(0))
-        return make.shuffle_vector(one, one, ir.Constant(mask, [0] * width))
-
-    def row(start: Any) -> list[Any]:
-        """Pointers to the vectors of a row."""
-        places = [make.gep(start, [i64(width * v)]) for v in range(vectors)]
-        return [make.bitcast(place, vector.as_pointer()) for place in places]
-
-    def job(number: Any) -> list[Any]:
-        first = make.mul(number, i64(FIELDS))
-        at_a, at_b, at_c, here, rows, term, terms, first_there = (
-            read(jobs, make.add(first, i64(f))) for f in range(FIELDS)
+    def job(number: Value) -> None:
+        at_a, at_b, at_c, here, rows, term, terms, first = (
+            code.at(jobs, number * FIELDS + f) for f in range(FIELDS)
         )
-        starts = make.gep(a, [at_a]), make.gep(b, [at_b]), make.gep(c, [at_c])
-        end, last = make.add(here, rows), make.add(term, terms)
-        fresh = make.icmp_signed("!=", make.and_(write, first_there), i64(0))
+        end, last, fresh = here + rows, term + terms, code.differ(write * first, 0)
+
+        def block(size: int, here: Value) -> None:
+            """Products of `size` rows with their terms."""
+            lefts = [at_a + code.at(rows_a, here + i) for i in range(size)]
+            results = [at_c + code.at(rows_c, here + i) for i in range(size)]
+
+            def add(k: Value, *sums: Value) -> list[Value]:
+                offset, right = code.at(terms_a, k), code.load(b, at_b + code.at(terms_b, k))
+                factors = [code.scalar(a, left + offset) for left in lefts]
+                return [s + f * right for s, f in zip(sums, factors, strict=True)]
+
+            sums = [code.either(fresh, code.row(0), code.load(c, r)) for r in results]
+            for value, place in zip(code.loop(term, last, 1, add, sums)[1:], results, strict=True):
+                code.store(value, c, place)
+
         for size in BLOCKS:
-            inside = partial(block, size, fresh, (term, last), *starts)
-            here, *_ = _loop(make, here, make.sub(end, i64(size - 1)), size, inside)
-        return []
+            [here] = code.loop(here, end - (size - 1), size, partial(block, size))
 
-    def block(size: int, fresh: Any, terms: Any, a: Any, b: Any, c: Any, here: Any) -> list[Any]:
-        """Products of `size` rows with their terms."""
-        places = [make.add(here, i64(i)) for i in range(size)]
-        lefts = [make.gep(a, [read(rows_a, place)]) for place in places]
-        results = [v for p in places for v in row(make.gep(c, [read(rows_c, p)]))]
-
-        def add_term(k: Any, *sums: Any) -> list[Any]:
-            offset = read(terms_a, k)
-            right = [make.load(v, align=4) for v in row(make.gep(b, [read(terms_b, k)]))]
-            moved = []
-            for i, left in enumerate(lefts):
-                factor = spread(read(left, offset))
-                for v, old in zip(right, sums[i * vectors :], strict=False):
-                    moved.append(make.call(multiply_add, [factor, v, old]))
-            return moved
-
-        zero = ir.Constant(vector, [0.0] * width)
-        sums = [make.select(fresh, zero, make.load(v, align=4)) for v in results]
-        sums = _loop(make, terms[0], terms[1], 1, add_term, sums)[1:]
-        for value, place in zip(sums, results, strict=True):
-            make.store(value, place, align=4)
-        return []
-
-    _loop(make, i64(0), count, 1, job)
-    make.ret_void()
-    return module
+    code.loop(0, count, 1, job)
+    code.make.ret_void()
+    return lanes.compiled(module, {"products": 10})["products"]
 
 
-def _loop(
-    make: Any, start: Any, stop: Any, step: int, body: Callable[..., Sequence[Any]],
-    carried: Sequence[Any] = (),
-) -> list[Any]:  # fmt: skip
-    """`for i in range(start, stop, step): carried = body(i, *carried)`; the last i and carried."""
-    before = make.block
-    head, inside, after = (make.append_basic_block() for _ in range(3))
-    make.branch(head)
-    make.position_at_end(head)
-    values = [make.phi(v.type) for v in (start, *carried)]
-    for value, first in zip(values, (start, *carried), strict=True):
-        value.add_incoming(first, before)
-    make.cbranch(make.icmp_signed("<", values[0], stop), inside, after)
-    make.position_at_end(inside)
-    moved = body(*values)
-    for value, new in zip(values, (make.add(values[0], start.type(step)), *moved), strict=True):
-        value.add_incoming(new, make.block)
-    make.branch(head)
-    make.position_at_end(after)
-    return values
+@cache
+def _transpose() -> Callable[..., None]:
+    """(tasks, rows, columns, from, to), in squares of one vector's width, whose lanes change places
+    bit by bit of their numbers.
+    """
+    module, width = lanes.ir.Module(), lanes.widths()[0]
+    code = Code(module, "transpose", "nnnff", width)
+    tasks, rows, columns, start, to = code.arguments
+
+    def square(first: Value, i: Value, j: Value) -> None:
+        lines = [code.load(start, first + (i + n) * columns + j) for n in range(width)]
+        half = 1
+        while half < width:
+            for n in range(width):
+                if not n & half:
+                    lines[n], lines[n + half] = code.exchanged(lines[n], lines[n + half], half)
+            half *= 2
+        for n, line in enumerate(lines):
+            code.store(line, to, first + (j + n) * rows + i)
+
+    def task(t: Value) -> None:
+        first = t * rows * columns
+        code.loop(
+            0,
+            rows,
+            width,
+            lambda i: code.loop(0, columns, width, lambda j: square(first, i, j)) and None,
+        )
+
+    code.loop(0, tasks, 1, task)
+    code.make.ret_void()
+    return lanes.compiled(module, {"transpose": 5})["transpose"]

@@ -15,14 +15,14 @@ def add(
     """Add them. `out`, `checkpoint`: where what is made and its state lie unless given; jobs that
     go on after a stop have a checkpoint, those that use a source network a `network`.
     """
-    parser.add_argument("--data", type=Path, help="prepared dataset (data/processed/<dataset>)")
+    option = parser.add_argument
+    option("--data", type=Path, help="prepared dataset (data/processed/<dataset>)")
     if network:
-        parser.add_argument("--network", type=Path, help="source network (data/networks/<source>)")
-    parser.add_argument("--out", type=Path, help=f"what is made ({out})")
-    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    add = parser.add_argument
-    add("--threads", type=options.whole(), default=1, help="CPU threads (default 1)")
+        option("--network", type=Path, help="source network (data/networks/<source>)")
+    option("--out", type=Path, help=f"what is made ({out})")
+    option("--device", default="cuda", choices=["cuda", "cpu"])
+    option("--threads", type=options.whole(), default=1, help="CPU threads (default 1)")
     if checkpoint is not None:
-        add("--checkpoint", "--scratch", type=Path, help=f"state to go on from ({checkpoint})")
+        option("--checkpoint", "--scratch", type=Path, help=f"state to go on from ({checkpoint})")
         seconds = "between checkpoints (default 60)"
-        add("--checkpoint-seconds", type=options.seconds, default=60, help=seconds)
+        option("--checkpoint-seconds", type=options.seconds, default=60, help=seconds)
