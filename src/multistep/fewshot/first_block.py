@@ -190,8 +190,10 @@ class FirstBlock:
 
     def _run(self, rule: str, x: Images, table: Tensor, *arguments: Tensor) -> None:
         tasks, size = x.values.shape[0], x.values[0].numel()
-        first_loops.rules(self.shape, self.filters, self.pooled)[rule](
-            tasks, self.filters, len(table), size, table.data_ptr(), x.values.data_ptr(),
+        terms = first_loops.terms(self.shape)
+        first_loops.rule(rule, self.shape, self.filters, self.pooled)(
+            tasks, self.filters, len(table), size, table.data_ptr(), len(terms), terms.data_ptr(),
+            x.values.data_ptr(),
             *(a.data_ptr() for a in arguments),
         )  # fmt: skip
 

@@ -6,9 +6,9 @@ the pooling nor let through by ReLU never leaves the registers. Codes are those 
 `multistep.fewshot.norm_loops`: one byte a cell.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,21 +17,25 @@ from multistep.fewshot import lanes
 from multistep.fewshot.lanes import Code, Value
 from multistep.networks.conv4 import ConvShape
 
-# tasks, channels, cells, floats of a task's images; where cells begin in them; the images
-SIZES = "nnnntf"
+# tasks, filters, cells, floats of a task's images; where cells begin in them; terms of a patch and
+# where they lie; the images
+SIZES = "nnnntntf"
 ARGUMENTS = {
     "forward": SIZES + "ffb",  # weights and shift, y, codes
     "tangent": SIZES + "fbf",  # weights and shift, codes, ẏ
     "sums": SIZES + "bff",  # codes, g, sums
 }
-TERMS = 12  # of a patch whose sums are in registers together
 
 
-def offsets(s: ConvShape, pooled: bool) -> tuple[list[int], list[int]]:
-    """Where the terms of a patch lie in the padded images, and the patches of a cell."""
-    side, reach = s.size + 2 * s.padding, range(s.kernel)
-    terms = [(c * side + i) * side + j for i in reach for j in reach for c in range(s.channels)]
-    return terms, [s.stride * (i * side + j) for i in (0, 1) for j in (0, 1)] if pooled else [0]
+@cache
+def terms(s: ConvShape) -> Tensor:
+    """Where the terms of a patch lie in the padded images, channels fastest."""
+    side, line = s.size + 2 * s.padding, torch.arange(s.kernel)
+    return ((line * side)[:, None, None] + line[:, None] + _channels(s)).flatten()
+
+
+def _channels(s: ConvShape) -> Tensor:
+    return torch.arange(s.channels) * (s.size + 2 * s.padding) ** 2
 
 
 @lru_cache(maxsize=64)
@@ -44,72 +48,61 @@ def table(s: ConvShape, images: int, pooled: bool) -> Tensor:
 
 
 @cache
-def rules(s: ConvShape, filters: int, pooled: bool) -> dict[str, Any]:
-    """The three functions."""
-    module = lanes.ir.Module()
-    terms, patches = offsets(s, pooled)
-    for name, arguments in ARGUMENTS.items():
-        code = Code(
-            module, name, arguments, lanes.columns(filters, 2 if pooled or name == "sums" else 4)
-        )
-        _each(code, name, terms, patches)
-        code.make.ret_void()
-    return lanes.compiled(module, {name: len(a) for name, a in ARGUMENTS.items()})
-
-
-def _each(c: Code, name: str, terms: Sequence[int], patches: Sequence[int]) -> None:
-    """Tasks, and their columns as many as are gone through together."""
-    tasks, channels, cells, size, table, images, *rest = c.arguments
+def rule(name: str, s: ConvShape, filters: int, pooled: bool) -> Callable[..., None]:
+    """One of the three functions."""
+    columns = lanes.columns(filters, 2 if pooled or name == "sums" else 4)
+    code = Code(name, ARGUMENTS[name], columns)
+    side = s.size + 2 * s.padding
+    # Of a cell's patches from its first one.
+    patches = [s.stride * (i * side + j) for i in (0, 1) for j in (0, 1)] if pooled else [0]
+    tasks, channels, cells, size, table, count, places, images, *rest = code.arguments
 
     def task(t: Value) -> None:
         def block(b: Value) -> None:
-            place, first = t * channels + b, t * size
-            row = t * (len(terms) + 1) * channels + b
-
-            def at(cell: Value) -> Value:
-                return cell * (tasks * channels) + place
-
-            def start(cell: Value) -> Value:
-                return first + c.at(table, cell)
-
+            first, row = t * size, t * (count + 1) * channels + b
+            at = Place(
+                lambda cell: first + code.at(table, cell),
+                lambda cell: cell * (tasks * channels) + t * channels + b,
+                lambda term: row + term * channels,
+            )
             if name == "sums":
-                _sums(c, terms, patches, (cells, channels, images, *rest), at, start, row)
+                _sums(code, s, patches, (cells, images, places, count, *rest), at)
             else:
-                _maps(c, terms, patches, (cells, channels, images, *rest), at, start, row)
+                _maps(code, name, patches, (cells, images, places, count, *rest), at)
 
-        c.loop(0, channels, c.columns, block)
+        code.loop(0, channels, columns, block)
 
-    c.loop(0, tasks, 1, task)
+    code.loop(0, tasks, 1, task)
+    return code.compiled()
 
 
-def _maps(
-    c: Code,
-    terms: Sequence[int],
-    patches: Sequence[int],
-    given: Any,
-    at: Any,
-    start: Any,
-    row: Value,
-) -> None:
-    cells, channels, images, weights, one, other = given
-    forward = one.type.pointee == lanes.ir.FloatType()
-    y, codes = (one, other) if forward else (other, one)
+class Place(NamedTuple):
+    """Where a cell begins in the images and in the maps, and a term in weights or sums."""
+
+    image: Callable[[Value], Value]
+    map: Callable[[Value], Value]
+    term: Callable[[Value], Value]
+
+
+def _maps(c: Code, name: str, patches: Sequence[int], given: Any, at: Place) -> None:
+    cells, images, places, count, weights, one, other = given
+    y, codes = (one, other) if name == "forward" else (other, one)
 
     def several(size: int, here: Value) -> None:
-        starts = [start(here + i) for i in range(size)]
-        sums = [[c.load(weights, row + channels * len(terms))] * len(patches) for _ in starts]
-        for k, term in enumerate(terms):
-            weight = c.load(weights, row + channels * k)
-            sums = [
-                [
-                    s + c.scalar(images, first + (term + p)) * weight
-                    for s, p in zip(found, patches, strict=True)
-                ]
-                for first, found in zip(starts, sums, strict=True)
+        starts = [at.image(here + i) + p for i in range(size) for p in patches]
+
+        def add(k: Value, *sums: Value) -> list[Value]:
+            weight, offset = c.load(weights, at.term(k)), c.at(places, k)
+            return [
+                s + c.scalar(images, start + offset) * weight
+                for s, start in zip(sums, starts, strict=True)
             ]
-        for i, values in enumerate(sums):
-            place = at(here + i)
-            if forward:
+
+        shift = c.load(weights, at.term(count))
+        sums = c.loop(0, count, 1, add, [shift] * len(starts))[1:]
+        for i in range(size):
+            place, values = at.map(here + i), sums[i * len(patches) :][: len(patches)]
+            if name == "forward":
                 best, which = c.largest(values)
                 positive = best > 0
                 c.store(c.choose(positive, best, 0), y, place)
@@ -122,35 +115,31 @@ def _maps(
 
     here = c.number(0)
     for size in (2, 1) if len(patches) > 1 else (6, 1):
-        [here] = c.loop(here, cells - (size - 1), size, lambda i, size=size: several(size, i))
+        [here] = c.loop(here, cells - (size - 1), size, partial(several, size))
 
 
-def _sums(
-    c: Code,
-    terms: Sequence[int],
-    patches: Sequence[int],
-    given: Any,
-    at: Any,
-    start: Any,
-    row: Value,
-) -> None:
-    cells, channels, images, codes, g, out = given
-    for first in range(0, len(terms) + 1, TERMS):
-        part = list(terms[first : first + TERMS])
-        last = len(part) < TERMS  # Σ g too
+def _sums(c: Code, s: ConvShape, patches: Sequence[int], given: Any, at: Place) -> None:
+    """Of one channel of the images after the other; with each Σ g, the last of the sums."""
+    cells, images, places, count, codes, g, out = given
+    side, reach = s.size + 2 * s.padding, range(s.kernel)
+    window = [i * side + j for i in reach for j in reach]
 
-        def add(
-            part: list[int], last: bool, cell: Value, *sums: Value
-        ) -> list[Value]:  # fmt: skip
-            place, base = at(cell), start(cell)
-            code, value, found = c.load(codes, place), c.load(g, place), list(sums)
+    def channel(number: Value) -> None:
+        plane = c.at(places, number)
+
+        def add(cell: Value, *sums: Value) -> list[Value]:
+            place, base, found = at.map(cell), at.image(cell) + plane, list(sums)
+            code, value = c.load(codes, place), c.load(g, place)
             for n, patch in enumerate(patches):
                 picked = c.choose(code.equals(n), value, 0)
-                for k, term in enumerate(part):
+                for k, term in enumerate(window):
                     found[k] = found[k] + c.scalar(images, base + (term + patch)) * picked
-                if last:
-                    found[-1] = found[-1] + picked
+                found[-1] = found[-1] + picked
             return found
 
-        for k, total in enumerate(c.sums(cells, len(part) + last, partial(add, part, last))):
-            c.store(total, out, row + channels * (first + k))
+        *terms, total = c.sums(cells, len(window) + 1, add)
+        for k, term in enumerate(terms):
+            c.store(term, out, at.term(number + k * s.channels))
+        c.store(total, out, at.term(count))
+
+    c.loop(0, c.number(s.channels), 1, channel)

@@ -58,8 +58,7 @@ def transposed(w: Tensor) -> Tensor:
 @cache
 def _compiled(columns: int) -> Callable[..., None]:
     """The loop over the jobs: (number of jobs, whether to write, jobs, a, b, c, four tables)."""
-    module = lanes.ir.Module()
-    code = Code(module, "products", "nntffftttt", columns)
+    code = Code("products", "nntffftttt", columns)
     count, write, jobs, a, b, c, rows_a, rows_c, terms_a, terms_b = code.arguments
 
     def job(number: Value) -> None:
@@ -86,8 +85,7 @@ def _compiled(columns: int) -> Callable[..., None]:
             [here] = code.loop(here, end - (size - 1), size, partial(block, size))
 
     code.loop(0, count, 1, job)
-    code.make.ret_void()
-    return lanes.compiled(module, {"products": 10})["products"]
+    return code.compiled()
 
 
 @cache
@@ -95,8 +93,8 @@ def _transpose() -> Callable[..., None]:
     """(tasks, rows, columns, from, to), in squares of one vector's width, whose lanes change places
     bit by bit of their numbers.
     """
-    module, width = lanes.ir.Module(), lanes.widths()[0]
-    code = Code(module, "transpose", "nnnff", width)
+    width = lanes.widths()[0]
+    code = Code("transpose", "nnnff", width)
     tasks, rows, columns, start, to = code.arguments
 
     def square(first: Value, i: Value, j: Value) -> None:
@@ -120,5 +118,4 @@ def _transpose() -> Callable[..., None]:
         )
 
     code.loop(0, tasks, 1, task)
-    code.make.ret_void()
-    return lanes.compiled(module, {"transpose": 5})["transpose"]
+    return code.compiled()

@@ -97,13 +97,14 @@ class Code:
     numbers (t) and to bytes (b), as `arguments` has them letter by letter.
     """
 
-    def __init__(self, module: Any, name: str, arguments: str, columns: int) -> None:
+    def __init__(self, name: str, arguments: str, columns: int) -> None:
+        self.name, self.count, self.module = name, len(arguments), ir.Module()
         self.width = widths()[0]
         self.columns, self.vectors = columns, columns // self.width
         i8, i64, f32 = ir.IntType(8), ir.IntType(64), ir.FloatType()
         types = {"n": i64, "f": f32.as_pointer(), "t": i64.as_pointer(), "b": i8.as_pointer()}
         kind = ir.FunctionType(ir.VoidType(), [types[letter] for letter in arguments])
-        function = ir.Function(module, kind, name)
+        function = ir.Function(self.module, kind, name)
         self.make = ir.IRBuilder(function.append_basic_block())
         self.vector = ir.VectorType(f32, self.width)
         self.bytes = ir.VectorType(i8, self.width)
@@ -199,9 +200,7 @@ class Code:
     def root(self, value: Value) -> Value:
         """1 / √value."""
         name = f"llvm.sqrt.v{self.width}f32"
-        module = self.make.module
-        known = module.globals.get(name)
-        sqrt = known or ir.Function(module, ir.FunctionType(self.vector, [self.vector]), name)
+        sqrt = ir.Function(self.module, ir.FunctionType(self.vector, [self.vector]), name)
         return self.row(1) / Value(self, [self.make.call(sqrt, [p]) for p in value.parts])
 
     def loop(
@@ -246,23 +245,24 @@ class Code:
 
         return self.loop(0, count, PIECE, piece, zeros)[1:]
 
+    def compiled(self) -> Callable[..., None]:
+        """The function, of so many whole numbers and addresses; nothing can be added to it."""
+        self.make.ret_void()
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        machine = binding.Target.from_default_triple().create_target_machine(
+            cpu=binding.get_host_cpu_name(), features=binding.get_host_cpu_features().flatten(),
+            opt=3,
+        )  # fmt: skip
+        module = binding.parse_assembly(str(self.module))
+        engine = binding.create_mcjit_compiler(module, machine)
+        engine.finalize_object()
+        function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * self.count)(
+            engine.get_function_address(self.name)
+        )
+        function.engine = engine  # type: ignore[attr-defined]  # the code lives as long as it does
+        return function
+
 
 def _i32(number: int) -> Any:
     return ir.IntType(32)(number)
-
-
-def compiled(module: Any, arguments: dict[str, int]) -> dict[str, Callable[..., None]]:
-    """The functions of a module by name, each of so many whole numbers and addresses."""
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    machine = binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=binding.get_host_cpu_features().flatten(), opt=3
-    )
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
-    engine.finalize_object()
-    found: dict[str, Callable[..., None]] = {}
-    for name, count in arguments.items():
-        signature = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)
-        found[name] = signature(engine.get_function_address(name))
-        found[name].engine = engine  # type: ignore[attr-defined]  # the code lives as long as it does
-    return found

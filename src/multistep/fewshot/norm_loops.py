@@ -6,13 +6,13 @@ registers wherever it is needed. Of a cell stays what goes on, y, and one byte: 
 was the largest, or their number where ReLU stops it.
 """
 
+from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from multistep.fewshot import lanes
 from multistep.fewshot.lanes import Code, Value
 
 # tasks, channels, rows; cells; rows in none; table of rows, cell by cell and then those in none.
@@ -27,17 +27,12 @@ ARGUMENTS = {
 
 
 @cache
-def rules(columns: int, pixels: int, eps: float) -> dict[str, Any]:
-    """The four functions for cells of so many pixels."""
-    module = lanes.ir.Module()
-    for name, write in (
-        ("forward", _forward), ("backward", _backward), ("tangent", _tangent),
-        ("adjoint", _adjoint),
-    ):  # fmt: skip
-        code = Code(module, name, ARGUMENTS[name], columns)
-        write(Norm(code, pixels, eps))
-        code.make.ret_void()
-    return lanes.compiled(module, {name: len(a) for name, a in ARGUMENTS.items()})
+def rule(name: str, columns: int, pixels: int, eps: float) -> Callable[..., None]:
+    """One of the four functions for cells of so many pixels."""
+    code = Code(name, ARGUMENTS[name], columns)
+    write = {"forward": _forward, "backward": _backward, "tangent": _tangent, "adjoint": _adjoint}
+    write[name](Norm(code, pixels, eps))
+    return code.compiled()
 
 
 @lru_cache(maxsize=64)

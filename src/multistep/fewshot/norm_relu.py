@@ -99,8 +99,8 @@ class NormReLU:
     def _run(self, rule: str, x: Tensor, *arguments: Any) -> None:
         rows, tasks, channels = x.shape
         cells, left, table = norm_loops.table(rows // self.side**2, self.side, self.pooled)
-        rules = norm_loops.rules(lanes.columns(channels), 4 if self.pooled else 1, self.eps)
-        rules[rule](
+        pixels = 4 if self.pooled else 1
+        norm_loops.rule(rule, lanes.columns(channels, 2), pixels, self.eps)(
             tasks, channels, rows, cells, left, table.data_ptr(),
             *(a if isinstance(a, int) else a.data_ptr() for a in arguments),
         )  # fmt: skip
