@@ -236,12 +236,10 @@ from multistep.fewshot.algorithms import GRADIENT, Algorithm
 
 class Toy(Algorithm):
     def cost(self):
-        windows = self.settings.inner_steps // self.settings.window
-        return GRADIENT * windows * self.support_images + self.query_images
+        return GRADIENT * self.windows * self.support_images + self.query_images
 
     def meta_gradient(self, tasks):
-        steps, window = self.settings.inner_steps, self.settings.window
-        phi, _ = self.inner_loop(tasks.support, tasks.start(), steps, window, keep=False)
+        phi, _ = self.inner_loop(tasks.support, tasks.start(), keep=False)
         return tasks.total(tasks.start() - phi, None, tasks.query.logits(phi), phi.nbytes)
 '''
 TOY_TESTS = """import torch

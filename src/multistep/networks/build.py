@@ -3,8 +3,7 @@
 import torch
 
 from multistep.networks.backbone import Backbone
-from multistep.networks.resnet import BLOCKS, ResNet
-from multistep.networks.resnet32 import ResNet32
+from multistep.networks.resnet import BLOCKS, ResNet, ResNet32
 from multistep.networks.settings import Architecture
 from multistep.networks.vgg9 import VGG9
 

@@ -46,6 +46,8 @@ class Algorithm(ABC):
         self.options = parse(self.Options, settings.options, "options.")
         self.support_images = settings.ways * settings.shots
         self.query_images = settings.ways * settings.queries
+        self.windows = settings.inner_steps // settings.window  # K of eq. 12
+        self.replays = settings.scheme == "replay"
 
     @abstractmethod
     def cost(self) -> float:
@@ -77,15 +79,19 @@ class Algorithm(ABC):
         return SGD(settings.inner_lr, settings.momentum, settings.weight_decay)
 
     def inner_loop(
-        self, loss: Objective, start: Tensor, steps: int, window: int, *, keep: bool = True
-    ) -> tuple[Tensor, Pullback]:
-        """`steps` steps of appendix F's SGD from `start`, in windows, and the way back."""
+        self, loss: Objective, start: Tensor, steps: int | None = None, window: int | None = None,
+        *, keep: bool = True,
+    ) -> tuple[Tensor, Pullback]:  # fmt: skip
+        """`steps` steps of appendix F's SGD from `start`, in windows, and the way back; as many of
+        both as in training unless given.
+        """
         from multistep.inner.unroll import unroll_vjp
 
-        recompute = self.settings.scheme == "replay"
+        steps, window = steps or self.settings.inner_steps, window or self.settings.window
         return unroll_vjp(
-            loss, start, self.dynamics, steps=steps, window=window, keep=keep, recompute=recompute
-        )
+            loss, start, self.dynamics, steps=steps, window=window, keep=keep,
+            recompute=self.replays,
+        )  # fmt: skip
 
 
 names = partial(algorithms.names, __name__)

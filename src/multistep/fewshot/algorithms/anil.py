@@ -43,25 +43,22 @@ class Anil(Algorithm):
     options: Options
 
     def cost(self) -> float:
-        again = 1 if self.settings.scheme == "replay" else 0
-        windows = self.settings.inner_steps // self.settings.window
-        passes = (GRADIENT + again) * (1 if self.options.cache_features else windows)
+        passes = (GRADIENT + self.replays) * (1 if self.options.cache_features else self.windows)
         return passes * self.support_images + GRADIENT * self.query_images
 
     def meta_gradient(self, tasks: Tasks) -> MetaGradient:
         from multistep.fewshot import head as heads
 
         network, inner, phi = tasks.network, tasks.support, tasks.start()
-        steps, window = self.settings.inner_steps, self.settings.window
         start, once = heads.read_head(network, phi, tasks.count), None
         if self.options.cache_features:
-            once = heads.SupportPass(inner, phi, again=self.settings.scheme == "replay")
+            once = heads.SupportPass(inner, phi, again=self.replays)
             loss = heads.HeadLoss(once.features, inner.targets)
-            head, pullback = self.inner_loop(loss, start, steps, window)
+            head, pullback = self.inner_loop(loss, start)
             kept = once.nbytes + loss.nbytes + pullback.nbytes
         else:
             repeated = heads.RepeatedBody(inner, phi)
-            head, pullback = self.inner_loop(repeated, start, steps, window)
+            head, pullback = self.inner_loop(repeated, start)
             kept = pullback.nbytes
         query = tasks.query.evaluate(heads.write_head(network, phi, head))
         by_head, by_support = pullback(heads.read_head(network, query.by_phi, tasks.count))

@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 class FirstOrder(Algorithm):
     def cost(self) -> float:
-        windows = self.settings.inner_steps // self.settings.window
-        return GRADIENT * (windows * self.support_images + self.query_images)
+        return GRADIENT * (self.windows * self.support_images + self.query_images)
 
     def meta_gradient(self, tasks: Tasks) -> MetaGradient:
-        steps, window = self.settings.inner_steps, self.settings.window
-        phi, _ = self.inner_loop(tasks.support, tasks.start(), steps, window, keep=False)
+        phi, _ = self.inner_loop(tasks.support, tasks.start(), keep=False)
         query = tasks.query.evaluate(phi)
         return tasks.total(query.by_phi, query.by_shared, query.logits, query.nbytes)

@@ -65,9 +65,10 @@ class MemoryReduced(Algorithm):
             )
 
     def cost(self) -> float:
-        again = 1 if self.settings.scheme == "replay" else 0
         repeated = 0 if self.options.cache_features else self.settings.inner_steps
-        return (GRADIENT + again + repeated) * self.support_images + GRADIENT * self.query_images
+        return (
+            GRADIENT + self.replays + repeated
+        ) * self.support_images + GRADIENT * self.query_images
 
     def meta_gradient(self, tasks: Tasks) -> MetaGradient:
         """The hypergradient; zero for the head."""
@@ -76,12 +77,11 @@ class MemoryReduced(Algorithm):
         from multistep.fewshot import head as heads
 
         o, inner, network, phi = self.options, tasks.support, tasks.network, tasks.start()
-        once = heads.SupportPass(inner, phi, again=self.settings.scheme == "replay")
+        once = heads.SupportPass(inner, phi, again=self.replays)
         loss = heads.HeadLoss(once.features, inner.targets, ridge=o.ridge)
         lower = loss if o.cache_features else heads.RepeatedBody(inner, phi, ridge=o.ridge)
         start = heads.read_head(network, phi, tasks.count)
-        steps, window = self.settings.inner_steps, self.settings.window
-        head, _ = self.inner_loop(lower, start, steps, window, keep=False)
+        head, _ = self.inner_loop(lower, start, keep=False)
         query = tasks.query.evaluate(heads.write_head(network, phi, head))
         by_head = heads.read_head(network, query.by_phi, tasks.count)
         by_features = response(loss, head, by_head, o.cg_steps, o.cg_tolerance)

@@ -23,14 +23,12 @@ if TYPE_CHECKING:
 
 class MultiStep(Algorithm):
     def cost(self) -> float:
-        windows = self.settings.inner_steps // self.settings.window
-        again = GRADIENT if self.settings.scheme == "replay" else 0
-        support = windows * (GRADIENT + PRODUCT + again) * self.support_images
+        gradients = GRADIENT * (1 + self.replays)
+        support = self.windows * (gradients + PRODUCT) * self.support_images
         return support + GRADIENT * self.query_images
 
     def meta_gradient(self, tasks: Tasks) -> MetaGradient:
-        steps, window = self.settings.inner_steps, self.settings.window
-        phi, pullback = self.inner_loop(tasks.support, tasks.start(), steps, window)
+        phi, pullback = self.inner_loop(tasks.support, tasks.start())
         query = tasks.query.evaluate(phi)
         by_theta, mixed = pullback(query.by_phi)
         nbytes = pullback.nbytes + max(query.nbytes, pullback.rebuilt)
