@@ -129,14 +129,6 @@ def test_what_people_and_machines_do_wrong_is_one_line(
     assert said in line
 
 
-def test_an_unreadable_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\xfa")
-    assert cli.main(["plan", str(tmp_path / "a.yaml")]) == 2
-    assert f"{tmp_path / 'a.yaml'}: " in capsys.readouterr().err
-    assert cli.main(["plan", str(tmp_path)]) == 2
-    assert str(tmp_path) in capsys.readouterr().err
-
-
 RESULT = "scales/omniglot-cpu/results/5way_1shot/omniglot/maml/0.json"
 
 

@@ -124,3 +124,17 @@ def test_the_commands_that_are_shown_are_there():
     missing = [c for c, _ in shown if c not in known]
     missing += [o for c, rest in shown for o in re.findall("--[a-z-]+", rest) if o not in known[c]]
     assert missing == []
+
+
+def test_the_glossary_s_words_and_the_paper_s_numbers_can_be_relied_on():
+    """What it bans stands nowhere; the heart of the paper is found by its equations' numbers."""
+    glossary = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Glossary")[2]
+    banned = re.findall(r"\*([^*|]+)\*(?=[^|]*\|$)", glossary, re.MULTILINE)
+    assert len(banned) > 3
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    words = "|".join(word.removesuffix("s") for word in banned)
+    lines = [(f, x) for f in files for x in f.read_text(encoding="utf-8").splitlines()]
+    assert [(f.name, x) for f, x in lines if re.search(words, x, re.IGNORECASE)] == []
+    inner = "\n".join(f.read_text(encoding="utf-8") for f in (ROOT / "src").glob("*/inner/*.py"))
+    numbers = [f"eq. {n}" for n in (2, 5, 11, 12, 13, *range(20, 28))]
+    assert [name for name in (*numbers, "Lemma 1") if not re.search(rf"(?i){name}\b", inner)] == []

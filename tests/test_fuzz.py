@@ -41,7 +41,7 @@ from multistep.data.archives import contents_digest, members
 from multistep.data.decoding import decode, matlab_strings, png_files, unpickled
 from multistep.data.galleries import in_folders
 from multistep.data.listing import lines
-from multistep.files import UserError, read_json
+from multistep.files import UserError
 from multistep.job import checkpoint, parameters, results
 from multistep.networks.settings import Architecture
 from multistep.plan import params
@@ -171,18 +171,18 @@ READERS: dict[str, tuple[str, Callable[[Path], list[bytes]], Callable[[Path], ob
     ),
 }  # fmt: skip
 # JSON that is sealed, so that only its own reader looks into it once it is sealed anew.
-SEALED: dict[str, tuple[Callable[[Path], dict[str, Any]], str, Callable[[Path], object]]] = {
-    name: (lambda _, make=make: make(), "a.json", results.read)
+SEALED: dict[str, tuple[str, Callable[[Path], list[bytes]], Callable[[Path], object]]] = {
+    name: ("a.json", lambda _, make=make: [json.dumps(make()).encode()], results.read)
     for name, make in {**records.RESULTS, **records.MEASUREMENTS}.items()
 }
 SEALED["dataset"] = (
-    lambda folder: read_json(prepared_images(folder) / "dataset.json"),
     "dataset.json",
+    lambda folder: [(prepared_images(folder) / "dataset.json").read_bytes()],
     lambda path: prepared.describe(path.parent),
 )
 SEALED["network"] = (
-    lambda folder: read_json(source_folder(folder) / "network.json"),
     "network.json",
+    lambda folder: [(source_folder(folder) / "network.json").read_bytes()],
     lambda path: source_record.read(path.parent),
 )
 
@@ -265,44 +265,33 @@ def moments(request: pytest.FixtureRequest, name: str) -> Iterator[random.Random
         yield random.Random(seed)
 
 
+def resealed(rng: random.Random, whole: list[bytes]) -> bytes:
+    """A record with values of any kind in the place of one or two others, and sealed anew."""
+    record = json.loads(rng.choice(whole))
+    for where in rng.sample(list(records.leaves(record)), rng.randint(1, 2)):
+        value, place = rng.choice(ODD), record
+        with suppress(KeyError, IndexError, TypeError):
+            for key in where[:-1]:
+                place = place[key]
+            place[where[-1]] = copy.deepcopy(value)
+    content = {k: v for k, v in record.items() if k != "seal"}
+    with suppress(ValueError):  # NaN: as it was sealed before
+        record = seal.seal(content, content.get("made_from"))
+    return json.dumps(record).encode()
+
+
 @pytest.mark.fault("other people's bytes damaged at random (fuzzing)", "a value, or one line")
-@pytest.mark.parametrize("name", READERS)
-def test_bytes(
+@pytest.mark.parametrize("name", [*READERS, *SEALED])
+def test_damaged_files(
     tmp_path: Path, name: str, request: pytest.FixtureRequest, record_property: Any
 ) -> None:
-    file, make, read = READERS[name]
+    file, make, read = {**READERS, **SEALED}[name]
+    damage = damaged if name in READERS else resealed
     whole, count = make(tmp_path), 0
     for content in whole:
         tried(tmp_path / file, read, content)
     for rng in moments(request, name):
-        tried(tmp_path / file, read, damaged(rng, whole))
-        count += 1
-    record_property("injected", count)
-
-
-@pytest.mark.fault("other people's bytes damaged at random (fuzzing)", "a value, or one line")
-@pytest.mark.parametrize("name", SEALED)
-def test_sealed_json(
-    tmp_path: Path, name: str, request: pytest.FixtureRequest, record_property: Any
-) -> None:
-    """Values of any kind in the place of others, and sealed anew."""
-    make, file, read = SEALED[name]
-    whole, count = make(tmp_path), 0
-    places = list(records.leaves(whole))
-    for rng in moments(request, name):
-        record = copy.deepcopy(whole)
-        for where in rng.sample(places, rng.randint(1, 2)):
-            value, place = rng.choice(ODD), record
-            try:
-                for key in where[:-1]:
-                    place = place[key]
-                place[where[-1]] = value
-            except (KeyError, IndexError, TypeError):
-                continue
-        content = {k: v for k, v in record.items() if k != "seal"}
-        with suppress(ValueError):  # NaN: as it was sealed before
-            record = seal.seal(content, content.get("made_from"))
-        tried(tmp_path / file, read, json.dumps(record).encode())
+        tried(tmp_path / file, read, damage(rng, whole))
         count += 1
     record_property("injected", count)
 

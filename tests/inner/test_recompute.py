@@ -2,30 +2,14 @@
 
 import pytest
 import torch
+from inner_problem import F64, problem
 from torch import Tensor
 
 from multistep.inner.dynamics import SGD, Adam, Dynamics, Tensors
 from multistep.inner.unroll import unroll
 from multistep.transfer.saved import saved_bytes
 
-F64 = torch.float64
 DYNAMICS = [SGD(0.1, 0.9, 1e-2), Adam(0.01, weight_decay=1e-2)]
-
-
-def problem(psi: Tensor) -> tuple[Tensors, object]:
-    """A small network, a parameter that the loss doesn't use, and a loss that closes over ψ."""
-    generator = torch.Generator().manual_seed(3)
-    x = torch.randn(7, 3, generator=generator, dtype=F64)
-    params = {
-        "w1": torch.randn(3, 5, generator=generator, dtype=F64),
-        "w2": torch.randn(5, 2, generator=generator, dtype=F64),
-        "idle": torch.randn(4, generator=generator, dtype=F64),
-    }
-
-    def loss(p: Tensors) -> Tensor:
-        return ((torch.tanh(x @ p["w1"]) @ p["w2"] - 1).square() * psi.exp()).mean()
-
-    return params, loss
 
 
 def gradients(
@@ -34,7 +18,7 @@ def gradients(
     """Final values and gradients for the start, its state and ψ, of two unrolls one by one."""
     psi = torch.tensor([0.3, -0.2], dtype=F64, requires_grad=True)
     closed = psi * 1.0  # not a leaf
-    params, loss = problem(closed)
+    params, loss = problem(closed, idle=True)
     state = dynamics.init(params)
     moments = [t for v in state.values() if isinstance(v, dict) for t in v.values()]
     for i, m in enumerate(moments):
@@ -68,7 +52,7 @@ def test_equal_to_kept(dynamics: Dynamics, steps: int, window: int, constants: b
 
 def test_a_window_costs_its_start_in_memory_and_no_graph() -> None:
     psi = torch.zeros(2, dtype=F64, requires_grad=True)
-    params, loss = problem(psi)
+    params, loss = problem(psi, idle=True)
     sizes = {}
     for steps in (2, 8):
         for recompute in (False, True):
@@ -85,7 +69,7 @@ def test_a_window_costs_its_start_in_memory_and_no_graph() -> None:
 def test_every_gradient_is_watched_once() -> None:
     for recompute in (False, True):
         psi = torch.zeros(2, dtype=F64, requires_grad=True)
-        params, loss = problem(psi)
+        params, loss = problem(psi, idle=True)
         seen: list[Tensors] = []
         options = {"recompute": recompute, "closure": [psi], "watch": seen.append}
         end, _ = unroll(loss, params, DYNAMICS[0], steps=4, window=2, **options)  # type: ignore[arg-type]
@@ -96,7 +80,7 @@ def test_every_gradient_is_watched_once() -> None:
 
 def test_the_way_back_can_be_taken_twice() -> None:
     psi = torch.zeros(2, dtype=F64, requires_grad=True)
-    params, loss = problem(psi)
+    params, loss = problem(psi, idle=True)
     end, _ = unroll(loss, params, DYNAMICS[0], steps=3, recompute=True, closure=[psi])  # type: ignore[arg-type]
     total = end["w1"].sum()
     first, second = (torch.autograd.grad(total, psi, retain_graph=True)[0] for _ in range(2))
@@ -105,7 +89,7 @@ def test_the_way_back_can_be_taken_twice() -> None:
 
 def test_nothing_to_differentiate_leaves_no_graph() -> None:
     """Neither the parameters' own leaves nor anything else asks for a gradient afterwards."""
-    params, loss = problem(torch.zeros(2, dtype=F64))
+    params, loss = problem(torch.zeros(2, dtype=F64), idle=True)
     for recompute in (False, True):
         end, state = unroll(loss, params, DYNAMICS[0], steps=2, recompute=recompute)  # type: ignore[arg-type]
         assert not any(t.requires_grad for t in (*end.values(), *state["velocity"].values()))
@@ -113,7 +97,7 @@ def test_nothing_to_differentiate_leaves_no_graph() -> None:
 
 
 def test_transforms_of_torch_func_still_work() -> None:
-    params, loss = problem(torch.zeros(2, dtype=F64))
+    params, loss = problem(torch.zeros(2, dtype=F64), idle=True)
 
     def outer(w1: Tensor, **kwargs: bool) -> Tensor:
         start = {**params, "w1": w1}

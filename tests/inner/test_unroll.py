@@ -2,12 +2,11 @@
 
 import pytest
 import torch
+from inner_problem import F64, problem
 from torch import Tensor
 
 from multistep.inner.dynamics import SGD, Tensors
 from multistep.inner.unroll import unroll
-
-F64 = torch.float64
 
 
 def test_published_vector_of_the_released_meta_optimiser() -> None:
@@ -26,32 +25,15 @@ def test_published_vector_of_the_released_meta_optimiser() -> None:
     torch.testing.assert_close(meta.grad, expected, rtol=0, atol=5e-5)
 
 
-def network_loss(psi: Tensor) -> tuple[Tensors, object]:
-    """A small non-linear regression whose loss contains a meta-network parameter ψ."""
-    generator = torch.Generator().manual_seed(3)
-    x = torch.randn(7, 3, generator=generator, dtype=F64)
-    y = torch.randn(7, 2, generator=generator, dtype=F64)
-    params = {
-        "w1": torch.randn(3, 5, generator=generator, dtype=F64),
-        "w2": torch.randn(5, 2, generator=generator, dtype=F64),
-    }
-
-    def loss(p: Tensors) -> Tensor:
-        error = torch.tanh(x @ p["w1"]) @ p["w2"] - y
-        return (error.square() * psi.exp()).mean()
-
-    return params, loss
-
-
 def outer_gradients(
     dynamics: SGD, *, steps: int, window: int, first_order: bool = False
 ) -> tuple[Tensor, list[Tensor]]:
     """(final φ, [dL/dw1, dL/dw2, dL/dψ]) of a fixed outer loss."""
     psi = torch.tensor([0.3, -0.2], dtype=F64, requires_grad=True)
-    params, loss = network_loss(psi)
+    params, loss = problem(psi)
     leaves = {n: p.requires_grad_() for n, p in params.items()}
     options = {"steps": steps, "window": window, "first_order": first_order}
-    final, _ = unroll(loss, leaves, dynamics, **options)  # type: ignore[arg-type]
+    final, _ = unroll(loss, leaves, dynamics, **options)
     flat = torch.cat([p.flatten() for p in final.values()])
     outer = flat.sin().sum()
     grads = torch.autograd.grad(outer, [*leaves.values(), psi], allow_unused=True)
@@ -98,16 +80,16 @@ def test_two_windows_are_two_steps_but_four_windows_are_not() -> None:
 def test_windows_match_torch_optim_on_a_frozen_gradient() -> None:
     """Eq. 11: a window is n steps of eq. 5 with one gradient."""
     psi = torch.tensor([0.3, -0.2], dtype=F64)
-    params, loss = network_loss(psi)
+    params, loss = problem(psi)
     leaves = [p.clone().requires_grad_() for p in params.values()]
     optimizer = torch.optim.SGD(leaves, 0.1, 0.9, weight_decay=1e-2)
     for _ in range(2):
-        value = loss(dict(zip(params, leaves, strict=True)))  # type: ignore[operator]
+        value = loss(dict(zip(params, leaves, strict=True)))
         for leaf, g in zip(leaves, torch.autograd.grad(value, leaves), strict=True):
             leaf.grad = g
         for _ in range(4):
             optimizer.step()
-    final, _ = unroll(loss, params, SGD(0.1, 0.9, 1e-2), steps=8, window=4)  # type: ignore[arg-type]
+    final, _ = unroll(loss, params, SGD(0.1, 0.9, 1e-2), steps=8, window=4)
     for found, leaf in zip(final.values(), leaves, strict=True):
         torch.testing.assert_close(found, leaf.detach(), rtol=1e-12, atol=1e-13)
 
@@ -118,8 +100,8 @@ def test_meta_gradient_against_finite_differences(window: int) -> None:
     _, (_, _, by_psi) = outer_gradients(dynamics, steps=4, window=window)
 
     def outer(psi: Tensor) -> float:
-        params, loss = network_loss(psi)
-        final, _ = unroll(loss, params, dynamics, steps=4, window=window)  # type: ignore[arg-type]
+        params, loss = problem(psi)
+        final, _ = unroll(loss, params, dynamics, steps=4, window=window)
         return float(sum(p.sin().sum() for p in final.values()))
 
     psi = torch.tensor([0.3, -0.2], dtype=F64)

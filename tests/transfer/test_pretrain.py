@@ -54,11 +54,11 @@ def test_it_learns_and_records_it(tmp_path: Path) -> None:
     assert network.tap_channels == {0: 4, 1: 8, 2: 16}
 
 
-def test_a_checkpoint_is_taken_and_scored(tmp_path: Path) -> None:
+def test_published_weights_are_taken_and_scored(tmp_path: Path) -> None:
     written(tmp_path / "data", equal_size(40, test=20))
     state = build(TINY, 4, torch.Generator().manual_seed(3)).state_dict()
     torch.save(state, tmp_path / "given.pth")
-    given = ["--checkpoint-file", str(tmp_path / "given.pth")]
+    given = ["--published", str(tmp_path / "given.pth")]
     assert cli.main(arguments(tmp_path, spec({}, layout="torchvision"), *given)) == 0
     network, _, about = sources.open_network(tmp_path / "out")
     assert about["made_from"]["network"] == sha256(tmp_path / "given.pth")
@@ -81,8 +81,8 @@ def test_a_checkpoint_is_taken_and_scored(tmp_path: Path) -> None:
     [
         (spec(), [], "n: nothing to make it from"),
         (spec({}, classes=5), [], "4 classes, but the source network n has 5"),
-        (spec(), ["--checkpoint-file", "x.pth"], "but no layout"),
-        (spec(layout="l2t_ww"), ["--checkpoint-file", "x.pth"], "x.pth: no such file"),
+        (spec(), ["--published", "x.pth"], "but no layout"),
+        (spec(layout="l2t_ww"), ["--published", "x.pth"], "x.pth: no such file"),
         (spec({"size": 32}), [], "pad_crop takes images of 32x32, but its images are 16x16"),
         (spec({"lr": 1e30}), [], "set a smaller train.lr"),
     ],

@@ -1,4 +1,4 @@
-"""Source networks: the published checkpoint, what is refused, and what comes back from a folder."""
+"""Source networks: the published weights, what is refused, and what comes back from a folder."""
 
 import io
 import zipfile
@@ -50,7 +50,7 @@ def tiny_imagenet(path: Path, count: int) -> Prepared:
     return Prepared("tinyimagenet", np.stack(pixels), labels, None, classes, splits, "")
 
 
-def test_the_published_checkpoint_classifies_as_its_authors_noted() -> None:
+def test_the_published_weights_classify_as_its_authors_noted() -> None:
     path = real_data(CHECKPOINT)
     state, facts = sources.load_published(path, "l2t_ww", RESNET32, 200)
     assert facts == {"epoch": 104, "best": 49.27, "test_prec": 49.15, "num_classes": 200}
@@ -131,7 +131,7 @@ class Harm:
         (None, "no such file"),
     ],
 )
-def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, content: Any, message: str) -> None:
+def test_what_are_no_weights_is_one_line(tmp_path: Path, content: Any, message: str) -> None:
     path = tmp_path / "file.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)

@@ -49,32 +49,26 @@ def held(folder):
 
 def test_code_titles_addresses_and_a_pinned_digest_make_no_download_stale(copy):
     before = held(copy)
+
+    def edit(plan):
+        plan["datasets"]["drawn_first"]["title"] = "Another title"
+        archive(plan).update(urls=["http://127.0.0.1:9/moved"])
+
+    workspace.change(copy, edit)
+    assert workspace.pending(copy, TARGET) == {}
+    digest = hashlib.sha256(before[NAME]).hexdigest()
+    workspace.change(copy, lambda p: archive(p).update(sha256=digest))
     for module in (copy / "src/multistep/data").rglob("*.py"):
         workspace.append(copy, str(module.relative_to(copy / "src/multistep")))
     with open(copy / "src/multistep/data/settings.py", "a") as file:
         file.write("\n\nclass Another(Model):\n    setting: int = 0\n")
 
-    def edit(plan):
-        plan["datasets"]["drawn_first"]["title"] = "Another title"
-        archive(plan).update(urls=["http://127.0.0.1:9/moved"])
-        archive(plan).update(sha256=hashlib.sha256(before[NAME]).hexdigest())
-
-    workspace.change(copy, edit)
     assert workspace.pending(copy, TARGET) == {"prepare": 1}
     workspace.snakemake(copy, "--cores", "1", TARGET)
     assert held(copy) == before
     # Asked for by force, it is there already.
     workspace.snakemake(copy, "--cores", "1", "--forcerun", "download", "--", TARGET)
     assert held(copy)[NAME] == before[NAME]
-    assert workspace.pending(copy, TARGET) == {}
-
-
-def test_titles_and_addresses_rerun_nothing(copy):
-    def edit(plan):
-        plan["datasets"]["drawn_first"]["title"] = "Another title"
-        archive(plan).update(urls=["http://127.0.0.1:9/moved"])
-
-    workspace.change(copy, edit)
     assert workspace.pending(copy, TARGET) == {}
 
 

@@ -1,6 +1,5 @@
 """Tests of trained parameters as a step of the workflow: for pages that ask for them."""
 
-import json
 import shutil
 
 import workspace
@@ -27,8 +26,7 @@ def test_a_page_of_protocols_has_its_parameters_tested(project):
     workspace.snakemake(project, "protocols")
     assert workspace.pending(project) == {}
     record, result = (
-        json.loads((project / path).read_text())
-        for path in (RECORD, RECORD.replace("evaluations", "results"))
+        workspace.read(project, path) for path in (RECORD, RECORD.replace("evaluations", "results"))
     )
     trained = record["rows"]["trained"]["together"]
     assert trained["episodes"] == result["metrics"]["episode_accuracies"]

@@ -1,6 +1,5 @@
 """A run that is killed without warning goes on where it was and ends with the same numbers."""
 
-import json
 import os
 import random
 import resource
@@ -17,32 +16,31 @@ TARGET = "results/5way_1shot/drawn_first/maml/0.json"
 ITERATIONS = 150
 
 
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+LOG = f"logs/train/{TARGET[8:-5]}.log"
+STATE, AT_END = (f"scratch/{TARGET[:-5]}{suffix}" for suffix in (".pt", ".state"))
+
+
+def longer(plan):
+    """So that there is time to kill it."""
+    plan["checkpoint_seconds"] = 0.1
+    plan["few_shot"].update(iterations=ITERATIONS, log_every=50)
+    plan["experiments"]["5way_5shot"]["datasets"] = []  # validates too often for that
+
+
 @pytest.mark.fault("Snakemake and its cell killed", "goes on after --unlock")
 def test_kill_unlock_resume(project):
-    def longer(plan):
-        plan["checkpoint_seconds"] = 0.1
-        plan["few_shot"].update(iterations=ITERATIONS, log_every=50)
-        plan["experiments"]["5way_5shot"]["datasets"] = []  # validates too often for that
-
     workspace.change(project, longer)
     workspace.snakemake(project, TARGET)
-    uninterrupted = json.loads((project / TARGET).read_text())
+    uninterrupted = workspace.read(project, TARGET)
     (project / TARGET).unlink()
-    (project / "scratch" / TARGET.replace(".json", ".state")).unlink()  # else nothing is trained
+    (project / AT_END).unlink()  # else nothing is trained
 
-    checkpoint = project / "scratch" / TARGET.replace(".json", ".pt")
-    assert not checkpoint.exists(), "an accepted cell leaves no state"
-    run = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", TARGET], cwd=project,
-        env=workspace.environment(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
+    assert not (project / STATE).exists(), "an accepted cell leaves no state"
+    run = workspace.start(project, *SNAKEMAKE, TARGET)
     try:
-        deadline = time.monotonic() + 120
-        while not checkpoint.exists():
-            assert run.poll() is None, "the run ended before it saved a checkpoint"
-            assert time.monotonic() < deadline, "no checkpoint after two minutes"
-            time.sleep(0.02)
+        workspace.until(lambda: run.poll() is not None or (project / STATE).exists())
+        assert run.poll() is None, "the run ended before it saved a checkpoint"
     finally:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
@@ -50,30 +48,24 @@ def test_kill_unlock_resume(project):
 
     assert "--unlock" in workspace.snakemake(project, TARGET, status=1)
     workspace.snakemake(project, "--unlock")
-    output = workspace.snakemake(project, TARGET)
-    assert "resumed at iteration" in output
-    assert (
-        "resumed at iteration"
-        in (project / "logs/train" / TARGET[8:-5]).with_suffix(".log").read_text()
-    )
+    for said in (workspace.snakemake(project, TARGET), (project / LOG).read_text()):
+        assert "resumed at iteration" in said
 
-    resumed = json.loads((project / TARGET).read_text())
+    resumed = workspace.read(project, TARGET)
     for part in ("cell", "metrics", "history"):
         assert resumed[part] == uninterrupted[part]
     kept = TARGET.replace(".json", ".safetensors")
     (project / kept).unlink()  # lost: the state at the end makes it again
     assert workspace.pending(project, TARGET) == {}
-    assert f"resumed at iteration {ITERATIONS} of {ITERATIONS}" in workspace.snakemake(
-        project, kept
-    )
+    said = workspace.snakemake(project, kept)
+    assert f"resumed at iteration {ITERATIONS} of {ITERATIONS}" in said
     assert (project / kept).is_file()
 
     workspace.change(project, lambda plan: plan["few_shot"].update(iterations=ITERATIONS + 10))
-    output = workspace.snakemake(project, TARGET)
-    assert f"resumed at iteration {ITERATIONS} of {ITERATIONS + 10}" in output
-    longer = json.loads((project / TARGET).read_text())
-    assert longer["history"][:3] == resumed["history"]
-    assert not checkpoint.exists()
+    said = workspace.snakemake(project, TARGET)
+    assert f"resumed at iteration {ITERATIONS} of {ITERATIONS + 10}" in said
+    assert workspace.read(project, TARGET)["history"][:3] == resumed["history"]
+    assert not (project / STATE).exists()
 
 
 @pytest.mark.fault(
@@ -82,42 +74,26 @@ def test_kill_unlock_resume(project):
 def test_what_an_orphan_made_is_not_lost(project):
     """Snakemake is killed, its child finishes, and Snakemake deletes what it doesn't know of."""
     workspace.snakemake(project, "data/processed/drawn_first/dataset.json")
-    log = (project / "logs/train" / TARGET[8:-5]).with_suffix(".log")
-    result = project / TARGET
-
-    def longer(plan):
-        plan["few_shot"].update(iterations=ITERATIONS, log_every=50)
-        plan["experiments"]["5way_5shot"]["datasets"] = []
-
+    log, result = project / LOG, project / TARGET
     workspace.change(project, longer)
-    run = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", TARGET], cwd=project,
-        env=workspace.environment(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not log.exists() or "iteration=50 " not in log.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    run = workspace.start(project, *SNAKEMAKE, TARGET)
+    workspace.until(lambda: log.exists() and "iteration=50 " in log.read_text())
     run.kill()  # it alone
     run.wait()
-    while not result.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    workspace.until(result.exists)
     time.sleep(0.2)
     made, told = result.read_text(), log.read_text()
     workspace.snakemake(project, "--unlock")
-    output = workspace.snakemake(project, TARGET)
-    assert "finished before" in output
+    assert "finished before" in workspace.snakemake(project, TARGET)
     assert result.read_text() == made
     lines = [line for line in told.splitlines() if ": iteration=" in line]
     assert len(lines) == 3
     assert all(line in log.read_text() for line in lines)
-    assert not (project / "scratch" / TARGET.replace(".json", ".pt")).exists()
+    assert not (project / STATE).exists()
 
 
 COMMANDS = {
-    "snakemake": [sys.executable, "-m", "snakemake", "--cores", "2", "train"],
+    "snakemake": [*SNAKEMAKE, "--cores", "2", "train"],
     "dvc repro": [sys.executable, "-m", "dvc", "repro", "train"],
 }
 LOCKED = ("Directory cannot be locked", "LockException", "Unable to acquire lock", "is busy")
@@ -125,10 +101,7 @@ CELLS = [f"results/5way_1shot/drawn_first/{method}/0" for method in ("maml", "fo
 
 
 def start(project, command, before=None):
-    return subprocess.Popen(
-        COMMANDS[command], cwd=project, env=workspace.environment(project), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=before,
-    )  # fmt: skip
+    return workspace.start(project, *COMMANDS[command], stdout=subprocess.PIPE, preexec_fn=before)
 
 
 def lose(project):
@@ -140,7 +113,7 @@ def lose(project):
 
 
 def cells(project):
-    records = [json.loads((project / f"{cell}.json").read_text()) for cell in CELLS]
+    records = [workspace.read(project, f"{cell}.json") for cell in CELLS]
     return [{key: record[key] for key in ("cell", "metrics", "history")} for record in records]
 
 
@@ -239,5 +212,4 @@ def test_a_cell_without_memory_stops_no_other(project):
     assert process.returncode == 1
     assert "there is not enough memory; give the job more" in said
     assert not (project / f"{CELLS[1]}.json").exists()
-    record = json.loads((project / f"{CELLS[0]}.json").read_text())
-    assert record["metrics"] == right[0]["metrics"]
+    assert workspace.read(project, f"{CELLS[0]}.json")["metrics"] == right[0]["metrics"]

@@ -62,14 +62,3 @@ def test_jobs_that_a_killed_run_left_in_a_queue_are_told(project):
     assert "Cancel the old ones" not in workspace.snakemake(
         project, "--forcerun", "table", "--", "table4"
     )
-
-
-@pytest.mark.fault(
-    ".snakemake deleted, and a result of another seed copied in", "told, with the key that differs"
-)
-def test_a_result_that_another_cell_made_is_told(project):
-    shutil.rmtree(project / ".snakemake")
-    shutil.copy(project / CELL.replace("0.json", "1.json"), project / CELL)
-    assert f"{CELL}: cell.seed is 1, but the plan says 0" in workspace.snakemake(
-        project, "-n", status=1
-    )

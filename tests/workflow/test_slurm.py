@@ -1,14 +1,12 @@
 """A real Slurm: the profile's jobs are stopped in every way that clusters know, and go on."""
 
 import itertools
-import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -95,10 +93,7 @@ class Run:
     def start(self, *options: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "snakemake", *(options or (*OPTIONS, *CELLS))]
         with (self.site / "out").open("a") as out:
-            return subprocess.Popen(
-                command, cwd=self.site, env=workspace.environment(self.site), stdout=out,
-                stderr=out, stdin=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+            return workspace.start(self.site, *command, stdout=out)
 
     @property
     def said(self) -> str:
@@ -112,11 +107,7 @@ class Run:
 
     def until(self, what: Callable[[], Any], seconds: float = 600) -> Any:
         """The first true value of `what()`."""
-        deadline = time.monotonic() + seconds
-        while not (found := what()):
-            assert time.monotonic() < deadline, self.said[-5000:]
-            time.sleep(0.1)
-        return found
+        return workspace.until(what, seconds, lambda: self.said[-5000:])
 
     def frozen(self, count: int = 2) -> list[int]:
         """The processes that wait in the middle of their cells, if so many do (of two GPUs)."""
@@ -137,7 +128,7 @@ class Run:
         had one GPU at a time.
         """
         for path, right in zip(cells, self.undisturbed, strict=False):
-            made = json.loads((self.site / path).read_text())
+            made = workspace.read(self.site, path)
             for part in ("cell", "metrics", "history"):
                 assert made[part] == right[part]
         done = Counter((f"results/{step.cell}.json", step.iteration) for step in self.steps)
@@ -168,7 +159,7 @@ def run(undisturbed, cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
     monkeypatch.setenv("STEPS", str(site / "steps"))
     (site / "freeze").touch()
-    yield Run(site, cluster, [json.loads((undisturbed / path).read_text()) for path in CELLS])
+    yield Run(site, cluster, [workspace.read(undisturbed, path) for path in CELLS])
     cluster("scancel", "--state=RUNNING", "--state=PENDING")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,29 @@ def run(folder: Path, *command: str, status: int | None = 0) -> str:
     )  # fmt: skip
     assert status is None or done.returncode == status, f"{command}:\n{done.stdout}"
     return done.stdout
+
+
+def start(folder: Path, *command: str, **options: Any) -> subprocess.Popen[str]:
+    """A command in a copy, begun in a session of its own, which a test may kill as a whole."""
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, **options}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, text=True,
+        start_new_session=True, **options,
+    )  # fmt: skip
+
+
+def until(what: Callable[[], Any], seconds: float = 120, said: Callable[[], str] = str) -> Any:
+    """The first true value of `what()`; AssertionError with what was said if it takes longer."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, said()
+        time.sleep(0.02)
+    return found
+
+
+def read(folder: Path, path: str) -> Any:
+    """A JSON file of a copy."""
+    return json.loads((folder / path).read_text())
 
 
 def git(folder: Path, *arguments: str) -> str:

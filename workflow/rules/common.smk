@@ -33,7 +33,7 @@ if settings_of_slurm := os.getenv("SLURM_CONF"):
 
 from multistep.data import archives  # noqa: E402
 from multistep.job import accepted, parameters  # noqa: E402
-from multistep.plan import cells, choose, params, provenance, slurm, unrecorded  # noqa: E402
+from multistep.plan import by_path, cells, params, provenance, slurm, unrecorded  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.pages import inputs, load, record  # noqa: E402
 
@@ -156,12 +156,17 @@ def committed_split(wildcards):
 # --- cells and measurements -------------------------------------------------------------------
 
 
-def cell(wildcards):
-    of = wildcards
-    path = f"results/{of.experiment}/{of.dataset}/{of.method}/{of.seed}.json"
-    if path not in CELLS:
+def planned(jobs, path, wildcards):
+    """The job of a plan that makes the file at `path`."""
+    path = path.format(**wildcards)
+    if path not in jobs:
         raise WorkflowError(f"{path} is not in the plan of scale {PARAMS.scale}; see params.yaml")
-    return CELLS[path]
+    return jobs[path]
+
+
+cell = partial(planned, CELLS, "results/{experiment}/{dataset}/{method}/{seed}.json")
+choice = partial(planned, CHOICES, "results/choices/{experiment}/{dataset}/{method}.json")
+measurement = partial(planned, MEASUREMENTS, "results/measure/{experiment}/{dataset}.json")
 
 
 def cell_code(wildcards):
@@ -181,45 +186,20 @@ def cell_inputs(wildcards):
     return {name: files for name, files in found.items() if files}
 
 
-@cache
-def choice_of(file):
-    """What a choice has to be, as JSON."""
-    setting, candidates = CHOICES[file]
-    return canonical_json(
-        choose.definition(setting, [candidate.definition for candidate in candidates])
-    )
-
-
-def train_options(wildcards, input, output):
-    """Where the inputs of a cell lie, where it runs, and what a choice has to be. That is no part of
-    what a cell is: asking for `input` keeps it out of the recorded parameters. Snakemake asks for
-    every function of every job, so of a plan's cells there is one function for all of these.
+def train_options(wildcards, input):
+    """Asking for `input` keeps them out of the recorded parameters. Snakemake asks for every function
+    of every job, so of a plan's cells there is one function for all options.
     """
-    options = ["--data", os.path.dirname(input.images), *network_option(wildcards, input)]
-    if choice := input.get("choice"):
-        options += ["--choice", choice, "--choice-of", choice_of(choice)]
-    # The checkpoint isn't declared as an output: Snakemake deletes those of a failed job.
-    options += ["--checkpoint", f"scratch/{output.result.removesuffix('.json')}.pt"]
-    options += ["--device", PARAMS.device]
-    return [*options, "--checkpoint-seconds", str(PARAMS.checkpoint_seconds)]
-
-
-def choice(wildcards):
-    path = "results/choices/{experiment}/{dataset}/{method}.json".format(**wildcards)
-    if path not in CHOICES:
-        raise WorkflowError(f"{path} is not in the plan of scale {PARAMS.scale}; see params.yaml")
-    return CHOICES[path]
-
-
-def network_folder(settings):
-    """Where the source network of a method lies; None for methods that have none."""
-    return f"data/networks/{settings['source']}" if settings.get("source") else None
+    return by_path.options(cell(wildcards), PARAMS, CHOICES, Path())
 
 
 def network_files(settings):
-    folder = network_folder(settings)
+    """The source network of a method, if it has one."""
+    if not settings.get("source"):
+        return []
+    folder = f"data/networks/{settings['source']}"
     # The weights decide what is stale; the description beside them has times in it.
-    return [f"{folder}/weights.pt", ancient(f"{folder}/network.json")] if folder else []
+    return [f"{folder}/weights.pt", ancient(f"{folder}/network.json")]
 
 
 def measurement_network(wildcards):
@@ -232,13 +212,6 @@ def network_option(wildcards, input):
     """`--network FOLDER` for what takes features from a source network."""
     network = input.get("network")
     return ["--network", os.path.dirname(network[0])] if network else []
-
-
-def measurement(wildcards):
-    path = "results/measure/{experiment}/{dataset}.json".format(**wildcards)
-    if path not in MEASUREMENTS:
-        raise WorkflowError(f"{path} is not in the plan of scale {PARAMS.scale}; see params.yaml")
-    return MEASUREMENTS[path]
 
 
 def measurement_code(wildcards):
@@ -256,15 +229,11 @@ def network(wildcards):
     return found.on(found.dataset and PARAMS.dataset(found.dataset))
 
 
-def checkpoint_record(wildcards):
-    return records(wildcards.network)
-
-
-def checkpoint_option(wildcards):
-    """`--checkpoint-file FILE` for a published network."""
+def published_option(wildcards):
+    """`--published FILE` for a network whose weights others have published."""
     folder = f"data/raw/{wildcards.network}"
     names = network(wildcards).archives
-    return [option for name in names for option in ("--checkpoint-file", f"{folder}/{name}")]
+    return [option for name in names for option in ("--published", f"{folder}/{name}")]
 
 
 def network_data(wildcards):
@@ -307,56 +276,41 @@ def files_of(form, names):
 
 
 def spec_of(form, wildcards):
-    return PAGES[form][wildcards[form.removesuffix("s")]]
+    return PAGES[form][wildcards[0]]
 
 
-def page_code(form):
+def page_code(form, wildcards):
     """The code that draws a page: its kind's, and no other kind's."""
-
-    def digest(wildcards):
-        files = {"tables": TABLES, "figures": FIGURES}[form][wildcards[form.removesuffix("s")]]
-        families = [CELLS[file].family for file in files if file in CELLS]
-        families += [MEASUREMENTS[file]["family"] for file in files if file in MEASUREMENTS]
-        entries = provenance.page_modules(form, spec_of(form, wildcards).kind, families)
-        return code(*entries, alone=provenance.PAGE_COMMAND)
-
-    return digest
+    files = {"tables": TABLES, "figures": FIGURES}[form][wildcards[0]]
+    families = [CELLS[file].family for file in files if file in CELLS]
+    families += [MEASUREMENTS[file]["family"] for file in files if file in MEASUREMENTS]
+    entries = provenance.page_modules(form, spec_of(form, wildcards).kind, families)
+    return code(*entries, alone=provenance.PAGE_COMMAND)
 
 
-def page_group(form):
+def page_group(form, wildcards):
     """Where Snakemake's report has a page among those of its form."""
-    return lambda wildcards: (
-        "Beyond the paper" if spec_of(form, wildcards).beyond else "The paper's"
-    )
+    return "Beyond the paper" if spec_of(form, wildcards).beyond else "The paper's"
 
 
-def page_labels(form):
+def page_labels(form, wildcards):
     """What Snakemake's report lists a page by."""
-    return lambda wildcards: {form[:-1]: wildcards[0], "title": spec_of(form, wildcards).title}
+    return {form[:-1]: wildcards[0], "title": spec_of(form, wildcards).title}
 
 
-def page_caption(form):
+def page_caption(form, wildcards):
     """What Snakemake's report says under a page."""
-
-    def text(wildcards):
-        spec = spec_of(form, wildcards)
-        datasets = spec.wants().datasets
-        caption = spec.caption.format(data=CONTEXT.titles(datasets))
-        made = CONTEXT.provenance(*map(CONTEXT.dataset, datasets))
-        text = f"{spec.title}: {caption}, at scale **{PARAMS.scale}**. {inspect.getdoc(spec)}"
-        return "\n\n".join([text, f"{made[0].upper()}{made[1:]}.", *spec.notes])
-
-    return text
+    spec = spec_of(form, wildcards)
+    datasets = spec.wants().datasets
+    caption = spec.caption.format(data=CONTEXT.titles(datasets))
+    made = CONTEXT.provenance(*map(CONTEXT.dataset, datasets))
+    text = f"{spec.title}: {caption}, at scale **{PARAMS.scale}**. {inspect.getdoc(spec)}"
+    return "\n\n".join([text, f"{made[0].upper()}{made[1:]}.", *spec.notes])
 
 
 def context_of(spec):
     """The names that a page prints, and how what it shows differs from the paper's."""
     return CONTEXT.model_copy(update={"differences": inputs.differences(spec, PLAN, PAPER)})
-
-
-def page_context(form):
-    """The same as the command line takes it."""
-    return lambda wildcards: as_json(context_of(spec_of(form, wildcards)))
 
 
 def page_plan(wildcards, input):

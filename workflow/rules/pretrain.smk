@@ -1,6 +1,6 @@
 rule source_network:
     input:
-        checkpoint=checkpoint_record,
+        published=lambda wildcards: records(wildcards.network),
         data=network_data,
     output:
         weights="data/networks/{network}/weights.pt",
@@ -15,7 +15,7 @@ rule source_network:
         # What decides its weights, besides its archives: no title, no address.
         decisive=lambda wildcards: canonical_json(network(wildcards).decisive()),
         spec=lambda wildcards, output: as_json(network(wildcards)),
-        checkpoint=checkpoint_option,
+        published=published_option,
         data=network_data_option,
         out=subpath(output.weights, parent=True),
         device=lambda wildcards, output: PARAMS.device,
@@ -23,7 +23,7 @@ rule source_network:
     shell:
         # The shell waits when it is told to stop, or a cluster would end the job before its state is saved.
         "trap : HUP INT TERM; multistep pretrain --name {wildcards.network} --spec {params.spec:q} "
-        "{params.checkpoint:q} {params.data:q} --out {params.out:q} "
+        "{params.published:q} {params.data:q} --out {params.out:q} "
         "--scratch scratch/networks/{wildcards.network}.pt --device {params.device} "
         "--threads {threads} --checkpoint-seconds {params.checkpoint_seconds} 2>&1 "
         '| (trap "" HUP INT TERM; tee {log:q})'

@@ -10,17 +10,17 @@ rule table:
             "reports/tables/{table}.html",
             caption="../report/page.rst",
             category="Tables",
-            subcategory=page_group("tables"),
-            labels=page_labels("tables"),
+            subcategory=partial(page_group, "tables"),
+            labels=partial(page_labels, "tables"),
         ),
     log:
         "logs/tables/{table}.log",
     localrule: True
     params:
-        code=page_code("tables"),
-        caption=page_caption("tables"),
-        spec=lambda wildcards: as_json(PAGES["tables"][wildcards.table]),
-        context=page_context("tables"),
+        code=partial(page_code, "tables"),
+        caption=partial(page_caption, "tables"),
+        spec=lambda wildcards: as_json(spec_of("tables", wildcards)),
+        context=lambda wildcards: as_json(context_of(spec_of("tables", wildcards))),
         plan=page_plan,
         out=subpath(output.csv, strip_suffix=".csv"),
     shell:
@@ -41,17 +41,17 @@ rule figure:
             "reports/figures/{figure}.svg",
             caption="../report/page.rst",
             category="Figures",
-            subcategory=page_group("figures"),
-            labels=page_labels("figures"),
+            subcategory=partial(page_group, "figures"),
+            labels=partial(page_labels, "figures"),
         ),
     log:
         "logs/figures/{figure}.log",
     localrule: True
     params:
-        code=page_code("figures"),
-        caption=page_caption("figures"),
-        spec=lambda wildcards: as_json(PAGES["figures"][wildcards.figure]),
-        context=page_context("figures"),
+        code=partial(page_code, "figures"),
+        caption=partial(page_caption, "figures"),
+        spec=lambda wildcards: as_json(spec_of("figures", wildcards)),
+        context=lambda wildcards: as_json(context_of(spec_of("figures", wildcards))),
         plan=page_plan,
         out=subpath(output.csv, strip_suffix=".csv"),
     shell:

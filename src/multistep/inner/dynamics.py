@@ -1,6 +1,6 @@
 """Optimisers as differentiable maps Φ on (parameters, state): the dynamics of the inner loop.
 
-A dynamics object is a frozen set of hyper-parameters with three pure functions:
+A dynamics object has its settings, frozen, and three pure functions:
 
     init(params) -> state                             the state before the first step
     step(params, state, grads) -> (params, state)     one step, s_{t+1} = Φ(s_t, g_t)  (eq. 2)
@@ -141,14 +141,14 @@ class Adam:
         beta1, beta2 = self.betas
         count = state["step"] + 1
         root = (1 - beta2**count) ** 0.5
-        scalars = beta1, beta2, self.lr * root / (1 - beta1**count), self.eps * root
+        rates = beta1, beta2, self.lr * root / (1 - beta1**count), self.eps * root
         new_params, mean, variance = {}, {}, {}
         for name, p in params.items():
             g = _gradient(grads, name, p)
             if self.weight_decay:
                 g = torch.add(g, p, alpha=self.weight_decay)
             new_params[name], mean[name], variance[name] = _AdamStep.apply(
-                p, state["mean"][name], state["variance"][name], g, *scalars
+                p, state["mean"][name], state["variance"][name], g, *rates
             )
         return new_params, {"mean": mean, "variance": variance, "step": count}
 
@@ -203,7 +203,7 @@ class _AdamStep(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.scalars = inputs[4:]
+        ctx.rates = inputs[4:]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(inputs[3], *output[1:])
 
@@ -212,7 +212,7 @@ class _AdamStep(torch.autograd.Function):
         ctx: Any, d_p: Tensor | None, d_mean: Tensor | None, d_variance: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         g, mean, variance = ctx.saved_tensors
-        beta1, beta2, alpha, eps = ctx.scalars
+        beta1, beta2, alpha, eps = ctx.rates
         if d_p is not None and any(ctx.needs_input_grad[1:4]):
             root = _above_zero(variance).sqrt()
             scale = root + eps

@@ -162,9 +162,9 @@ class Pullback:
     def __call__(self, cotangent: Tensor) -> tuple[Tensor, Tensor]:
         """One sweep back over the windows, last first: eq. 12 (eq. 20) for SGD, transposed.
 
-        With Λ = [λ, ν] of φ and v, H = ∂g/∂φ, and a window's coefficients b, c and d (eq. 13, eq.
-        21, eq. 22, eq. 23; with ω = μ = 0 they are those of eq. 14, eq. 15, eq. 24, eq. 25, eq. 26
-        and eq. 27; with n = 1 of eq. 4, eq. 6 and eq. 7):
+        With Λ = [λ, ν] of φ and v, H = ∂g/∂φ, and a window's coefficients b, c and d (eq. 13,
+        eq. 21, eq. 22, eq. 23; with ω = μ = 0 they are those of eq. 14, eq. 15, eq. 24, eq. 25,
+        eq. 26 and eq. 27; with n = 1 of eq. 4, eq. 6 and eq. 7):
 
             w = b_φ λ + b_v ν;  λ ← c_φ λ + c_v ν + H w;  ν ← d_φ λ_old + d_v ν
 

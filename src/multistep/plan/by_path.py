@@ -1,17 +1,22 @@
-"""`multistep train results/.../0.json`: a cell named by the file of its result."""
+"""What `multistep train` is told of a cell: by its rule, and for the path of its result."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from multistep.files import UserError, canonical_json
 from multistep.plan import cells, choose, params
+from multistep.plan.cells import Cell
 from multistep.plan.mistakes import unknown
+from multistep.plan.schema import Params
 
 
 def train(file: Path) -> list[str]:
-    """The options of `multistep train` for the cell whose result lies at `file`, as its rule has
-    them. Its scale follows from the folder: scales/<scale>/results/..., or the project's results/.
+    """All options of `multistep train` for the cell whose result lies at `file`. Its scale follows
+    from the folder: scales/<scale>/results/..., or the project's results/.
 
     Raises UserError: it is no path of the plan's, or of no scale under workflow/scales.
     """
@@ -28,16 +33,30 @@ def train(file: Path) -> list[str]:
     path = absolute.relative_to(home).as_posix()
     if wrong := unknown(str(file), [path], planned, f"cell of scale {plan.scale}"):
         raise UserError(wrong[0].partition("; known: ")[0])
-    cell = planned[path]
-    source = cell.definition["settings"].get("source")
-    options = ["--cell", cell.json, "--out", str(home / path)]
-    options += ["--data", str(home / "data" / "processed" / cell.dataset)]
-    options += ["--network", str(home / "data" / "networks" / source)] if source else []
+    own = ["--cell", planned[path].json, "--out", str(home / path), "--threads", str(plan.threads)]
+    return [*own, *options(planned[path], plan, cells.choices(plan), home)]
+
+
+def options(
+    cell: Cell, plan: Params, choices: Mapping[str, tuple[str, list[Cell]]], home: Path
+) -> list[str]:
+    """Where the inputs and the state of a cell lie in its scale's folder `home`, where it runs, and
+    what a choice has to be. None of that is part of what the cell is.
+    """
+    found: dict[str, object] = {"--data": home / "data/processed" / cell.dataset}
+    if source := json.loads(cell.settings).get("source"):
+        found["--network"] = home / "data/networks" / source
     if cell.choice:
-        options += ["--choice", str(home / cell.choice)]
-        setting, candidates = cells.choices(plan)[cell.choice]
-        right = choose.definition(setting, [candidate.definition for candidate in candidates])
-        options += ["--choice-of", canonical_json(right)]
-    options += ["--checkpoint", str((home / "scratch" / path).with_suffix(".pt"))]
-    options += ["--checkpoint-seconds", str(plan.checkpoint_seconds)]
-    return [*options, "--device", plan.device, "--threads", str(plan.threads)]
+        setting, candidates = choices[cell.choice]
+        found["--choice"] = home / cell.choice
+        found["--choice-of"] = _choice_of(setting, tuple(candidates))
+    # The checkpoint isn't declared as an output: Snakemake deletes those of a failed job.
+    found["--checkpoint"] = (home / "scratch" / cell.path).with_suffix(".pt")
+    found |= {"--checkpoint-seconds": plan.checkpoint_seconds, "--device": plan.device}
+    return [str(word) for option in found.items() for word in option]
+
+
+@cache
+def _choice_of(setting: str, candidates: tuple[Cell, ...]) -> str:
+    right = choose.definition(setting, [candidate.definition for candidate in candidates])
+    return canonical_json(right)

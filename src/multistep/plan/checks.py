@@ -134,9 +134,9 @@ def _source_networks(params: Params) -> list[str]:
             if archive.drawn is not None:
                 found.append(f"{path}.archives.{archive_name}.drawn: a network can't be drawn")
         if len(network.archives) > 1 or bool(network.archives) != bool(network.layout):
-            found.append(f"{path}.archives: one checkpoint with its `layout`, or none of both")
+            found.append(f"{path}.archives: one file of weights with its `layout`, or neither")
         if not network.archives and (network.train is None or network.dataset is None):
-            found.append(f"{path}: needs a checkpoint under `archives`, or `train` and `dataset`")
+            found.append(f"{path}: needs weights under `archives`, or `train` and `dataset`")
     return found
 
 

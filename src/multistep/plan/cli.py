@@ -26,10 +26,7 @@ def add_parser(subparsers: Any) -> None:
         ("params", "list its cells"),
     ):
         parser = subparsers.add_parser(name, help=does, description=__doc__)
-        parser.add_argument(
-            "files", nargs="*", type=Path, default=[Path("params.yaml")], metavar="FILE",
-            help="params.yaml and overlays (default: params.yaml)",
-        )  # fmt: skip
+        add_files(parser)
         for key in PARTS:
             parser.add_argument(
                 f"--{key}",
@@ -40,6 +37,14 @@ def add_parser(subparsers: Any) -> None:
         parser.set_defaults(run=run if name == "plan" else run_params)
         if name == "plan":
             parser.add_argument("--json", action="store_true", help="the whole plan as JSON")
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """The files of a scale, as `params.load` takes them."""
+    parser.add_argument(
+        "files", nargs="*", type=Path, default=[Path("params.yaml")], metavar="FILE",
+        help="params.yaml and overlays (default: params.yaml)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,12 +59,12 @@ def run(args: argparse.Namespace) -> None:
 
 def run_params(args: argparse.Namespace) -> None:
     """A line for each cell: the path of its result, a tab, and the cell."""
-    settled = params.load(*args.files)
-    plan = _chosen(settled, _wanted(args))
-    warn(settled, args.files[0])
-    for cell in plan:
+    plan = params.load(*args.files)
+    found = _chosen(plan, _wanted(args))
+    warn(plan, args.files[0])
+    for cell in found:
         print(cell.path, cell.json, sep="\t")
-    print(f"{len(plan)} cells", file=sys.stderr)
+    print(f"{len(found)} cells", file=sys.stderr)
 
 
 def warn(plan: Params, base: Path) -> None:

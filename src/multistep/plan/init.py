@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -24,21 +24,6 @@ from multistep.plan.layers import merge
 from multistep.plan.mistakes import unknown
 from multistep.plan.schema import Params
 from multistep.settings import parse
-
-
-class Skeleton(NamedTuple):
-    """What the overlay and the table of a scale are written from."""
-
-    name: str
-    family: str
-    about: str  # the first line of the overlay
-    own: str  # YAML of what is new
-    dataset: str
-    title: str  # of the dataset
-    methods: Sequence[str]
-    settings: Mapping[str, Any]  # of the experiment
-    overrides: Mapping[str, Any]
-
 
 # Small enough to be over in minutes on a CPU; what it is in params.yaml stands beside it.
 SIZES: dict[str, dict[str, Any]] = {
@@ -136,13 +121,10 @@ class `Options`, under `options:` in params.yaml. Its tests compute the same nai
 """
     sizes = {key: SIZES[experiment.family][key] for key in small}
     dataset = experiment.datasets[0]
+    overrides = {like: merge(experiment.overrides.get(like, {}), sizes)} if small else {}
     yield from _scale(
-        base,
-        Skeleton(
-            name, experiment.family, f"a method of our own, beside {like}.", block, dataset,
-            base.datasets[dataset].title, [like, name], experiment.settings,
-            {like: merge(experiment.overrides.get(like, {}), sizes)} if small else {},
-        ),
+        base, experiment.family, name, f"a method of our own, beside {like}.", block, dataset,
+        base.datasets[dataset].title, [like, name], experiment.settings, overrides,
     )  # fmt: skip
 
 
@@ -195,47 +177,49 @@ def own_dataset(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, 
         settings |= {"ways": min(5, held_out), "queries": min(15, least - 1), "selection": "last"}
         settings["validation_episodes"] = SIZES["few_shot"]["validation_episodes"]
     about = f"a dataset of our own, {use}."
-    yield from _scale(base, Skeleton(name, family, about, block, name, name, methods, settings, {}))
+    yield from _scale(base, family, name, about, block, name, name, methods, settings, {})
 
 
-def _scale(base: Params, of: Skeleton) -> Iterator[tuple[Path, str]]:
-    """The overlay and the table."""
-    name, overlay = of.name, Path("workflow/scales") / f"{of.name}.yaml"
+def _scale(
+    base: Params, family: str, name: str, about: str, own: str, dataset: str, title: str,
+    methods: Sequence[str], settings: dict[str, Any], overrides: dict[str, Any],
+) -> Iterator[tuple[Path, str]]:  # fmt: skip
+    """The overlay (`about`: its first line; `own`: YAML of what is new) and its table."""
+    overlay = Path("workflow/scales") / f"{name}.yaml"
     page = Path("workflow/report") / name / "tables" / f"{name}.yaml"
-    family: dict[str, Any] = getattr(base, of.family)
-    small = {**SIZES[of.family]}
-    if of.family == "few_shot":
-        settings = {**of.settings, "meta_batch": 4}
+    common, small = getattr(base, family), SIZES[family]
+    if family == "few_shot":
+        settings = settings | {"meta_batch": 4}
         heading = f"{settings['ways']}-way {settings['shots']}-shot"
     else:
-        settings, heading = dict(of.settings), of.title
+        heading = title
         if "target" in settings:  # its own network: of the family's only the width is cut
-            settings["target"] = settings["target"] | small["target"]
+            settings = settings | {"target": settings["target"] | small["target"]}
     settings = {
         key: value for key, value in settings.items() if key not in small or key == "target"
     }
     lines = [
-        f"# {name}: {of.about} Written by `multistep init`, to be changed;",
+        f"# {name}: {about} Written by `multistep init`, to be changed;",
         "# what is left out is as in params.yaml.",
         f"# Its table: scales/{name}/reports/tables/{name}.md, of {page}",
         f"scale: {name}",
         f"directory: scales/{name}",
         "device: cpu",
-        f"families: [{of.family}]",
+        f"families: [{family}]",
         f"only: [{name}]    # the experiments of params.yaml stay off",
         "seeds: [0]    # params.yaml: " + ", ".join(map(str, base.seeds)),
         "",
-        of.own,
-        f"{of.family}:    # to see that it runs, in minutes",
-        *(f"  {k}: {_flow(v)}    # params.yaml: {_flow(family[k])}" for k, v in small.items()),
+        own,
+        f"{family}:    # to see that it runs, in minutes",
+        *(f"  {k}: {_flow(v)}    # params.yaml: {_flow(common[k])}" for k, v in small.items()),
         "",
         "experiments:",
         f"  {name}:",
-        f"    family: {of.family}",
-        f"    datasets: [{of.dataset}]",
-        f"    methods: {_flow(list(of.methods))}",
+        f"    family: {family}",
+        f"    datasets: [{dataset}]",
+        f"    methods: {_flow(list(methods))}",
         f"    settings: {_flow(settings)}",
-        *([f"    overrides: {_flow(of.overrides)}"] if of.overrides else []),
+        *([f"    overrides: {_flow(overrides)}"] if overrides else []),
         "    measured: {datasets: [], methods: []}    # without this line all are timed, in turn",
     ]
     yield overlay, "\n".join(lines) + "\n"
@@ -243,14 +227,14 @@ def _scale(base: Params, of: Skeleton) -> Iterator[tuple[Path, str]]:
         "title": name,
         "caption": "{data}: accuracy (%)",
         "beyond": True,
-        "columns": {of.dataset if of.family == "transfer" else name: heading},
+        "columns": {dataset if family == "transfer" else name: heading},
     }
-    if of.family == "few_shot":
-        table |= {"kind": "accuracy", "dataset": of.dataset, "methods": list(of.methods)}
+    if family == "few_shot":
+        table |= {"kind": "accuracy", "dataset": dataset, "methods": list(methods)}
     else:
-        source = settings.get("source", family["source"])
-        table |= {"kind": "transfer", "sources": {of.dataset: source}}
-        table["rows"] = {method: {of.dataset: name} for method in of.methods}
+        source = settings.get("source", common["source"])
+        table |= {"kind": "transfer", "sources": {dataset: source}}
+        table["rows"] = {method: {dataset: name} for method in methods}
     text = "".join(f"{key}: {_flow(value)}\n" for key, value in table.items())
     yield page, f"# The table of {overlay}; docs/adding.md has other kinds.\n{text}"
 

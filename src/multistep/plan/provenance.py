@@ -1,7 +1,7 @@
 """One digest of the code that a step of the workflow runs: its jobs rerun when that changes.
 
 Snakemake notices changed files, not changes in an imported package. So the imports of a step's
-entry modules are followed through the package's sources, and what stands in those is digested:
+entry modules are followed through the package, and what stands in its modules is digested:
 statements, not comments, docstrings, formatting or the annotations of functions; with a package's
 `__init__.py` the files beside it that aren't Python, such as templates. Nothing is imported, which
 keeps torch out of Snakemake's process. A module that is only named in a registry and imported at
@@ -20,7 +20,7 @@ from typing import Any
 
 from multistep.plan.families import package
 
-SOURCE = Path(__file__).resolve().parents[2]
+SRC = Path(__file__).resolve().parents[2]
 PACKAGE = Path(__file__).resolve().parents[1].name
 PAGE_COMMAND = ("multistep.pages.cli",)  # it knows every kind of page, so it counts alone
 
@@ -83,7 +83,7 @@ def _module(name: str) -> tuple[str, frozenset[str]]:
     """The digest of a module's statements, and the modules of this package that it imports."""
     file = _file(name)
     if file is None:
-        raise ModuleNotFoundError(f"no module {name} under {SOURCE}")
+        raise ModuleNotFoundError(f"no module {name} under {SRC}")
     inside = name if file.name == "__init__.py" else name.rpartition(".")[0]
     digest, imports = read(file.read_text(encoding="utf-8"), inside, str(file))
     if file.name == "__init__.py":
@@ -94,11 +94,11 @@ def _module(name: str) -> tuple[str, frozenset[str]]:
     return digest, frozenset(imports | around) - {name}
 
 
-def read(source: str, inside: str, file: str = "") -> tuple[str, set[str]]:
+def read(text: str, inside: str, file: str = "") -> tuple[str, set[str]]:
     """The digest of a module's statements, and what it imports; `inside`: the package it is in."""
     imports: set[str] = set()
-    text = _written(ast.parse(source, file), inside, imports)
-    return hashlib.sha256(text.encode()).hexdigest(), imports
+    written = _written(ast.parse(text, file), inside, imports)
+    return hashlib.sha256(written.encode()).hexdigest(), imports
 
 
 def _written(node: Any, inside: str, imports: set[str]) -> str:
@@ -148,8 +148,8 @@ def _imported(node: ast.AST, inside: str) -> Iterator[str]:
 
 @cache
 def _file(module: str) -> Path | None:
-    """A module's source, or None if it is none of ours (a name imported from a module, say)."""
-    path = SOURCE.joinpath(*module.split("."))
+    """A module's file, or None if it is none of ours (a name imported from a module, say)."""
+    path = SRC.joinpath(*module.split("."))
     for file in (path / "__init__.py", path.with_suffix(".py")):
         if file.is_file():
             return file

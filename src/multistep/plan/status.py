@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multistep.plan import cells, params
+from multistep.plan.cli import add_files
 from multistep.plan.schema import Params
 
 STATES = ("done", "running", "failed", "stopped", "waiting")
@@ -75,10 +76,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "status", help="what is done, running, failed", description=__doc__
     )
-    parser.add_argument(
-        "files", nargs="*", type=Path, default=[Path("params.yaml")], metavar="FILE",
-        help="params.yaml and overlays (default: params.yaml)",
-    )  # fmt: skip
+    add_files(parser)
     parser.add_argument("--all", action="store_true", help="a line for each job")
     parser.set_defaults(run=run)
 

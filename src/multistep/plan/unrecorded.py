@@ -130,11 +130,8 @@ def checks(
     """How each file of a plan is compared with it."""
     inputs = OnDisk(home)
 
-    def record(read: Reader, path: str, cell: Cell) -> None:
-        read(home / path, inputs.expected(cell.definition))
-
-    def measured(path: str) -> None:
-        results.read(home / path, inputs.expected(measurements[path]))
+    def record(read: Reader, path: str, job: Cell | Mapping[str, Any]) -> None:
+        read(home / path, inputs.expected(job.definition if isinstance(job, Cell) else job))
 
     def network(name: str) -> None:
         path = home / f"data/networks/{name}/network.json"
@@ -195,8 +192,8 @@ def checks(
             yield kept, partial(record, parameters.read, kept, cell)
     for path in choices:
         yield path, partial(choice, path)
-    for path in measurements:
-        yield path, partial(measured, path)
+    for path, measurement in measurements.items():
+        yield path, partial(record, results.read, path, measurement)
 
 
 def page(

@@ -1,4 +1,4 @@
-"""Source networks: take a published checkpoint, or train one; score it on its dataset's test part.
+"""Source networks: take published weights, or train it; score it on its dataset's test part.
 
 `multistep pretrain --name N --spec '<json>'` is what the rule `source_network` calls. Training is
 as deterministic as that of a cell: on the CPU the same weights to the bit, however often it was
@@ -148,22 +148,24 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--name", required=True, help="its name in params.yaml")
     parser.add_argument("--spec", required=True, help="its entry in params.yaml as JSON")
     parser.add_argument("--prepared", help="how its dataset was prepared, as JSON (the plan's)")
-    parser.add_argument("--checkpoint-file", type=Path, help="take this checkpoint, don't train")
+    parser.add_argument(
+        "--published", "--checkpoint-file", type=Path, help="take these weights, don't train"
+    )
     arguments.add(parser, "data/networks/<name>", "scratch/networks/<name>.pt", network=False)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read the checkpoint that is given, or train (or resume) on the data; score it; write it."""
+    """Read the weights that are given, or train (or resume) on the data; score it; write it."""
     spec = parse(SourceNetwork, json_of("--spec", args.spec), "--spec: ")
-    name, data, published = args.name, args.data, args.checkpoint_file
+    name, data, published = args.name, args.data, args.published
     out = args.out or Path("data/networks") / name
     scratch = args.checkpoint or Path(f"scratch/networks/{name}.pt")
     if published is not None and spec.layout is None:
-        raise UserError(f"{name}: a checkpoint is given, but no layout; set l2t_ww or torchvision")
+        raise UserError(f"{name}: weights are given, but no layout; set l2t_ww or torchvision")
     if published is None and (spec.train is None or data is None):
         raise UserError(
-            f"{name}: nothing to make it from; give a checkpoint (archives and layout), or a "
+            f"{name}: nothing to make it from; give weights (archives and layout), or a "
             "dataset and train"
         )
     place = device.prepare(args.device, args.threads)

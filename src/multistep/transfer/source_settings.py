@@ -23,7 +23,7 @@ class Batching(Model):
 
 
 class Pretrain(Batching):
-    """How a source network is trained where no checkpoint is given (SGD, momentum, steps)."""
+    """How a source network is trained where no weights are given (SGD, momentum, steps)."""
 
     epochs: int = Field(ge=1)
     lr: float = Field(gt=0)
@@ -34,14 +34,14 @@ class Pretrain(Batching):
 
 
 class SourceNetwork(Model):
-    """A frozen source network: a published checkpoint, or one trained once per scale."""
+    """A frozen source network: published weights, or one trained once per scale."""
 
     title: Title
     architecture: Architecture
     classes: int = Field(ge=2)
     dataset: str | None = None  # trains it, and its test part scores it
-    layout: Literal["l2t_ww", "torchvision"] | None = None  # names of the checkpoint's tensors
-    archives: dict[FileName, Archive] = {}  # the checkpoint, at most one
+    layout: Literal["l2t_ww", "torchvision"] | None = None  # names of the weights' tensors
+    archives: dict[FileName, Archive] = {}  # the published weights, at most one
     train: Pretrain | None = None
 
     def on(self, dataset: str | None) -> SourceNetwork:

@@ -1,4 +1,4 @@
-"""Source networks: published checkpoints read, networks written to a folder and opened again.
+"""Source networks: published weights read, networks written to a folder and opened again.
 
 The folder holds `weights.pt`, a state dict of the network that `multistep.networks.build` builds,
 and `network.json`, which says what it is and has the digest of the weights. The networks are
@@ -29,7 +29,7 @@ State = dict[str, Tensor]
 def load_published(
     path: Path, layout: str, architecture: Architecture, classes: int
 ) -> tuple[State, dict[str, Any]]:
-    """State dict and facts (epoch, accuracies as its authors noted them) of a checkpoint file.
+    """State dict and facts (epoch, accuracies as its authors noted them) of published weights.
 
     `layout`: "torchvision", a bare state dict with our names, or "l2t_ww", the files of L2T-ww.
     Nothing in the file is executed. Raises UserError where it isn't a network of that architecture.
@@ -40,12 +40,12 @@ def load_published(
         raise UserError(f"{path}: no such file; fetch it first ({build_command(path)})") from None
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         raise UserError(
-            f"{path}: can't be read as weights ({one_line(error)}); get the checkpoint again"
+            f"{path}: can't be read as weights ({one_line(error)}); get the file again"
         ) from None
     wrapped = isinstance(content, dict) and isinstance(content.get("state_dict"), dict)
     state = content["state_dict"] if wrapped else content
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f"{path}: it holds no state dict; give the checkpoint of a network")
+        raise UserError(f"{path}: it holds no state dict; give the weights of a network")
     notes = content.items() if wrapped else ()
     facts = {k: v for k, v in notes if isinstance(v, int | float | str)}
     state = {k.removeprefix("module."): v for k, v in state.items()}
@@ -74,7 +74,7 @@ def fitted(state: State, architecture: Architecture, classes: int, path: Path) -
             f"{path}: not a {architecture.name} of width {architecture.width} with {classes} "
             f"classes: {'; '.join(wrong[:3])}{more} (its first names: "
             f"{', '.join(list(state)[:3])}); correct architecture, classes or layout of the "
-            "source network, or give another checkpoint"
+            "source network, or give other weights"
         )
     return {k: state[k].to(v.dtype).contiguous().clone() for k, v in own.items()}
 
