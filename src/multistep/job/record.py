@@ -23,6 +23,7 @@ FLOORS = ("untrained", "untrained, head alone", "nearest pixels", "meta-training
 UNTRAINED, HEAD, NEAREST, ADDS = FLOORS
 
 Percent = Annotated[float, Field(ge=0, le=100)]
+Gain = Annotated[float, Field(ge=-100, le=100)]  # of one accuracy over another
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -203,13 +204,13 @@ class Tested(Record):
     over a number of `images` with its ends.
     """
 
-    mean: float
+    mean: Gain
     ci95: Positive | None = None
-    episodes: list[float] | None = None
+    episodes: list[Gain] | None = None
     non_finite_episodes: Count | None = None
     low: Percent | None = None
     high: Percent | None = None
-    images: int | None = Field(default=None, ge=1)
+    images: int | None = Field(default=None, ge=1, le=2**53)
 
 
 class Evaluation(Sealed):
