@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import pytest
 import slurm_cluster
 import workspace
-import yaml
 
 CELLS = [f"results/5way_1shot/drawn_first/{cell}.json" for cell in ("maml/0", "maml/1", "fomaml/0")]
 ITERATIONS = 30
 OPTIONS = ("--workflow-profile", "profiles/site")
+PROFILE = "profiles/site/profile.yaml"
 # Added to the training loop of a copy: which iterations were done, when, by whom, on which device.
 # While there is a file `freeze`, a process stops itself after a few, as if its disk were gone.
 COUNT = """
@@ -52,18 +52,19 @@ def undisturbed(tmp_path_factory):
     a site edits it. Cells ask for a GPU, though they train on the CPU.
     """
     site = workspace.create(tmp_path_factory.mktemp("undisturbed") / "project")
-    profile = yaml.safe_load((site / "profiles/slurm/profile.yaml").read_text())
-    profile |= {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 10}
-    partition = "'gpu' if wildcards.method == 'maml' and wildcards.seed == '0' else 'harsh'"
-    profile["set-resources"]["train_cell"] |= {"slurm_partition": partition, "gpu": 1}
-    (site / "profiles/site").mkdir()
-    (site / "profiles/site/profile.yaml").write_text(yaml.safe_dump(profile))
+    shutil.copytree(site / "profiles/slurm", site / "profiles/site")
+
+    def quick(profile):
+        profile |= {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 10}
+        partition = "'gpu' if wildcards.method == 'maml' and wildcards.seed == '0' else 'harsh'"
+        profile["set-resources"]["train_cell"] |= {"slurm_partition": partition, "gpu": 1}
 
     def longer(plan):
         plan["checkpoint_seconds"] = 0.1
         plan["few_shot"].update(iterations=ITERATIONS, log_every=10)
         plan["experiments"]["5way_5shot"]["datasets"] = []  # validates too often for that
 
+    workspace.change(site, quick, PROFILE)
     workspace.change(site, longer)
     loop = site / "src/multistep/job/loop.py"
     counted = 'state["iteration"] += 1\n'
@@ -209,12 +210,14 @@ def test_a_killed_snakemake_goes_on(run):
 
 def test_many_short_jobs_are_one_of_slurm(run):
     (run.site / "freeze").unlink()
-    profile = yaml.safe_load((run.site / "profiles/site/profile.yaml").read_text())
-    short = {"runtime": "min(60 * attempt, 120)", "slurm_partition": "gpu"}
-    profile["set-resources"]["train_cell"] |= short
-    profile |= {"groups": ["train_cell=short"], "group-components": ["short=3"]}
-    profile |= {"resources": ["gpu=1"], "set-resource-scopes": ["gpu=local"]}
-    (run.site / "profiles/site/profile.yaml").write_text(yaml.safe_dump(profile))
+
+    def grouped(profile):
+        short = {"runtime": "min(60 * attempt, 120)", "slurm_partition": "gpu"}
+        profile["set-resources"]["train_cell"] |= short
+        profile |= {"groups": ["train_cell=short"], "group-components": ["short=3"]}
+        profile |= {"resources": ["gpu=1"], "set-resource-scopes": ["gpu=local"]}
+
+    workspace.change(run.site, grouped, PROFILE)
     said = workspace.snakemake(run.site, *OPTIONS, *CELLS)
     (job,) = re.findall(r"submitted with SLURM jobid (\d+)", said)
     assert run.shown(job, "TimeLimit") == "03:00:00"  # one after the other
@@ -224,9 +227,8 @@ def test_many_short_jobs_are_one_of_slurm(run):
 
 
 def test_what_can_never_run_is_refused_before_anything_is_submitted(run):
-    profile = yaml.safe_load((run.site / "profiles/site/profile.yaml").read_text())
-    profile["set-resources"]["train_cell"]["runtime"] = "480 * attempt"
-    (run.site / "profiles/site/profile.yaml").write_text(yaml.safe_dump(profile))
+    longer = {"runtime": "480 * attempt"}
+    workspace.change(run.site, lambda p: p["set-resources"]["train_cell"].update(longer), PROFILE)
     said = workspace.snakemake(run.site, *OPTIONS, *CELLS, status=1)
     assert "train_cell, attempt 4: asks for 1920 min, of which partition" in said
     assert "Traceback" not in said

@@ -36,14 +36,17 @@ def create(folder: Path) -> Path:
         else:
             shutil.copy2(ROOT / part, target)
     shutil.copy2(PAGE, folder / "workflow" / "report" / "figures")
-    stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
-    del stages["report"]  # it draws what was run at other scales, and here there are none
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+    change(folder, without_report, "dvc.yaml")
     change(folder, lambda p: p.update(params.merge(p, yaml.safe_load(TINY.read_text()))))
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", ".")
     git(folder, "commit", "-q", "-m", "sources")
     return folder
+
+
+def without_report(pipeline: dict[str, Any]) -> None:
+    """Take out what draws the results of other scales: here there are none."""
+    del pipeline["stages"]["report"], pipeline["metrics"], pipeline["plots"]
 
 
 def restore(folder: Path) -> None:
@@ -52,12 +55,14 @@ def restore(folder: Path) -> None:
     (folder / "workflow" / "report" / "figures" / PAGE.name).unlink()
 
 
-def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Edit the plan of a copy."""
-    path = folder / "params.yaml"
-    plan = yaml.safe_load(path.read_text())
-    edit(plan)
-    path.write_text(yaml.safe_dump(plan, sort_keys=False))
+def change(
+    folder: Path, edit: Callable[[dict[str, Any]], object], file: str = "params.yaml"
+) -> None:
+    """Edit the plan of a copy, or another YAML file."""
+    path = folder / file
+    content = yaml.safe_load(path.read_text())
+    edit(content)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def append(folder: Path, module: str, line: str = "_edited = True") -> None:

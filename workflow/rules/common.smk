@@ -53,9 +53,9 @@ except UserError as error:
 code = cache(provenance.code)  # asked for once a job
 
 # The plan, made in memory: nothing is written while the workflow is read.
-CELLS = {cell.path: cell for cell in cells.plan(PARAMS)}
+PLAN = inputs.Plan.of(PARAMS)
+CELLS, MEASUREMENTS = PLAN.cells, PLAN.measurements
 CHOICES = cells.choices(PARAMS)
-MEASUREMENTS = {path: job for path, job in cells.measurements(PARAMS).items() if job["methods"]}
 NETWORKS = cells.source_networks(PARAMS)
 # The cells' datasets, and those that source networks are trained or scored on.
 DATASETS = sorted(
@@ -256,7 +256,6 @@ def network_data_option(wildcards, input):
 # --- tables and figures -----------------------------------------------------------------------
 
 
-PLAN = inputs.Plan(PARAMS, CELLS, MEASUREMENTS)
 # The paper's own scale, to which pages compare what this one does.
 BASE = params.read(ROOT / "params.yaml")
 SAME = params.merge(BASE, config) == BASE

@@ -33,8 +33,7 @@ class Plan:
     def of(cls, params: Params) -> Plan:
         """All that `params` asks for."""
         planned = {cell.path: cell for cell in cells.plan(params)}
-        jobs = cells.measurements(params).items()
-        return cls(params, planned, {path: job for path, job in jobs if job["methods"]})
+        return cls(params, planned, cells.measurements(params))
 
     @cached_property
     def seeds(self) -> dict[tuple[str, str, str], list[Cell]]:

@@ -40,8 +40,7 @@ def jobs(plan: Params, home: Path) -> Iterator[Job]:
     for cell in cells.plan(plan):
         yield _job(home, cell.path, (cell.experiment, cell.dataset), "train")
     for path, job in cells.measurements(plan).items():
-        if job["methods"]:
-            yield _job(home, path, ("measure", job["experiment"]), "measure")
+        yield _job(home, path, ("measure", job["experiment"]), "measure")
 
 
 def _job(home: Path, path: str, group: tuple[str, str], rule: str) -> Job:

@@ -1,0 +1,118 @@
+"""What is well-formed in the settings of few-shot cells but can't be run.
+
+Nothing here imports torch: it runs inside Snakemake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from multistep.data import class_splits
+from multistep.data.settings import Dataset
+from multistep.fewshot import algorithms
+from multistep.fewshot.settings import FewShot, Tested
+from multistep.files import UserError
+from multistep.plan.mistakes import explain
+from multistep.settings import repeated
+
+if TYPE_CHECKING:
+    from multistep.plan.layers import Layers
+    from multistep.plan.schema import Choose
+
+
+def impossible(layers: Layers, s: FewShot) -> Iterator[str]:
+    """A line for each reason why a few-shot cell with these well-formed settings can't be run."""
+    if s.hold_out_validation and s.validate_every % s.log_every:
+        yield (
+            f"{layers.path('validate_every')}: {s.validate_every} is not a multiple of "
+            f"{layers.path('log_every')}={s.log_every}; the history has a line per log_every "
+            "iterations"
+        )
+    if isinstance(s, Tested) and s.selection == "best" and not s.hold_out_validation:
+        yield (
+            f"{layers.path('selection')}: best needs validation classes; set "
+            f"{layers.path('hold_out_validation')} to true, or choose last"
+        )
+    algorithm = algorithms.get(layers.algorithm)
+    try:
+        algorithm.Options.model_validate(s.options)
+        algorithm(s)
+    except ValidationError as error:
+        yield from explain(error, algorithm.Options, lambda *keys: layers.path("options", *keys))
+    except UserError as error:  # names the setting that has to change
+        key, _, problem = str(error).partition(": ")
+        yield f"{layers.path(*key.split('.'))}: {problem}"
+    for name in layers.datasets:
+        dataset = layers.params.datasets[name]
+        if s.ways > dataset.classes:
+            yield (
+                f"{layers.path('ways')}: {s.ways} ways, but datasets.{name} has "
+                f"{dataset.classes} classes"
+            )
+        elif counts := _class_counts(dataset, s.hold_out_validation):
+            part = min(counts, key=lambda part: counts[part])
+            if s.ways > counts[part]:
+                yield (
+                    f"{layers.path('ways')}: {s.ways} ways, but datasets.{name} has {counts[part]} "
+                    f"{part} classes (prepare.split: {dataset.prepare['split']})"
+                )
+        if dataset.images_per_class is None:
+            yield f"datasets.{name}.images_per_class: missing; episodes need it"
+        elif s.shots + s.queries > dataset.images_per_class:
+            yield (
+                f"{layers.path('queries')}: {s.queries} queries + {s.shots} shots "
+                f"({layers.path('shots')}) exceed the {dataset.images_per_class} images per class "
+                f"of datasets.{name}"
+            )
+    if layers.choose is not None:
+        yield from _candidate(layers, s, layers.choose)
+
+
+def _class_counts(dataset: Dataset, hold_out_validation: bool) -> dict[str, int]:
+    """Classes that episodes of each part are drawn from; empty if only the data can tell."""
+    split = dataset.prepare.get("split")
+    archives = list(dataset.archives.values())
+    counts: dict[str, int] = {}
+    if (file := class_splits.list_file(dataset.loader, str(split))).exists():
+        counts = dict(_committed(file))
+    elif dataset.loader == "omniglot" and split == "sorted":
+        counts = dict(zip(class_splits.PARTS, class_splits.SIZES, strict=True))
+    elif dataset.loader == "omniglot" and split == "proportional" and dataset.classes >= 3:
+        parts = class_splits.split(split, [str(i) for i in range(dataset.classes)], "")
+        counts = {part: len(parts[part]) for part in parts}
+    elif dataset.loader == "image_folder" and split == "classes":
+        counts = {part: dataset.prepare[part] for part in ("validation", "test")}
+        counts["train"] = dataset.classes - sum(counts.values())
+    elif split == "listed" and len(archives) == 1 and archives[0].drawn is not None:
+        counts = {part: archives[0].drawn[part] for part in class_splits.PARTS}
+    if counts and not hold_out_validation:
+        counts["train"] += counts.pop("validation")
+    return counts
+
+
+@cache
+def _committed(file: Path) -> dict[str, int]:
+    """Classes of each part of a committed list."""
+    parts = class_splits.read_list(file)
+    return {part: len(parts[part]) for part in class_splits.PARTS}
+
+
+def _candidate(layers: Layers, s: FewShot, choose: Choose) -> Iterator[str]:
+    """Candidates are scored on the validation classes, so there have to be some."""
+    path = f"experiments.{layers.name}.choose"
+    if not s.hold_out_validation:
+        yield f"{path}: candidates need validation classes; set hold_out_validation to true"
+    elif s.validate_every > s.iterations:
+        yield (
+            f"{path}.settings: validate_every is {s.validate_every}, but a candidate "
+            f"has only {s.iterations} iterations; choose less"
+        )
+    if tested := choose.settings.get("test_episodes"):
+        yield f"{path}.settings.test_episodes: {tested}, but no candidate is tested; leave it out"
+    if twice := repeated(f"{value:g}" for value in choose.values):
+        yield f"{path}.values: two of them are {twice[0]} with six digits; candidates need names"

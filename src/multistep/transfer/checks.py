@@ -1,0 +1,50 @@
+"""What is well-formed in the settings of meta-transfer cells but can't be run.
+
+Nothing here imports torch: it runs inside Snakemake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from multistep.plan.mistakes import unknown
+from multistep.transfer.settings import Training, Transfer
+
+if TYPE_CHECKING:
+    from multistep.plan.layers import Layers
+
+
+def impossible(layers: Layers, s: Training) -> Iterator[str]:
+    """A line for each reason why a transfer cell with these well-formed settings can't be run."""
+    if isinstance(s, Transfer):
+        yield from _source(layers, s)
+    for name in layers.datasets:
+        dataset = layers.params.datasets[name]
+        if len(dataset.images or {}) < 3:
+            yield f"datasets.{name}.images: missing; transfer needs train, validation and test"
+        size = dataset.prepare.get("size")
+        if s.augmentation == "pad_crop" and size != s.size:
+            yield (
+                f"{layers.path('size')}: {s.size}, but datasets.{name}.prepare.size is {size}, and "
+                f"{layers.path('augmentation')} pad_crop doesn't resize"
+            )
+    if layers.experiment.choose is not None:
+        yield f"experiments.{layers.name}.choose: only few_shot has candidates; leave it out"
+
+
+def _source(layers: Layers, s: Transfer) -> Iterator[str]:
+    known = layers.params.source_networks
+    if layers.params.source_network(s.source) not in known:
+        yield from unknown(layers.path("source"), [s.source], known, "source network")
+    source = known.get(layers.params.source_network(s.source))
+    for key, network in (
+        ("source_taps", source.architecture if source else None),
+        ("target_taps", s.target),
+    ):
+        lacking = [tap for tap in getattr(s, key) if network and tap not in network.taps]
+        if network and lacking:
+            yield (
+                f"{layers.path(key)}: {network.name} has no tap {lacking[0]}; it has "
+                + ", ".join(map(str, network.taps))
+            )
