@@ -301,7 +301,7 @@ def test_unreadable_files_are_named(tmp_path: Any) -> None:
     file = tmp_path / "mine.yaml"
     for content, message in (
         (None, "no such file"),
-        (b"a: [1", "line 1: not valid YAML"),
+        (b"a: [1", "line 2: not valid YAML"),
         ("seeds: [0]\n".encode("utf-16"), "not valid YAML in UTF-8"),
         (b"\xff\xfe\xfa", "not valid YAML in UTF-8"),
         (b"- 1", "must hold a mapping"),

@@ -1,18 +1,18 @@
-"""Every value of params.yaml that makes a method or an experiment its own says where it is from."""
+"""Every value of params.yaml that makes a method or an experiment its own has its citation."""
 
 import re
 
 from helpers import PARAMS
 
-SOURCE = re.compile(
+CITATION = re.compile(
     r"paper|appendix|section|equation|Table|Figure|decision|published|code|command|algorithm|\[\d+\]"
     r"|\(\d{4}\)|its table|as above|as at|as in|as learn2learn"
 )
 
 
-def unsourced() -> list[str]:
+def uncited() -> list[str]:
     """Lines with a value under `settings`, `overrides` or `choose` of methods and experiments whose
-    own comment, or that above them or above what they stand in, names no source.
+    own comment, or that above them or above what they stand in, cites nothing.
     """
     section, above = "", ""
     stack: list[tuple[int, str, str]] = []  # (indentation, key, comments that count for it)
@@ -33,12 +33,12 @@ def unsourced() -> list[str]:
         here = inside or key in ("settings", "overrides", "choose")
         here = here and section in ("methods", "experiments")
         value = re.sub(r"^&\w+", "", value.strip()).strip()
-        if here and value not in ("", "{}") and not SOURCE.search(told):
+        if here and value not in ("", "{}") and not CITATION.search(told):
             found.append(line)
         stack.append((indent, key, told if indent else ""))
         above = ""
     return found
 
 
-def test_every_override_has_its_source() -> None:
-    assert unsourced() == []
+def test_every_override_has_its_citation() -> None:
+    assert uncited() == []
