@@ -185,8 +185,8 @@ EDITS = {
     "transfer/algorithms/bilevel.py": {**TRANSFER, "train_cell": 1, "table": 1},
     "data/loaders/omniglot.py": {"prepare": 2, **FEW_SHOT},
     "data/standins/omniglot.py": {"download": 4, "prepare": 2, **FEW_SHOT},
-    "data/download.py": {},
-    "cli.py": {},
+    # What checks a plan, fetches, or reads command lines.
+    "cli.py data/download.py fewshot/checks.py plan/checks.py plan/cells.py transfer/checks.py": {},
     # What pages say: a change of its shape makes no cell stale.
     "pages/spec.py": {"table": 5, "figure": 5},
     "fewshot/settings.py:FewShot": FEW_SHOT,
@@ -215,11 +215,11 @@ def reruns(built, tmp_path_factory):
         elif callable(case):
             workspace.change(folder, case)
         else:
-            module, _, settings = case.partition(":")
-            if settings:
-                workspace.add_setting(folder, module, settings)
-            else:
-                workspace.append(folder, module)
+            for module, _, settings in (edit.partition(":") for edit in case.split()):
+                if settings:
+                    workspace.add_setting(folder, module, settings)
+                else:
+                    workspace.append(folder, module)
         return workspace.pending(folder)
 
     cases = [*CHANGES, *EDITS, a_comment_everywhere]
