@@ -150,6 +150,10 @@ datasets/omniglot/splitt=1 -> datasets.omniglot.splitt: unknown key
 few_shot/inner_lr='0.4' -> few_shot.inner_lr: input should be a valid number, got '
 few_shot/rotate_test=1 -> few_shot.rotate_test: input should be a valid boolean
 few_shot/momentum=1.0 -> few_shot.momentum: input should be less than 1, got 1.0
+methods/maml_replay/settings/window=3 -> few_shot.inner_steps: 8 steps are not divisible by
+    methods.maml_replay.settings.window=3
+methods/anil_uncached/settings/options/cache_features=1 ->
+    methods.anil_uncached.settings.options.cache_features: input should be a valid boolean
 seeds=[] -> seeds: list should have at least 1 item
 seeds=[-1] -> seeds.0: input should be greater than or equal to 0
 experiments/5way_1shot/seeds=[] -> experiments.5way_1shot.seeds: value should

@@ -140,8 +140,10 @@ def _cells(params: Params) -> list[str]:
     wrong: list[str] = []
     possible: list[str] = []
     for name, experiment in params.experiments.items():
-        timed = experiment.measured.methods if experiment.measured else []
-        for method in dict.fromkeys([*experiment.methods, *timed, *experiment.overrides]):
+        timed = experiment.measured
+        made = {*experiment.methods, *(timed.methods if timed and timed.datasets else [])}
+        known = [*experiment.methods, *(timed.methods if timed else []), *experiment.overrides]
+        for method in dict.fromkeys(known):
             choose = experiment.choice(method)
             for value in [None, *(choose.values if choose else [])]:
                 layers = Layers(params, name, method, value)
@@ -150,6 +152,6 @@ def _cells(params: Params) -> list[str]:
                 except UserError as error:
                     wrong += str(error).splitlines()
                     continue
-                if name in params.run and experiment.datasets and method in experiment.methods:
+                if name in params.run and experiment.datasets and method in made:
                     possible += checks.impossible(layers, settings)
     return wrong or possible
