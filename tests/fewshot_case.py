@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from helpers import small_params
+from helpers import ROOT, SMALL, small_params
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -27,7 +27,7 @@ from multistep.fewshot.batched import BatchedConv4
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.settings import FewShot
 from multistep.networks.conv4 import Conv4
-from multistep.plan.params import Params, cell_settings, merge
+from multistep.plan.params import Params, cell_settings, merge, read, validate
 
 Reference = tuple[Tensor, Tensor, Tensor]
 
@@ -39,7 +39,19 @@ def parts(theta: meta.Theta) -> tuple[Tensor, Tensor]:
 
 @cache
 def params() -> Params:
-    return small_params()
+    """Small, with the methods that overlays add (`multistep init method` begins such), as small as
+    one of params.yaml that has options of the same names.
+    """
+    small, overlays = small_params(), (ROOT / "workflow/scales").glob("*.yaml")
+    added = {n: m for file in overlays for n, m in (read(file).get("methods") or {}).items()}
+    like = {frozenset(m.settings.get("options", ())): n for n, m in small.methods.items()}
+    methods = {
+        name: merge(method, SMALL["methods"].get(like.get(frozenset(options)), {}))
+        for name, method in added.items()
+        if "algorithm" in method and name not in small.methods
+        for options in [method["settings"].get("options", ())]
+    }
+    return validate(merge(small.model_dump(), {"methods": methods}))
 
 
 def settings(name: str, changes: dict[str, Any] | None = None) -> FewShot:

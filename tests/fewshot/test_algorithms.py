@@ -261,11 +261,10 @@ def reference(case):
 
 def test_a_new_file_is_found_and_checked(tmp_path: Path) -> None:
     """As a user adds one: without a reference told what to write, with one all of this passes."""
-    for folder in ("src", "tests"):
+    for folder in ("src", "tests", "workflow"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pyc*"))
     for file in ("params.yaml", "pyproject.toml"):
         shutil.copy(ROOT / file, tmp_path)
-    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
     folder = tmp_path / "tests/fewshot"
     (tmp_path / "src/multistep/fewshot/algorithms/toy.py").write_text(TOY)
     before = checked(tmp_path)
@@ -275,11 +274,17 @@ def test_a_new_file_is_found_and_checked(tmp_path: Path) -> None:
     after = checked(tmp_path)
     assert "7 passed" in after
     assert "failed" not in after
+    # What `multistep init` begins has its settings in an overlay of its own, options among them.
+    assert cli.main(["init", "method", "mine", "--like", "anil", "--project", str(tmp_path)]) == 0
+    begun = checked(tmp_path, "tests/fewshot/test_mine.py")
+    assert "passed" in begun
+    assert "failed" not in begun
 
 
-def checked(project: Path) -> str:
-    """The output of the checks of `toy`."""
-    command = [sys.executable, "-m", "pytest", "-q", "tests/fewshot/test_algorithms.py", "-ktoy]"]
+def checked(project: Path, *tests: str) -> str:
+    """The output of some tests, or of the checks of `toy`."""
+    of = tests or ("tests/fewshot/test_algorithms.py", "-ktoy]")
+    command = [sys.executable, "-m", "pytest", "-q", *of]
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project / "src")}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     return done.stdout + done.stderr
