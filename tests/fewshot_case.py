@@ -44,7 +44,8 @@ def params() -> Params:
     """
     small, overlays = small_params(), (ROOT / "workflow/scales").glob("*.yaml")
     added = {n: m for file in overlays for n, m in (read(file).get("methods") or {}).items()}
-    like = {frozenset(m.settings.get("options", ())): n for n, m in small.methods.items()}
+    options_of = {n: m.settings.get("options") for n, m in small.methods.items()}
+    like = {frozenset(options): n for n, options in options_of.items() if options}
     methods = {
         name: merge(method, SMALL["methods"].get(like.get(frozenset(options)), {}))
         for name, method in added.items()
