@@ -8,6 +8,8 @@ from multistep.data.validation import Settings
 
 __all__ = ["Settings"]
 
+LAYOUT = r"cifar-100-python/train"
+
 
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     """Write the prepared set `out`: test images and then training images, in the pickles' order.

@@ -8,6 +8,8 @@ from pydantic import Field
 from multistep.data import cifar
 from multistep.settings import Model
 
+LAYOUT = r"cifar-100-python/train"
+
 
 class Settings(Model):
     """`size`: pixels of a side; `split`: the published list, or for other data the same shares."""

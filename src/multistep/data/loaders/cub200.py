@@ -18,6 +18,8 @@ from multistep.files import UserError
 
 __all__ = ["Settings"]
 
+LAYOUT = r"CUB_200_2011/images\.txt"
+
 ARCHIVE, FOLDER = "CUB_200_2011.tgz", "CUB_200_2011"
 
 

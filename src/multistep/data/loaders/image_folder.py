@@ -18,6 +18,8 @@ from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
 
+LAYOUT = r"(.*/)?[^/]+/[^/]+\.(?i:jpe?g|png|bmp|gif|ppm|tiff?|webp)"
+
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp"}
 _FORMATS = (*decoding.PHOTOGRAPHS, "PPM", "TIFF", "WEBP")
 

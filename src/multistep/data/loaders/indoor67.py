@@ -16,6 +16,8 @@ from multistep.data.settings import Dataset
 
 __all__ = ["Settings"]
 
+LAYOUT = r"Images/(?!n\d{8}-)[^/]+/[^/]+\.jpg"
+
 ARCHIVE, FOLDER = "indoorCVPR_09.tar", "Images"
 TRAIN, TEST = "TrainImages.txt", "TestImages.txt"
 # Three training images, which some who use the set remove since their readers don't take them.

@@ -22,6 +22,8 @@ from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
 
+LAYOUT = r"(.*/)?(train\.csv|mini-imagenet-cache-train\.pkl)"
+
 _PICKLE = re.compile(r"mini-imagenet-cache-(train|val|test)(idation)?\.pkl")
 
 

@@ -20,6 +20,8 @@ from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
 
+LAYOUT = r"[^/]+/[^/]+/character\d+/\d+_\d+\.png"
+
 SIDE = 105
 _MEMBER = re.compile(r"[^/]+/(?P<key>(?P<character>[^/]+/character\d+)/\d+_\d+\.png)")
 

@@ -19,6 +19,8 @@ from multistep.files import UserError
 
 __all__ = ["Settings"]
 
+LAYOUT = r"JPEGImages/[^/]+_\d+\.jpg"
+
 IMAGES, SPLITS = "Stanford40_JPEGImages.zip", "Stanford40_ImageSplits.zip"
 
 _NAME = re.compile(r"(?P<action>[^/]+)_\d+\.(?i:jpe?g)")

@@ -14,6 +14,8 @@ from multistep.data.settings import Dataset
 
 __all__ = ["Settings"]
 
+LAYOUT = r"Images/n\d{8}-[^/]+/[^/]+\.jpg"
+
 IMAGES, LISTS = "images.tar", "lists.tar"
 TRAIN, TEST = "train_list.mat", "test_list.mat"
 

@@ -19,6 +19,8 @@ from multistep.files import UserError
 
 __all__ = ["Settings"]
 
+LAYOUT = r"stl10_binary/train_X\.bin"
+
 FOLDER = "stl10_binary"
 SIDE = 96
 _BYTES = 3 * SIDE * SIDE  # of an image

@@ -32,6 +32,8 @@ from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
 
+LAYOUT = r"(.*/)?(train_images_png\.pkl|train/n\d{8}/[^/]+\.(?i:jpe?g|png))"
+
 _IMAGES = re.compile(r"(?:^|/)(train|val|test)_images_png\.pkl$")
 _LABELS = re.compile(r"(?:^|/)(train|val|test)_labels\.pkl$")
 _FILE = re.compile(r"(?:^|/)(train|val|test)/(n\d{8})/([^/]+\.(?:jpe?g|png))$", re.IGNORECASE)

@@ -17,6 +17,8 @@ from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import Model
 
+LAYOUT = r"[^/]+/train/[^/]+/images/[^/]+\.JPEG"
+
 _TRAIN = re.compile(r"[^/]+/(?P<key>train/(?P<wnid>[^/]+)/images/[^/]+\.(?i:jpe?g))")
 _TEST = re.compile(r"[^/]+/val/images/(?P<file>[^/]+\.(?i:jpe?g))")
 _ANNOTATIONS = re.compile(r"[^/]+/val/val_annotations\.txt")
