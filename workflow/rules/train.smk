@@ -34,7 +34,7 @@ rule choose:
     params:
         code=code("multistep.plan.choose", "multistep.fewshot.record"),
         setting=lambda wildcards: choice(wildcards)[0],
-        definition=lambda wildcards, output: choice_of(str(output)),
+        definition=lambda wildcards, output: by_path.choice_of(*choice(wildcards)),
     shell:
         "multistep choose --setting {params.setting} --choice-of {params.definition:q} --out {output:q} "
         "{input.candidates:q} > {log:q} 2>&1"

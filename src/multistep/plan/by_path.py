@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -47,13 +47,17 @@ def options(
     if source := json.loads(cell.settings).get("source"):
         found["--network"] = home / "data/networks" / source
     if cell.choice:
-        setting, candidates = choices[cell.choice]
         found["--choice"] = home / cell.choice
-        found["--choice-of"] = _choice_of(setting, tuple(candidates))
+        found["--choice-of"] = choice_of(*choices[cell.choice])
     # The checkpoint isn't declared as an output: Snakemake deletes those of a failed job.
     found["--checkpoint"] = (home / "scratch" / cell.path).with_suffix(".pt")
     found |= {"--checkpoint-seconds": plan.checkpoint_seconds, "--device": plan.device}
     return [str(word) for option in found.items() for word in option]
+
+
+def choice_of(setting: str, candidates: Sequence[Cell]) -> str:
+    """What a choice has to be, as its command and those of the cells that use it are told."""
+    return _choice_of(setting, tuple(candidates))
 
 
 @cache
