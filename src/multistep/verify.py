@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -97,31 +98,15 @@ def _unreadable(error: OSError) -> None:
 
 def _kind(file: Path) -> str | None:
     """What a file is by its name and place; None for what is no artefact, or part of another."""
-    parts, form = file.absolute().parts[:-1], file.suffix
-    if form in (".pt", ".state"):
-        return "checkpoints" if "scratch" in parts else None
-    if form == ".safetensors":
-        return "parameters"
-    if form != ".json":
-        return None
-    if file.name in ("dataset.json", sources.DESCRIPTION):
-        return "prepared datasets" if file.name == "dataset.json" else "source networks"
-    if "raw" in parts and "@" in file.name:
-        return "archives"
-    if "evaluations" in parts:
-        return "evaluations"
-    if "results" in parts and parts[-2:] != ("bench", "results"):
-        return "choices" if "choices" in parts else "results and measurements"
-    if "reports" in parts:
-        return "pages" if file.parent.name in page.SUFFIXES else "other reports"
-    return None
+    place = file.absolute().as_posix()
+    return next((kind for kind, (like, _) in CHECKS.items() if re.fullmatch(like, place)), None)
 
 
 def _told(artefact: tuple[str, Path]) -> str | bool:
     """Whether it is sealed, or what is wrong with it."""
     kind, file = artefact
     try:
-        return CHECKS[kind](file) is not False
+        return CHECKS[kind][1](file) is not False
     except UserError as error:
         return str(error)
     except OSError as error:
@@ -174,18 +159,29 @@ def _report(path: Path) -> bool:
     return bool(sealed)
 
 
-# UserError for what differs; False for what is older than seals.
-CHECKS: dict[str, Callable[[Path], object]] = {
-    "archives": _archive,
-    "prepared datasets": lambda path: prepared.read(path.parent, path.parent.name),
-    "source networks": _network,
-    "choices": lambda path: "seal" in results.read_choice(path),
-    "results and measurements": lambda path: results.is_sealed(
-        _in_its_place(path, results.read(path))
+# How files of a kind are called (the first that fits), and what reads one: UserError if it differs,
+# False if it is older than seals.
+CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "checkpoints": (r".*/scratch/.*\.(pt|state)", _checkpoint),
+    "parameters": (r".*\.safetensors", parameters.read),
+    "prepared datasets": (
+        r".*/dataset\.json",
+        lambda path: prepared.read(path.parent, path.parent.name),
     ),
-    "evaluations": lambda path: _in_its_place(path, results.read(path)),
-    "parameters": parameters.read,
-    "checkpoints": _checkpoint,
-    "pages": page.read,
-    "other reports": _report,
+    "source networks": (rf".*/{re.escape(sources.DESCRIPTION)}", _network),
+    "archives": (r".*/raw/.*@[^/]*\.json", _archive),
+    "evaluations": (
+        r".*/evaluations/.*\.json",
+        lambda path: _in_its_place(path, results.read(path)),
+    ),
+    "choices": (
+        r".*/results/choices/.*\.json",
+        lambda path: "seal" in results.read_choice(path),
+    ),
+    "results and measurements": (
+        r".*(?<!/bench)/results/.*\.json",
+        lambda path: results.is_sealed(_in_its_place(path, results.read(path))),
+    ),
+    "pages": (rf".*/reports/(.*/)?({'|'.join(page.SUFFIXES)})/[^/]*\.json", page.read),
+    "other reports": (r".*/reports/.*\.json", _report),
 }
