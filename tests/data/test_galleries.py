@@ -37,6 +37,7 @@ def test_images_labels_and_parts(drawn, tmp_path, loader):
         lists = [(drawn[loader] / f"{part}Images.txt").read_text() for part in ("Train", "Test")]
         names = sorted("\n".join(lists).split("\n"))
         assert len(inside) == 4 * (6 + 2 + 2)
+        assert all(" " in text and not text.endswith("\n") for text in lists)
     else:
         names = sorted(name.removeprefix(prefix) for name in inside if name.startswith(prefix))
     assert len(names) == 32
@@ -54,13 +55,6 @@ def test_images_labels_and_parts(drawn, tmp_path, loader):
     assert (number[data.splits["test"]] > 6).all()
     assert (number[data.splits["train"]] <= 6).all()
     assert (number[data.splits["validation"]] <= 6).all()
-
-
-def test_names_with_blanks_train_and_test(drawn):
-    for part in ("Train", "Test"):
-        text = (drawn["indoor67"] / f"{part}Images.txt").read_text()
-        assert " " in text
-        assert not text.endswith("\n")
 
 
 @LOADERS
