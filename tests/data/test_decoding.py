@@ -34,14 +34,6 @@ def test_every_mode_becomes_rgb(mode):
     np.testing.assert_array_equal(found, np.asarray(colourful(mode).convert("RGB")))
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "L", "RGB"])
-def test_jpegs_of_every_colour_space_become_rgb(mode):
-    smooth = Image.linear_gradient("L").resize((20, 12)).convert("RGB").convert(mode)
-    found = decode(encoded(smooth, "jpeg", quality=95), "a.zip: x.jpg")
-    difference = found.astype(int) - np.asarray(smooth.convert("RGB")).astype(int)
-    assert np.abs(difference).mean() < 4
-
-
 def test_sixteen_bits_of_grey_are_not_clipped():
     grey = np.array([[0, 255, 256, 40000, 65535]], dtype=np.uint16)
     found = decode(encoded(Image.fromarray(grey)), "a.zip: x.png")

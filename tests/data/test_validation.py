@@ -3,7 +3,6 @@
 import pickle
 import zipfile
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from data_sets import real_data
@@ -63,14 +62,6 @@ def test_draws_that_do_not_fit_are_refused(wanted, classes, message):
     with pytest.raises(UserError) as error:
         validation.drawn("set", entry(wanted, classes), [0, 0, 1, 1, 1, 1, 1, 1], balanced=True)
     assert message in str(error.value)
-
-
-def test_dividing_loses_nothing():
-    files = [str(i) for i in range(10)]
-    parts = validation.divide("set", entry(4, 2), Path(), files, [0, 1] * 5)
-    assert len(parts["validation"]) == 4
-    assert parts["validation"] == sorted(parts["validation"])
-    assert sorted(parts["train"] + parts["validation"]) == files
 
 
 @pytest.mark.parametrize(
