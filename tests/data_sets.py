@@ -64,6 +64,8 @@ def _entries() -> dict[str, dict[str, Any]]:
         usual = {"classes": USUAL["classes"], "images": SIZES}
         settings, stated, prepare = SPECIAL.get(loader, ({}, usual, {}))
         fields = standin(loader).Settings.model_fields
+        unknown = set(fields) - set(USUAL | settings)
+        assert not unknown, f"{loader}: say in SPECIAL how small it is drawn ({unknown})"
         drawn = {field: (USUAL | settings)[field] for field in fields}
         entries[loader] = {
             **stated,
