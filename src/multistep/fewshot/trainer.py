@@ -4,6 +4,7 @@ On a CPU it runs as written. On CUDA the whole meta-iteration (gather, rotate, i
 Adam) is captured once in a CUDA graph and replayed: shapes are static, the only input is the draw.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,9 @@ from multistep.inner.dynamics import SGD, Adam
 from multistep.inner.in_place import step_
 from multistep.job import checkpoint
 
+# Makes of work on tensors that stay where they are, of its rehearsal and of a pool of memory what does
+# the work again.
+Record = Callable[[Callable[[], None], Callable[[], None], Any], Callable[[], None]]
 SUMS = ("train_loss", "train_accuracy", "meta_gradient_norm")
 
 
@@ -30,12 +34,14 @@ class Trainer:
     """θ, its optimiser, and running sums of query loss, query accuracy and meta-gradient norm.
 
     `state` holds all that changes from one meta-iteration to the next; `params` are the parts of θ
-    that have entries, and `grads` their last meta-gradients.
+    that have entries, and `grads` their last meta-gradients. `record`: how the meta-iteration is
+    recorded; None: in a CUDA graph on CUDA, and not at all elsewhere.
     """
 
     def __init__(
-        self, network: BatchedConv4, algorithm: Algorithm, sampler: Sampler, seed: int
-    ) -> None:
+        self, network: BatchedConv4, algorithm: Algorithm, sampler: Sampler, seed: int,
+        record: Record | None = None,
+    ) -> None:  # fmt: skip
         self.network, self.algorithm, self.sampler = network, algorithm, sampler
         self.s = s = algorithm.settings
         self.device = sampler.images.device
@@ -49,8 +55,9 @@ class Trainer:
         self.outer = Adam(s.meta_lr, eps=s.meta_eps) if adam else SGD(s.meta_lr)
         optimizer = self.outer.init(self.params)
         self.lr: float | Tensor = s.meta_lr
-        if self.device.type == "cuda":
-            # A captured graph reads rate and count from the device; numbers on the CPU are exact.
+        self.record = record or (cuda_graph if self.device.type == "cuda" else None)
+        if self.record is not None:
+            # A recorded meta-iteration reads rate and count from the device; numbers on the CPU are exact.
             self.lr = torch.tensor(s.meta_lr, device=self.device)
             optimizer |= {"step": torch.zeros((), device=self.device)} if adam else {}
         self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.device)
@@ -62,8 +69,8 @@ class Trainer:
             "summed": 0,
         }
         self.pool: Any = None  # memory that several captured trainers may share, one at a time
-        self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: Draw | None = None
+        self._replay: Callable[[], None] | None = None
 
     @property
     def iterate(self) -> dict[str, Tensor]:
@@ -78,11 +85,26 @@ class Trainer:
         self.run(self.sampler.draw(iteration, self.s.meta_batch))
 
     def run(self, draw: Draw) -> None:
-        """One meta-iteration on these episodes."""
-        if self.device.type == "cuda":
-            self._replay(draw)
-        else:
-            self._iterate(draw)
+        """One meta-iteration on these episodes: recorded at the first call and replayed, where
+        there is a recorder.
+        """
+        if self.record is None:
+            self.iterate_eagerly(draw)
+            return
+        if self._inputs is None or self._replay is None:
+            self._inputs = inputs = Draw(*(t.clone() for t in vars(draw.to(self.device)).values()))
+            self._replay = self.record(
+                lambda: self._iterate(inputs), lambda: self.rehearse(inputs), self.pool
+            )
+        for static, new in zip(vars(self._inputs).values(), vars(draw).values(), strict=True):
+            # The processor doesn't wait: it draws the next episodes while the device computes.
+            static.copy_(new, non_blocking=True)
+        self._replay()
+        self.state["summed"] += 1
+
+    def iterate_eagerly(self, draw: Draw) -> None:
+        """One meta-iteration as it is written, whatever the device."""
+        self._iterate(draw.to(self.device))
         self.state["summed"] += 1
 
     def means(self) -> dict[str, float]:
@@ -119,27 +141,6 @@ class Trainer:
         step_(self.outer, self.params, self.state["optimizer"], self.grads, lr=self.lr)
         self.sums += torch.stack([gradient.loss.mean(), gradient.accuracy.mean(), norm])
 
-    def _replay(self, draw: Draw) -> None:
-        if self._inputs is None or self._graph is None:
-            self._capture(draw)
-        assert self._inputs is not None
-        assert self._graph is not None
-        for static, new in zip(vars(self._inputs).values(), vars(draw).values(), strict=True):
-            static.copy_(new)
-        self._graph.replay()
-
-    def _capture(self, draw: Draw) -> None:
-        """Record `_iterate` on static inputs, after rehearsing it on a side stream."""
-        self._inputs = draw.to(self.device)
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self.rehearse(self._inputs)
-        torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=self.pool):
-            self._iterate(self._inputs)
-
     @torch.no_grad()
     def rehearse(self, draw: Draw) -> None:
         """Iterate three times and undo it in place: parameters, moments and sums stay these very
@@ -149,3 +150,19 @@ class Trainer:
         for _ in range(3):
             self._iterate(draw)
         checkpoint.restore(self.state, before, self.device)
+
+
+def cuda_graph(work: Callable[[], None], rehearse: Callable[[], None], pool: Any = None) -> Any:
+    """Record `work` in a CUDA graph, after its rehearsal on a side stream; what replays it.
+
+    `pool`: memory that several graphs may share, of which one runs at a time.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        rehearse()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        work()
+    return graph.replay
