@@ -1,11 +1,13 @@
 """Command line of the benchmark: measures, checks, and writes for each of its parts
-`bench/results/<part><device>.{json,md}`.
+`bench/results/<part><device>.{json,md}`; with --minutes see `bench.minutes`.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 
 from bench import report
+from bench.problem import ROOT
 from multistep import options
 from multistep.files import UserError, write_json, write_text
 from multistep.job import device
@@ -24,6 +27,20 @@ PARTS = {"few-shot": "", "methods": "methods-", "transfer": "transfer-", "builds
 def main() -> None:
     """Measure everything that the device allows and write each part's record and page."""
     args = _arguments()
+    if args.minutes:
+        from bench.minutes.cells import SCALES, Scale
+        from bench.minutes.run import Minutes
+
+        project = args.project or (ROOT if args.device == "cuda" else ROOT / "scratch" / "bench")
+        scale = Scale(project, SCALES[args.device], args.source)
+        # What the device is checked against is computed on the CPU.
+        threads = args.threads or (min(8, os.cpu_count() or 1) if args.device == "cuda" else 1)
+        run = Minutes(args.device, args.minutes, args.out, scale, threads, args.only)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # a cell saves
+        run.run()
+        print(run.file.with_suffix(".md").read_text(encoding="utf-8"))
+        return
+    args.threads = args.threads or 1
     if args.plain_malloc and args.device == "cpu":
         torch.set_num_threads(args.threads)
         place = torch.device("cpu")
@@ -46,7 +63,7 @@ def _record(part: str, place: torch.device, args: argparse.Namespace) -> dict[st
     if part == "few-shot":
         from bench import fewshot
 
-        found = fewshot.measure(place, args.rounds, args.tasks, args.iterations)
+        found = fewshot.measure(place, args.rounds, args.tasks)
     elif part == "methods":
         from bench import methods
 
@@ -75,7 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--part", choices=PARTS, help="one part (default: all)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument(
-        "--threads", type=options.whole(), default=1, help="CPU threads (default 1)"
+        "--threads", type=options.whole(), help="CPU threads (default 1; --minutes on CUDA: 8)"
     )
     parser.add_argument(
         "--rounds", type=options.whole(), default=5, help="rounds after the warm-up"
@@ -86,20 +103,24 @@ def _arguments() -> argparse.Namespace:
         help="tasks in a meta-batch (default: the paper's; `methods` on a CPU: fewer)",
     )
     parser.add_argument(
-        "--iterations", type=options.whole(), default=300, help="captured ones, on CUDA"
-    )
-    parser.add_argument(
         "--batch",
         type=options.whole(),
         help="images in a mini-batch (default: 16 on a CPU, else the paper's)",
     )
     parser.add_argument("--plain-malloc", action="store_true", help="glibc's own thresholds")
+    minutes = parser.add_argument_group("a device in a few minutes")
+    minutes.add_argument(
+        "--minutes", type=options.positive, help="check, measure, then train cells"
+    )
+    minutes.add_argument("--only", default="", help="regular expression of the steps to run")
+    minutes.add_argument("--project", type=Path, help="where cells are trained (default: here)")
+    minutes.add_argument("--source", type=Path, help="folder that holds Omniglot's archives")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
-    if args.rounds < 1 or args.threads < 1 or args.iterations < 1:
-        parser.error("--rounds, --threads and --iterations are at least 1")
-    if args.tasks is not None and args.tasks < 1:
-        parser.error("--tasks is at least 1")
+    try:
+        re.compile(args.only)
+    except re.error as error:
+        parser.error(f"--only {args.only}: no regular expression ({error})")
     if args.batch is not None and args.batch < 2:
         parser.error("--batch is at least 2: batch norm needs two images")
     return args

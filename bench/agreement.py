@@ -43,7 +43,7 @@ def check(problem: Problem, contenders: dict[str, Contender]) -> dict[str, Dista
 
 def distances(problem: Problem, contenders: dict[str, Contender]) -> Distances:
     """Of each task's meta-gradient from the first contender's."""
-    gradients = {name: _per_task(contender, problem) for name, contender in contenders.items()}
+    gradients = {name: per_task(contender, problem) for name, contender in contenders.items()}
     first = next(iter(gradients.values()))
     return {name: summary(found, first) for name, found in gradients.items()}
 
@@ -55,17 +55,6 @@ def summary(found: list[Tensor], expected: list[Tensor]) -> dict[str, float]:
     return {"median": median(relative), "largest": max(relative)}
 
 
-def _per_task(contender: Contender, problem: Problem) -> list[Tensor]:
+def per_task(contender: Contender, problem: Problem) -> list[Tensor]:
+    """Each task's meta-gradient."""
     return [contender(replace(problem, batch=part)) for part in problem.batch.split(1)]
-
-
-def between_devices(contender: Contender, there: Problem, here: Problem) -> dict[str, float]:
-    """Distances of one contender's results on two devices; checked as float32 is."""
-    there, here = (first_tasks(p, TASKS["float32"]) for p in (there, here))
-    found = summary(_per_task(contender, there), _per_task(contender, here))
-    if not found["median"] <= LIMITS["float32"]:
-        raise UserError(
-            f"{here.name}: the device's meta-gradient is {found['median']:.1e} away from the "
-            f"CPU's, more than {LIMITS['float32']:.0e}"
-        )
-    return found

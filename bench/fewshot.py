@@ -13,7 +13,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from bench.peers import PEERS
 
-from bench import agreement, cuda, memory, ours, timing
+from bench import agreement, memory, ours, timing
 from bench.problem import Contender, Problem, build, stand_in_images
 
 EXACT: dict[str, Contender] = {
@@ -22,14 +22,13 @@ EXACT: dict[str, Contender] = {
     "ours, exact": ours.CONTENDERS["ours, exact"],
     "ours, exact, recompute": ours.CONTENDERS["ours, exact, recompute"],
 }
+METHODS = ["maml", "multistep2", "multistep4", "multistep8", "fomaml"]
 WITH_PEERS = ["5way_1shot", "20way_1shot"]
 OURS_ONLY = ["5way_5shot", "20way_5shot"]
 
 
-def measure(place: torch.device, rounds: int, tasks: int | None, iterations: int) -> dict[str, Any]:
-    """All that the device allows. `tasks` in a meta-batch (None: the paper's); `iterations`:
-    captured ones, on CUDA.
-    """
+def measure(place: torch.device, rounds: int, tasks: int | None) -> dict[str, Any]:
+    """All that the device allows. `tasks` in a meta-batch (None: the paper's)."""
     images = stand_in_images().to(place)
     problems = {e: build(e, images, tasks) for e in [*WITH_PEERS, *OURS_ONLY]}
     found: dict[str, Any] = {
@@ -39,18 +38,12 @@ def measure(place: torch.device, rounds: int, tasks: int | None, iterations: int
         "sizes": {e: _sizes(p) for e, p in problems.items()},
         "times": {e: timing.contenders(p, _contestants(e), rounds) for e, p in problems.items()},
     }
-    if place.type == "cuda":
-        problem = problems["5way_1shot"]
-        found["cuda"] = {
-            "rates": cuda.rates(problem, iterations),
-            "agreement": cuda.agreement(problem, iterations),
-        }
-    else:
+    if place.type == "cpu":
         found |= {
             "saved": {e: _saved(p) for e, p in problems.items()},
             "live": {e: _live(problems[e]) for e in WITH_PEERS},
             "recompute": _recompute(problems["5way_1shot"]),
-            "sampling": timing.sampling(problems["5way_1shot"], cuda.METHODS, rounds),
+            "sampling": timing.sampling(problems["5way_1shot"], METHODS, rounds),
             "loading": timing.loading(images),
         }
     return found
@@ -68,7 +61,7 @@ def _sizes(problem: Problem) -> dict[str, int]:
 
 def _saved(problem: Problem) -> dict[str, int]:
     """Saved bytes of one task."""
-    found = {name: memory.engine_bytes(problem, name) for name in cuda.METHODS}
+    found = {name: memory.engine_bytes(problem, name) for name in METHODS}
     if problem.name in WITH_PEERS:
         found |= {name: memory.saved_bytes(peer, problem) for name, peer in PEERS.items()}
     return found

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from bench.problem import Contender, Problem, settings
+from bench.problem import Contender, Problem, paper, settings
 from multistep.fewshot import algorithms, meta
+from multistep.fewshot.algorithms import Algorithm
 from multistep.fewshot.batched import EpisodeLoss
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.settings import FewShot
@@ -38,9 +39,13 @@ def engine(method: str) -> Contender:
 
 def engine_gradient(problem: Problem, method: str, batch: Batch) -> meta.MetaGradient:
     """The meta-gradient of one batch, with its accounting of kept bytes."""
-    s = method_settings(problem, method)
-    algorithm = algorithms.get("first_order" if method == "fomaml" else "multistep")(s)
+    algorithm = algorithm_of(method, method_settings(problem, method))
     return meta.meta_gradient(algorithm, problem.network, problem.theta, batch)
+
+
+def algorithm_of(method: str, s: FewShot) -> Algorithm:
+    """The algorithm of a method of params.yaml, with these settings."""
+    return algorithms.get(paper().methods[method].algorithm)(s)
 
 
 def chunk(problem: Problem) -> int:
@@ -79,13 +84,13 @@ def recompute_chunk(
     return by_theta, query.by_shared + mixed, pullback
 
 
-def torch_func(problem: Problem) -> Tensor:
+def torch_func(problem: Problem, *, first_order: bool = False) -> Tensor:
     """The definition: `unroll` on `Conv4` under vmap over tasks, autograd outside.
 
     Chunks as small as the engine's: the graphs of all tasks at once outgrow the caches.
     """
     leaves = {n: p.clone().requires_grad_() for n, p in problem.params.items()}
-    query_loss = vmap(_task_loss(problem, leaves))
+    query_loss = vmap(_task_loss(problem, leaves, first_order))
     for part in problem.batch.split(chunk(problem)):
         losses = query_loss(
             part.support_images, part.support_labels, part.query_images, part.query_labels
@@ -94,7 +99,7 @@ def torch_func(problem: Problem) -> Tensor:
     return flat_gradient(problem, leaves)
 
 
-def _task_loss(problem: Problem, leaves: Tensors) -> Callable[..., Tensor]:
+def _task_loss(problem: Problem, leaves: Tensors, first_order: bool) -> Callable[..., Tensor]:
     """Query loss of one task after its inner loop."""
     network, s = problem.network, problem.s
     module = Conv4(network.config)
@@ -110,7 +115,10 @@ def _task_loss(problem: Problem, leaves: Tensors) -> Callable[..., Tensor]:
             return loss(phi, support_images, support_labels)
 
         dynamics = SGD(s.inner_lr, s.momentum, s.weight_decay)
-        phi, _ = unroll(support, adapted, dynamics, steps=s.inner_steps, window=s.window)
+        phi, _ = unroll(
+            support, adapted, dynamics, steps=s.inner_steps, window=s.window,
+            first_order=first_order,
+        )  # fmt: skip
         return loss(phi, query_images, query_labels)
 
     return task_loss

@@ -26,8 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 class Problem:
     """A meta-gradient to compute: d/dθ of the mean query loss over `batch` (all of θ).
 
-    `s`: exact MAML's settings; contenders that estimate replace what defines them. `params`: θ by
-    the names of `Conv4`; `theta`: the same θ as the flat vectors of the task-batched network.
+    `s`: exact MAML's settings, or another method's; contenders that estimate replace what defines
+    them. `params`: θ by the names of `Conv4`; `theta`: the same θ as the flat vectors of the
+    task-batched network.
     """
 
     name: str
@@ -43,11 +44,17 @@ class Problem:
 Contender = Callable[[Problem], Tensor]
 
 
-def build(experiment: str, images: Tensor, tasks: int | None = None) -> Problem:
-    """An experiment of params.yaml at its initial θ (seed 0), on the device of `images`."""
-    s = settings(experiment, "maml")
-    s = s.model_copy(update={"meta_batch": tasks or s.meta_batch})
-    network = meta.build_network(s, images.shape[-1])
+def build(
+    experiment: str, images: Tensor, tasks: int | None = None, method: str = "maml",
+    filters: int | None = None,
+) -> Problem:  # fmt: skip
+    """An experiment of params.yaml at its initial θ (seed 0), on the device of `images` (see
+    `stand_in_images`); of a thinner network if `filters` says so.
+    """
+    s = settings(experiment, method)
+    thin = s.network.model_copy(update={"filters": filters or s.network.filters})
+    s = s.model_copy(update={"meta_batch": tasks or s.meta_batch, "network": thin})
+    network = meta.build_network(s, images.shape[2], 3 if images.dim() == 5 else 1)
     theta = meta.initial_theta(network, 0, images.device)
     named = {n: p.to(images.device) for n, p in initial_parameters(network.config, 0).items()}
     sampler = Sampler(*stacked(images), s.ways, s.shots, s.queries, s.rotate_train, 0, "train")

@@ -9,6 +9,7 @@ from bench import builds, methods_report, transfer_report
 from bench.agreement import LIMITS, TASKS
 from bench.markdown import allocator, code, mb, spread, table, targets, versions
 from bench.memory import model_bytes
+from bench.minutes import report as minutes
 from bench.timing import Times, faster, ratio
 from multistep.pages.frame import device_name
 
@@ -33,7 +34,6 @@ WINDOW_LIMITS = {  # contender → experiment → largest share of exact MAML's 
 }
 MEMORY_LIMIT = 0.75  # of what autograd saves for the plain network
 SAMPLING_LIMIT = 0.03
-RATE_LIMIT = 200.0
 
 
 def page(record: dict[str, Any]) -> str:
@@ -42,11 +42,12 @@ def page(record: dict[str, Any]) -> str:
         return methods_report.page(record)
     if record["kind"] == "bench-builds":
         return builds.page(record)
+    if record["kind"] == "bench-minutes":
+        return minutes.page(record)
     if record["kind"] == "bench-transfer":
         return transfer_report.page(record)
-    cuda = "cuda" in record
-    parts = [_head(record, cuda)]
-    parts.append(_cuda(record["cuda"]) if cuda else _targets(record))
+    cuda = "saved" not in record
+    parts = [_head(record, cuda), *([] if cuda else [_targets(record)])]
     parts += [_times(e, record, "wall" if cuda else "process") for e in record["times"]]
     parts.append(_agreement(record))
     if not cuda:
@@ -181,31 +182,6 @@ def _sampling(record: dict[str, Any]) -> str:
     )
     header = ["whole meta-iteration, Adam included", "process s", "sampling's share"]
     return text + table(header, rows)
-
-
-def _cuda(cuda: dict[str, Any]) -> str:
-    rows = []
-    for method, found in cuda["rates"].items():
-        captured, eager = found["captured"], found["eager"]
-        met = ("yes" if captured >= RATE_LIMIT else "**no**") if method == "maml" else ""
-        rows.append([METHODS[method][0], f"{captured:.1f}", f"{eager:.1f}", met])
-    a = cuda["agreement"]
-    distances = ", ".join(
-        f"{METHODS[m][0]} {d['median']:.1e}" for m, d in a["gpu_from_cpu"].items()
-    )
-    return (
-        "## Captured meta-iterations per second, 5-way 1-shot (sampling and Adam included)\n\n"
-        + table(["method", "captured", "eager", f"at least {RATE_LIMIT:.0f}"], rows)
-        + f"\n\nRelative distance of the GPU's meta-gradient from the CPU's, median over "
-        f"tasks: {distances}. After "
-        f"{a['iterations']} meta-iterations of exact MAML the captured θ is "
-        f"{a['captured_from_eager']:.1e} of the way travelled from the eager one; means "
-        f"of the run: captured {_means(a['captured_means'])}, eager {_means(a['eager_means'])}."
-    )
-
-
-def _means(means: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in means.items())
 
 
 def _setting(experiment: str, record: dict[str, Any]) -> str:

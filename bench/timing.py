@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.ours import method_settings
+from bench.ours import algorithm_of, method_settings
 from bench.problem import Contender, Problem
-from multistep.fewshot import algorithms
 from multistep.fewshot.trainer import Trainer
 from multistep.progress import progress
 
@@ -86,8 +85,7 @@ def loading(images: Tensor) -> float:
 
 def trainer(problem: Problem, method: str) -> Trainer:
     """A fresh trainer of a method on the problem's images."""
-    s = method_settings(problem, method)
-    algorithm = algorithms.get("first_order" if method == "fomaml" else "multistep")(s)
+    algorithm = algorithm_of(method, method_settings(problem, method))
     return Trainer(problem.network, algorithm, problem.sampler, seed=0)
 
 

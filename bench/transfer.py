@@ -76,7 +76,7 @@ def agreement(experiment: str, contenders: list[Contender], batch: int = 2) -> d
 
 
 def meta_gradient(each: Learner, x: Tensor, y: Tensor) -> Tensor:
-    """What the first mini-batch hands to the optimiser of θ, as one vector."""
+    """What the first mini-batch hands to the optimiser of θ, as one vector, empty without θ."""
     handed: list[Tensor] = []
     update = each._meta_update
 
@@ -86,7 +86,7 @@ def meta_gradient(each: Learner, x: Tensor, y: Tensor) -> Tensor:
 
     each._meta_update = noted  # type: ignore[method-assign]
     each.step(x, y, each.settings.lr)
-    return torch.cat([g.flatten() for g in handed])
+    return torch.cat([x.new_empty(0), *(g.flatten() for g in handed)])
 
 
 def compare(experiment: str, batch: int | None, place: torch.device, rounds: int) -> dict[str, Any]:

@@ -77,7 +77,14 @@ def learner(
     dtype: torch.dtype = torch.float32,
 ) -> Learner:  # fmt: skip
     """A learner at its first step; `source` is of the same `dtype`."""
-    s = settings(experiment, c, batch)
-    algorithm = algorithms.get(paper().methods[c.method].algorithm)(s)
+    return learner_of(settings(experiment, c, batch), c.method, source, place, dtype)
+
+
+def learner_of(
+    s: Training, method: str, source: Backbone, place: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Learner:  # fmt: skip
+    """The same for a method with these settings."""
+    algorithm = algorithms.get(paper().methods[method].algorithm)(s)
     target = build(s.target, CLASSES, torch.Generator().manual_seed(0)).to(dtype)
     return Learner(source, target, algorithm, 0, place)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 OPERATIONS = {
@@ -25,7 +25,7 @@ OPERATIONS = {
 FUNCTIONS = {"tolist", "numpy", "cpu", "item", "__bool__", "__float__", "__int__", "__array__"}
 
 
-class HostRead(AssertionError):
+class HostReadError(AssertionError):
     """Something that a graph can't hold."""
 
 
@@ -41,13 +41,13 @@ class Guard(TorchDispatchMode):
     ) -> Any:  # fmt: skip
         name = func.overloadpacket.__name__
         if name in OPERATIONS or (name.startswith("index") and torch.bool in _types(args[1:])):
-            raise HostRead(f"{func} reads values, or makes a tensor of the host's")
+            raise HostReadError(f"{func} reads values, or makes a tensor of the host's")
         self.before(args, kwargs)
         result = func(*args, **(kwargs or {}))
         tensors = [t for t in tree_leaves((args, kwargs, result)) if isinstance(t, Tensor)]
         devices = {t.device.type for t in tensors if t.dim()}
         if len(devices) > 1:
-            raise HostRead(f"{func} goes from {' to '.join(sorted(devices))}")
+            raise HostReadError(f"{func} goes from {' to '.join(sorted(devices))}")
         self.count += not func.is_view
         self.after(func, args, kwargs, result)
         return result
@@ -64,7 +64,7 @@ class _Functions(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:  # fmt: skip
         if getattr(func, "__name__", "") in FUNCTIONS:
-            raise HostRead(f"Tensor.{func.__name__} reads values")
+            raise HostReadError(f"Tensor.{func.__name__} reads values")
         return func(*args, **(kwargs or {}))
 
 
@@ -74,6 +74,16 @@ def guarded(guard: Guard | None = None) -> Iterator[Guard]:
     guard = guard or Guard()
     with _Functions(), guard:
         yield guard
+
+
+def unguarded(work: Callable[..., Any]) -> Callable[..., Any]:
+    """What may read on the host, for it reads nothing of a device."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch._C.DisableTorchFunction(), _disable_current_modes():
+            return work(*args, **kwargs)
+
+    return run
 
 
 class Recorder(Guard):

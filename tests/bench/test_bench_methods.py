@@ -114,8 +114,11 @@ def test_a_gpus_numbers_are_named_as_such() -> None:
     assert "on a GPU\n" in page
 
 
-def test_a_meta_batch_has_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["bench", "--tasks", "0"])
+@pytest.mark.parametrize("wrong", [("--tasks", "0"), ("--minutes", "0"), ("--only", "(")])
+def test_what_cannot_be_measured_is_refused(
+    wrong: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *wrong])
     with pytest.raises(SystemExit):
         command.main()
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from helpers import prepared_dataset, small_params
-from recording import Guard, HostRead, Recorder, guarded
+from recording import Guard, HostReadError, Recorder, guarded
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from multistep.data import prepared
@@ -25,7 +24,7 @@ from multistep.job import checkpoint
 from multistep.plan.params import cell_settings
 
 PARAMS = small_params()
-METHODS = PARAMS.experiments["5way_1shot"].methods + ["maml_replay", "anil_uncached"]
+METHODS = [*PARAMS.experiments["5way_1shot"].methods, "maml_replay", "anil_uncached"]
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +108,11 @@ def test_cudas_branches_read_nothing_on_the_host(
 )  # fmt: skip
 def test_the_guard_refuses_what_a_graph_cannot_hold(read: Any) -> None:
     x = torch.ones(3)
-    with pytest.raises(HostRead), guarded():
+    with pytest.raises(HostReadError), guarded():
         read(x)
     with FakeTensorMode():
         x = torch.ones(3, device="cuda")
-        with pytest.raises(HostRead), guarded():
+        with pytest.raises(HostReadError), guarded():
             read(x)
 
 

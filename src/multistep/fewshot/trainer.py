@@ -20,8 +20,8 @@ from multistep.inner.dynamics import SGD, Adam
 from multistep.inner.in_place import step_
 from multistep.job import checkpoint
 
-# Makes of work on tensors that stay where they are, of its rehearsal and of a pool of memory what does
-# the work again.
+# Makes of work on tensors that stay where they are, of its rehearsal and of a pool of memory what
+# does the work again.
 Record = Callable[[Callable[[], None], Callable[[], None], Any], Callable[[], None]]
 SUMS = ("train_loss", "train_accuracy", "meta_gradient_norm")
 
@@ -57,7 +57,7 @@ class Trainer:
         self.lr: float | Tensor = s.meta_lr
         self.record = record or (cuda_graph if self.device.type == "cuda" else None)
         if self.record is not None:
-            # A recorded meta-iteration reads rate and count from the device; numbers on the CPU are exact.
+            # What is recorded reads rate and count from the device; numbers on the CPU are exact.
             self.lr = torch.tensor(s.meta_lr, device=self.device)
             optimizer |= {"step": torch.zeros((), device=self.device)} if adam else {}
         self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.device)
@@ -70,7 +70,7 @@ class Trainer:
         }
         self.pool: Any = None  # memory that several captured trainers may share, one at a time
         self._inputs: Draw | None = None
-        self._replay: Callable[[], None] | None = None
+        self.replay: Callable[[], None] | None = None
 
     @property
     def iterate(self) -> dict[str, Tensor]:
@@ -91,15 +91,15 @@ class Trainer:
         if self.record is None:
             self.iterate_eagerly(draw)
             return
-        if self._inputs is None or self._replay is None:
+        if self._inputs is None or self.replay is None:
             self._inputs = inputs = Draw(*(t.clone() for t in vars(draw.to(self.device)).values()))
-            self._replay = self.record(
+            self.replay = self.record(
                 lambda: self._iterate(inputs), lambda: self.rehearse(inputs), self.pool
             )
         for static, new in zip(vars(self._inputs).values(), vars(draw).values(), strict=True):
             # The processor doesn't wait: it draws the next episodes while the device computes.
             static.copy_(new, non_blocking=True)
-        self._replay()
+        self.replay()
         self.state["summed"] += 1
 
     def iterate_eagerly(self, draw: Draw) -> None:
