@@ -22,7 +22,7 @@ class Backbone(nn.Module):
     head_std: float | None = None  # of its initial weights; None: uniform, ±1/√fan-in, bias too
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw the initial values; modules only allocate.
+        """Draw the initial values; layers only allocate.
 
         Convolutions N(0, 2 / (k² · channels out)), He et al. (2015), fan-out, for ReLU; biases 0.
         """

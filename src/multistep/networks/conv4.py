@@ -1,6 +1,6 @@
 """The four-block convolutional networks of few-shot learning (spec names O1, O2, M1 and C1).
 
-`Conv4` is the plain module: it fixes names, shapes and initial values, and with
+`Conv4` is the plain network: it fixes names, shapes and initial values, and with
 `torch.func.functional_call` it is the readable reference of the task-batched network in
 `multistep.fewshot.batched`. Batch norm always uses the statistics of the batch at hand (support
 and query separately, in training and in evaluation), so there are no running averages.
