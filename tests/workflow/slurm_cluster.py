@@ -1,7 +1,7 @@
-"""A Slurm cluster of one node that lives in a folder: for tests, on this machine alone.
+"""A Slurm cluster of two nodes that lives in a folder: for tests, on this machine alone.
 
 Its daemons run as the user who starts them, with ports of their own, a private munged where there
-is one, and devices that are no GPUs; no accounting, as on many small clusters.
+is one, and a device for each node that is no GPU; no accounting, as on many small clusters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 # Debian's daemons lie where only root's PATH looks.
 os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
 DAEMONS = ("slurmctld", "slurmd")
-DEVICES = ("/dev/null", "/dev/zero")  # a "GPU" has to be a device file
+# By node its "GPU", which has to be a device file.
+NODES = {"n1": "/dev/null", "n2": "/dev/zero"}
 
 
 def missing() -> str | None:
@@ -44,7 +45,7 @@ class Cluster:
             (folder / name).mkdir(parents=True, mode=0o700)
         self.munged = shutil.which("munged")
         host, user = socket.gethostname().partition(".")[0], getpass.getuser()
-        controller, node = _free_ports(2)
+        controller, *ports = _free_ports(1 + len(NODES))
         kind = "munge" if self.munged else "none"
         self.conf.write_text(f"""
 ClusterName=test
@@ -56,11 +57,11 @@ AuthType=auth/{kind}
 {f"AuthInfo=socket={folder}/munge.socket" if self.munged else ""}
 CredType=cred/{kind}
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -78,18 +79,18 @@ MinJobAge={min_job_age}
 KillWait=20
 ReturnToService=2
 SlurmdParameters=config_overrides
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node} CPUs={cpus} RealMemory={memory} Gres=gpu:{len(DEVICES)} State=UNKNOWN
+NodeName={",".join(NODES)} NodeHostname={host} NodeAddr=127.0.0.1 Port={",".join(map(str, ports))} CPUs={cpus} RealMemory={memory} Gres=gpu:1 State=UNKNOWN
 PartitionName=cpu Nodes=ALL Default=YES MaxTime=1-0 State=UP
 PartitionName=gpu Nodes=ALL MaxTime=1-0 PriorityTier=1 GraceTime=20 State=UP
 PartitionName=harsh Nodes=ALL MaxTime=1-0 PriorityTier=1 GraceTime=0 State=UP
 PartitionName=urgent Nodes=ALL MaxTime=1-0 PriorityTier=9 PreemptMode=OFF State=UP
 """)  # noqa: E501
-        gres = "\n".join(f"NodeName=n1 Name=gpu File={device}" for device in DEVICES)
+        gres = "\n".join(f"NodeName={name} Name=gpu File={file}" for name, file in NODES.items())
         (folder / "gres.conf").write_text(f"{gres}\n")
         self.environment = {**os.environ, "SLURM_CONF": str(self.conf)}
 
     def start(self) -> None:
-        """Start the daemons; AssertionError, with their logs, if the node isn't up in a while."""
+        """Start the daemons; AssertionError, with their logs, if no node is up in a while."""
         if self.munged:
             key = self.folder / "munge/key"
             key.write_bytes(os.urandom(128))
@@ -101,9 +102,34 @@ PartitionName=urgent Nodes=ALL MaxTime=1-0 PriorityTier=9 PreemptMode=OFF State=
                 f"--seed-file={self.folder}/munge/seed",
             )  # fmt: skip
         self._daemon("slurmctld", "-f", str(self.conf))
-        self._daemon("slurmd", "-f", str(self.conf), "-N", "n1")
+        for node in NODES:
+            self._daemon("slurmd", "-f", str(self.conf), "-N", node)
+        self._until_idle(*NODES)
+
+    def die(self, node: str) -> None:
+        """What a node's death is to Slurm: all of its processes are gone, and it is down."""
+        pid = int((self.folder / f"slurmd.{node}.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        for job in self("squeue", "-h", "-w", node, "-o", "%i").split():
+            for process in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    command = (process / "cmdline").read_bytes()
+                    its = f"SLURM_JOB_ID={job}".encode() in (
+                        process / "environ"
+                    ).read_bytes().split(b"\0")
+                    if its or command.startswith(f"slurmstepd: [{job}.".encode()):
+                        os.kill(int(process.name), signal.SIGKILL)
+        self("scontrol", "update", f"nodename={node}", "state=down", "reason=died")
+
+    def revive(self, node: str) -> None:
+        """Bring it back, by its word alone (ReturnToService)."""
+        self._daemon("slurmd", "-f", str(self.conf), "-N", node)
+        self._until_idle(node)
+
+    def _until_idle(self, *nodes: str) -> None:
         deadline = time.monotonic() + 30
-        while self("sinfo", "-h", "-N", "-p", "cpu", "-t", "idle", "-o", "%N", check=False) != "n1":
+        idle = ("sinfo", "-h", "-N", "-p", "cpu", "-t", "idle", "-o", "%N")
+        while not set(nodes) <= set(self(*idle, check=False).split()):
             logs = [file.read_text()[-2000:] for file in self.folder.glob("*.log")]
             assert time.monotonic() < deadline, "\n".join(logs)
             time.sleep(0.1)
@@ -121,9 +147,7 @@ PartitionName=urgent Nodes=ALL MaxTime=1-0 PriorityTier=9 PreemptMode=OFF State=
         with suppress(subprocess.TimeoutExpired):
             self("scancel", f"--user={getpass.getuser()}", check=False)
         pids = [
-            int(file.read_text())
-            for name in ("slurmd", "slurmctld", "munged")
-            if (file := self.folder / f"{name}.pid").exists() and file.read_text().strip()
+            int(file.read_text()) for file in self.folder.glob("*.pid") if file.read_text().strip()
         ]
         for number in (signal.SIGTERM, signal.SIGKILL):
             for pid in filter(_alive, pids):

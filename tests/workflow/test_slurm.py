@@ -29,7 +29,7 @@ def _count(title, iteration):
     import os, signal
     if file := os.environ.get("STEPS"):
         _own.append(iteration)
-        device = os.environ.get("CUDA_VISIBLE_DEVICES")
+        device = os.environ["SLURMD_NODENAME"] + ":" + os.environ["CUDA_VISIBLE_DEVICES"]
         with open(file, "a") as steps:
             print(title, iteration, os.getpid(), time.time(), device, file=steps)
         if len(_own) == 4 and os.path.exists(os.path.join(os.path.dirname(file), "freeze")):
@@ -60,7 +60,7 @@ def undisturbed(tmp_path_factory):
         profile["set-resources"]["train_cell"] |= {"slurm_partition": partition, "gpu": 1}
 
     def longer(plan):
-        plan["checkpoint_seconds"] = 0.1
+        plan["checkpoint_seconds"] = 0.001  # after each iteration
         plan["few_shot"].update(iterations=ITERATIONS, log_every=10)
         plan["experiments"]["5way_5shot"]["datasets"] = []  # validates too often for that
 
@@ -111,7 +111,7 @@ class Run:
         return workspace.until(what, seconds, lambda: self.said[-5000:])
 
     def frozen(self, count: int = 2) -> list[int]:
-        """The processes that wait in the middle of their cells, if so many do (of two GPUs)."""
+        """The processes that wait in the middle of their cells, if so many do (of two nodes)."""
         pids = [pid for pid in {step.pid for step in self.steps} if state(pid) == "T"]
         return pids if len(pids) == count else []
 
@@ -124,21 +124,24 @@ class Run:
         text = self.cluster("scontrol", "show", "job", job)
         return next(word for word in text.split() if word.startswith(f"{key}=")).partition("=")[2]
 
-    def check(self, cells: Sequence[str] = CELLS, gpus: Sequence[str] = "01") -> None:
-        """Results are those of the undisturbed run, every iteration was done once, and no two jobs
-        had one GPU at a time.
+    def check(
+        self, cells: Sequence[str] = CELLS, gpus: int = 2, again: Counter[Any] | None = None
+    ) -> None:
+        """Results are those of the undisturbed run, every iteration was done once (but those that
+        are told), and no two jobs had one GPU at a time.
         """
         for path, right in zip(cells, self.undisturbed, strict=False):
             made = workspace.read(self.site, path)
             for part in ("cell", "metrics", "history"):
                 assert made[part] == right[part]
         done = Counter((f"results/{step.cell}.json", step.iteration) for step in self.steps)
-        assert done == {(path, n): 1 for path in cells for n in range(1, ITERATIONS + 1)}
+        once = Counter((path, n) for path in cells for n in range(1, ITERATIONS + 1))
+        assert done == once + (again or Counter())
         spans: dict[str, list[tuple[float, float]]] = {}
         for pid in {step.pid for step in self.steps}:
             mine = [step for step in self.steps if step.pid == pid]
             spans.setdefault(mine[0].device, []).append((mine[0].time, mine[-1].time))
-        assert sorted(spans) == list(gpus)
+        assert len(spans) == gpus
         for own in map(sorted, spans.values()):
             assert all(a[1] < b[0] for a, b in itertools.pairwise(own))
 
@@ -169,7 +172,7 @@ def test_what_slurm_stops_goes_on(run):
     snakemake = run.start()
     first = run.until(run.frozen)
     preempted = [run.job(pid) for pid in first]
-    run.cluster("sbatch", "-p", "urgent", "--gpus=2", "-o", "/dev/null", "--wrap", "true")
+    run.cluster("sbatch", "-p", "urgent", "-N2", "--gpus=2", "-o", "/dev/null", "--wrap", "true")
     run.until(lambda: all(run.shown(job, "PreemptTime") != "None" for job in preempted))
     for pid in first:
         os.kill(pid, signal.SIGCONT)
@@ -189,6 +192,37 @@ def test_what_slurm_stops_goes_on(run):
     ]
     assert "PREEMPTED" in ended
     run.check()
+
+
+@pytest.mark.fault(
+    "Slurm: a node dies under its job",
+    "goes on on another node",
+    "at most what a job did since its checkpoint",
+)
+def test_a_node_that_dies(run):
+    snakemake = run.start()
+    lost, kept = run.until(run.frozen)
+    steps = {pid: [step for step in run.steps if step.pid == pid] for pid in (lost, kept)}
+    node, other = (steps[pid][0].device.partition(":")[0] for pid in (lost, kept))
+    assert {node, other} == set(slurm_cluster.NODES)
+    (job,) = {run.job(lost)}
+    run.cluster.die(node)
+    try:
+        (run.site / "freeze").unlink()
+        os.kill(kept, signal.SIGCONT)
+        run.until(lambda: snakemake.poll() is not None)
+    finally:
+        run.cluster.revive(node)
+    assert snakemake.returncode == 0, run.said
+    assert run.shown(job, "JobState") == "NODE_FAIL"
+    cell = f"results/{steps[lost][0].cell}.json"
+    later = [s.iteration for s in run.steps if s.cell == steps[lost][0].cell and s.pid != lost]
+    done = [step.iteration for step in steps[lost]]
+    again = Counter((cell, n) for n in done if n in later)
+    assert len(again) < len(done), "it went on from a checkpoint"
+    run.check(again=again)
+    after = [s for s in run.steps if s.time > steps[kept][-1].time and s.pid not in steps]
+    assert {step.device.partition(":")[0] for step in after} == {other}
 
 
 @pytest.mark.fault("Slurm: Snakemake killed, its jobs run and wait", "each iteration done once")
@@ -223,7 +257,7 @@ def test_many_short_jobs_are_one_of_slurm(run):
     assert run.shown(job, "TimeLimit") == "03:00:00"  # one after the other
     assert run.shown(job, "MinMemoryNode") == "16000M"
     assert run.shown(job, "TresPerJob") == "gres:gpu:1"
-    run.check(gpus="0")
+    run.check(gpus=1)
 
 
 def test_what_can_never_run_is_refused_before_anything_is_submitted(run):
@@ -248,4 +282,4 @@ def test_any_submit_command(run):
     run.until(lambda: snakemake.poll() is not None)
     assert snakemake.returncode == 0, run.said
     assert len({step.pid for step in run.steps}) == 2
-    run.check(CELLS[:1], gpus="0")
+    run.check(CELLS[:1], gpus=1)
