@@ -67,6 +67,7 @@ FAULTS = {
         ("train_X.bin", -1, "{} ends within an image"),
         ("train_X.bin", 3 * 96 * 96, "{}: 1 images, but 24 labels"),
         ("test_X.bin", lambda data: 2 * data, "{}: 16 images, but 8 labels"),
+        ("class_names.txt", b"a\nb\na\nc\n", "two classes are called a; get the archives again"),
         ("test_y.bin", bytes(8), "{}: labels are from 1 to 4; delete"),
         ("test_y.bin", b"\5" * 8, "{}: labels are from 1 to 4; delete"),
     ],
@@ -76,6 +77,7 @@ FAULTS = {
         (NOTES, None, "val/val_annotations.txt: absent or empty"),
         (NOTES, b"val_0.JPEG\tn123\t0\t0\t1\t1\n", "names n123, which has no training image"),
         (NOTES, b"val_0.JPEG\n", "line 1: not a file and its class"),
+        (NOTES, lambda data: 2 * data, "line 9: val_0.JPEG is listed twice; mend the list"),
         ("", without("/train/"), "has no train/<wnid>/images"),
     ],
     ("omniglot", "", ""): [
@@ -115,6 +117,7 @@ FAULTS = {
     ],
     ("cub200", "", "CUB_200_2011/"): [
         ("train_test_split.txt", None, "CUB_200_2011.tgz: has no {}; delete this copy"),
+        ("images.txt", lambda data: 2 * data, "images.txt: the number 1 stands in two lines"),
     ],
     ("stanford40", "Stanford40_ImageSplits.zip", "ImageSplits/"): [
         ("train.txt", None, "Stanford40_ImageSplits.zip: has no {}; delete this copy"),

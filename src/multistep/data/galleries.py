@@ -5,7 +5,6 @@ Lists are sorted by class and then by name, as L2T-ww (Jang et al. 2019) walks i
 """
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ from multistep.data.decoding import AGAIN
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.progress import say
-from multistep.settings import Model
+from multistep.settings import Model, repeated
 
 
 class OwnSettings(Model):
@@ -69,8 +68,7 @@ def checked(train: Iterable[Listed], test: Iterable[Listed], where: str) -> List
     Raises UserError if an image is listed twice, or if a class lacks training or test images.
     """
     both = Lists(sorted(train), sorted(test))
-    times = Counter(image.member for image in [*both.train, *both.test])
-    if twice := [member for member, n in times.items() if n > 1]:
+    if twice := repeated(image.member for image in [*both.train, *both.test]):
         what = f"{len(twice)} images are listed twice, such as {twice[0]}"
         raise UserError(f"{where}: {what}; {AGAIN}")
     trained, tested = ({image.label for image in part} for part in (both.train, both.test))

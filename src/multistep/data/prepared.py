@@ -26,7 +26,7 @@ from multistep.data.settings import PARTS, Dataset, Part
 from multistep.files import UserError, atomic_write, digest, read_json, sha256, write_json
 from multistep.plan import provenance
 from multistep.progress import progress
-from multistep.settings import Model, parse
+from multistep.settings import Model, parse, repeated
 
 AGAIN = "delete the folder and run `snakemake data`"
 
@@ -261,6 +261,8 @@ def check(
             f"{where}: {len(classes)} classes in the archives, but params.yaml states "
             f"{dataset.classes}; {again}"
         )
+    if twice := repeated(classes):
+        raise UserError(f"{where}: two classes are called {twice[0]}; {again}")
     seen: dict[str, str] = {}
     for part, key in ((p, k) for p in PARTS for k in parts[p]):
         if key in seen:

@@ -15,6 +15,7 @@ from multistep.data.galleries import Lists, Settings, in_folders
 from multistep.data.listing import lines
 from multistep.data.settings import Dataset
 from multistep.files import UserError
+from multistep.settings import repeated
 
 __all__ = ["Settings"]
 
@@ -60,4 +61,6 @@ def _numbered(data: bytes, where: str) -> dict[str, str]:
     rows = [re.split(r"[\s;,]+", line, maxsplit=1) for line in lines(data, where)]
     if bad := [row for row in rows if len(row) != 2 or not row[0].isdigit()]:
         raise UserError(f"{where}: line {' '.join(bad[0])!r} is not a number and a value; {AGAIN}")
+    if twice := repeated(number for number, _ in rows):
+        raise UserError(f"{where}: the number {twice[0]} stands in two lines; {AGAIN}")
     return dict(rows)

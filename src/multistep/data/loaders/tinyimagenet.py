@@ -72,7 +72,9 @@ def _annotated(data: bytes, where: str) -> dict[str, str]:
         file, wnid, *_ = [*listing.fields(line), ""]
         if not file or not wnid:
             raise UserError(f"{where}, line {i}: not a file and its class; {AGAIN}")
-        found[f"val/{listing.path(file).name}"] = wnid
+        if (key := f"val/{listing.path(file).name}") in found:
+            raise UserError(f"{where}, line {i}: {file} is listed twice; mend the list")
+        found[key] = wnid
     if not found:
         raise UserError(f"{where}: absent or empty; {AGAIN}")
     return found
