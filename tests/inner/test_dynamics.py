@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from multistep import machine_code
+from multistep.inner.adam_window import suits
 from multistep.inner.dynamics import SGD, Adam, Dynamics, Tensors
 
 SGDS = [
@@ -210,3 +212,38 @@ def test_adam_s_written_derivative_can_be_differentiated_and_mapped() -> None:
     batched = mapped(*(t.detach().reshape(5, 1) for t in inputs))
     single = torch.autograd.grad(window(*inputs)[0].sum(), inputs[3])[0]
     torch.testing.assert_close(batched[:, 0], single)
+
+
+@pytest.mark.skipif(not machine_code.width(), reason="no compiler for this machine")
+@pytest.mark.parametrize("size", [16, 103])
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("dynamics", ADAMS, ids=str)
+def test_a_compiled_window_of_adam(dynamics: Adam, n: int, size: int) -> None:
+    """Beside its steps in float64, with a second moment of zero among them: the end, all ways back
+    (each end alone, all together, for g alone), and a second derivative.
+    """
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(size, generator=generator, dtype=torch.float64) for _ in range(7)]
+    drawn[2].square_()
+    drawn[2][::5] = drawn[3][::5] = 0  # no gradient so far, and none now
+    if dynamics.weight_decay:
+        drawn[0][::5] = 0
+
+    def found(dtype: torch.dtype) -> list[Tensor]:
+        p, m, v, g, *weights = (t.to(dtype) for t in drawn)
+        leaves = [t.requires_grad_() for t in (p, m, v, g)]
+        state = {"mean": {"w": m}, "variance": {"w": v}, "step": 3}
+        assert suits(n, *leaves) == (dtype == torch.float32)
+        end, after = dynamics.window({"w": p}, state, {"w": g}, n)
+        ends = [end["w"], after["mean"]["w"], after["variance"]["w"]]
+        back = torch.autograd.grad(ends, leaves, weights, retain_graph=True)
+        for one, weight in zip(ends, weights, strict=True):
+            back += torch.autograd.grad(one, (g,), weight, retain_graph=True)
+        (slope,) = torch.autograd.grad(ends[0], (g,), weights[0], create_graph=True)
+        back += torch.autograd.grad(slope, (m, g), weights[1])
+        fixed = {"mean": {"w": m.detach()}, "variance": {"w": v.detach()}, "step": 3}
+        alone, _ = dynamics.window({"w": p.detach()}, fixed, {"w": g}, n)
+        return [*ends, *back, *torch.autograd.grad(alone["w"], (g,), weights[0])]
+
+    for one, other in zip(found(torch.float32), found(torch.float64), strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-6)

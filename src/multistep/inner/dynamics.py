@@ -13,11 +13,14 @@ gradient at the current parameters, as in `torch.optim`.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from multistep.inner import adam_window
+from multistep.inner.adam_window import AdamWindow
 
 Tensors = dict[str, Tensor]
 State = dict[str, Any]
@@ -138,19 +141,7 @@ class Adam:
         }
 
     def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]:
-        beta1, beta2 = self.betas
-        count = state["step"] + 1
-        root = (1 - beta2**count) ** 0.5
-        rates = beta1, beta2, self.lr * root / (1 - beta1**count), self.eps * root
-        new_params, mean, variance = {}, {}, {}
-        for name, p in params.items():
-            g = _gradient(grads, name, p)
-            if self.weight_decay:
-                g = torch.add(g, p, alpha=self.weight_decay)
-            new_params[name], mean[name], variance[name] = _AdamStep.apply(
-                p, state["mean"][name], state["variance"][name], g, *rates
-            )
-        return new_params, {"mean": mean, "variance": variance, "step": count}
+        return self.window(params, state, grads, 1)
 
     def window(
         self, params: Tensors, state: State, grads: Tensors, n: int
@@ -158,9 +149,32 @@ class Adam:
         """N steps with the same gradient: only g is frozen; decay, moments and bias corrections
         are taken anew at every sub-step. Element-wise work, no network evaluation.
         """
-        for _ in range(n):
-            params, state = self.step(params, state, grads)
-        return params, state
+        (beta1, beta2), count = self.betas, state["step"]
+        rates = [beta1, 1 - beta1, beta2, 1 - beta2, self.weight_decay]
+        for t in range(count + 1, count + n + 1):
+            root = (1 - beta2**t) ** 0.5
+            rates += [self.lr * root / (1 - beta1**t), self.eps * root]
+        new_params, mean, variance = {}, {}, {}
+        for name, p in params.items():
+            start = p, state["mean"][name], state["variance"][name], _gradient(grads, name, p)
+            steps = partial(_adam_steps, rates)
+            if adam_window.suits(n, *start):
+                end = AdamWindow.apply(*start, rates, steps)
+            else:
+                end = steps(*start)
+            new_params[name], mean[name], variance[name] = end
+        return new_params, {"mean": mean, "variance": variance, "step": count + n}
+
+
+def _adam_steps(
+    rates: list[float], p: Tensor, mean: Tensor, variance: Tensor, g: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A window of Adam in torch's operations (see `AdamWindow`)."""
+    (beta1, _, beta2, _, decay), each = rates[:5], iter(rates[5:])
+    for alpha, eps in zip(each, each, strict=True):
+        drive = torch.add(g, p, alpha=decay) if decay else g
+        p, mean, variance = _AdamStep.apply(p, mean, variance, drive, beta1, beta2, alpha, eps)
+    return p, mean, variance
 
 
 def _gradient(grads: Tensors, name: str, like: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from multistep.inner.dynamics import SGD, Coefficients, Dynamics, State, Tensors
 from multistep.inner.recompute import chain
+from multistep.machine_code import inside_transform
 
 Loss = Callable[[Tensors], Tensor]
 
@@ -50,7 +51,7 @@ def unroll(
     windows = count_windows(steps, window)
     state = dynamics.init(params) if state is None else state
     rebuild = recompute and not first_order and torch.is_grad_enabled()
-    if rebuild and _inside_transform():
+    if rebuild and inside_transform():
         raise ValueError("recompute=True can't run inside torch.func transforms; leave it out")
 
     def advance(start: tuple[Tensors, State]) -> tuple[Tensors, State]:
@@ -68,14 +69,9 @@ def unroll(
     return here
 
 
-def _inside_transform() -> bool:
-    """Whether vmap, grad or another transform of torch.func is at work."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
-
-
 def _gradient(loss: Loss, params: Tensors, *, constant: bool) -> Tensors:
     """∂loss/∂params of those that it uses; differentiable unless `constant` or under no_grad."""
-    if _inside_transform():
+    if inside_transform():
         given = {name: p.detach() for name, p in params.items()} if constant else params
         grads = torch.func.grad(loss)(given)
         return {name: g.detach() for name, g in grads.items()} if constant else grads

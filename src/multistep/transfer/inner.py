@@ -168,7 +168,8 @@ def masked(state: Any) -> Tensor | None:
     if not isinstance(state, dict):
         return None
     if "variance" in state:
-        every = torch.cat([v.detach().flatten() for v in state["variance"].values()])
-        return (every < torch.finfo(every.dtype).tiny).sum()
-    counts = [c for c in (masked(part) for part in state.values()) if c is not None]
+        every = [v.detach() for v in state["variance"].values()]
+        counts = [torch.count_nonzero(v < torch.finfo(v.dtype).tiny) for v in every]
+    else:
+        counts = [c for c in (masked(part) for part in state.values()) if c is not None]
     return torch.stack(counts).sum() if counts else None

@@ -1,0 +1,142 @@
+"""A window of Adam on one tensor as one function: n steps with the same gradient, in one pass.
+
+Written out as steps (`multistep.inner.dynamics`) it goes over memory some ten times a step and
+thirty times on the way back, and keeps each step's moments for it. Here one compiled loop goes over
+it once each way; the way back takes the steps anew from the window's start, in registers.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from multistep.machine_code import Loop, in_pieces, suit, width
+
+Plain = Callable[[Tensor, Tensor, Tensor, Tensor], Sequence[Tensor]]
+
+MOST = 8  # steps that fit into registers and are worth compiling
+
+
+def suits(steps: int, *tensors: Tensor) -> bool:
+    """Whether the loops take so many steps on these tensors, all of one size."""
+    dense = all(t.is_contiguous() and t.numel() >= width() for t in tensors)
+    return steps <= MOST and suit(*tensors) and dense
+
+
+class AdamWindow(torch.autograd.Function):
+    """(φ, m, v, g) to φ, m and v after the window.
+
+    `rates`: β₁, 1 - β₁, β₂, 1 - β₂ and ω, then α and ε of each step, the bias corrections in
+    them. `plain`: the same window in torch's operations, for derivatives of higher order.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, p: Tensor, mean: Tensor, variance: Tensor, g: Tensor, rates: list[float],
+        plain: Plain,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        ctx.save_for_backward(p, mean, variance, g)
+        ctx.rates, ctx.plain = rates, plain
+        ctx.set_materialize_grads(False)
+        new = torch.empty_like(p), torch.empty_like(p), torch.empty_like(p)
+        _run("there", rates, [p, mean, variance, g], new)
+        return new
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        given, wanted = ctx.saved_tensors, ctx.needs_input_grad[:4]
+        if torch.is_grad_enabled():
+            ends = zip(ctx.plain(*given), cotangents, strict=True)
+            pairs = zip(*((end, c) for end, c in ends if c is not None), strict=True)
+            inputs = [t for t, w in zip(given, wanted, strict=True) if w]
+            outputs, weights = pairs
+            found = iter(
+                torch.autograd.grad(outputs, inputs, weights, create_graph=True, allow_unused=True)
+            )
+            return *(next(found) if w else None for w in wanted), None, None
+        results = [torch.empty_like(given[0]) if w else None for w in wanted]
+        there = [None if c is None else c.contiguous() for c in cotangents]
+        _run("back", ctx.rates, [*given, *there], results)
+        return *results, None, None
+
+
+def _run(
+    way: Literal["there", "back"], rates: list[float], read: Sequence[Tensor | None],
+    written: Sequence[Tensor | None],
+) -> None:  # fmt: skip
+    """Go over all tensors; one that is missing is read as zeros, or not kept."""
+    count = next(t for t in read if t is not None).numel()
+    numbers = torch.tensor(rates, dtype=torch.float32)
+    loop = _loop(way, len(rates) // 2 - 2)
+
+    def run(first: int, last: int) -> None:
+        zeros, sink = torch.zeros(width()), torch.empty(width())
+        places = [zeros if t is None else t for t in read]
+        places += [sink if t is None else t for t in written]
+        moving = [int(t is not None) for t in (*read, *written)]
+        end = count if last == count // width() else last * width()
+        addresses = (t.data_ptr() for t in (*places, numbers))
+        loop(*addresses, first * width(), end, *moving)
+
+    in_pieces(run, count // width())
+
+
+@cache
+def _loop(way: str, steps: int) -> Callable[..., None]:
+    """Over the floats from a first to a last one, at least a vector's. For each tensor a 1, or a 0
+    where it is no tensor but one vector that stands for all.
+    """
+    tensors = 7 if way == "there" else 11
+    loop = Loop(way, tensors + 1, 2 + tensors)
+    places, numbers = loop.arguments[:tensors], loop.arguments[tensors]
+    first, last, *moving = loop.arguments[tensors + 1 :]
+    make = loop.make
+    beta1, rest1, beta2, rest2, decay, *each = (
+        loop.spread(loop.at(numbers, i)) for i in range(5 + 2 * steps)
+    )
+    tiny, zero = loop.constant(torch.finfo(torch.float32).tiny), loop.constant(0.0)
+
+    def fma(a: Any, b: Any, c: Any) -> Any:
+        return loop.call("fma", a, b, c)
+
+    def body(i: Any) -> None:
+        spots = [loop.at(p, loop.product(i, m)) for p, m in zip(places, moving, strict=True)]
+        p, mean, variance, g = map(loop.load, spots[:4])
+        taken = []
+        for k in range(steps):
+            drive = fma(decay, p, g)
+            mean = fma(rest1, drive, make.fmul(beta1, mean))
+            variance = fma(make.fmul(rest2, drive), drive, make.fmul(beta2, variance))
+            normal = make.fcmp_ordered(">=", variance, tiny)
+            root = loop.call("sqrt", make.select(normal, variance, tiny))
+            scale = make.fdiv(each[2 * k], make.fadd(root, each[2 * k + 1]))
+            p = make.fsub(p, make.fmul(scale, mean))
+            taken.append((drive, mean, normal, root, scale, each[2 * k + 1]))
+        if way == "there":
+            for value, spot in zip((p, mean, variance), spots[4:], strict=True):
+                loop.store(value, spot)
+            return
+        by_p, by_mean, by_variance = map(loop.load, spots[4:7])
+        by_g = zero
+        for drive, mean, normal, root, scale, eps in reversed(taken):
+            # φ' = φ - α m' / (√v' + ε), and half of 1 / √v' for the root.
+            by_mean = make.fsub(by_mean, make.fmul(scale, by_p))
+            slope = make.fdiv(
+                make.fmul(make.fmul(loop.constant(0.5), scale), make.fmul(by_p, mean)),
+                make.fmul(root, make.fadd(root, eps)),
+            )
+            by_variance = make.fadd(by_variance, make.select(normal, slope, zero))
+            by_drive = fma(
+                make.fmul(loop.constant(2.0), make.fmul(rest2, drive)), by_variance,
+                make.fmul(rest1, by_mean),
+            )  # fmt: skip
+            by_p, by_g = fma(decay, by_drive, by_p), make.fadd(by_g, by_drive)
+            by_mean, by_variance = make.fmul(beta1, by_mean), make.fmul(beta2, by_variance)
+        for value, spot in zip((by_p, by_mean, by_variance, by_g), spots[7:], strict=True):
+            loop.store(value, spot)
+
+    loop.over(last, body, first, width())
+    body(make.sub(last, loop.number(width())))  # what is left, some of it a second time
+    return loop.compiled()
