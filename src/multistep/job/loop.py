@@ -37,6 +37,8 @@ class Run:
     def __init__(self, title: str, unit: str, iterations: int, **parts: Any) -> None:
         self.title, self.unit, self.iterations = title, unit, iterations
         self.curve: Path | None = None
+        self.device = torch.device("cpu")
+        self._timed: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []  # and not yet read
         self.state: checkpoint.State = {
             "iteration": 0,
             "stopped": None,
@@ -69,29 +71,54 @@ class Run:
                         self.step(given)
                     state["iteration"] += 1
                     if keep is not None and state["iteration"] == self.iterations:
-                        self.settle()
+                        self._settle()
                         keep({**state, "open": True})
                     self._close()
                     advance(1)
                     if save.due:
-                        self.settle()
+                        self._settle()
                         save.now(state)
 
     @contextlib.contextmanager
     def _clock(self, what: str) -> Iterator[None]:
-        seconds = self.state["seconds"]
+        """Training on a GPU is timed by events, whose seconds `_read_clock` adds: the processor is
+        done with a step before the device has begun it.
+        """
+        seconds, events = self.state["seconds"], what == "train" and self.device.type == "cuda"
         wall, process = time.perf_counter(), time.process_time()
+        if events:
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
         yield
-        seconds[what] += time.perf_counter() - wall
+        if events:
+            end.record()
+            self._timed.append((begin, end))
+        else:
+            seconds[what] += time.perf_counter() - wall
         if what == "train":
             seconds["process"] += time.process_time() - process
 
+    def _read_clock(self) -> None:
+        """Add what events have timed; waits for the device."""
+        for begin, end in self._timed:
+            end.synchronize()
+            self.state["seconds"]["train"] += begin.elapsed_time(end) / 1000
+        self._timed.clear()
+
+    def _settle(self) -> None:
+        """Before the state is kept."""
+        self.settle()
+        self._read_clock()
+
     def _close(self) -> None:
         """End the stretch if one ends here: evaluate, and record it."""
-        with self._clock("train"):  # reading the means waits for the device, so its work is timed
-            entry = self.summary() if self.due() else None
+        if not self.due():
+            return
+        with self._clock("train"):
+            entry = self.summary()
         if entry is None:
             return
+        self._read_clock()  # so evaluation begins on a device that is done
         with self._clock("evaluation"):
             self.evaluate(entry)
         seconds = self.state["seconds"]["train"]
@@ -175,6 +202,7 @@ def to_the_end(
     in a file beside `path`, and a run of more iterations (or one whose result was lost) goes on
     from there; one of fewer begins anew and leaves it.
     """
+    run.device = where
     saved, at_end = checkpoint.load(path, key), path.with_suffix(".state")
     if saved is None and longer is not None:
         saved = checkpoint.load(at_end, longer)

@@ -10,6 +10,7 @@ The running statistics of batch norm see the batch twice: in the ordinary forwar
 the first one of the inner loop, at φ₁ (`bn_updates: 1` leaves out the latter).
 """
 
+import itertools
 from collections import deque
 from typing import Any
 
@@ -78,6 +79,10 @@ class Learner:
             }
         # What was not yet known to be finite: names, values on the host, and when they are there.
         self._unchecked: deque[tuple[list[str], Tensor, torch.cuda.Event | None]] = deque()
+        # Made once: the memory that a copy to the host doesn't wait for is slow to get.
+        like, pinned = next(iter(phi.values())), device.type == "cuda"
+        places = torch.empty(AHEAD, len(CHECKED), dtype=like.dtype, pin_memory=pinned)
+        self._places = itertools.cycle(places.unbind())
 
     def step(self, x: Tensor, y: Tensor, lr: float) -> dict[str, Tensor]:
         """One mini-batch: `x [batch, 3, h, w]` normalised, labels `y [batch]`, this epoch's rate.
@@ -129,27 +134,31 @@ class Learner:
 
     def _check(self, report: dict[str, Tensor]) -> None:
         """Refuse to go on with what is not finite: at once on the CPU, and on a GPU as soon as the
-        values have arrived, so that the processor never waits for the device.
+        values have arrived. The processor waits for the device only if it is `AHEAD` mini-batches
+        behind.
         """
         names = [n for n in CHECKED if n in report]
         values, arrived = torch.stack([report[n].detach() for n in names]), None
         if self.device.type == "cuda":
-            host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-            values = host.copy_(values, non_blocking=True)
+            if len(self._unchecked) == AHEAD:
+                self._check_oldest()
+            values = next(self._places)[: len(names)].copy_(values, non_blocking=True)
             arrived = torch.cuda.Event()
             arrived.record()
         self._unchecked.append((names, values, arrived))
         while self._unchecked and (self._unchecked[0][2] is None or self._unchecked[0][2].query()):
-            names, values, _ = self._unchecked.popleft()
-            _refuse(names, values)
+            self._check_oldest()
+
+    def _check_oldest(self) -> None:
+        names, values, arrived = self._unchecked.popleft()
+        if arrived is not None:
+            arrived.synchronize()
+        _refuse(names, values)
 
     def settle(self) -> None:
         """Check everything now, before its outcome is kept (see `_check`)."""
         while self._unchecked:
-            names, values, arrived = self._unchecked.popleft()
-            if arrived is not None:
-                arrived.synchronize()
-            _refuse(names, values)
+            self._check_oldest()
 
     def parameters(self) -> Tensors:
         """`target.*` as its module names them, `match.*` (see `Matching`) and θ as `meta.*`."""
@@ -237,6 +246,7 @@ class MiniBatch:
         return matching.pair_weights(learner.theta, features.pooled), features.maps
 
 
+AHEAD = 32  # mini-batches whose values may be under way from a GPU
 # What must be finite: its name for people and the place where it arises.
 CHECKED = {
     "train_loss": ("the accuracy loss", "in the ordinary update's forward pass"),
