@@ -1,4 +1,5 @@
-"""The builds part: whole meta-iterations of this checkout beside those of an older commit.
+"""The builds part: whole meta-iterations and mini-batches of transfer of this checkout beside those
+of an older commit.
 
 Each build runs in a process of its own (`bench/worker.py`), asked in turn: whatever else the
 machine does falls on both alike. The older one's files come out of git.
@@ -6,6 +7,7 @@ machine does falls on both alike. The older one's files come out of git.
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -51,6 +53,12 @@ OTHERS = {  # measured on 5-way 1-shot alone
     "reptile": "Reptile",
 }
 OTHERS_LIMIT, THREADS_LIMIT, BYTES_LIMIT = 0.75, 0.60, 1.0
+# Transfer, at the paper's width: its largest share of the older build's time for L2T-ww, and of
+# multi-step's time in L2T-ww's, by scheme.
+TRANSFER, IMAGES = {"sgd_32": 0.90, "adam_32": 0.85}, 32
+TRANSFER_TITLES = {"sgd_32": "SGD", "adam_32": "Adam"}
+TRANSFER_METHODS = {"l2t": "L2T-ww", "l2t_multistep": "multi-step"}
+SCHEMES, ESTIMATE_LIMIT = {"keep": "kept", "replay": "replayed"}, 0.70
 DRIFT = 0.01  # of the first meta-iteration's loss between builds: not the same computation
 
 
@@ -104,9 +112,17 @@ def measure(place: torch.device, rounds: int, tasks: int | None) -> dict[str, An
         found = {e: {m: _interleave(builds, e, m, rounds) for m in ms} for e, ms in jobs.items()}
         for build in builds.values():
             build.close()
+        learners = {
+            name: Build(root, 1, IMAGES, list(TRANSFER))
+            for name, root in ((OLD, Path(folder)), (NEW, ROOT))
+        }
+        methods = [f"{m}/{scheme}" for scheme in SCHEMES for m in TRANSFER_METHODS]
+        transfer = {e: _interleaved(learners, e, methods, rounds) for e in TRANSFER}
+        for build in learners.values():
+            build.close()
     return {
         "kind": "bench-builds", "commit": COMMIT, "tasks": tasks, "experiments": found,
-        "bound": {e: gflop(e, tasks) for e in LIMITS}, "rates": rates(),
+        "transfer": transfer, "bound": {e: gflop(e, tasks) for e in LIMITS}, "rates": rates(),
     }  # fmt: skip
 
 
@@ -153,25 +169,36 @@ def _interleave(
 ) -> dict[str, Any]:
     """Times of one method by build, after a round that warms up and compares the builds."""
     both = {n: b for n, b in builds.items() if n != TWO or (experiment, method) == ONE_CELL}
-    times: Times = {name: {"process": [], "wall": []} for name in both}
-    with progress(f"{experiment} {method}", (rounds + 1) * len(both), "runs") as advance:
-        first: dict[str, Any] = {}
-        for number in range(rounds + 1):
-            for name, build in both.items():
+    return _interleaved(both, experiment, [method], rounds)[method]
+
+
+def _interleaved(
+    builds: dict[str, Build], experiment: str, methods: list[str], rounds: int
+) -> dict[str, dict[str, Any]]:
+    """The same of several methods in turn."""
+    times: dict[str, Times] = {m: {b: {"process": [], "wall": []} for b in builds} for m in methods}
+    first: dict[str, dict[str, Any]] = {method: {} for method in methods}
+    count = (rounds + 1) * len(builds) * len(methods)
+    with progress(f"{experiment} {' '.join(methods)}", count, "runs") as advance:
+        for number, method in itertools.product(range(rounds + 1), methods):
+            for name, build in builds.items():
                 run = build.run(experiment, method)
-                first.setdefault(name, run)
-                for clock, seconds in times[name].items():
+                first[method].setdefault(name, run)
+                for clock, seconds in times[method][name].items():
                     seconds += [run[clock]] if number else []
                 advance(1)
-    losses = [run["means"]["train_loss"] for run in first.values()]
-    # Reptile's draws and second moments were mended since: another computation, and named so.
-    same = max(losses) - min(losses) <= DRIFT * max(losses)
-    return {
-        "times": times,
-        "bytes": {name: run["bytes"] for name, run in first.items()},
-        "losses": dict(zip(first, losses, strict=True)),
-        "same": same,
-    }
+    found = {}
+    for method, runs in first.items():
+        losses = {name: run["means"]["train_loss"] for name, run in runs.items()}
+        low, high = min(losses.values()), max(losses.values())
+        found[method] = {
+            "times": times[method],
+            "bytes": {name: run["bytes"] for name, run in runs.items()},
+            "losses": losses,
+            # Reptile's draws and second moments were mended since: another computation.
+            "same": high - low <= DRIFT * high,
+        }
+    return found
 
 
 ONE_CELL = ("5way_1shot", EXACT)
@@ -191,6 +218,7 @@ def page(record: dict[str, Any]) -> str:
         rows.append((name, _share(found["5way_1shot"][method]), OTHERS_LIMIT))
     kept = max(m["bytes"][NEW] / m["bytes"][OLD] for ms in found.values() for m in ms.values())
     rows.append(("bytes kept per task, largest of all methods", kept, BYTES_LIMIT))
+    rows += _transfer_rows(record.get("transfer", {}))
     size = record["tasks"] or "the paper's number of"
     load = record["load"]
     limits = record["bound"], record["rates"]
@@ -223,7 +251,41 @@ def page(record: dict[str, Any]) -> str:
         + "\n\nMB: kept for the way back per task. Same: whether the first meta-iteration's loss "
         f"is the older build's to {DRIFT:.0%}; where not, the method itself was mended since. "
         f"Two threads: {median(times[TWO]['wall']):.3f} s of wall time beside "
-        f"{median(times[NEW]['wall']):.3f} s.\n\n## The bound\n\n" + _bound(found, *limits)
+        f"{median(times[NEW]['wall']):.3f} s.\n\n" + _transfer(record.get("transfer", {}))
+        + "## The bound\n\n" + _bound(found, *limits)
+    )  # fmt: skip
+
+
+def _transfer_rows(found: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Targets of meta-transfer."""
+    rows = []
+    for e, limit in TRANSFER.items() if found else ():
+        name = f"L2T-ww at 32×32, {TRANSFER_TITLES[e]}: time, kept and replayed the larger"
+        rows.append((name, max(_share(found[e][f"l2t/{s}"]) for s in SCHEMES), limit))
+    for scheme, title in SCHEMES.items() if found else ():
+        one, other = (found["adam_32"][f"{m}/{scheme}"]["times"][NEW] for m in TRANSFER_METHODS)
+        name = f"transfer at 32×32, Adam, {title}: multi-step / L2T-ww"
+        rows.append((name, ratio({"one": other, "other": one}, "one", "other"), ESTIMATE_LIMIT))
+    return rows
+
+
+def _transfer(found: dict[str, Any]) -> str:
+    """Times of meta-transfer's mini-batches; nothing where an older record has none."""
+    if not found:
+        return ""
+    rows = []
+    for e, methods in found.items():
+        for method, m in methods.items():
+            name, scheme = method.split("/")
+            taken = [spread(m["times"][build]["process"]) for build in (OLD, NEW)]
+            kept = [mb(m["bytes"][build]) for build in (OLD, NEW)]
+            title = f"{TRANSFER_METHODS[name]}, {SCHEMES[scheme]}"
+            same = "yes" if m["same"] else "no"
+            rows.append([TRANSFER_TITLES[e], title, *taken, f"{_share(m):.3f}", *kept, same])
+    head = ["optimizer", "method", "old, s", "new, s", "new / old", "old, MB", "new, MB", "same"]
+    return (
+        f"## Meta-transfer\n\nMini-batches of {IMAGES} images of 32×32 pixels, ResNet-32 → VGG-9 "
+        f"at the paper's width.\n\n{table(head, rows)}\n\n"
     )
 
 

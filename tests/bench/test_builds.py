@@ -24,6 +24,15 @@ def test_a_worker_repeats_its_meta_iterations_and_counts_a_tasks_bytes() -> None
     assert found[0][0] != found[0][1]
 
 
+def test_a_worker_repeats_mini_batches_of_transfer() -> None:
+    build = builds.Build(ROOT, 1, 2, ["sgd_32"])
+    first, second = (build.run("sgd_32", "l2t_multistep/keep") for _ in range(2))
+    build.close()
+    assert first["bytes"] > 1e7
+    assert first["means"] != second["means"]
+    assert second["process"] > 0
+
+
 def test_a_worker_that_stops_is_one_line() -> None:
     with pytest.raises(UserError, match="worker stopped at 'ready'"):
         builds.Build(ROOT, 1, 1, ["no_such_experiment"])
@@ -43,6 +52,10 @@ def test_the_page_compares_round_by_round() -> None:
     experiments["5way_1shot"] |= others
     about = {"kind": "bench-builds", "commit": builds.COMMIT, "tasks": 8, "rounds": 3}
     about |= {"bound": dict.fromkeys(builds.LIMITS, 60.0), "rates": {"product": 100, "copy": 20}}
+    methods = {"l2t": 0.7, "l2t_multistep": 0.5}
+    transfer = {f"{m}/{scheme}": method(t) for scheme in builds.SCHEMES for m, t in methods.items()}
+    transfer["l2t/replay"] = method(0.95)
+    about["transfer"] = dict.fromkeys(builds.TRANSFER, transfer)
     record = {**MACHINE, **about, "experiments": experiments}
     page = report.page(record)
     assert "| exact MAML, 5-way 1-shot: time | 0.65 | 0.600 | yes |" in page
@@ -50,3 +63,7 @@ def test_the_page_compares_round_by_round() -> None:
     assert "wall time of two threads / one | 0.60 | 0.500 | yes |" in page
     assert "| 5-way 1-shot | 60.0 | 0.600 | 1.200 | 0.50 |" in page
     assert "| bytes kept per task, largest of all methods | 1.00 | 0.600 | yes |" in page
+    assert "Adam: time, kept and replayed the larger | 0.85 | 0.950 | **no** |" in page
+    assert "Adam, kept: multi-step / L2T-ww | 0.70 | 0.714 | **no** |" in page
+    assert "Adam, replayed: multi-step / L2T-ww | 0.70 | 0.526 | yes |" in page
+    assert "## Meta-transfer" not in report.page({**record, "transfer": {}})
