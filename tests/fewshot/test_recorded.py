@@ -17,7 +17,7 @@ from recording import Guard, HostReadError, Recorder, guarded
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from multistep.data import prepared
-from multistep.fewshot import algorithms, kernels, meta
+from multistep.fewshot import algorithms, meta
 from multistep.fewshot.episodes import Draw, Sampler
 from multistep.fewshot.trainer import Trainer
 from multistep.job import checkpoint
@@ -43,9 +43,8 @@ def trainer(
 
 @pytest.fixture
 def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What device and size decide: all tasks at once, and no compiled loops; in float64."""
+    """All tasks at once; and in float64, which no compiled loops take."""
     monkeypatch.setattr(meta, "tasks_together", lambda *_: None)
-    monkeypatch.setattr(kernels, "suit", lambda *_: False)
     adam = sys.modules["torch.optim.adam"]  # torch.optim.adam is the function, in some versions
     monkeypatch.setattr(adam, "_get_capturable_supported_devices", lambda: ["cpu"])
     torch.set_default_dtype(torch.float64)
