@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from multistep.files import UserError, canonical_json
 from multistep.plan import cells, choose, params
-from multistep.plan.cells import Cell
+from multistep.plan.cells import Cell, Choice
 from multistep.plan.mistakes import unknown
 from multistep.plan.schema import Params
 
@@ -37,9 +37,7 @@ def train(file: Path) -> list[str]:
     return [*own, *options(planned[path], plan, cells.choices(plan), home)]
 
 
-def options(
-    cell: Cell, plan: Params, choices: Mapping[str, tuple[str, list[Cell]]], home: Path
-) -> list[str]:
+def options(cell: Cell, plan: Params, choices: Mapping[str, Choice], home: Path) -> list[str]:
     """Where the inputs and the state of a cell lie in its scale's folder `home`, where it runs, and
     what a choice has to be. None of that is part of what the cell is.
     """
@@ -55,12 +53,8 @@ def options(
     return [str(word) for option in found.items() for word in option]
 
 
-def choice_of(setting: str, candidates: Sequence[Cell]) -> str:
-    """What a choice has to be, as its command and those of the cells that use it are told."""
-    return _choice_of(setting, tuple(candidates))
-
-
 @cache
-def _choice_of(setting: str, candidates: tuple[Cell, ...]) -> str:
+def choice_of(setting: str, candidates: tuple[Cell, ...]) -> str:
+    """What a choice has to be, as its command and those of the cells that use it are told."""
     right = choose.definition(setting, [candidate.definition for candidate in candidates])
     return canonical_json(right)

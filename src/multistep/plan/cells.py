@@ -62,6 +62,9 @@ class Cell:
         return definition
 
 
+Choice = tuple[str, tuple[Cell, ...]]  # the setting that is chosen, and the candidates
+
+
 def plan(params: Params) -> list[Cell]:
     """Every cell of every experiment, each once; candidates before those that wait for them."""
     cells = [cell for _, candidates in choices(params).values() for cell in candidates]
@@ -80,8 +83,8 @@ def plan(params: Params) -> list[Cell]:
     return list({cell.path: cell for cell in cells}.values())
 
 
-def choices(params: Params) -> dict[str, tuple[str, list[Cell]]]:
-    """Path of each choice → the setting and its candidates."""
+def choices(params: Params) -> dict[str, Choice]:
+    """The choices of a plan by their paths."""
     found = {}
     for name, experiment in params.run.items():
         for method in experiment.methods:
@@ -99,7 +102,8 @@ def choices(params: Params) -> dict[str, tuple[str, list[Cell]]]:
                     for seed in choose.seeds:
                         of = (experiment.family, own, dataset, method, seed)
                         candidates.append(_cell(params, *of, settings, kind="candidate"))
-                found[choice_path(name, dataset, method)] = (choose.setting, candidates)
+                path = choice_path(name, dataset, method)
+                found[path] = (choose.setting, tuple(candidates))
     return found
 
 

@@ -24,7 +24,7 @@ from multistep.pages import record as page_record
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 from multistep.plan import choose
-from multistep.plan.cells import Cell, choice_path
+from multistep.plan.cells import Cell, Choice, choice_path
 from multistep.plan.schema import Params
 
 Reader = Callable[[Path, results.Expected], object]
@@ -125,7 +125,7 @@ class OnDisk:
 
 def checks(
     home: Path, params: Params, cells: Mapping[str, Cell],
-    choices: Mapping[str, tuple[str, list[Cell]]], measurements: Mapping[str, Mapping[str, Any]],
+    choices: Mapping[str, Choice], measurements: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[Check]:  # fmt: skip
     """How each file of a plan is compared with it."""
     inputs = OnDisk(home)
