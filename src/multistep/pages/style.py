@@ -65,13 +65,15 @@ def theme() -> Any:
     """What is drawn inside looks like all figures."""
     import matplotlib
 
-    # What seaborn needs scipy for (densities, clusters) isn't drawn here; it takes half a second.
     modules: dict[str, Any] = sys.modules
-    without = modules.setdefault("scipy") is None
+    if not modules.keys() & {"seaborn", "scipy"}:
+        # Half a second for what isn't drawn here: densities and clusters.
+        modules["scipy"] = None
+        import seaborn as sns
+
+        modules.pop("scipy")
     import seaborn as sns
 
-    if without:
-        del modules["scipy"]
     paper: dict[Any, Any] = {**sns.axes_style("ticks"), **sns.plotting_context("paper"), **RC}
     return matplotlib.rc_context(paper)
 
