@@ -107,11 +107,12 @@ def _maps(
     border = int(what == "input")
     if tiles is None:
         tiles = x.new_empty((m + 2) ** 2, images * (side // m) ** 2, channels)
+    loop = _map_loop(what, m)  # compiled once, before there are threads
 
     def run(first: int, last: int) -> None:
         room = x.new_zeros((side + 2 * border) ** 2 * width())
         sizes = first, last, channels, side, tiles.stride(0)
-        _map_loop(what, m)(x.data_ptr(), tiles.data_ptr(), room.data_ptr(), *sizes)
+        loop(x.data_ptr(), tiles.data_ptr(), room.data_ptr(), *sizes)
 
     in_pieces(run, images)
     return tiles
@@ -121,12 +122,13 @@ def _kernels(
     way: Literal["there", "back"], m: int, kernels: Tensor, tiles: Tensor, turned: bool
 ) -> None:
     """There: kernels, `turned` by 180°, to G g Gᵀ `[(m + 2)², out, in]`; back: from such tiles."""
+    loop = _kernel_loop(way, m)
 
     def run(first: int, last: int) -> None:
         room = kernels.new_empty(9 * width())
         sizes = first, last, kernels.shape[1], tiles.stride(0), int(turned)
         addresses = kernels.data_ptr(), tiles.data_ptr(), room.data_ptr()
-        _kernel_loop(way, m)(*addresses, *sizes)
+        loop(*addresses, *sizes)
 
     in_pieces(run, kernels.shape[0])
 
