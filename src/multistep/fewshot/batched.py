@@ -91,6 +91,11 @@ class BatchedConv4:
         self.layers += [("", features), ("head", Head())]
         self.bytes: dict[Any, int] = {}
         self.slots = self._layout()
+        self.places = {name: name.split(".") for name in self.slots}
+        self.lengths: dict[bool, tuple[list[str], list[int]]] = {}
+        for adapted in (True, False):
+            sizes = {n: s.stop - s.start for n, s in self.slots.items() if s.adapted == adapted}
+            self.lengths[adapted] = list(sizes), list(sizes.values())
         self.adapted_size = max(s.stop for s in self.slots.values() if s.adapted)
         self.shared_size = max((s.stop for s in self.slots.values() if not s.adapted), default=0)
 
@@ -141,6 +146,8 @@ class BatchedConv4:
 
     def expand(self, theta: Tensor, tasks: int) -> Tensor:
         """θ `[P]` as the first φ of `tasks` tasks, `[tasks·P]`."""
+        if tasks == 1:
+            return theta.clone()
         blocks = [theta[s.start : s.stop].repeat(tasks) for s in self._slots(adapted=True)]
         return torch.cat(blocks)
 
@@ -161,6 +168,8 @@ class BatchedConv4:
         """Sum over the tasks of a flat vector, `[tasks·P]` to `[P]` (or `[tasks·S]` to `[S]`)."""
         size = self.adapted_size if adapted else self.shared_size
         tasks = flat.numel() // size if size else 1
+        if tasks == 1:
+            return flat.clone()
         blocks = [block.sum(0) for block in self._blocks(flat, tasks, adapted=adapted)]
         return torch.cat([flat.new_empty(0), *blocks])
 
@@ -183,21 +192,15 @@ class BatchedConv4:
         """Per layer, the parameters inside φ `[tasks·P]` and shared (`[S]` or `[tasks·S]`); of the
         first block also in the names of `FirstBlock`.
         """
-        views: dict[str, Views] = {"": {}}
-        parts: Views = {}
+        views: dict[str, Views] = {"": {}} | {layer: {} for layer, _ in self.places.values()}
         for adapted, flat, size in (
             (True, phi, self.adapted_size), (False, shared, self.shared_size),
         ):  # fmt: skip
             n = tasks if adapted or flat.numel() > size else 1
-            slots = [(name, s) for name, s in self.slots.items() if s.adapted == adapted]
-            blocks = flat.split([n * (s.stop - s.start) for _, s in slots])
-            parts |= {
-                name: block.view(n, *s.shape)
-                for (name, s), block in zip(slots, blocks, strict=True)
-            }
-        for name in self.slots:
-            layer, _, kind = name.partition(".")
-            views.setdefault(layer, {})[kind] = parts[name]
+            names, lengths = self.lengths[adapted]
+            for name, part in zip(names, flat.split([n * i for i in lengths]), strict=True):
+                layer, kind = self.places[name]
+                views[layer][kind] = part.view(n, *self.slots[name].shape)
         norm = {"weight": "scale", "bias": "shift"}
         views["block1"] = views["conv1"] | {norm[k]: v for k, v in views["norm1"].items()}
         return views

@@ -81,23 +81,27 @@ class FirstBlock:
         s, (tasks, _, channels) = self.shape, images.shape[:3]
         few = self.pooled and not images.is_cuda
         together = max(1, ROWS // (tasks * s.output**2)) if few else images.shape[1]
+        compiled, padded = lanes.suit(images, self.filters), F.pad(images, [s.padding] * 4)
+        if compiled:
+            level = images.mean((1, 2, 3, 4), keepdim=True)
+            padded -= level
         groups = []
-        padded = F.pad(images, [s.padding] * 4)
         for part in padded.split(together, 1):
             pixels = part.shape[1] * s.output**2
             group = part.new_ones(tasks, s.kernel**2 * channels + 1, pixels)
             seen = part.unfold(3, s.kernel, s.stride).unfold(4, s.kernel, s.stride)
             seen = seen.permute(0, 5, 6, 2, 1, 3, 4)
             group[:, :-1].view(seen.shape).copy_(seen)
-            groups.append(group)
+            groups.append(torch.bmm(group, group.mT) if compiled else group)
         rows = images.shape[1] * s.output**2
+        if compiled:
+            # Each product has the squares, and with the 1 the sums; the level keeps them small.
+            sums = total(groups).div_(rows)
+            mean, squares = sums[:, :-1, -1], sums[:, :-1, :-1]
+            return Images(padded, mean, squares - mean.unsqueeze(2) * mean.unsqueeze(1))
         mean = total(g[:, :-1].sum(2, keepdim=True) for g in groups) / rows
         centred = [g[:, :-1].sub_(mean) for g in groups]
         covariance = total(torch.bmm(c, c.mT) for c in centred) / rows
-        if lanes.suit(images, self.filters):
-            level = images.mean((1, 2, 3, 4))
-            values = padded.sub_(level.view(-1, 1, 1, 1, 1))
-            return Images(values, mean.squeeze(2) - level.unsqueeze(1), covariance)
         return Patches(groups, covariance)
 
     def forward(self, p: Views, x: Patches | Images) -> tuple[Tensor, Any]:

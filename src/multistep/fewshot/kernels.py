@@ -13,7 +13,7 @@ added up in the order of the lists, so the bits do not depend on the width of th
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 
 from torch import Tensor
 
@@ -42,9 +42,14 @@ class Plan:
         """Write the products to `c`, or add them to what is there; all contiguous float32 on the
         CPU, large enough for the plan.
         """
-        tables = (t.data_ptr() for t in self.tables)
-        pointers = (self.jobs.data_ptr(), a.data_ptr(), b.data_ptr(), c.data_ptr())
-        _compiled(self.columns)(len(self.jobs), not add, *pointers, *tables)
+        jobs, *tables = self.addresses
+        pointers = (jobs, a.data_ptr(), b.data_ptr(), c.data_ptr(), *tables)
+        _compiled(self.columns)(len(self.jobs), not add, *pointers)
+
+    @cached_property
+    def addresses(self) -> list[int]:
+        """Of jobs and tables."""
+        return [t.data_ptr() for t in (self.jobs, *self.tables)]
 
 
 def transposed(w: Tensor) -> Tensor:

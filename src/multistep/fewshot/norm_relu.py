@@ -102,7 +102,7 @@ class NormReLU:
         pixels = 4 if self.pooled else 1
         norm_loops.rule(rule, lanes.columns(channels, 2), pixels, self.eps)(
             tasks, channels, rows, cells, left, table.data_ptr(),
-            *(a if isinstance(a, int) else a.data_ptr() for a in arguments),
+            *[a if isinstance(a, int) else a.data_ptr() for a in arguments],
         )  # fmt: skip
 
     def _parameters(self, into: Views, sums: Tensor) -> None:
