@@ -92,6 +92,7 @@ class BatchedConv4:
         self.bytes: dict[Any, int] = {}
         self.slots = self._layout()
         self.places = {name: name.split(".") for name in self.slots}
+        self.layer_names = ["", *dict.fromkeys(layer for layer, _ in self.places.values())]
         self.lengths: dict[bool, tuple[list[str], list[int]]] = {}
         for adapted in (True, False):
             sizes = {n: s.stop - s.start for n, s in self.slots.items() if s.adapted == adapted}
@@ -192,7 +193,7 @@ class BatchedConv4:
         """Per layer, the parameters inside φ `[tasks·P]` and shared (`[S]` or `[tasks·S]`); of the
         first block also in the names of `FirstBlock`.
         """
-        views: dict[str, Views] = {"": {}} | {layer: {} for layer, _ in self.places.values()}
+        views: dict[str, Views] = {layer: {} for layer in self.layer_names}
         for adapted, flat, size in (
             (True, phi, self.adapted_size), (False, shared, self.shared_size),
         ):  # fmt: skip
