@@ -4,8 +4,10 @@ import argparse
 import importlib
 import inspect
 import re
+import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,14 +78,33 @@ def test_the_three_lines_that_load_parameters_are_those_that_are_tested():
         assert blocks(page, "python")[-1].strip() == f"import multistep\n\n{tested}"
 
 
-def test_the_reader_of_curves(tmp_path, monkeypatch):
+def test_the_readers_of_curves(tmp_path, monkeypatch):
+    """A stand-in for tensorboardX, which isn't installed, notes what it is given."""
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "scratch/results/5way_1shot/omniglot/maml/0.jsonl"
-    path.parent.mkdir(parents=True)
-    path.write_text('{"iteration": 4, "train_loss": 0.5}\n{"iteration": 8, "train_loss": 0.25}\n')
-    exec(blocks("docs/running.md", "python")[0], names := {})
-    assert names["curves"].train_loss.tolist() == [0.5, 0.25]
-    assert set(names["curves"].cell) == {str(path.relative_to(tmp_path))}
+    written = []
+
+    class Writer:
+        def __init__(self, folder):
+            self.add_scalar = lambda *what: written.append((folder, *what))
+            self.close = list
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=Writer))
+    folder = tmp_path / "scratch/results/5way_1shot/omniglot/maml"
+    folder.mkdir(parents=True)
+    lines = ['{"iteration": 4, "train_loss": 0.5}', '{"iteration": 8, "validation_accuracy": 51.5}']
+    (folder / "0.jsonl").write_text("\n".join(lines))
+    (folder / "1.jsonl").write_text('{"epoch": 0, "train_loss": 0.25, "lambda_mean": [1, 2]}\n')
+    for code in blocks("docs/running.md", "python"):
+        exec(code, names := {**locals()})
+        curves = names["curves"]
+    paths = [str(p.relative_to(tmp_path)) for p in (folder / "0.jsonl", folder / "1.jsonl")]
+    assert curves.sort_values("cell").train_loss.dropna().tolist() == [0.5, 0.25]
+    assert set(curves.cell) == {*paths}
+    assert sorted(written) == [
+        (f"runs/{paths[0]}", "train_loss", 0.5, 4),
+        (f"runs/{paths[0]}", "validation_accuracy", 51.5, 8),
+        (f"runs/{paths[1]}", "train_loss", 0.25, 0),
+    ]
 
 
 @pytest.mark.parametrize("number", range(len(blocks("docs/bringing-your-data.md", "yaml"))))

@@ -10,6 +10,7 @@ from helpers import PARAMS, ROOT
 
 from multistep.files import UserError
 from multistep.plan import by_path, cells, params
+from multistep.plan.mistakes import near
 
 
 def options(file: Path) -> dict[str, str]:
@@ -39,7 +40,10 @@ def test_a_path_is_the_cell_of_its_plan() -> None:
     ("file", "message"),
     [
         ("elsewhere/0.json", "not below a folder results/"),
-        ("results/5way_1shot/omniglot/mamll/0.json", "no cell of scale paper named"),
+        (
+            "results/5way_1shot/miniimagenet/maml/0.json",
+            "no cell of scale paper; did you mean results/mini_5way_1shot/miniimagenet/maml/0",
+        ),
         ("scales/none/results/5way_1shot/omniglot/maml/0.json", "none.yaml: no such file"),
     ],
 )
@@ -47,3 +51,18 @@ def test_other_paths_are_refused_in_one_line(file: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         by_path.train(ROOT / file)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("mistyped", "meant"),
+    [
+        ("results/5way_1shot/x/maml/0.json", ["results/5way_1shot/omniglot/maml/0.json"]),
+        ("results/5way_1shot/omniglot/maml/77.json", ["results/5way_1shot/omniglot/maml/0.json"]),
+        ("results/sgd_224/birds/l2t/2.json", ["results/sgd_224/bird/l2t/2.json"]),
+        ("table44", ["table4"]),
+        ("a/b", []),
+    ],
+)
+def test_what_is_mistyped_is_told_with_the_nearest(mistyped: str, meant: list[str]) -> None:
+    planned = [cell.path for cell in cells.plan(params.load(PARAMS))]
+    assert near(mistyped, [*planned, "table", "table1", "table4", "data"]) == meant

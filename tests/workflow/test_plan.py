@@ -113,6 +113,23 @@ def test_a_misspelt_key_is_named_before_any_job(fresh):
     assert "Job stats" not in output
 
 
+def test_what_nothing_makes_is_told_with_its_nearest(fresh):
+    folder = fresh()
+    name = "5way_1shot/drawn_first"
+    pairs = {
+        "results/5way_1shot/x/maml/0.json": f"results/{name}/maml/0.json",
+        f"evaluations/{name}/maml/7.json": f"evaluations/{name}/maml/0.json",
+        "results/measure/5way_1shot/drawn_frist.json": f"results/measure/{name}.json",
+        "data/processed/drawn_frist/images.npy": "data/processed/drawn_first/images.npy",
+        "reports/tables/table44.html": "reports/tables/table4.html",
+        "tabel4": "table4",
+    }
+    said = workspace.snakemake(folder, "-n", "--cores", "2", "--", "data", *pairs, status=1)
+    for mistyped, meant in pairs.items():
+        (line,) = (line for line in said.splitlines() if line.strip().startswith(mistyped))
+        assert f"did you mean {meant}" in line
+
+
 def test_a_mistake_in_a_page_names_its_file_before_any_job(fresh):
     folder = fresh()
     page = folder / "workflow" / "report" / "tables" / "table4.yaml"

@@ -8,6 +8,7 @@ from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 
+from snakemake import cli
 from snakemake.exceptions import WorkflowError
 
 # The jobs of a plan live as long as it does. Looking through all of them for cycles again and again,
@@ -33,7 +34,7 @@ if settings_of_slurm := os.getenv("SLURM_CONF"):
 
 from multistep.data import archives  # noqa: E402
 from multistep.job import accepted, parameters  # noqa: E402
-from multistep.plan import by_path, cells, params, provenance, slurm, unrecorded  # noqa: E402
+from multistep.plan import by_path, cells, mistakes, params, provenance, slurm, unrecorded  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.pages import inputs, load, record  # noqa: E402
 
@@ -156,11 +157,20 @@ def committed_split(wildcards):
 # --- cells and measurements -------------------------------------------------------------------
 
 
+def unplanned(target, made):
+    """What is said of a target that isn't made, with what of that is spelt most like it."""
+    near = " or ".join(mistakes.near(target, made))
+    return (
+        f"{target}: no rule, and nothing that the plan of scale {PARAMS.scale} makes (another scale needs its "
+        "--configfile); " + (f"did you mean {near}?" if near else "see `multistep plan`")
+    )
+
+
 def planned(jobs, path, wildcards):
     """The job of a plan that makes the file at `path`."""
     path = path.format(**wildcards)
     if path not in jobs:
-        raise WorkflowError(f"{path} is not in the plan of scale {PARAMS.scale}; see params.yaml")
+        raise WorkflowError(unplanned(path, jobs))
     return jobs[path]
 
 
@@ -315,6 +325,25 @@ def context_of(spec):
 def page_plan(wildcards, input):
     """What the plan says of the results that a page shows."""
     return json.dumps(inputs.expectations(input.results, PLAN), ensure_ascii=False)
+
+
+# --- targets ------------------------------------------------------------------------------------
+
+
+def unmade(arguments, rules):
+    """A line for each target of a command line that is no rule, no file, and not made by the plan."""
+    if all(a[0] == "-" or a in rules or os.path.exists(a) for a in arguments if a):
+        return  # without reading the command line once more
+    targets = cli.get_argument_parser().parse_known_args(arguments)[0].targets
+    made = {*CELLS, *CHOICES, *MEASUREMENTS, *(cell.evaluation for cell in CELLS.values())}
+    made |= {path.replace(".json", ".safetensors") for path in CELLS}
+    made |= {f"data/processed/{d}/{file}" for d in DATASETS for file in ("images.npy", "dataset.json")}
+    made |= {f"data/networks/{n}/{file}" for n in NETWORKS for file in ("weights.pt", "network.json")}
+    made |= {file for owner in (*DATASETS, *NETWORKS) for file in records(owner)}
+    made |= {*files_of("tables", TABLES), *files_of("figures", FIGURES), *rules}
+    for target in targets:
+        if os.path.relpath(target) not in made and not os.path.exists(target):
+            yield unplanned(target, made)
 
 
 # --- what Snakemake has no record of -------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 from multistep.files import UserError, canonical_json
 from multistep.plan import cells, choose, params
 from multistep.plan.cells import Cell, Choice
-from multistep.plan.mistakes import unknown
+from multistep.plan.mistakes import near
 from multistep.plan.schema import Params
 
 
@@ -31,8 +31,10 @@ def train(file: Path) -> list[str]:
     plan = params.load(project / "params.yaml", *layers)
     planned = {cell.path: cell for cell in cells.plan(plan)}
     path = absolute.relative_to(home).as_posix()
-    if wrong := unknown(str(file), [path], planned, f"cell of scale {plan.scale}"):
-        raise UserError(wrong[0].partition("; known: ")[0])
+    if path not in planned:
+        found = " or ".join(near(path, planned))
+        hint = f"did you mean {found}?" if found else "`multistep params` lists the paths"
+        raise UserError(f"{file}: no cell of scale {plan.scale}; {hint}")
     own = ["--cell", planned[path].json, "--out", str(home / path), "--threads", str(plan.threads)]
     return [*own, *options(planned[path], plan, cells.choices(plan), home)]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import posixpath
 import reprlib
 from collections.abc import Callable, Collection, Iterable
+from functools import cache
 from typing import Annotated, Any, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -69,6 +71,17 @@ def _bare(annotation: Any) -> Any:
         if not inner or (get_origin(annotation) is not Annotated and type(None) not in inner):
             return annotation
         annotation = inner[0]
+
+
+def near(path: str, known: Iterable[str]) -> list[str]:
+    """The known paths that are most like one, name by name; of each folder one, three at most."""
+    parts, alike = path.split("/"), cache(lambda a, b: difflib.SequenceMatcher(None, a, b).ratio())
+    deep = [p for p in known if p.count("/") == path.count("/")]
+    scores = {p: sum(map(alike, parts, p.split("/"))) for p in deep}
+    most = max(scores.values(), default=0)
+    found = [p for p, score in scores.items() if score > most - 0.1 and most > 0.6 * len(parts)]
+    found.sort(key=lambda p: (-scores[p], p))
+    return list({posixpath.dirname(p): p for p in found[::-1]}.values())[::-1][:3]
 
 
 def _closest(name: str, known: Collection[str]) -> str:
