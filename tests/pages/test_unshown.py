@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from multistep import cli
-from multistep.pages import inputs, load
+from multistep.pages import claims, inputs, load
 from multistep.plan import params
 
 ROOT = Path(__file__).resolve().parents[2]
+OVERLAYS = sorted((ROOT / "workflow/scales").glob("*.yaml"))
 NEW = """
 scale: mine
 directory: scales/mine
@@ -33,6 +34,25 @@ def paper() -> tuple[Any, inputs.Plan]:
 def test_the_paper_shows_all_that_it_runs_and_runs_all_that_it_shows(paper: Any) -> None:
     pages, plan = paper
     assert inputs.unshown(pages, plan, lambda: plan) == []
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda file: file.stem)
+def test_a_scales_results_have_their_pages_before_they_are_there(overlay: Path, paper: Any) -> None:
+    plan = inputs.Plan.of(params.load(ROOT / "params.yaml", overlay))
+    pages = load.pages(ROOT / "workflow/report", plan.params)
+    assert inputs.unshown(pages, plan, lambda: paper[1]) == []
+    assert any(inputs.results(spec, plan) for form in pages.values() for spec in form.values())
+
+
+def test_pages_of_another_scale_lie_under_a_scales_own() -> None:
+    overlay = ROOT / "workflow/scales/dogs32-long.yaml"
+    settled = params.load(ROOT / "params.yaml", overlay)
+    pages = load.pages(ROOT / "workflow/report", settled)
+    table: Any = pages["tables"]["dogs32_sgd"]
+    assert [*table.rows] == ["scratch", "l2t", "l2t_multistep", "l2t_first_order"]
+    assert pages["figures"]["figure1"].wants().datasets == ["dogs32"]
+    said = claims.claims(ROOT / "workflow/report", settled, pages["tables"])
+    assert {dataset for _, dataset, _ in said["transfer_boosts"].wants().cells} == {"dogs32"}
 
 
 def test_a_method_that_none_of_a_pages_experiments_runs_is_said(paper: Any) -> None:

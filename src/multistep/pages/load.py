@@ -2,8 +2,9 @@
 
 `tables/<name>.yaml` and `figures/<name>.yaml` are pages of every scale that computes anything for
 them. `<scale>/tables/` and `<scale>/figures/` hold what one scale has alone: a page of its own, or
-under the name of a common page the keys that are merged over that one. Which module reads and draws
-a page follows from its `kind`: multistep.pages.tables.<kind> or multistep.pages.figures.<kind>.
+under the name of a common page the keys that are merged over that one; those of a scale
+that it has the `pages_of` lie between. Which module reads and draws a page follows from its
+`kind`: multistep.pages.tables.<kind> or multistep.pages.figures.<kind>.
 """
 
 from pathlib import Path
@@ -29,7 +30,7 @@ def pages(folder: Path, params: Params) -> dict[str, dict[str, Spec]]:
     mistakes = []
     for form in FORMS:
         layers: dict[str, list[Path]] = {}
-        for place in (folder / form, folder / params.scale / form):
+        for place in (folder / form, *(folder / name / form for name in params.own_pages)):
             for file in sorted(place.glob("*.yaml")):
                 layers.setdefault(file.stem, []).append(file)
         for name, files in layers.items():

@@ -62,6 +62,7 @@ class Experiment(Model):
 class Params(Model):
     scale: Name
     directory: str
+    pages_of: Name | None = None  # the scale whose folder of workflow/report/ lies under its own
     device: Literal["cuda", "cpu"]
     threads: int = Field(ge=1, le=1024)
     checkpoint_seconds: float = Field(ge=0)
@@ -87,6 +88,11 @@ class Params(Model):
             for name, experiment in self.experiments.items()
             if experiment.family in self.families and (self.only is None or name in self.only)
         }
+
+    @property
+    def own_pages(self) -> list[str]:
+        """The folders of workflow/report/ with what this scale has alone; the last one counts."""
+        return [*filter(None, [self.pages_of]), self.scale]
 
     @property
     def settled(self) -> dict[Any, Any]:

@@ -2,7 +2,8 @@
 
 A claim is an entry of workflow/report/claims/*.yaml: its words, where the paper has it, and a test
 of some kind (a module here, found by its name) on the results: an estimate that has to lie in a
-range. A scale may say a claim otherwise, under its name in workflow/report/<scale>/claims/.
+range. A scale may say a claim otherwise, under its name in workflow/report/<scale>/claims/ (or in
+the folder of the scale that it has the `pages_of`).
 
 `multistep.pages.verdicts` tests them. A verdict is of a scale as it was run; it is one about the
 paper only where nothing `differs`.
@@ -142,7 +143,7 @@ def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Cla
     """
     layers: dict[str, Any] = {}
     where: dict[str, str] = {}
-    for place in (folder / "claims", folder / of.scale / "claims"):
+    for place in (folder / "claims", *(folder / name / "claims" for name in of.own_pages)):
         for file in sorted(place.glob("*.yaml")):
             entries = params.read(file)
             where |= {name: f"{file.relative_to(folder.parents[1])}: {name}: " for name in entries}
