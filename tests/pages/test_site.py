@@ -121,7 +121,7 @@ def test_numbers_are_those_of_the_frame_and_of_the_claims(
     index = " ".join(index.split())
     for verdict in ("held", "not held", "undecided"):
         count = sum(e["verdict"] == verdict for e in entries if e["scale"] == SCALE)
-        assert f"{verdict} {count}" in index[index.index(f"{SCALE} :") :]
+        assert f"{verdict} {count}" in index[index.index(f"What was run {SCALE}") :]
 
 
 def test_methods_datasets_and_decisions_have_pages(reports: Path, pages: dict[Path, Read]) -> None:

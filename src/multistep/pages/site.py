@@ -215,7 +215,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
         elif isinstance(value, list) and len(value) > 8:
             texts[f"{before}{key}"] = f"{len(value):,} numbers"
         elif value is not None:
-            texts[f"{before}{key}"] = number(value) if isinstance(value, float) else str(value)
+            texts[f"{before}{key}"] = str(value) if isinstance(value, str | bool | list) else number(value)
     return texts
 
 
