@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 
 # Tools called by rules are found through PATH, never through an activated shell.
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test faults lint format bench lock clean
@@ -68,11 +68,11 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --require-hashes -r requirements.lock
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --no-deps --editable .
+	VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/uv pip install --require-hashes -r requirements.lock
+	VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/uv pip install --no-deps --editable .
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c '$(IMPORTED)'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.ready requirements-bench.lock
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --no-deps --require-hashes -r requirements-bench.lock
+	VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/uv pip install --no-deps --require-hashes -r requirements-bench.lock
 	touch $@

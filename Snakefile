@@ -13,9 +13,8 @@ configfile: Path(workflow.basedir) / "params.yaml"
 report: "workflow/report/workflow.rst"
 
 
-# The system that the environment of requirements.lock is made in (`make .venv/.ready` inside it);
-# in use only with `--software-deployment-method apptainer`.
-container: "docker://python:3.12"
+# Made of the Dockerfile (docs/running.md); in use only with `--software-deployment-method apptainer`.
+container: str(Path(workflow.basedir) / "multistep.sif")
 
 
 include: "workflow/rules/common.smk"

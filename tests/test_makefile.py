@@ -52,3 +52,21 @@ def test_a_python_that_will_not_do_is_refused_before_anything_is_installed(
     if said:
         assert any(line.startswith(said) for line in made.stderr.splitlines())
     assert not (tmp_path / ".venv").exists()
+
+
+def test_the_image_is_made_as_the_environment_is_everywhere() -> None:
+    """By `make env`, of all that it reads, and Snakemake's jobs find it."""
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    copied = {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+    files = {"Makefile", "pyproject.toml", "requirements.lock", "README.md", "LICENSE"}
+    assert copied == files | {"src"}
+    kept = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {f"!{name}" for name in copied} < {*kept}
+    assert "RUN make env VENV=/opt/multistep" in lines
+    assert "ENV PATH=/opt/multistep/bin:$PATH" in lines
+    make = subprocess.run(
+        ["make", "-n", "env", "VENV=/opt/multistep"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert 'VIRTUAL_ENV="/opt/multistep" /opt/multistep/bin/uv pip install' in make.stdout
+    assert 'Path(workflow.basedir) / "multistep.sif"' in (ROOT / "Snakefile").read_text()

@@ -215,7 +215,8 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
         elif isinstance(value, list) and len(value) > 8:
             texts[f"{before}{key}"] = f"{len(value):,} numbers"
         elif value is not None:
-            texts[f"{before}{key}"] = str(value) if isinstance(value, str | bool | list) else number(value)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            texts[f"{before}{key}"] = number(value) if is_number else str(value)
     return texts
 
 
