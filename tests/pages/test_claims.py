@@ -250,7 +250,7 @@ def test_a_bent_line_is_no_line() -> None:
     for last, right in ((4.0, "held"), (6.0, "not held")):
         rows = [("maml", n, [t, t, t], 1) for n, t in enumerate((1.0, 2.0, 3.0, last), start=1)]
         scale = _scale(few_shot_times(rows=rows))
-        assert claims.verdict(claim.parts(scale), claim.range) == right
+        assert claims.verdict(list(claim.parts(scale)), claim.range) == right
 
 
 @cache
@@ -339,11 +339,11 @@ def test_each_kind_tests_what_it_says(
     said = {"kind": kind, "text": "", "section": "", "place": "", **values}
     claim = parse("claims", said, "").settled(scale.by_name)  # type: ignore[attr-defined]
     parts = [part for part in claim.parts(scale) if part.estimate is not None]
-    assert claims.verdict(claim.parts(scale), claim.range) == right
+    assert claims.verdict(list(claim.parts(scale)), claim.range) == right
     if measured is not None:
         assert parts[0].estimate.shown == pytest.approx(measured)
     if kind == "printed":
         ours, theirs = 1.96 * 0.1 / 600**0.5, 0.77 / 32**0.5
         low, high = parts[0].estimate.interval()
         assert (high - low) / 2 == pytest.approx(np.hypot(ours, theirs), rel=1e-3)
-        assert len(claim.parts(scale)) == 20
+        assert len(list(claim.parts(scale))) == 20

@@ -141,7 +141,7 @@ def runs(records: Iterable[Mapping[str, Any]]) -> DataFrame:
         }
         of_methods = [{"method": m, **about} for m, about in timed.items()] if timed else [{}]
         for one in of_methods:
-            row = {**dict.fromkeys(RUN_COLUMNS), **dict(_flat(common | one)), "chosen": chosen}
+            row = {**dict.fromkeys(RUN_COLUMNS), **dict(flat(common | one)), "chosen": chosen}
             rows.append(row | {"clock": clock[0], "clock_scale": clock[1]})
     return pd.DataFrame(rows, columns=None if rows else RUN_COLUMNS)
 
@@ -152,11 +152,11 @@ RUN_COLUMNS = ["scale", "experiment", "dataset", "method", "seed", "algorithm", 
 RUN_COLUMNS += ["chosen", "device", "sealed", "clock", "clock_scale", "iterations_per_epoch"]
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     """The entries of a mapping, those of mappings in it after their key and a point."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
+            yield from flat(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value
 
@@ -263,7 +263,7 @@ def _run(record: Mapping[str, Any], episodes: bool, history_too: bool) -> Iterat
     of = {"method": cell["method"], "seed": cell["seed"]}
     numbers = {
         quantity: float(value)
-        for quantity, value in _flat({**metrics, **record["timing"]})
+        for quantity, value in flat({**metrics, **record["timing"]})
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     yield of | {"quantity": list(numbers), "value": list(numbers.values())}

@@ -206,51 +206,26 @@ def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
         }
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
+def _flat(values: Mapping[str, Any]) -> dict[str, str]:
     """Settings or metrics as texts; of long lists their length alone."""
-    texts: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            texts |= _flat(value, f"{before}{key}.")
-        elif isinstance(value, list) and len(value) > 8:
-            texts[f"{before}{key}"] = f"{len(value):,} numbers"
-        elif value is not None:
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            texts[f"{before}{key}"] = number(value) if is_number else str(value)
-    return texts
+
+    def text(value: Any) -> str:
+        if isinstance(value, list) and len(value) > 8:
+            return f"{len(value):,} numbers"
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number(value) if is_number else str(value)
+
+    return {key: text(value) for key, value in frame.flat(values) if value is not None}
 
 
 def _curves(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What training recorded, as small drawings."""
+    """What training recorded, for small drawings (parts.html)."""
     history = record["history"]
     at = "epoch" if history and "epoch" in history[0] else "iteration"
     for quantity, title in CURVES.items():
         points = [(e[at], e[quantity]) for e in history if e.get(quantity) is not None]
         if len(points) > 1:
-            yield {"title": title, "svg": _polyline(points, f"{title}, by {at}")}
-
-
-def _polyline(points: Sequence[tuple[float, float]], label: str) -> Any:
-    """A curve as an svg that takes the page's colours."""
-    from markupsafe import Markup, escape
-
-    width, height, left, below = 520, 150, 55, 20
-    (x0, x1), (y0, y1) = ((min(v), max(v)) for v in zip(*points, strict=True))
-    across, up = (width - left - 5) / (x1 - x0 or 1), (height - below - 8) / (y1 - y0 or 1)
-    line = " ".join(
-        f"{left + (x - x0) * across:.1f},{height - below - (y - y0) * up:.1f}" for x, y in points
-    )
-    base = height - below
-    return Markup(
-        f'<svg class="curve" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}'
-        f', from {number(points[0][1])} to {number(points[-1][1])}">'
-        f'<line x1="{left}" x2="{width}" y1="{base}" y2="{base}"/><line x1="{left}" x2="{left}" '
-        f'y1="0" y2="{base}"/><polyline points="{line}"/>'
-        f'<text x="{left - 4}" y="12" text-anchor="end">{number(y1)}</text>'
-        f'<text x="{left - 4}" y="{base}" text-anchor="end">{number(y0)}</text>'
-        f'<text x="{left}" y="{height - 5}">{x0:,}</text>'
-        f'<text x="{width - 2}" y="{height - 5}" text-anchor="end">{x1:,}</text></svg>'
-    )
+            yield {"title": title, "at": at, "points": points}
 
 
 def _for_dvc(

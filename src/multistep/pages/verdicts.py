@@ -35,7 +35,7 @@ def evaluate(project: Path, of: Sequence[Scale] | None = None) -> list[dict[str,
 
 def _entry(name: str, claim: Claim, scale: Scale) -> dict[str, Any]:
     """One claim at one scale."""
-    parts = claim.parts(scale)
+    parts = list(claim.parts(scale))
     run = [part for part in parts if part.estimate is not None]
     found = verdict(parts, claim.range, claim.joint)
     shown = _decisive(run, claim)
@@ -193,9 +193,7 @@ COLUMNS = ("id", "scale", "verdict", "measured", "low", "high", "unit", "n", "so
 def write(out: Path, entries: Sequence[Mapping[str, Any]]) -> list[Path]:
     """`out` (json), and beside it a table for reading (md) and one for computing (csv).
 
-    The JSON is a list of sealed entries, one a claim and scale: id, text, source, scale, verdict,
-    measured and interval of the part that decides, n, all parts, evidence, what differs from the
-    paper's settings. Equal results give equal bytes.
+    Equal results give equal bytes.
     """
     import pandas as pd
 

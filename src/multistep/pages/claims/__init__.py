@@ -12,7 +12,7 @@ paper only where nothing `differs`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -83,7 +83,7 @@ class Claim(Spec):
         """What a verdict rests on beside pages and results."""
         return {}
 
-    def parts(self, scale: Scale) -> list[Part]:
+    def parts(self, scale: Scale) -> Iterable[Part]:
         """The estimates on the results of a scale."""
         raise NotImplementedError
 
@@ -134,6 +134,22 @@ class Comparison(Claim):
 
     def wants(self) -> Wants:
         return Wants([(e, p.dataset, m) for p in self.pairs() for e, m in (p.of, p.to)])
+
+
+class OfMethod(Claim):
+    """What the claims on one method in some cells share: experiments by dataset."""
+
+    method: Method
+    cells: dict[Dataset, list[Experiment]]
+
+    def wants(self) -> Wants:
+        return Wants([(e, d, self.method) for d, of in self.cells.items() for e in of])
+
+    def runs(self, scale: Scale) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+        """Of each cell its name for readers, and the file and result of each seed."""
+        for experiment, dataset, method in self.wants().cells:
+            name = f"{scale.method_title(method)}, {scale.cell_title(experiment, dataset)}"
+            yield name, list(scale.runs(experiment, dataset, method).values())
 
 
 def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Claim]:

@@ -1,6 +1,6 @@
 """Claims on accuracy: one method's minus another's, in points, in each of some cells."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,8 +19,7 @@ class Spec(claims.Comparison):
 
     unit: ClassVar[str] = " points"
 
-    def parts(self, scale: claims.Scale) -> list[claims.Part]:
-        found = []
+    def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset, *both in self.pairs():
             ours, theirs = (scale.runs(e, dataset, method) for e, method in both)
             first, second = (scale.method_title(method) for _, method in both)
@@ -29,12 +28,11 @@ class Spec(claims.Comparison):
             if not shared:
                 missing = [t for t, runs in ((first, ours), (second, theirs)) if not runs]
                 why = f"no result of {' and '.join(missing) or 'one seed of both'}"
-                found.append(claims.Part(name, missing=why))
+                yield claims.Part(name, missing=why)
                 continue
             files = tuple(runs[seed][0] for runs in (ours, theirs) for seed in shared)
             pairs = [[runs[seed][1] for seed in shared] for runs in (ours, theirs)]
-            found.append(claims.Part(name, difference(*pairs), files))
-        return found
+            yield claims.Part(name, difference(*pairs), files)
 
 
 def level(runs: Sequence[Run]) -> stats.Estimate:

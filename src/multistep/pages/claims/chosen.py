@@ -1,5 +1,6 @@
 """Claims on what validation chooses: the paper's value against every other that was tried."""
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from multistep import stats
@@ -22,8 +23,7 @@ class Spec(claims.Claim):
     def wants(self) -> Wants:
         return Wants([(e, self.dataset, m) for e, of in self.chosen.items() for m in of])
 
-    def parts(self, scale: claims.Scale) -> list[claims.Part]:
-        found = []
+    def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset, method in self.wants().cells:
             value = self.chosen[experiment][method]
             title = f"{scale.method_title(method)}, {scale.cell_title(experiment, dataset)}"
@@ -35,7 +35,7 @@ class Spec(claims.Claim):
                 tried[other] = list(runs.values())
             name = f"{setting} {value:g} of {title}"
             if value not in tried or not all(tried.values()):
-                found.append(claims.Part(name, missing="not every candidate has been run"))
+                yield claims.Part(name, missing="not every candidate has been run")
                 continue
             settings = tried[value][0][1]["cell"]["settings"]
             scores = {other: _score(runs) for other, runs in tried.items()}
@@ -45,8 +45,7 @@ class Spec(claims.Claim):
             errors = ((error, None), (its_error, None))
             estimate = stats.Estimate(mean - best, errors, {"validation episodes": n})
             files = tuple(file for runs in tried.values() for file, _ in runs)
-            found.append(claims.Part(name, estimate, files))
-        return found
+            yield claims.Part(name, estimate, files)
 
 
 def _score(runs: list[Any]) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Claims on time and memory: one method's relative to another's, from measurements."""
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 from multistep import stats
@@ -21,8 +22,7 @@ class Spec(claims.Comparison):
     def wants(self) -> Wants:
         return Wants(measured=list(dict.fromkeys(pair[:2] for pair in self.pairs())))
 
-    def parts(self, scale: claims.Scale) -> list[claims.Part]:
-        found = []
+    def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset, *both in self.pairs():
             methods = [method for _, method in both]
             title = scale.cell_title(experiment, dataset)
@@ -35,11 +35,10 @@ class Spec(claims.Comparison):
                 record = {"rows": []} if measured is None else measured[1]
                 ours, theirs = (row_of(record, method, steps) for method in methods)
                 if measured is None or ours is None or theirs is None:
-                    found.append(claims.Part(name, missing="not measured"))
+                    yield claims.Part(name, missing="not measured")
                 else:
                     ratio = relative(ours, theirs, self.quantity)
-                    found.append(claims.Part(name, ratio, (measured[0],)))
-        return found
+                    yield claims.Part(name, ratio, (measured[0],))
 
 
 def row_of(record: Run, method: str, steps: int | None) -> dict[str, Any] | None:

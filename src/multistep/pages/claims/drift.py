@@ -1,44 +1,35 @@
 """Claims on Figure 1: how much the transfer gradient changes between two inner steps."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from multistep import stats
 from multistep.pages import claims
-from multistep.pages.spec import Dataset, Experiment, Method, Wants
 
 
-class Spec(claims.Claim):
+class Spec(claims.OfMethod):
     """The mean over a part of training of ‖g₂ - g₁‖ / ‖g₂‖, of all that the gradient moves.
 
     `during`: from where to where, as shares of training; `relative_to`: the part whose mean it is
     divided by, if any.
     """
 
-    cells: dict[Dataset, list[Experiment]]
-    method: Method
     during: list[float]
     relative_to: list[float] | None = None
 
-    def wants(self) -> Wants:
-        return Wants([(e, d, self.method) for d, of in self.cells.items() for e in of])
-
-    def parts(self, scale: claims.Scale) -> list[claims.Part]:
-        found = []
-        for experiment, dataset, method in self.wants().cells:
-            name = f"{scale.method_title(method)}, {scale.cell_title(experiment, dataset)}"
-            runs = list(scale.runs(experiment, dataset, method).values())
+    def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
+        for name, runs in self.runs(scale):
             spans = [self.during] if self.relative_to is None else [self.during, self.relative_to]
             points = [[_during(run, span) for span in spans] for _, run in runs]
             if not runs or not all(map(all, points)):
                 why = "no result" if not runs else "too short a run to have that part of training"
-                found.append(claims.Part(name, missing=why))
+                yield claims.Part(name, missing=why)
                 continue
             means = [[sum(part) / len(part) for part in run] for run in points]
             values = [m[0] if len(m) == 1 else math.log(m[0] / m[1]) for m in means]
             estimate = stats.sampled(values, "seeds", ratio=self.relative_to is not None)
-            found.append(claims.Part(name, estimate, tuple(file for file, _ in runs)))
-        return found
+            yield claims.Part(name, estimate, tuple(file for file, _ in runs))
 
 
 def _during(run: dict[str, Any], during: list[float]) -> list[float]:

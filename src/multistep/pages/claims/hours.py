@@ -1,5 +1,6 @@
 """Claims on hours saved by a training, on the device that they name."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from multistep import stats
@@ -15,8 +16,7 @@ class Spec(cost.Spec):
     epochs: int
     device: str
 
-    def parts(self, scale: claims.Scale) -> list[claims.Part]:
-        found = []
+    def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset, *both in self.pairs():
             methods = [method for _, method in both]
             first, second = (scale.method_title(method) for method in methods)
@@ -24,16 +24,15 @@ class Spec(cost.Spec):
             file, record = scale.measured(experiment, dataset) or ("", {"rows": []})
             rows = [cost.row_of(record, method, None) for method in methods]
             if None in rows:
-                found.append(claims.Part(name, missing="not measured"))
+                yield claims.Part(name, missing="not measured")
                 continue
             if self.device not in (device := device_name(record["environment"])):
                 why = f"timed on {device}; the claim is about a {self.device}"
-                found.append(claims.Part(name, missing=why))
+                yield claims.Part(name, missing=why)
                 continue
             hours = record["iterations_per_epoch"] * self.epochs / 3600
             saved = [
                 (b - a) * hours
                 for a, b in zip(*(row["seconds"] for row in rows if row), strict=True)
             ]
-            found.append(claims.Part(name, stats.sampled(saved, "mini-batches"), (file,)))
-        return found
+            yield claims.Part(name, stats.sampled(saved, "mini-batches"), (file,))

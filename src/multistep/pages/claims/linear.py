@@ -1,5 +1,6 @@
 """Claims that time grows linearly with the number of inner steps."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -27,8 +28,7 @@ class Spec(claims.Claim):
     def methods_of(self) -> set[str]:
         return set(self.methods)
 
-    def parts(self, scale: claims.Scale) -> list[claims.Part]:
-        found = []
+    def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset in self.wants().measured:
             name = f"time over inner steps, {scale.cell_title(experiment, dataset)}"
             file, record = scale.measured(experiment, dataset) or ("", {"rows": []})
@@ -40,7 +40,7 @@ class Spec(claims.Claim):
             }
             timed = [row["seconds"] for row in rows.values() if row]
             if len(timed) < len(rows):
-                found.append(claims.Part(name, missing="not measured"))
+                yield claims.Part(name, missing="not measured")
                 continue
             steps = np.array(list(rows), float)
             # Every time is taken in every round; the line is that of the rounds' means.
@@ -48,5 +48,4 @@ class Spec(claims.Claim):
             slope, start = np.polyfit(steps, times.mean(1), 1)
             off = (times - (start + slope * steps)[:, None]) / slope
             worst = off[np.abs(off.mean(1)).argmax()]
-            found.append(claims.Part(name, stats.sampled(worst.tolist(), "rounds"), (file,)))
-        return found
+            yield claims.Part(name, stats.sampled(worst.tolist(), "rounds"), (file,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from multistep import stats
@@ -41,21 +41,19 @@ class Spec(claims.Claim):
         cells = (name.split("/") for name in self.values)
         return Wants([(e, d, m) for e, d, m in cells])
 
-    def parts(self, scale: claims.Scale) -> list[claims.Part]:
+    def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         differing = scale.differing(self)
-        found = []
         for cell, (printed, spread) in self.values.items():
             experiment, dataset, method = cell.split("/")
             name = f"{scale.method_title(method)}, {scale.cell_title(experiment, dataset)}"
             runs = list(scale.runs(experiment, dataset, method).values())
             if not runs or cell in differing:
                 why = "run otherwise than the paper's" if runs else "no result"
-                found.append(claims.Part(name, missing=why))
+                yield claims.Part(name, missing=why)
                 continue
             errors: tuple[tuple[float, int | None], ...] = ((spread / stats.Z95, None),)
             if self.spread == "three seeds":
                 errors = ((spread / math.sqrt(3), 2),)
             theirs = stats.Estimate(printed, errors, {"seeds": len(runs)})
             ours = accuracy.level([run for _, run in runs])
-            found.append(claims.Part(name, ours - theirs, tuple(file for file, _ in runs)))
-        return found
+            yield claims.Part(name, ours - theirs, tuple(file for file, _ in runs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from multistep import stats
@@ -27,8 +27,7 @@ class Spec(claims.Claim):
     def wants(self) -> Wants:
         return Wants(prepared=list(self.values))
 
-    def parts(self, scale: claims.Scale) -> list[claims.Part]:
-        found = []
+    def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for dataset, sizes in self.values.items():
             here = scale.plan.params.dataset(dataset)
             run = next(
@@ -43,9 +42,8 @@ class Spec(claims.Claim):
             for part in ("train", "test"):
                 name = f"{part} images of {scale.plan.params.datasets[here].title}"
                 if run is None or here != dataset:
-                    found.append(claims.Part(name, missing="no result on this dataset"))
+                    yield claims.Part(name, missing="no result on this dataset")
                     continue
                 images = run[1][f"{part}_images"] - sizes[part]
                 file = scale.file(run[0])
-                found.append(claims.Part(name, stats.Estimate(images, exact=True), (file,)))
-        return found
+                yield claims.Part(name, stats.Estimate(images, exact=True), (file,))
