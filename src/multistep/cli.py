@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         for number in watched:  # what is left can't be undone: end without words
             signal.signal(number, signal.SIG_DFL)
-        if argv is None:
+        if argv is None and "triton" not in sys.modules:  # which tells what is left at the end
             gc.freeze()
     return 0
 
