@@ -29,12 +29,6 @@ include: "workflow/rules/report.smk"
 workdir: ROOT / PARAMS.directory
 
 
-# What was mistyped is told with what is spelt most like it; Snakemake would say that it has no rule.
-if workflow.is_main_process:
-    if wrong := list(unmade(sys.argv[1:], {rule.name for rule in workflow.rules})):
-        raise WorkflowError("\n".join(wrong))
-
-
 onstart:
     if workflow.executor_plugin.name == "slurm":
         try:
@@ -66,3 +60,10 @@ rule all:
         rules.train.input,
         rules.measure.input,
         rules.pages.input,
+
+
+# Last, when every rule is known: what was mistyped is told with what is spelt most like it; Snakemake
+# would say that it has no rule.
+if workflow.is_main_process:
+    if wrong := list(unmade(sys.argv[1:], {rule.name for rule in workflow.rules})):
+        raise WorkflowError("\n".join(wrong))

@@ -280,7 +280,7 @@ STEPS = {
 }
 # The rooms that this code lies in, beside those of one half of the paper.
 DATA = {"data", "files", "lock", "options", "progress", "seal", "settings"}
-ENGINE = {*DATA, "algorithms", "inner", "job", "networks", "plan", "stats"}
+ENGINE = {*DATA, "algorithms", "inner", "job", "machine_code", "networks", "plan", "stats"}
 READ = {"files", "job", "plan", "seal", "settings", "stats"}
 ROOMS = {"download": DATA, "prepare": {*DATA, "plan"}, "networks": ENGINE}
 ROOMS |= {"train": ENGINE, "measure": ENGINE, "choices": READ}
