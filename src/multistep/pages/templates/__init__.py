@@ -65,7 +65,10 @@ def _environment(tex: bool) -> Any:
         bold = Markup("<strong>{}</strong>")
         return bold.format(str(text)) if isinstance(text, Bold) else escape(str(text))
 
-    environment.filters |= {"md": markdown, "html": html, "tex": latex}
+    def prose(text: str) -> Markup:
+        return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+    environment.filters |= {"md": markdown, "html": html, "prose": prose, "tex": latex}
     return environment
 
 
