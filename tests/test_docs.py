@@ -30,7 +30,9 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_lead_somewhere(page):
+def test_tables_are_whole_and_links_lead_somewhere(page):
+    tables = re.findall(r"(?:^\|.*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [t for t in tables if not re.match(r"\|.*\n\|[-:| ]+\n\|", t)] == []
     absent = tuple(str(ROOT / name) for name in DRAWN if not (ROOT / name).exists())
     links = re.findall(r"\]\(([^)\s#]+)", page.read_text(encoding="utf-8"))
     targets = [(page.parent / link).resolve() for link in links if "://" not in link]
