@@ -163,8 +163,8 @@ def _windows(base: Params, _: Any) -> dict[str, Any]:
         "rate_of_8": -one.b_phi,
         "rate_of_4": -two.b_phi,
         "momentum_of_4": two.d_phi * two.b_v / two.b_phi,
-        # at a rate at which the test loss is descended
-        "off": [closed_form.realised_windows(s.inner_steps // k, k, rate=0.05) for k in (1, 2, 4)],
+        "tried": (tried := 0.05),  # a rate at which the test loss is descended
+        "off": [closed_form.realised_windows(s.inner_steps // k, k, rate=tried) for k in (1, 2, 4)],
     }
 
 
@@ -284,11 +284,22 @@ def _text_and_tables(_: Params, tables: Any) -> dict[str, Any]:
         for method in methods
         if at["maml"][0] - at[method][0] > math.hypot(at["maml"][1], at[method][1]) / root
     ]
-    five = [paper.values[method]["5way_1shot"][0] for method in ("maml", "multistep4")]
+    drops = [
+        paper.values["maml"]["5way_1shot"][0] - paper.values[method]["5way_1shot"][0]
+        for method in ("multistep4", "multistep8")
+    ]
+    sizes = tables["table6"].paper.values
+    shares = {
+        tables["table6"].rows[name]: of["validation"] / (of["train"] + of["validation"])
+        for name, of in sizes.items()
+    }
     return {
         "gap": [at[method][0] - at["fomaml"][0] for method in methods],
         "rise": at["multistep4"][0] - at["multistep2"][0],
-        "drop": five[0] - five[1],
+        "drops": drops,
+        "shares": " and ".join(
+            f"{100 * share:.1f}% on {name}" for name, share in shares.items() if share > 0.101
+        ),
         "clear": ", ".join(map(_title, clear)),
     }
 

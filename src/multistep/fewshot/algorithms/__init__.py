@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from multistep.inner.dynamics import SGD
     from multistep.inner.unroll import Objective, Pullback
 
-# In forward passes, as section 2.1 and appendix G count: a gradient, and a Hessian-vector product
-# at a point whose gradient has been kept.
+# In forward passes: a gradient, and a Hessian-vector product at a point whose gradient was kept.
+# Both together are three gradients; section 2.1 says that they are typically five.
 GRADIENT, PRODUCT = 3, 6
 
 

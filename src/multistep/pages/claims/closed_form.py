@@ -154,25 +154,42 @@ def gradients_evaluated() -> float:
 
 def hessian_vector_operations() -> float:
     """Floating-point operations of H u, and of the gradient that it differentiates, over those of a
-    gradient alone: on four convolutions of 64 filters as [11] has them for Omniglot.
+    gradient alone.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as alone:
+        omniglot_derivatives(5, second=False)
+    with FlopCounterMode(display=False) as both:
+        omniglot_derivatives(5, second=True)
+    return both.get_total_flops() / alone.get_total_flops()
+
+
+def hessian_vector_bytes() -> float:
+    """What the same two keep at the peak, images and filters included."""
+    from multistep.transfer.saved import saved_bytes
+
+    with saved_bytes() as alone:
+        omniglot_derivatives(100, second=False)
+    with saved_bytes() as both:
+        omniglot_derivatives(100, second=True)
+    return both() / alone()
+
+
+def omniglot_derivatives(images: int, *, second: bool) -> None:
+    """A gradient, and the product of its derivative with a vector if that is asked for: on four
+    convolutions of 64 filters as [11] has them for Omniglot.
     """
     import torch
     from torch.nn.functional import conv2d, relu
-    from torch.utils.flop_counter import FlopCounterMode
 
     filters = [torch.full((64, n, 3, 3), 0.01, requires_grad=True) for n in (1, 64, 64, 64)]
-
-    def gradient(keep: bool) -> Any:
-        x = torch.ones(5, 1, 28, 28)
-        for weight in filters:
-            x = relu(conv2d(x, weight, stride=2, padding=1))
-        return torch.autograd.grad(x.square().sum(), filters, create_graph=keep)
-
-    with FlopCounterMode(display=False) as alone:
-        gradient(keep=False)
-    with FlopCounterMode(display=False) as both:
-        torch.autograd.grad(gradient(keep=True), filters, [torch.ones_like(w) for w in filters])
-    return both.get_total_flops() / alone.get_total_flops()
+    x = torch.ones(images, 1, 28, 28)
+    for weight in filters:
+        x = relu(conv2d(x, weight, stride=2, padding=1))
+    found = torch.autograd.grad(x.square().sum(), filters, create_graph=second)
+    if second:
+        torch.autograd.grad(found, filters, [torch.ones_like(w) for w in filters])
 
 
 def _meta_gradient(
@@ -220,6 +237,7 @@ FUNCTIONS: dict[str, Callable[[], float]] = {
     f.__name__: f
     for f in (
         hessian_vector_operations,
+        hessian_vector_bytes,
         proposition1_one_step,
         proposition1_two_step,
         proposition1_contradiction,

@@ -1,4 +1,4 @@
-"""L2T-ww and Multi-step: the gradient of the accuracy loss through the inner loop.
+"""L2T-ww and Multi-step (section 5.1): the gradient of the accuracy loss through the inner loop.
 
     φ₁, o₁ from the ordinary update; T = K·n times  (φ, o) ← Φ(φ, o; ∇ β L_tfr(φ; θ)), the gradient
     evaluated K times and reused for n steps;  (φ, o) ← Φ(φ, o; ∇ L_acc(φ))
@@ -6,7 +6,7 @@
 
 n = 1 is the earlier work's exact gradient. In forward-equivalents of the target network, with
 graphs kept: 9 for the accuracy step, 3 for the outer loss, 5 for the first window (only its mixed
-derivative is needed, since φ₁ is a constant), 9 for every further one (section 5.1).
+derivative is needed, since φ₁ is a constant), 9 for every further one.
 """
 
 from __future__ import annotations
