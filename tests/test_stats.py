@@ -136,3 +136,8 @@ def test_wilson_intervals() -> None:
     assert (round(low, 2), round(high, 2)) == (40.38, 59.62)
     assert stats.wilson(0, 20)[0] == 0
     assert stats.wilson(20, 20)[1] == 100
+
+
+def test_a_ratio_whose_interval_ends_beyond_any_float_has_an_end() -> None:
+    two = stats.sampled([0.0, 3.0], "rounds", ratio=True)
+    assert two.interval(1 - 0.05 / 10_000) == (0.0, pytest.approx(1.797e308, rel=1e-3))

@@ -8,6 +8,7 @@ the networks that were trained) and the spread over *seeds* (how much training r
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from multistep.files import UserError
 
+LOG_MAX = math.log(sys.float_info.max)
 Z95 = 1.96  # as the few-shot literature has it (Finn et al. 2017), not 1.959964
 
 
@@ -124,7 +126,8 @@ class Estimate:
         if (half := self.half_width(level)) is None:
             return None
         ends = self.value - half, self.value + half
-        return (math.exp(ends[0]), math.exp(ends[1])) if self.ratio else ends
+        # Of two rounds at a level of many comparisons the upper end may be beyond any float.
+        return (math.exp(ends[0]), math.exp(min(ends[1], LOG_MAX))) if self.ratio else ends
 
 
 def sampled(values: Sequence[float], of: str, *, ratio: bool = False) -> Estimate:

@@ -186,6 +186,15 @@ def test_other_data_and_several_cells_stand_in_one_table(
         splits={"train": range(0), "validation": range(0), "test": range(60)}, shape=(28, 28),
         images=enumerate(rng.integers(0, 255, (60, 28, 28), dtype=np.uint8)), made_from={},
     )  # fmt: skip
+    # A fault of the second doesn't lose the first; one that can be seen before is seen before.
+    assert cli.main(["evaluate", *files, "--rate", "1e38", "--episodes", "2"]) == 2
+    lost = capsys.readouterr()
+    assert "| small, multistep2, seed 0 | " not in lost.err
+    assert "multistep2, seed 0 | 20.00 ± 0.00" in lost.out
+    assert cli.main(["evaluate", *files[:1], "absent.json"]) == 2
+    assert "of 100 episodes" not in (said := capsys.readouterr()).err + said.out
+    assert cli.main(["evaluate", files[0], "--rate", "1e38", "--episodes", "2"]) == 0
+    assert "outputs aren't finite in 2 episodes (together)" in capsys.readouterr().err
     (entry,) = found(home, files[0], "--dataset", str(other))
     assert entry["dataset"] == "other"
     assert entry["rows"]["trained"]["together"]["mean"] < 40  # noise has no classes
@@ -270,13 +279,25 @@ def test_three_lines_adapt_to_images_of_one_s_own(
     for module in (classify.module, out["learner"].module):
         assert isinstance(module, torch.nn.Module)
         assert module(floats.float()).shape == (51, 5)
-    for wrong in (others[:, :20], others.astype(int)):
-        with pytest.raises(UserError, match=r"images of \[51, .*give bytes \[N, 28, 28\]"):
-            classify(wrong)
+    wrong = {
+        r"images of \[51, 20, 28\] \(uint8\)": others[:, :20],
+        r"\(int64\)": others.astype(int),
+    }
+    wrong |= {"numbers from 0 to 25": 255 * floats, "numbers from nan": floats * torch.nan}
+    wrong |= {"no images": ["a.png"], r"no images \(.*inhomogeneous": [others[0], others[0][:5]]}
+    for message, images in wrong.items():
+        with pytest.raises(UserError, match=rf"{message}.*give bytes \[N, 28, 28\], or numbers in"):
+            classify(images)
     with pytest.raises(UserError, match="8 labels of 3 classes for 9 images"):
         out["learner"].adapt(own, values["labels"][1:])
-    with pytest.raises(UserError, match="no setting 'steps' of the cell; it has"):
-        multistep.load(home / "results/e/omniglot/reptile/0.json", steps=3)
+    numbers = torch.tensor([values["labels"].index(name) for name in values["labels"]])
+    assert set(out["learner"].adapt(own, numbers)(others)) <= {0, 3, 6}
+    for setting in ("steps", "ways", "inner_steps"):  # what would do nothing, or can't be
+        with pytest.raises(UserError, match=f"no setting '{setting}' that adapting takes; it"):
+            multistep.load(home / "results/e/omniglot/reptile/0.json", **{setting: 3})
+    path = home / "results/e/omniglot/multistep2/0.json"
+    with pytest.raises(UserError, match="adapting diverged"):
+        multistep.load(path, inner_lr=1e38, weight_decay=0.1).adapt(own, values["labels"])
 
 
 def test_of_meta_transfer_the_target_network_is_loaded(home: Path) -> None:

@@ -158,6 +158,19 @@ seeds=[] -> seeds: list should have at least 1 item
 seeds=[-1] -> seeds.0: input should be greater than or equal to 0
 experiments/5way_1shot/seeds=[] -> experiments.5way_1shot.seeds: value should
 measure/steps=[0] -> measure.steps.0: input should be greater than or equal to 1
+few_shot/meta_batch=0 -> few_shot.meta_batch: input should be greater than or equal to 1
+transfer/inner_steps=-1 -> transfer.inner_steps: input should be greater than or equal to 0
+methods/scratch/settings/inner_steps='x' -> methods.scratch.settings.inner_steps: input should be
+experiments/5way_1shot/overrides/scratch={} -> experiments.5way_1shot.overrides: scratch has the
+experiments/mini_5way_1shot/choose/methods=['scratch'] ->
+    experiments.mini_5way_1shot.choose.methods: scratch has the algorithm 'scratch'
+source_networks/tinyimagenet_resnet32/classes=100 -> source_networks.tinyimagenet_resnet32.classes:
+    100, but datasets.tinyimagenet has 200 classes
+datasets/stl10/images/train=-1 -> datasets.stl10.images.train: input should be greater than or
+datasets/stl10/classes=1 -> datasets.stl10.classes: input should be greater than or equal to 2
+datasets/omniglot/archives=None -> datasets.omniglot.archives: input should be a valid dict
+datasets/miniimagenet/prepare/size=8 -> datasets.miniimagenet.prepare.size: 8, of which nothing is
+datasets/miniimagenet/classes=90 -> datasets.miniimagenet.classes: 90, but prepare.split lists 100
 few_shot/inner_lr=.inf -> few_shot.inner_lr: input should be a finite numb
 scale=mine -> directory: the scale 'mine' builds in 'scales/mine', not elsewhere
 few_shot/hold_out_validation=true & few_shot/validate_every=150 -> few_shot.validate_every: 150 is

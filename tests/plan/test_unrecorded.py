@@ -103,8 +103,12 @@ def test_a_source_network_is_its_settings_and_its_archive(tmp_path: Path) -> Non
     (folder / "weights.pt").write_bytes(b"")
     scale = "dogs32-cpu"
     assert mistakes(tmp_path, scale) == []
-    found = mistakes(tmp_path, scale, source_networks={name: {"classes": 100}})
-    assert found[0].partition(";")[0].endswith("settings.classes is 200, but the plan says 100")
+    found = mistakes(tmp_path, scale, source_networks={name: {"architecture": {"width": 8}}})
+    assert (
+        found[0]
+        .partition(";")[0]
+        .endswith("settings.architecture.width is 16, but the plan says 8")
+    )
     changed = {"archives": {archive: {"sha256": "0" * 64}}}
     found = mistakes(tmp_path, scale, source_networks={name: changed})
     assert f"network.json: made from another {archive}" in found[0]

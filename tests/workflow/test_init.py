@@ -121,13 +121,19 @@ def test_a_dataset_is_counted(words, family, tmp_path):
         ("method mine --like mamml", "did you mean 'maml'"),
         ("method mine --like maml_replay", "no experiment of params.yaml trains it"),
         ("dataset birds absent.zip", "absent.zip: no such file; pack"),
-        ("dataset birds FEW.zip", "2 classes, 1 images in the smallest; too few"),
+        ("dataset birds FEW.zip", "2 classes, 1 images in the smallest, .*; too few"),
+        ("dataset birds ONE.zip", "1 classes of images; it takes two folders or more"),
+        ("dataset birds FEW.zip FEW.zip", "FEW.zip: given more than once"),
+        ("dataset birds FEW.zip COPY.zip", "COPY.zip: .* is in FEW.zip already; take one of"),
+        ("dataset birds NONE.zip", "not a zip .*; pack it anew$"),
         ("dataset birds FEW.zip --size 2", "too few"),
     ],
 )
 def test_what_cannot_be_begun_is_one_line(words, said, tmp_path):
-    images(tmp_path / "FEW.zip", 2, 1)
-    words = words.replace("FEW", str(tmp_path / "FEW"))
+    for name, classes in (("FEW", 2), ("COPY", 2), ("ONE", 1)):
+        images(tmp_path / f"{name}.zip", classes, 1)
+    (tmp_path / "NONE.zip").write_bytes(b"none")
+    words = re.sub(r"[A-Z]+\.zip", lambda name: str(tmp_path / name[0]), words)
     with pytest.raises(UserError, match=said) as told:
         init.run(arguments(*words.split()))
     assert "\n" not in str(told.value)

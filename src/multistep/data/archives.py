@@ -31,7 +31,7 @@ from multistep.data.settings import UNREAD, Archive, Dataset
 from multistep.files import UserError, digest, one_line, sha256, write_json
 from multistep.progress import say
 
-_AGAIN = "delete it and run the download again"
+FETCH_AGAIN = "delete it and run the download again"
 _BLOCK = 1 << 20
 LARGEST = 4 << 30  # bytes of a member that is read whole: no published one comes near
 # The first bytes of containers, for those whose name says another.
@@ -57,7 +57,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 class UnreadableError(UserError):
     """An archive that can't be read; `reason` says why, without what to do next."""
 
-    def __init__(self, path: Path, reason: str, again: str = _AGAIN) -> None:
+    def __init__(self, path: Path, reason: str, again: str = FETCH_AGAIN) -> None:
         super().__init__(f"{path}: {reason}; {again}")
         self.reason = reason
 
@@ -192,7 +192,7 @@ def _no(path: Path, kind: str, error: Exception, after: str = "") -> UnreadableE
     found = "tar" if start[257:] == b"ustar" else found
     told = f"; by its first bytes it is a {found}" if found not in ("", kind) else ""
     reason = f"truncated{after}, or not a {kind} ({one_line(error)}{told})"
-    return UnreadableError(path, reason, "give it that ending" if told else _AGAIN)
+    return UnreadableError(path, reason, "give it that ending" if told else FETCH_AGAIN)
 
 
 def _zipped(path: Path) -> Iterator[tuple[str, IO[bytes] | None, str]]:

@@ -50,10 +50,10 @@ class Dataset(Model):
 
     loader: str
     title: Title
-    classes: int = Field(ge=1)
+    classes: int = Field(ge=2)
     images_per_class: int | None = Field(default=None, ge=1)
-    images: dict[Part, int] | None = None
-    archives: dict[FileName, Archive]
+    images: dict[Part, Annotated[int, Field(ge=1)]] | None = None
+    archives: dict[FileName, Archive] = Field(min_length=1)
     prepare: dict[str, Any]
 
     def decisive(self) -> dict[str, Any]:

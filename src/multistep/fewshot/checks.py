@@ -17,6 +17,7 @@ from multistep.data.settings import Dataset
 from multistep.fewshot import algorithms
 from multistep.fewshot.settings import FewShot, Tested
 from multistep.files import UserError
+from multistep.networks.settings import sides
 from multistep.plan.mistakes import explain
 from multistep.settings import repeated
 
@@ -49,6 +50,17 @@ def impossible(layers: Layers, s: FewShot) -> Iterator[str]:
         yield f"{layers.path(*key.split('.'))}: {problem}"
     for name in layers.datasets:
         dataset = layers.params.datasets[name]
+        size = dataset.prepare.get("size", 0)
+        if size is None:
+            yield f"datasets.{name}.prepare.size: null; episodes need images of one size"
+        elif size and sides(s.network.geometry, size)[-1] < 1:
+            yield (
+                f"datasets.{name}.prepare.size: {size}, of which nothing is left after four blocks "
+                f"of {layers.path('network', 'geometry')} {s.network.geometry}; choose larger ones"
+            )
+        committed = class_splits.list_file(dataset.loader, str(dataset.prepare.get("split")))
+        if committed.exists() and dataset.classes != (n := sum(_committed(committed).values())):
+            yield f"datasets.{name}.classes: {dataset.classes}, but prepare.split lists {n}"
         if s.ways > dataset.classes:
             yield (
                 f"{layers.path('ways')}: {s.ways} ways, but datasets.{name} has "

@@ -25,12 +25,13 @@ from multistep.fewshot.head import adapt_head
 from multistep.fewshot.meta import Tasks, Theta
 from multistep.fewshot.run import EVALUATION_SEED
 from multistep.fewshot.settings import Tested
-from multistep.files import UserError
+from multistep.files import UserError, one_line
 from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
 from multistep.networks.conv4 import Conv4
 from multistep.progress import progress
 
 Row = dict[str, Any]
+ADAPTING = ("test_steps", "window", "inner_lr", "momentum", "weight_decay", "options")
 
 
 class Trained:
@@ -41,9 +42,10 @@ class Trained:
 
     def __init__(self, about: dict[str, Any], tensors: dict[str, np.ndarray], **changes: Any):
         self.cell = cell = about["cell"]
-        known = cell["settings"].keys()
-        if unknown := [key for key in changes if key not in known]:
-            raise UserError(f"no setting {unknown[0]!r} of the cell; it has {', '.join(known)}")
+        if unknown := [key for key in changes if key not in ADAPTING]:
+            raise UserError(
+                f"no setting {unknown[0]!r} that adapting takes; it takes {', '.join(ADAPTING)}"
+            )
         settings = cell["settings"] | changes
         self.algorithm = algorithms.create(cell["algorithm"], settings, cell["kind"])
         self.settings = s = self.algorithm.settings
@@ -67,6 +69,7 @@ class Trained:
         `[N, channels, size, size]`, prepared as those that were trained on. There can be fewer
         classes than the cell has ways, and any number of images of each.
         """
+        labels = getattr(labels, "tolist", lambda: labels)()  # numpy's and torch's too
         x, classes = self._pixels(images), list(dict.fromkeys(labels))
         if len(labels) != len(x) or not 2 <= len(classes) <= self.settings.ways:
             raise UserError(
@@ -80,22 +83,31 @@ class Trained:
         batch = Batch(support, y[order].unsqueeze(0), support, y[order].unsqueeze(0), seeds)
         window = self.settings.window
         phi = meta.adapt(self.algorithm, self.network, self.theta, batch, window=window)
+        if not phi.isfinite().all():
+            raise UserError("adapting diverged: parameters that aren't finite; lower inner_lr")
         module = Conv4(self.network.config)
         module.load_state_dict(self.network.unpack(phi, self.theta.shared))
         return Classifier(module, classes, support[0], self._pixels)
 
     def _pixels(self, images: Any) -> Tensor:
         config = self.network.config
-        x = torch.as_tensor(np.asarray(images))
+        side = f"{config.size}, {config.size}"
+        wanted = (
+            f"give bytes [N, {side}{', 3' * (config.channels == 3)}], "
+            f"or numbers in [0, 1] [N, {config.channels}, {side}]"
+        )
+        try:
+            given = np.asarray(images)
+            x = torch.as_tensor(given)
+        except (TypeError, ValueError) as error:  # names, images of several sizes, ...
+            raise UserError(f"these are no images ({one_line(error)}); {wanted}") from None
         if x.dtype == torch.uint8:
             x = (x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1)) / 255
-        wanted = (config.channels, config.size, config.size)
-        if x.shape[1:] != wanted or not x.is_floating_point():
-            raise UserError(
-                f"images of {list(np.shape(images))} ({x.dtype}); give bytes [N, {config.size}, "
-                f"{config.size}{', 3' * (config.channels == 3)}], or numbers in [0, 1] "
-                f"{['N', *wanted]}"
-            )
+        shape = (config.channels, config.size, config.size)
+        if x.shape[1:] != shape or not x.is_floating_point():
+            raise UserError(f"images of {list(given.shape)} ({given.dtype}); {wanted}")
+        if len(x) and not (x.min() >= -1e-3 and x.max() <= 1.001):  # resampling overshoots
+            raise UserError(f"images of numbers from {x.min():g} to {x.max():g}; {wanted}")
         return x.to(torch.get_default_dtype())
 
     @torch.no_grad()

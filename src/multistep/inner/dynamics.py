@@ -12,6 +12,7 @@ gradient zero: momentum and weight decay still move it. Weight decay is coupled,
 gradient at the current parameters, as in `torch.optim`.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Protocol
@@ -58,11 +59,11 @@ class Coefficients:
 
     @property
     def c_phi(self) -> float:
-        return 1.0 + self.weight_decay * self.b_phi
+        return _float32(1.0 + self.weight_decay * self.b_phi)
 
     @property
     def c_v(self) -> float:
-        return self.weight_decay * self.b_v
+        return _float32(self.weight_decay * self.b_v)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,13 @@ def _coefficients(lr: float, momentum: float, weight_decay: float, n: int) -> Co
         b_v = weight_decay * old_phi + momentum * old_v + 1.0  # eq. 32
         # Aⁿ [-η, 1]ᵀ is the difference, and A's last column is μ [-η, 1]ᵀ.
         d_phi, d_v = momentum * (b_phi - old_phi), momentum * (b_v - old_v)
+    b_phi, b_v, d_phi, d_v = map(_float32, (b_phi, b_v, d_phi, d_v))
     return Coefficients(b_phi, b_v, d_phi, d_v, weight_decay)
+
+
+def _float32(x: float) -> float:
+    """Infinite where float32 has no such number: the run then diverges, and torch takes it."""
+    return x if abs(x) <= torch.finfo(torch.float32).max else math.copysign(math.inf, x)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from multistep.job import device, parameters, results
 from multistep.job.record import TRAINED
 from multistep.plan import provenance
 from multistep.plan.families import module
+from multistep.progress import say
 
 # Which queries go through the network together: batch norm takes the statistics of those.
 PROTOCOLS = {
@@ -62,8 +63,8 @@ def run(args: argparse.Namespace) -> None:
     asked = args.protocol or ["together"]
     protocols = list(PROTOCOLS) if "all" in asked else list(dict.fromkeys(asked))
     place = device.prepare(args.device, args.threads)
-    found = []
-    for file in args.files:
+    given, found = [], []
+    for file in args.files:  # all are read before any is tested
         path = parameters.of(file)
         about, tensors = parameters.read(path)
         cell, made_from = about["cell"], about["made_from"]
@@ -72,23 +73,37 @@ def run(args: argparse.Namespace) -> None:
         if out:
             results.check_place(out, "evaluation")
         images = _images(path, cell, made_from["dataset"], args.dataset)
-        family = module(cell["family"], "trained")
-        try:
-            used, rows = family.evaluate(
-                about, tensors, images, place,
-                episodes=args.episodes, protocols=protocols, floors=args.floors, **changes,
-            )  # fmt: skip
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from None
-        entry = {"cell": cell, "dataset": images.name, "settings": used, "rows": rows}
-        found.append(entry)
-        if out:
-            entry |= {"kind": "evaluation", "parameters": about["digest"]}
-            entry["environment"] = device.environment(place, args.threads)
-            entries = provenance.evaluation_modules(cell["family"], cell["algorithm"])
-            made_from = {**made_from, "dataset": images.digest, "code": provenance.code(*entries)}
-            results.write(out, entry, made_from)
-    print(table(found))
+        given.append((file, about, tensors, images, out))
+    try:
+        for file, about, tensors, images, out in given:
+            cell = about["cell"]
+            family = module(cell["family"], "trained")
+            try:
+                used, rows = family.evaluate(
+                    about, tensors, images, place,
+                    episodes=args.episodes, protocols=protocols, floors=args.floors, **changes,
+                )  # fmt: skip
+            except UserError as error:
+                raise UserError(f"{file}: {error}") from None
+            entry = {"cell": cell, "dataset": images.name, "settings": used, "rows": rows}
+            found.append(entry)
+            if out:
+                entry |= {"kind": "evaluation", "parameters": about["digest"]}
+                entry["environment"] = device.environment(place, args.threads)
+                entries = provenance.evaluation_modules(cell["family"], cell["algorithm"])
+                code = provenance.code(*entries)
+                made_from = {**about["made_from"], "dataset": images.digest, "code": code}
+                results.write(out, entry, made_from)
+    finally:  # what was tested before a fault is not lost
+        if found:
+            print(table(found))
+    for entry in found:
+        for what, of in entry["rows"].items():
+            broken = {p: row.get("non_finite_episodes") for p, row in of.items()}
+            if any(broken.values()):
+                say(f"{entry['cell']['method']}, {what}: outputs aren't finite in "
+                    + ", ".join(f"{n} episodes ({p})" for p, n in broken.items() if n)
+                    + "; those of a run that diverged, so lower --rate")  # fmt: skip
 
 
 def _images(path: Path, cell: dict[str, Any], digest: str, given: Path | None) -> Prepared:

@@ -55,7 +55,8 @@ def of(file: Path) -> Path:
         kind = "a folder" if file.is_dir() else "neither"
         raise UserError(f"{file}: {kind}; name a result (.json) or its parameters ({path.suffix})")
     if not path.exists() and file != path and file.exists():
-        results.read(file)  # says it if that is no result
+        if "metrics" not in results.read(file):  # which says it if that is no record at all
+            raise UserError(f"{file}: a measurement or choice, which trains nothing; name a result")
         raise UserError(
             f"{file}: no parameters beside it ({path.name}); it was made before they were kept, or "
             f"they weren't copied with it: copy them too, or build it again ({build_command(path)})"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multistep.files import UserError
+from multistep.networks.settings import BLOCKS, sides
 
 Geometry = Literal["strided", "valid", "pooled"]
 Order = Literal["conv-bn-relu", "conv-relu-bn"]
@@ -69,26 +70,15 @@ class Conv4Config:
 
     @property
     def convolutions(self) -> tuple[ConvShape, ...]:
-        kernels = {
-            "strided": [(3, 2, 1)] * 4,
-            "valid": [(3, 2, 0)] * 3 + [(2, 1, 0)],
-            "pooled": [(3, 1, 1)] * 4,
-        }
-        shapes: list[ConvShape] = []
-        size, channels = self.size, self.channels
-        for kernel, stride, padding in kernels[self.geometry]:
-            shapes.append(ConvShape(size, channels, kernel, stride, padding))
-            size, channels = self._block_side(shapes[-1]), self.filters
-        return tuple(shapes)
-
-    def _block_side(self, conv: ConvShape) -> int:
-        """Side of the map after a convolution and its pooling, which drops an odd last line."""
-        return conv.output // 2 if self.pooled else conv.output
+        into = [self.size, *sides(self.geometry, self.size)]
+        channels = [self.channels, *[self.filters] * 3]
+        blocks = zip(into, channels, BLOCKS[self.geometry], strict=False)
+        return tuple(ConvShape(size, given, *block) for size, given, block in blocks)
 
     @property
     def last_side(self) -> int:
         """Side of the last map."""
-        return self._block_side(self.convolutions[-1])
+        return sides(self.geometry, self.size)[-1]
 
     @property
     def pooled(self) -> bool:

@@ -9,6 +9,23 @@ from pydantic import Field
 
 from multistep.settings import Model
 
+# Few-shot: kernel, stride and padding of the four blocks; `pooled` halves each map afterwards.
+BLOCKS = {
+    "strided": [(3, 2, 1)] * 4,
+    "valid": [(3, 2, 0)] * 3 + [(2, 1, 0)],
+    "pooled": [(3, 1, 1)] * 4,
+}
+
+
+def sides(geometry: str, size: int) -> list[int]:
+    """Sides of the maps after each of the four blocks; pooling drops an odd last line."""
+    found = []
+    for kernel, stride, padding in BLOCKS[geometry]:
+        size = (size + 2 * padding - kernel) // stride + 1
+        size = size // 2 if geometry == "pooled" else size
+        found.append(size)
+    return found
+
 
 class Architecture(Model):
     """A backbone of `multistep.networks.build`. Narrow or shallow: for small scales only."""

@@ -55,14 +55,19 @@ def references(params: Params) -> list[str]:
         found += unknown(path, [method.algorithm], everywhere, "algorithm")
     for name, experiment in params.experiments.items():
         path = f"experiments.{name}"
-        for method_name in experiment.methods:
-            algorithm = getattr(params.methods.get(method_name), "algorithm", None)
-            if algorithm and algorithm not in known[experiment.family]:
-                found.append(
-                    f"{path}.methods: {method_name} has the algorithm {algorithm!r}, which the "
-                    f"family {experiment.family} doesn't have; it has: "
-                    + ", ".join(known[experiment.family])
-                )
+        choose = experiment.choose
+        named = {"methods": experiment.methods, "overrides": experiment.overrides}
+        named |= {"choose.methods": choose.methods} if choose else {}
+        for key, names in named.items():
+            found += unknown(f"{path}.{key}", names, params.methods, "method")
+            for method_name in names:
+                algorithm = getattr(params.methods.get(method_name), "algorithm", None)
+                if algorithm and algorithm not in known[experiment.family]:
+                    found.append(
+                        f"{path}.{key}: {method_name} has the algorithm {algorithm!r}, which the "
+                        f"family {experiment.family} doesn't have; it has: "
+                        + ", ".join(known[experiment.family])
+                    )
         if (measured := experiment.measured) is not None:
             at = f"{path}.measured"
             # An overlay that runs nothing of an experiment needn't say that nothing is timed.
@@ -75,16 +80,13 @@ def references(params: Params) -> list[str]:
         if name == "measure":
             found.append(f"{path}: the name is taken by results/measure; choose another")
         found += unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
-        found += unknown(f"{path}.methods", experiment.methods, params.methods, "method")
-        found += unknown(f"{path}.overrides", experiment.overrides, params.methods, "method")
-        if (choose := experiment.choose) is not None:
+        if choose is not None:
             alike = f"{name}-{choose.setting}-"  # what its candidates are called
             for other in params.experiments:
                 if other.startswith(alike):
                     found.append(
                         f"experiments.{other}: a name of candidates of {name}; choose another"
                     )
-            found += unknown(f"{path}.choose.methods", choose.methods, params.methods, "method")
     return found
 
 
@@ -132,6 +134,12 @@ def _source_networks(params: Params) -> list[str]:
             found.append(f"{path}.archives: one file of weights with its `layout`, or neither")
         if not network.archives and (network.train is None or network.dataset is None):
             found.append(f"{path}: needs weights under `archives`, or `train` and `dataset`")
+        if network.dataset is not None and name not in params.stand_ins:
+            dataset = params.dataset(network.dataset)
+            if network.classes != (there := params.datasets[dataset].classes):
+                found.append(
+                    f"{path}.classes: {network.classes}, but datasets.{dataset} has {there} classes"
+                )
     return found
 
 

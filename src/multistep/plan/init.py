@@ -23,7 +23,7 @@ from multistep.plan import families, params
 from multistep.plan.layers import merge
 from multistep.plan.mistakes import unknown
 from multistep.plan.schema import Params
-from multistep.settings import parse
+from multistep.settings import parse, repeated
 
 # Small enough to be over in minutes on a CPU; what it is in params.yaml stands beside it.
 SIZES: dict[str, dict[str, Any]] = {
@@ -130,24 +130,37 @@ class `Options`, under `options:` in params.yaml. Its tests compute the same nai
 
 def own_dataset(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, str]]:
     """The files of a dataset, whose images and classes are counted, by their place."""
+    from multistep.data.archives import FETCH_AGAIN
     from multistep.data.loaders import image_folder
     from multistep.data.settings import Archive, Dataset
 
     name, archives = args.name, [path.expanduser().absolute() for path in args.archives]
     for path in archives:
         if not path.is_file():
-            raise UserError(f"{path}: no such file; pack the folder of classes as zip or tar")
+            what = "a folder" if path.is_dir() else "no such file"
+            raise UserError(f"{path}: {what}; pack the folder of classes as zip or tar")
+    if twice := repeated(path.name for path in archives):
+        raise UserError(f"{twice[0]}: given more than once; archives of a dataset have own names")
     if len({path.parent for path in archives}) > 1:
         raise UserError("the archives of a dataset lie in one folder; copy them there")
-    of_class = image_folder.folders(archives)
-    least = min(map(len, of_class.values()), default=0)
+    try:
+        of_class = image_folder.folders(archives)
+    except UserError as error:  # it is the user's own file, and may be the only one
+        raise UserError(str(error).replace(FETCH_AGAIN, "pack it anew")) from None
+    if len(of_class) < 2:
+        raise UserError(
+            f"{archives[0]}: {len(of_class)} classes of images; it takes two folders or more, with "
+            "files that end in " + ", ".join(sorted(image_folder.ENDINGS))
+        )
+    smallest = min(of_class, key=lambda label: len(of_class[label]))
+    least = len(of_class[smallest])
     whole = "classes" if args.episodes else "images"
     among = len(of_class) if args.episodes else least
     held_out = max(2 if args.episodes else 1, round(0.2 * among))
-    if among < 3 * min(held_out, 2) or not of_class:
+    if among < 3 * min(held_out, 2):
         raise UserError(
-            f"{archives[0]}: {len(of_class)} classes, {least} images in the smallest; too few to "
-            f"hold out {whole} for validation and test"
+            f"{archives[0]}: {len(of_class)} classes, {least} images in the smallest, {smallest}; "
+            f"too few to hold out {whole} for validation and test, so add some or leave it out"
         )
     prepare = {"size": args.size, "split": whole, "validation": held_out, "test": held_out}
     prepare["seed"] = 0
@@ -163,7 +176,7 @@ def own_dataset(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, 
         "archives": {path.name: {"sha256": sha256(path)} for path in archives},
         "prepare": prepare,
     }
-    parse(Dataset, entry | {"archives": {}}, f"datasets.{name}.")
+    parse(Dataset, entry | {"archives": {"a.zip": Archive()}}, f"datasets.{name}.")
     for path in archives:
         parse(Dataset, entry | {"archives": {path.name: Archive()}}, f"{path}: rename it: ")
     block = f"sources: {_flow({name: str(archives[0].parent)})}    # where its archives lie\n"

@@ -72,9 +72,18 @@ class Layers:
         # What the family knows and this cell doesn't read is left out.
         unread = known.model_fields.keys() - model.model_fields.keys()
         try:
-            return model.model_validate({k: v for k, v in merged.items() if k not in unread})
+            settings = model.model_validate({k: v for k, v in merged.items() if k not in unread})
         except ValidationError as error:
             raise UserError("\n".join(explain(error, model, self.path, known))) from None
+        wrong: list[str] = []
+        for name, layer in self.layers.items():  # also what another layer stands over
+            try:
+                known.model_validate(layer)
+            except ValidationError as error:
+                wrong += explain(error, known, f"{name}.", part=True)
+        if wrong:
+            raise UserError("\n".join(wrong))
+        return settings
 
 
 def _sets(layer: Any, keys: Sequence[str]) -> bool:

@@ -29,14 +29,18 @@ def explain(
     model: type[BaseModel],
     where: str | Callable[..., str] = "",
     known: type[BaseModel] | None = None,
+    *,
+    part: bool = False,
 ) -> list[str]:
     """One line per mistake: path, what is wrong, the closest known key.
 
     `where`: what stands before the path, or what makes a path of keys. `known`: the model whose
-    keys are known at the top, if that isn't `model`.
+    keys are known at the top, if that isn't `model`. `part`: what is missing stands elsewhere.
     """
     lines = []
     for e in error.errors():
+        if part and e["type"] == "missing":
+            continue
         keys = list(map(str, e["loc"]))
         if e["type"] == "extra_forbidden":
             names = getattr(_at(known or model, e["loc"][:-1]), "model_fields", {})

@@ -20,7 +20,7 @@ from multistep.settings import Model
 
 LAYOUT = r"(.*/)?[^/]+/[^/]+\.(?i:jpe?g|png|bmp|gif|ppm|tiff?|webp)"
 
-_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp"}
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp"}
 _FORMATS = (*decoding.PHOTOGRAPHS, "PPM", "TIFF", "WEBP")
 
 
@@ -64,9 +64,10 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
 def folders(archives: Iterable[Path]) -> dict[str, list[str]]:
     """The images of archives by class, both in the order of names; their keys: class and file.
 
-    Raises UserError for an image in no folder, and for an archive that has two roots.
+    Raises UserError for an image in no folder or there twice, and for an archive with two roots.
     """
     found: dict[str, list[str]] = {}
+    lies: dict[str, Path] = {}
     for archive in archives:
         first = None
         for member in names(archive):
@@ -81,7 +82,13 @@ def folders(archives: Iterable[Path]) -> dict[str, list[str]]:
                     f"{archive}: folders of classes lie in {first} and in {root}; pack it as "
                     "<root>/<class>/<file>"
                 )
-            found.setdefault(label, []).append(_key(member))
+            if (key := _key(member)) in lies:
+                raise UserError(
+                    f"{archive}: {key} is in {lies[key].name} already; take one of the two out, or "
+                    "rename it"
+                )
+            lies[key] = archive
+            found.setdefault(label, []).append(key)
     return {label: validation.in_order(found[label]) for label in sorted(found)}
 
 
@@ -114,4 +121,4 @@ def _key(member: str) -> str:
 def _is_image(member: str) -> bool:
     """Not a readme, and nothing hidden."""
     path = PurePosixPath(member)
-    return path.suffix.lower() in _ENDINGS and not any(p.startswith(".") for p in path.parts)
+    return path.suffix.lower() in ENDINGS and not any(p.startswith(".") for p in path.parts)
