@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from multistep.fewshot import kernels, lanes
+from multistep import machine_code
+from multistep.fewshot import kernels
 from multistep.fewshot.first_block import FirstBlock, Images, Patches
 from multistep.fewshot.norm_relu import Kept, NormReLU
 from multistep.networks.conv4 import ConvShape
 
-pytestmark = pytest.mark.skipif(not lanes.columns(64), reason="no compiler for this machine")
+pytestmark = pytest.mark.skipif(not machine_code.width(), reason="no compiler for this machine")
 TASKS, IMAGES, EPS = 2, 3, 1e-3
 Rules = dict[str, Tensor]
 

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multistep.fewshot import kernels, lanes
+from multistep import machine_code
+from multistep.fewshot import kernels
 from multistep.networks.conv4 import ConvShape
 
 Pairs = Sequence[tuple[Tensor, Tensor]]
@@ -39,7 +40,7 @@ ROWS = 256
 def convolve(pairs: Pairs, s: ConvShape) -> Tensor:
     """Σ over (x, weight): `[images·size², tasks, in]` to `[images·output², tasks, out]`."""
     x, weight = pairs[0]
-    if lanes.suit(x, s.channels, weight.shape[1]):
+    if machine_code.suit(x, sizes=(s.channels, weight.shape[1])):
         return convolve_gathered(pairs, s)
     return (convolve_product if x.is_cuda else convolve_grouped)(pairs, s)
 
@@ -47,7 +48,7 @@ def convolve(pairs: Pairs, s: ConvShape) -> Tensor:
 def input_gradient(pairs: Pairs, s: ConvShape) -> Tensor:
     """Σ over (gy, weight) of ∂⟨gy, y⟩/∂x."""
     gy = pairs[0][0]
-    if lanes.suit(gy, s.channels, gy.shape[2]):
+    if machine_code.suit(gy, sizes=(s.channels, gy.shape[2])):
         return input_gradient_gathered(pairs, s)
     return (input_gradient_product if gy.is_cuda else input_gradient_grouped)(pairs, s)
 
@@ -55,7 +56,7 @@ def input_gradient(pairs: Pairs, s: ConvShape) -> Tensor:
 def weight_gradient(pairs: Pairs, s: ConvShape, out: Tensor) -> None:
     """Σ over (gy, x) of ∂⟨gy, y⟩/∂weight, written to `out`."""
     gy = pairs[0][0]
-    if lanes.suit(gy, s.channels, gy.shape[2]):
+    if machine_code.suit(gy, sizes=(s.channels, gy.shape[2])):
         return weight_gradient_gathered(pairs, s, out)
     products = gy.is_cuda or gy.shape[0] <= FEW_ROWS
     return (weight_gradient_product if products else weight_gradient_grouped)(pairs, s, out)
@@ -116,7 +117,7 @@ def _plan(
         "input": (out, inp, by_out, by_out * size),
         "weight": (by_out, by_out * size, out, inp),
     }[result]
-    columns = lanes.columns(filters if result == "output" else s.channels)
+    columns = machine_code.columns(filters if result == "output" else s.channels)
     # Offsets whose pixels no earlier one has met come first, and write them: of the output it is
     # the middle one, of the input those that meet other pixels each.
     most = sorted(range(s.kernel**2), key=lambda k: first[k] - first[k + 1])

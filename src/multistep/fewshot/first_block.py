@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multistep.fewshot import first_loops, lanes
+from multistep import machine_code
+from multistep.fewshot import first_loops
 from multistep.fewshot.convolution import total
 from multistep.fewshot.layers import Views
 from multistep.fewshot.pooled_norm import pick, pool, put
@@ -81,7 +82,8 @@ class FirstBlock:
         s, (tasks, _, channels) = self.shape, images.shape[:3]
         few = self.pooled and not images.is_cuda
         together = max(1, ROWS // (tasks * s.output**2)) if few else images.shape[1]
-        compiled, padded = lanes.suit(images, self.filters), F.pad(images, [s.padding] * 4)
+        compiled = machine_code.suit(images, sizes=[self.filters])
+        padded = F.pad(images, [s.padding] * 4)
         if compiled:
             level = images.mean((1, 2, 3, 4), keepdim=True)
             padded -= level

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from multistep.fewshot import lanes
-from multistep.fewshot.lanes import Code, Value
+from multistep.machine_code import Code, Value, Whole, columns
 from multistep.networks.conv4 import ConvShape
 
 # tasks, filters, cells, floats of a task's images; where cells begin in them; terms of a patch and
@@ -50,8 +49,8 @@ def table(s: ConvShape, images: int, pooled: bool) -> Tensor:
 @cache
 def rule(name: str, s: ConvShape, filters: int, pooled: bool) -> Callable[..., None]:
     """One of the three functions."""
-    columns = lanes.columns(filters, 2 if pooled or name == "sums" else 4)
-    code = Code(name, ARGUMENTS[name], columns)
+    most = 2 if pooled or name == "sums" else 4
+    code = Code(name, ARGUMENTS[name], columns(filters, most))
     side = s.size + 2 * s.padding
     # Of a cell's patches from its first one.
     patches = [s.stride * (i * side + j) for i in (0, 1) for j in (0, 1)] if pooled else [0]
@@ -70,7 +69,7 @@ def rule(name: str, s: ConvShape, filters: int, pooled: bool) -> Callable[..., N
             else:
                 _maps(code, name, patches, (cells, images, places, count, *rest), at)
 
-        code.loop(0, channels, columns, block)
+        code.loop(0, channels, code.columns, block)
 
     code.loop(0, tasks, 1, task)
     return code.compiled()
@@ -106,14 +105,14 @@ def _maps(c: Code, name: str, patches: Sequence[int], given: Any, at: Place) -> 
                 best, which = c.largest(values)
                 positive = best > 0
                 c.store(c.choose(positive, best, 0), y, place)
-                c.store(c.choose(positive, which, c.code(len(values))), codes, place)
+                c.store(c.choose(positive, which, c.byte(len(values))), codes, place)
             else:
                 code, found = c.load(codes, place), c.row(0)
                 for n, value in enumerate(values):
                     found = c.choose(code.equals(n), value, found)
                 c.store(found, y, place)
 
-    here = c.number(0)
+    here: Whole = 0
     for size in (2, 1) if len(patches) > 1 else (6, 1):
         [here] = c.loop(here, cells - (size - 1), size, partial(several, size))
 
@@ -142,4 +141,4 @@ def _sums(c: Code, s: ConvShape, patches: Sequence[int], given: Any, at: Place) 
             c.store(term, out, at.term(number + k * s.channels))
         c.store(total, out, at.term(count))
 
-    c.loop(0, c.number(s.channels), 1, channel)
+    c.loop(0, s.channels, 1, channel)

@@ -6,9 +6,8 @@ A convolution, its input gradient and its weight gradient all are lists of produ
 
 over rows i and terms k of one kernel offset: nothing is copied into patches, padding is skipped,
 and every result keeps its place in registers over all k. `multistep.fewshot.convolution` makes the
-lists; here is the loop over them, written in LLVM's language by llvmlite, which brings the compiler
-along: compiling takes a tenth of a second per process, and nothing is left on disk. The terms are
-added up in the order of the lists, so the bits do not depend on the width of the vectors.
+lists; here is the loop over them. The terms are added up in the order of the lists, so the bits do
+not depend on the width of the vectors.
 """
 
 from collections.abc import Callable
@@ -17,8 +16,7 @@ from functools import cache, cached_property, partial
 
 from torch import Tensor
 
-from multistep.fewshot import lanes
-from multistep.fewshot.lanes import Code, Value
+from multistep.machine_code import Code, Value, width
 
 # Of a job: where a, b and c begin; first and number of its rows, of its terms; whether no job of
 # the plan before it has written its rows (1) or one has (0).
@@ -70,7 +68,7 @@ def _compiled(columns: int) -> Callable[..., None]:
         at_a, at_b, at_c, here, rows, term, terms, first = (
             code.at(jobs, number * FIELDS + f) for f in range(FIELDS)
         )
-        end, last, fresh = here + rows, term + terms, code.differ(write * first, 0)
+        end, last, kept = here + rows, term + terms, (write * first).equals(0)
 
         def block(size: int, here: Value) -> None:
             """Products of `size` rows with their terms."""
@@ -82,7 +80,7 @@ def _compiled(columns: int) -> Callable[..., None]:
                 factors = [code.scalar(a, left + offset) for left in lefts]
                 return [s + f * right for s, f in zip(sums, factors, strict=True)]
 
-            sums = [code.either(fresh, code.row(0), code.load(c, r)) for r in results]
+            sums = [code.choose(kept, code.load(c, r), 0) for r in results]
             for value, place in zip(code.loop(term, last, 1, add, sums)[1:], results, strict=True):
                 code.store(value, c, place)
 
@@ -98,15 +96,15 @@ def _transpose() -> Callable[..., None]:
     """(tasks, rows, columns, from, to), in squares of one vector's width, whose lanes change places
     bit by bit of their numbers.
     """
-    width = lanes.widths()[0]
-    code = Code("transpose", "nnnff", width)
+    size = width()
+    code = Code("transpose", "nnnff", size)
     tasks, rows, columns, start, to = code.arguments
 
     def square(first: Value, i: Value, j: Value) -> None:
-        lines = [code.load(start, first + (i + n) * columns + j) for n in range(width)]
+        lines = [code.load(start, first + (i + n) * columns + j) for n in range(size)]
         half = 1
-        while half < width:
-            for n in range(width):
+        while half < size:
+            for n in range(size):
                 if not n & half:
                     lines[n], lines[n + half] = code.exchanged(lines[n], lines[n + half], half)
             half *= 2
@@ -115,12 +113,7 @@ def _transpose() -> Callable[..., None]:
 
     def task(t: Value) -> None:
         first = t * rows * columns
-        code.loop(
-            0,
-            rows,
-            width,
-            lambda i: code.loop(0, columns, width, lambda j: square(first, i, j)) and None,
-        )
+        code.loop(0, rows, size, lambda i: code.loop(0, columns, size, partial(square, first, i)))
 
     code.loop(0, tasks, 1, task)
     return code.compiled()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multistep.fewshot.lanes import Code, Value
+from multistep.machine_code import Code, Value, Whole
 
 # tasks, channels, rows; cells; rows in none; table of rows, cell by cell and then those in none.
 SIZES = "nnnnnt"
@@ -30,8 +30,14 @@ ARGUMENTS = {
 def rule(name: str, columns: int, pixels: int, eps: float) -> Callable[..., None]:
     """One of the four functions for cells of so many pixels."""
     code = Code(name, ARGUMENTS[name], columns)
+    write: dict[str, Callable[..., None]]
     write = {"forward": _forward, "backward": _backward, "tangent": _tangent, "adjoint": _adjoint}
-    write[name](Norm(code, pixels, eps))
+    tasks, channels = code.arguments[:2]
+
+    def block(t: Value, b: Value) -> None:
+        write[name](Column(code, pixels, eps, t, b), *code.arguments[len(SIZES) :])
+
+    code.loop(0, tasks, 1, lambda t: code.loop(0, channels, columns, partial(block, t)))
     return code.compiled()
 
 
@@ -50,212 +56,177 @@ def table(images: int, side: int, pooled: bool) -> tuple[int, int, Tensor]:
     return len(cells) // 4, len(rest), torch.cat([cells, rest])
 
 
-class Norm:
-    """What the four functions share: their place in the maps, and how a cell is read."""
-
-    def __init__(self, code: Code, pixels: int, eps: float) -> None:
-        self.code, self.pixels, self.eps = code, pixels, eps
-        sizes, self.rest = code.arguments[:6], code.arguments[6:]
-        self.tasks, self.channels, self.rows, self.cells, self.left, self.table = sizes
-        self.wide = self.tasks * self.channels
-
-    def each(self, body: Any) -> None:
-        """`body(task, column)` for all columns that are gone through together."""
-
-        def task(t: Value) -> None:
-            self.code.loop(0, self.channels, self.code.columns, partial(body, t))
-
-        self.code.loop(0, self.tasks, 1, task)
-
-    def column(self, t: Value, b: Value) -> "Column":
-        return Column(self, t, b)
-
-
 class Column:
-    """The columns from b on of a task t."""
+    """The columns from b on of a task t, which are gone through together, and how they are read."""
 
-    def __init__(self, norm: Norm, t: Value, b: Value) -> None:
-        self.norm, self.code, self.t, self.b = norm, norm.code, t, b
-        self.place = t * norm.channels + b
+    def __init__(self, code: Code, pixels: int, eps: float, t: Value, b: Value) -> None:
+        self.code, self.pixels, self.eps, self.t, self.b = code, pixels, eps, t, b
+        tasks, channels, rows, self.cells, self.left, self.table = code.arguments[: len(SIZES)]
+        self.rows, self.n = rows, code.real(rows)
+        self.place, self.wide = t * channels + b, tasks * channels
 
-    def read(self, pointer: Any, row: Value) -> Value:
-        return self.code.load(pointer, row * self.norm.wide + self.place)
+    def read(self, pointer: Any, row: Whole) -> Value:
+        return self.code.load(pointer, row * self.wide + self.place)
 
-    def write(self, value: Value, pointer: Any, row: Value) -> None:
-        self.code.store(value, pointer, row * self.norm.wide + self.place)
+    def write(self, value: Value, pointer: Any, row: Whole) -> None:
+        self.code.store(value, pointer, row * self.wide + self.place)
 
     def given(self, pointer: Any, step: Value) -> Value:
         """A parameter: of each task, or with the step 0 of all."""
         return self.code.load(pointer, self.t * step + self.b)
 
-    def stats(self, pointer: Any, count: int) -> list[Value]:
-        return [self.read(pointer, self.code.number(i)) for i in range(count)]
+    def pair(self, pointer: Any) -> tuple[Value, Value]:
+        """Two sums or statistics."""
+        return self.read(pointer, 0), self.read(pointer, 1)
 
-    def keep(self, pointer: Any, *values: Value) -> None:
-        for i, value in enumerate(values):
-            self.write(value, pointer, self.code.number(i))
+    def keep(self, pointer: Any, one: Value, other: Value) -> None:
+        """Write such a pair."""
+        self.write(one, pointer, 0)
+        self.write(other, pointer, 1)
 
     def pixel(self, cell: Value, i: int) -> Value:
         """The row of a cell's pixel."""
-        if self.norm.pixels == 1:
+        if self.pixels == 1:
             return cell
-        return self.code.at(self.norm.table, cell * self.norm.pixels + i)
+        return self.code.at(self.table, cell * self.pixels + i)
 
-    def cells(self, body: Any) -> None:
-        self.code.loop(0, self.norm.cells, 1, body)
+    def each(self, body: Callable[[Value], None]) -> None:
+        """Of the cells."""
+        self.code.loop(0, self.cells, 1, body)
 
-    def others(self, body: Any) -> None:
-        """Of the rows that are in no cell."""
-        if self.norm.pixels == 1:
-            return
-        first = self.norm.cells * self.norm.pixels
-        self.code.loop(
-            0, self.norm.left, 1, lambda i: body(self.code.at(self.norm.table, first + i))
-        )
-
-
-def _forward(norm: Norm) -> None:
-    c = norm.code
-    gamma, gamma_step, beta, beta_step, x, y, codes, stats = norm.rest
-
-    def block(t: Value, b: Value) -> None:
-        at = norm.column(t, b)
-        n = c.real(norm.rows)
-        [total] = c.sums(norm.rows, 1, lambda r, s: [s + at.read(x, r)])
-        mean = total / n
-
-        def square(r: Value, s: Value) -> list[Value]:
-            centred = at.read(x, r) - mean
-            return [s + centred * centred]
-
-        [total] = c.sums(norm.rows, 1, square)
-        root = c.root(total / n + norm.eps)
-        at.keep(stats, mean, root)
-        slope, shift = at.given(gamma, gamma_step) * root, at.given(beta, beta_step)
+    def spread(
+        self, codes: Any, picked: Callable[[Value], Value], straight: Callable[[Value], Value],
+        pointer: Any,
+    ) -> None:  # fmt: skip
+        """Write `straight` of every row; of the one in a cell that its code names with `picked`."""
 
         def cell(j: Value) -> None:
-            rows = [at.read(x, at.pixel(j, i)) for i in range(norm.pixels)]
-            best, place = c.largest([(row - mean) * slope + shift for row in rows])
-            positive = best > 0
-            at.write(c.choose(positive, best, 0), y, j)
-            at.write(c.choose(positive, place, c.code(norm.pixels)), codes, j)
+            value, code = picked(j), self.read(codes, j)
+            for i in range(self.pixels):
+                row = self.pixel(j, i)
+                value_here = self.code.choose(code.equals(i), value, 0)
+                self.write(straight(row) + value_here, pointer, row)
 
-        at.cells(cell)
+        def other(i: Value) -> None:
+            row = self.code.at(self.table, self.cells * self.pixels + i)
+            self.write(straight(row), pointer, row)
 
-    norm.each(block)
-
-
-def _backward(norm: Norm) -> None:
-    c = norm.code
-    gamma, gamma_step, x, codes, stats, gy, gx, sums = norm.rest
-
-    def block(t: Value, b: Value) -> None:
-        at = norm.column(t, b)
-        mean, root = at.stats(stats, 2)
-
-        def add(j: Value, s: Value, sn: Value) -> list[Value]:
-            g, code = at.read(gy, j), at.read(codes, j)
-            for i in range(norm.pixels):
-                picked = c.choose(code.equals(i), g, 0)
-                s, sn = s + picked, sn + picked * ((at.read(x, at.pixel(j, i)) - mean) * root)
-            return [s, sn]
-
-        found = c.sums(norm.cells, 2, add)
-        at.keep(sums, *found)
-        slope = at.given(gamma, gamma_step) * root
-        share = slope / c.real(norm.rows)
-        constant, by_normal = -share * found[0], -share * found[1] * root
-
-        def straight(row: Value) -> Value:
-            return constant + (at.read(x, row) - mean) * by_normal
-
-        def cell(j: Value) -> None:
-            g, code = at.read(gy, j) * slope, at.read(codes, j)
-            for i in range(norm.pixels):
-                row = at.pixel(j, i)
-                at.write(straight(row) + c.choose(code.equals(i), g, 0), gx, row)
-
-        at.cells(cell)
-        at.others(lambda row: at.write(straight(row), gx, row))
-
-    norm.each(block)
+        self.each(cell)
+        if self.pixels > 1:
+            self.code.loop(0, self.left, 1, other)
 
 
-def _tangent(norm: Norm) -> None:
-    c = norm.code
-    gamma, gamma_step, dgamma, dgamma_step, dbeta, dbeta_step = norm.rest[:6]
-    x, codes, stats, dx, dy, means = norm.rest[6:]
+def _forward(
+    at: Column, gamma: Any, gamma_step: Value, beta: Any, beta_step: Value, x: Any, y: Any,
+    codes: Any, stats: Any,
+) -> None:  # fmt: skip
+    c = at.code
+    [total] = c.sums(at.rows, 1, lambda r, s: [s + at.read(x, r)])
+    mean = total / at.n
 
-    def block(t: Value, b: Value) -> None:
-        at = norm.column(t, b)
-        mean, root = at.stats(stats, 2)
+    def square(r: Value, s: Value) -> list[Value]:
+        centred = at.read(x, r) - mean
+        return [s + centred * centred]
 
-        def add(r: Value, s: Value, sn: Value) -> list[Value]:
-            moved = at.read(dx, r)
-            return [s + moved, sn + moved * ((at.read(x, r) - mean) * root)]
+    [total] = c.sums(at.rows, 1, square)
+    root = c.row(1) / c.sqrt(total / at.n + at.eps)
+    at.keep(stats, mean, root)
+    slope, shift = at.given(gamma, gamma_step) * root, at.given(beta, beta_step)
 
-        shift, correlation = (s / c.real(norm.rows) for s in c.sums(norm.rows, 2, add))
-        at.keep(means, shift, correlation)
-        slope = at.given(gamma, gamma_step) * root
-        by_normal = (at.given(dgamma, dgamma_step) - slope * correlation) * root
-        constant = at.given(dbeta, dbeta_step) - slope * shift
+    def cell(j: Value) -> None:
+        rows = [at.read(x, at.pixel(j, i)) for i in range(at.pixels)]
+        best, place = c.largest([(row - mean) * slope + shift for row in rows])
+        positive = best > 0
+        at.write(c.choose(positive, best, 0), y, j)
+        at.write(c.choose(positive, place, c.byte(at.pixels)), codes, j)
 
-        def cell(j: Value) -> None:
-            code, found = at.read(codes, j), c.row(0)
-            for i in range(norm.pixels):
-                row = at.pixel(j, i)
-                value = at.read(dx, row) * slope + (at.read(x, row) - mean) * by_normal + constant
-                found = c.choose(code.equals(i), value, found)
-            at.write(found, dy, j)
-
-        at.cells(cell)
-
-    norm.each(block)
+    at.each(cell)
 
 
-def _adjoint(norm: Norm) -> None:
-    c = norm.code
-    gamma, gamma_step, dgamma, dgamma_step = norm.rest[:4]
-    x, codes, stats, gy, sums, dx, means, dgy, dgx, products = norm.rest[4:]
+def _backward(
+    at: Column, gamma: Any, gamma_step: Value, x: Any, codes: Any, stats: Any, gy: Any, gx: Any,
+    sums: Any,
+) -> None:  # fmt: skip
+    c = at.code
+    mean, root = at.pair(stats)
 
-    def block(t: Value, b: Value) -> None:
-        at = norm.column(t, b)
-        (mean, root), (sum_g, sum_gn) = at.stats(stats, 2), at.stats(sums, 2)
-        shift, correlation = at.stats(means, 2)
+    def add(j: Value, s: Value, sn: Value) -> list[Value]:
+        g, code = at.read(gy, j), at.read(codes, j)
+        for i in range(at.pixels):
+            picked = c.choose(code.equals(i), g, 0)
+            s, sn = s + picked, sn + picked * ((at.read(x, at.pixel(j, i)) - mean) * root)
+        return [s, sn]
 
-        def add(j: Value, s: Value, sn: Value) -> list[Value]:
-            g, dg, code = at.read(gy, j), at.read(dgy, j), at.read(codes, j)
-            for i in range(norm.pixels):
-                here, row = code.equals(i), at.pixel(j, i)
-                normal = (at.read(x, row) - mean) * root
-                dnormal = (at.read(dx, row) - shift - normal * correlation) * root
-                picked = c.choose(here, dg, 0)
-                s = s + picked
-                sn = sn + picked * normal + c.choose(here, g, 0) * dnormal
-            return [s, sn]
+    sum_g, sum_gn = c.sums(at.cells, 2, add)
+    at.keep(sums, sum_g, sum_gn)
+    slope = at.given(gamma, gamma_step) * root
+    share = slope / at.n
+    constant, by_normal = -share * sum_g, -share * sum_gn * root
 
-        found = c.sums(norm.cells, 2, add)
-        at.keep(products, *found)
-        slope = at.given(gamma, gamma_step) * root
-        dslope = (at.given(dgamma, dgamma_step) - slope * correlation) * root
-        n = c.real(norm.rows)
-        by_dx = -slope * root * sum_gn / n
-        by_normal = -by_dx * correlation - (slope * found[1] + dslope * sum_gn) / n
-        constant = -by_dx * shift - (slope * found[0] + dslope * sum_g) / n
-        by_centred = by_normal * root
+    def straight(row: Value) -> Value:
+        return constant + (at.read(x, row) - mean) * by_normal
 
-        def straight(row: Value) -> Value:
-            centred = at.read(x, row) - mean
-            return constant + centred * by_centred + at.read(dx, row) * by_dx
+    at.spread(codes, lambda j: at.read(gy, j) * slope, straight, gx)
 
-        def cell(j: Value) -> None:
-            moved = at.read(dgy, j) * slope + at.read(gy, j) * dslope
-            code = at.read(codes, j)
-            for i in range(norm.pixels):
-                row = at.pixel(j, i)
-                at.write(straight(row) + c.choose(code.equals(i), moved, 0), dgx, row)
 
-        at.cells(cell)
-        at.others(lambda row: at.write(straight(row), dgx, row))
+def _tangent(
+    at: Column, gamma: Any, gamma_step: Value, dgamma: Any, dgamma_step: Value, dbeta: Any,
+    dbeta_step: Value, x: Any, codes: Any, stats: Any, dx: Any, dy: Any, means: Any,
+) -> None:  # fmt: skip
+    c = at.code
+    mean, root = at.pair(stats)
 
-    norm.each(block)
+    def add(r: Value, s: Value, sn: Value) -> list[Value]:
+        moved = at.read(dx, r)
+        return [s + moved, sn + moved * ((at.read(x, r) - mean) * root)]
+
+    shift, correlation = (s / at.n for s in c.sums(at.rows, 2, add))
+    at.keep(means, shift, correlation)
+    slope = at.given(gamma, gamma_step) * root
+    by_normal = (at.given(dgamma, dgamma_step) - slope * correlation) * root
+    constant = at.given(dbeta, dbeta_step) - slope * shift
+
+    def cell(j: Value) -> None:
+        code, found = at.read(codes, j), c.row(0)
+        for i in range(at.pixels):
+            row = at.pixel(j, i)
+            value = at.read(dx, row) * slope + (at.read(x, row) - mean) * by_normal + constant
+            found = c.choose(code.equals(i), value, found)
+        at.write(found, dy, j)
+
+    at.each(cell)
+
+
+def _adjoint(
+    at: Column, gamma: Any, gamma_step: Value, dgamma: Any, dgamma_step: Value, x: Any, codes: Any,
+    stats: Any, gy: Any, sums: Any, dx: Any, means: Any, dgy: Any, dgx: Any, products: Any,
+) -> None:  # fmt: skip
+    c, n = at.code, at.n
+    (mean, root), (sum_g, sum_gn) = at.pair(stats), at.pair(sums)
+    shift, correlation = at.pair(means)
+
+    def add(j: Value, s: Value, sn: Value) -> list[Value]:
+        g, dg, code = at.read(gy, j), at.read(dgy, j), at.read(codes, j)
+        for i in range(at.pixels):
+            here, row = code.equals(i), at.pixel(j, i)
+            normal = (at.read(x, row) - mean) * root
+            dnormal = (at.read(dx, row) - shift - normal * correlation) * root
+            picked = c.choose(here, dg, 0)
+            s = s + picked
+            sn = sn + picked * normal + c.choose(here, g, 0) * dnormal
+        return [s, sn]
+
+    dsum_g, dsum_gn = c.sums(at.cells, 2, add)
+    at.keep(products, dsum_g, dsum_gn)
+    slope = at.given(gamma, gamma_step) * root
+    dslope = (at.given(dgamma, dgamma_step) - slope * correlation) * root
+    by_dx = -slope * root * sum_gn / n
+    by_normal = -by_dx * correlation - (slope * dsum_gn + dslope * sum_gn) / n
+    constant = -by_dx * shift - (slope * dsum_g + dslope * sum_g) / n
+    by_centred = by_normal * root
+
+    def straight(row: Value) -> Value:
+        centred = at.read(x, row) - mean
+        return constant + centred * by_centred + at.read(dx, row) * by_dx
+
+    at.spread(codes, lambda j: at.read(dgy, j) * slope + at.read(gy, j) * dslope, straight, dgx)

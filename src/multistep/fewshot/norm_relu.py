@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from multistep.fewshot import lanes, norm_loops
+from multistep import machine_code
+from multistep.fewshot import norm_loops
 from multistep.fewshot.layers import BatchNorm, ReLU, Views
 from multistep.fewshot.pooled_norm import PooledBatchNorm
 
@@ -39,7 +40,7 @@ class NormReLU:
         )
 
     def forward(self, p: Views, x: Tensor) -> tuple[Tensor, Any]:
-        if not lanes.suit(x, x.shape[2]):
+        if not machine_code.suit(x, sizes=x.shape[2:]):
             y, saved = self.norm.forward(p, x)
             y, sign = self.relu.forward({}, y)
             return y, (saved, sign)
@@ -100,7 +101,7 @@ class NormReLU:
         rows, tasks, channels = x.shape
         cells, left, table = norm_loops.table(rows // self.side**2, self.side, self.pooled)
         pixels = 4 if self.pooled else 1
-        norm_loops.rule(rule, lanes.columns(channels, 2), pixels, self.eps)(
+        norm_loops.rule(rule, machine_code.columns(channels, 2), pixels, self.eps)(
             tasks, channels, rows, cells, left, table.data_ptr(),
             *[a if isinstance(a, int) else a.data_ptr() for a in arguments],
         )  # fmt: skip

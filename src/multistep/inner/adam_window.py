@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from multistep.machine_code import Loop, in_pieces, suit, width
+from multistep.machine_code import Code, Value, in_pieces, suit, width
 
 Plain = Callable[[Tensor, Tensor, Tensor, Tensor], Sequence[Tensor]]
 
@@ -89,54 +89,44 @@ def _loop(way: str, steps: int) -> Callable[..., None]:
     where it is no tensor but one vector that stands for all.
     """
     tensors = 7 if way == "there" else 11
-    loop = Loop(way, tensors + 1, 2 + tensors)
-    places, numbers = loop.arguments[:tensors], loop.arguments[tensors]
-    first, last, *moving = loop.arguments[tensors + 1 :]
-    make = loop.make
+    code = Code(way, "f" * (tensors + 1) + "n" * (tensors + 2), width(), fused=False)
+    places, numbers = code.arguments[:tensors], code.arguments[tensors]
+    first, last, *moving = code.arguments[tensors + 1 :]
     beta1, rest1, beta2, rest2, decay, *each = (
-        loop.spread(loop.at(numbers, i)) for i in range(5 + 2 * steps)
+        code.scalar(numbers, i) for i in range(5 + 2 * steps)
     )
-    tiny, zero = loop.constant(torch.finfo(torch.float32).tiny), loop.constant(0.0)
+    tiny, fma = torch.finfo(torch.float32).tiny, code.fma
 
-    def fma(a: Any, b: Any, c: Any) -> Any:
-        return loop.call("fma", a, b, c)
-
-    def body(i: Any) -> None:
-        spots = [loop.at(p, loop.product(i, m)) for p, m in zip(places, moving, strict=True)]
-        p, mean, variance, g = map(loop.load, spots[:4])
+    def body(i: Value) -> None:
+        spots = [(p, i * m) for p, m in zip(places, moving, strict=True)]
+        p, mean, variance, g = (code.load(*spot) for spot in spots[:4])
         taken = []
-        for k in range(steps):
+        for alpha, eps in zip(each[::2], each[1::2], strict=True):
             drive = fma(decay, p, g)
-            mean = fma(rest1, drive, make.fmul(beta1, mean))
-            variance = fma(make.fmul(rest2, drive), drive, make.fmul(beta2, variance))
-            normal = make.fcmp_ordered(">=", variance, tiny)
-            root = loop.call("sqrt", make.select(normal, variance, tiny))
-            scale = make.fdiv(each[2 * k], make.fadd(root, each[2 * k + 1]))
-            p = make.fsub(p, make.fmul(scale, mean))
-            taken.append((drive, mean, normal, root, scale, each[2 * k + 1]))
+            mean = fma(rest1, drive, beta1 * mean)
+            variance = fma(rest2 * drive, drive, beta2 * variance)
+            small = code.row(tiny) > variance
+            root = code.sqrt(code.choose(small, tiny, variance))
+            scale = alpha / (root + eps)
+            p = p - scale * mean
+            taken.append((drive, mean, small, root, scale, eps))
         if way == "there":
             for value, spot in zip((p, mean, variance), spots[4:], strict=True):
-                loop.store(value, spot)
+                code.store(value, *spot)
             return
-        by_p, by_mean, by_variance = map(loop.load, spots[4:7])
-        by_g = zero
-        for drive, mean, normal, root, scale, eps in reversed(taken):
+        by_p, by_mean, by_variance = (code.load(*spot) for spot in spots[4:7])
+        by_g = code.row(0)
+        for drive, mean, small, root, scale, eps in reversed(taken):
             # φ' = φ - α m' / (√v' + ε), and half of 1 / √v' for the root.
-            by_mean = make.fsub(by_mean, make.fmul(scale, by_p))
-            slope = make.fdiv(
-                make.fmul(make.fmul(loop.constant(0.5), scale), make.fmul(by_p, mean)),
-                make.fmul(root, make.fadd(root, eps)),
-            )
-            by_variance = make.fadd(by_variance, make.select(normal, slope, zero))
-            by_drive = fma(
-                make.fmul(loop.constant(2.0), make.fmul(rest2, drive)), by_variance,
-                make.fmul(rest1, by_mean),
-            )  # fmt: skip
-            by_p, by_g = fma(decay, by_drive, by_p), make.fadd(by_g, by_drive)
-            by_mean, by_variance = make.fmul(beta1, by_mean), make.fmul(beta2, by_variance)
+            by_mean = by_mean - scale * by_p
+            slope = 0.5 * scale * (by_p * mean) / (root * (root + eps))
+            by_variance = by_variance + code.choose(small, 0, slope)
+            by_drive = fma(2 * (rest2 * drive), by_variance, rest1 * by_mean)
+            by_p, by_g = fma(decay, by_drive, by_p), by_g + by_drive
+            by_mean, by_variance = beta1 * by_mean, beta2 * by_variance
         for value, spot in zip((by_p, by_mean, by_variance, by_g), spots[7:], strict=True):
-            loop.store(value, spot)
+            code.store(value, *spot)
 
-    loop.over(last, body, first, width())
-    body(make.sub(last, loop.number(width())))  # what is left, some of it a second time
-    return loop.compiled()
+    code.loop(first, last - (width() - 1), width(), body)
+    body(last - width())  # what is left, some of it a second time
+    return code.compiled()

@@ -13,14 +13,14 @@ the products, compiled loops (`multistep.machine_code`) the transforms. Rounding
 direct sums with m = 2, with m = 4 about ten times theirs (2e-6 of the result).
 """
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from multistep.machine_code import Loop, in_pieces, suit, width
+from multistep.machine_code import Code, Value, Whole, in_pieces, suit, width
 
 Matrix = list[list[float]]
 
@@ -54,7 +54,7 @@ def suits(x: Tensor, weight: Tensor, *, by_weight: bool) -> bool:
     height, side = x.shape[2:]
     return (
         kernel == [3, 3] and height == side and side % 2 == 0 and side >= (2 if by_weight else 8)
-        and suit(x, weight) and min(outs, ins) >= 32 and outs % width() == ins % width() == 0
+        and min(outs, ins) >= 32 and suit(x, weight, sizes=(outs, ins))
     )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def _maps(
 
     def run(first: int, last: int) -> None:
         room = x.new_zeros((side + 2 * border) ** 2 * width())
-        sizes = first, last, channels, side, tiles.stride(0)
+        sizes = first, last, channels, side // m, tiles.stride(0)
         loop(x.data_ptr(), tiles.data_ptr(), room.data_ptr(), *sizes)
 
     in_pieces(run, images)
@@ -140,101 +140,113 @@ def _map_loop(what: str, m: int) -> Callable[..., None]:
     """
     by_input, _, by_result = MATRICES[m]
     matrix = {"input": by_input, "output": _transposed(by_result), "result": by_result}[what]
-    n, border = m + 2, int(what == "input")
+    n, lanes, border = m + 2, width(), int(what == "input")
     used = n if border else m  # pixels of a row of a tile that lie in the maps
-    loop = Loop(what, 3, 5)
-    maps, tiles, room, first, last, channels, side, stride = loop.arguments
-    make, product = loop.make, loop.product
-    plane, wide = product(side, side), make.add(side, loop.number(2 * border))
-    along = make.udiv(side, loop.number(m))
+    code = Code(what, "fffnnnnn", lanes, fused=False)
+    maps, tiles, room, first, last, channels, along, stride = code.arguments
+    side = along * m
+    wide = side + 2 * border
 
-    def exchange(block: Any) -> None:
+    def exchange(start: Value) -> None:
         """Between maps and room."""
 
-        def row(channel: Any, number: Any) -> None:
-            here = loop.at(maps, block, product(channel, plane), product(number, side))
-            lines = make.add(number, loop.number(border))
-            there = loop.at(room, product(lines, wide, width()), border * width(), channel)
+        def row(channel: Value, number: Value) -> None:
+            here = code.place(maps, start + (channel * side + number) * side)
+            lines = ((number + border) * wide + border) * lanes
+            there = code.place(room, lines + channel)
 
-            def one(i: Any) -> None:
-                pair = loop.at(here, i), loop.at(there, product(i, width()))
-                loop.copy(*(pair[::-1] if what == "result" else pair))
+            def pixels(i: Value) -> None:
+                for k in range(2):
+                    pair = (here, i + k), (there, i * lanes + k * lanes)
+                    code.copy(*(pair[::-1] if what == "result" else pair))
 
-            loop.over(side, one)
+            code.loop(0, side, 2, pixels)
 
-        loop.over(width(), lambda c: loop.over(side, lambda r: row(c, r)))
+        code.loop(0, lanes, 1, lambda c: code.loop(0, side, 1, partial(row, c)))
 
-    def block(image: Any, start: Any) -> None:
+    def block(image: Value, start: Value) -> None:
         """One image's tiles of a vector of channels."""
-        here = product(make.add(product(image, channels), start), plane)
+        here = (image * channels + start) * (side * side)
         if what != "result":
             exchange(here)
 
-        def tile(i: Any, j: Any) -> None:
-            number = make.add(product(make.add(product(image, along), i), along), j)
-            corner = loop.at(room, product(i, m, wide, width()), product(j, m, width()))
-            pixels = _square(
-                used, lambda a, b: loop.at(corner, product(a, wide, width()), b * width())
-            )
-            spot = loop.at(tiles, product(number, channels), start)
-            spots = [
-                [loop.at(spot, product(n * a + b, stride)) for b in range(n)] for a in range(n)
-            ]
-            pair = (spots, pixels) if what == "result" else (pixels, spots)
-            _transform(loop, matrix, *pair)
+        def tile(i: Value, j: Value) -> None:
+            corner = code.place(room, (i * wide + j) * (m * lanes))
+            pixels = corner, _square(used, lambda a, b: wide * (a * lanes) + b * lanes)
+            spot = code.place(tiles, ((image * along + i) * along + j) * channels + start)
+            pair = pixels, (spot, _square(n, lambda a, b: stride * (n * a + b)))
+            _transform(code, matrix, *(pair[::-1] if what == "result" else pair))
 
-        loop.over(along, lambda i: loop.over(along, lambda j: tile(i, j)))
+        code.loop(0, along, 1, lambda i: code.loop(0, along, 1, partial(tile, i)))
         if what == "result":
             exchange(here)
 
-    loop.over(last, lambda b: loop.over(channels, lambda c: block(b, c), step=width()), first)
-    return loop.compiled()
+    code.loop(first, last, 1, lambda i: code.loop(0, channels, lanes, partial(block, i)))
+    return code.compiled()
 
 
 @cache
 def _kernel_loop(way: str, m: int) -> Callable[..., None]:
     """See `_kernels`: a vector holds one of the nine weights of so many input channels."""
-    g, n = MATRICES[m][1], m + 2
-    loop = Loop(way, 3, 5)
-    kernels, tiles, room, first, last, ins, stride, turned = loop.arguments
-    make, product = loop.make, loop.product
-    turn = make.icmp_signed("!=", turned, loop.number(0))
+    g, n, lanes = MATRICES[m][1], m + 2, width()
+    code = Code(way, "fffnnnnn", lanes, fused=False)
+    kernels, tiles, room, first, last, ins, stride, turned = code.arguments
 
-    def block(out: Any, start: Any) -> None:
-        number = make.add(product(out, ins), start)
+    def block(out: Value, start: Value) -> None:
+        number = out * ins + start
 
-        def exchange(channel: Any) -> None:
-            mine = loop.at(kernels, product(9, number), product(9, channel))
+        def exchange(channel: Value) -> None:
             for k in range(9):
-                place = loop.at(mine, make.select(turn, loop.number(8 - k), loop.number(k)))
-                pair = place, loop.at(room, k * width(), channel)
-                loop.copy(*(pair if way == "there" else pair[::-1]))
+                weight = (number + channel) * 9 + k + turned * (8 - 2 * k)  # or the (8 - k)th
+                pair = (kernels, weight), (room, channel + k * lanes)
+                code.copy(*(pair if way == "there" else pair[::-1]))
 
-        weights = _square(3, lambda a, b: loop.at(room, (3 * a + b) * width()))
-        spot = loop.at(tiles, number)
-        spots = _square(n, lambda a, b: loop.at(spot, product(n * a + b, stride)))
+        weights = room, _square(3, lambda a, b: (3 * a + b) * lanes)
+        spots = code.place(tiles, number), _square(n, lambda a, b: stride * (n * a + b))
         if way == "there":
-            loop.over(width(), exchange)
-            _transform(loop, g, weights, spots)
+            code.loop(0, lanes, 1, exchange)
+            _transform(code, g, weights, spots)
         else:
-            _transform(loop, _transposed(g), spots, weights)
-            loop.over(width(), exchange)
+            _transform(code, _transposed(g), spots, weights)
+            code.loop(0, lanes, 1, exchange)
 
-    loop.over(last, lambda o: loop.over(ins, lambda i: block(o, i), step=width()), first)
-    return loop.compiled()
+    code.loop(first, last, 1, lambda o: code.loop(0, ins, lanes, partial(block, o)))
+    return code.compiled()
 
 
-def _transform(
-    loop: Loop, matrix: Matrix, source: list[list[Any]], target: list[list[Any]]
-) -> None:
+Square = tuple[Any, list[list[Whole]]]  # a pointer and where from there the vectors lie
+
+
+def _transform(code: Code, matrix: Matrix, source: Square, target: Square) -> None:
     """M d Mᵀ of the vectors at one square of places, written to another."""
-    columns = [loop.map(matrix, [loop.load(row[j]) for row in source]) for j in range(len(source))]
-    for i, places in enumerate(target):
-        for value, place in zip(loop.map(matrix, [c[i] for c in columns]), places, strict=True):
-            loop.store(value, place)
+    pointer, rows = source
+    columns = [
+        _map(code, matrix, [code.load(pointer, place) for place in column])
+        for column in zip(*rows, strict=True)
+    ]
+    pointer, rows = target
+    for row, values in zip(rows, zip(*columns, strict=True), strict=True):
+        for place, value in zip(row, _map(code, matrix, values), strict=True):
+            code.store(value, pointer, place)
 
 
-def _square(side: int, place: Callable[[int, int], Any]) -> list[list[Any]]:
+def _map(code: Code, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
+    """The matrix times a column."""
+    results = []
+    for row in matrix:
+        terms = [(c, v) for c, v in zip(row, values, strict=True) if c]
+        (factor, value), *rest = sorted(terms, key=lambda term: term[0] != 1)
+        total = value if factor == 1 else value * factor
+        for factor, value in rest:
+            if abs(factor) == 1:
+                total = total + value if factor == 1 else total - value
+            else:
+                total = code.fma(factor, value, total)
+        results.append(total)
+    return results
+
+
+def _square(side: int, place: Callable[[int, int], Whole]) -> list[list[Whole]]:
     return [[place(a, b) for b in range(side)] for a in range(side)]
 
 
