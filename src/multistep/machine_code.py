@@ -223,14 +223,6 @@ class Code:
         found = [self.make.shuffle_vector(*pair, ir.Constant(kind, m)) for m in (lower, upper)]
         return Value(self, found[:1]), Value(self, found[1:])
 
-    def largest(self, values: Sequence[Value]) -> tuple[Value, Value]:
-        """The largest of some rows, and its number, as bytes: of equal ones the first."""
-        best, place = values[0], self.byte(0)
-        for i, value in enumerate(values[1:], start=1):
-            larger = value > best
-            best, place = self.choose(larger, value, best), self.choose(larger, self.byte(i), place)
-        return best, place
-
     def sqrt(self, value: Value) -> Value:
         """√value."""
         return self._each("sqrt", value)

@@ -11,19 +11,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from multistep import machine_code
 from multistep.fewshot import convolution, layers
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss, GroupedLoss
 from multistep.fewshot.convolution import (
-    Pairs,
     col2im,
-    convolve_grouped,
-    convolve_product,
     im2col,
-    input_gradient_grouped,
-    input_gradient_product,
-    weight_gradient_grouped,
-    weight_gradient_product,
 )
 from multistep.files import UserError
 from multistep.inner.dynamics import SGD, Tensors
@@ -209,45 +201,22 @@ def test_pack_and_unpack_are_inverse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "kernel", "stride", "padding"),
-    [(28, 3, 2, 1), (7, 3, 2, 1), (13, 3, 2, 0), (2, 2, 1, 0), (9, 3, 1, 1)],
+    ("filters", "channels"), [(4, 3), *((f, c) for f in (32, 48, 64) for c in (16, 64))]
 )
-def test_two_ways_to_convolve(size: int, kernel: int, stride: int, padding: int) -> None:
-    """Grouped convolutions (CPU) and im2col with batched products (CUDA) are one function."""
-    shape = ConvShape(size, 3, kernel, stride, padding)
-    generator = torch.Generator().manual_seed(0)
-    random = partial(torch.randn, generator=generator, dtype=torch.float64)
-    xs = [random(2 * size**2, TASKS, 3) for _ in range(2)]
-    weights = [random(TASKS, 4, kernel**2 * 3) for _ in range(2)]
-    gys = [random(2 * shape.output**2, TASKS, 4) for _ in range(2)]
-    for count in (1, 2):  # of pairs whose results are added up
-        pairs = list(zip(xs, weights, strict=True))[:count]
-        torch.testing.assert_close(convolve_product(pairs, shape), convolve_grouped(pairs, shape))
-        pairs = list(zip(gys, weights, strict=True))[:count]
-        torch.testing.assert_close(
-            input_gradient_product(pairs, shape), input_gradient_grouped(pairs, shape)
-        )
-        a, b = torch.empty_like(weights[0]), torch.empty_like(weights[0])
-        pairs = list(zip(gys, xs, strict=True))[:count]
-        weight_gradient_product(pairs, shape, a)
-        weight_gradient_grouped(pairs, shape, b)
-        torch.testing.assert_close(a, b)
-    patches = random(TASKS, 2 * shape.output**2, kernel**2 * 3)
-    one, other = (im2col(xs[0], shape) * patches).sum(), (xs[0] * col2im(patches, shape)).sum()
-    assert one.item() == pytest.approx(other.item())
-
-
-@pytest.mark.skipif(not machine_code.width(), reason="llvmlite has no compiler for this machine")
-@pytest.mark.parametrize("channels", [16, 64])
-@pytest.mark.parametrize("filters", [32, 48, 64])
 @pytest.mark.parametrize(
     ("images", "size", "kernel", "stride", "padding"),
-    [(7, 14, 3, 2, 1), (2, 7, 3, 2, 1), (7, 13, 3, 2, 0), (1, 2, 2, 1, 0), (3, 17, 3, 1, 1)],
-)
-def test_compiled_products_convolve(
+    [
+        (2, 28, 3, 2, 1), (2, 7, 3, 2, 1), (2, 9, 3, 1, 1), (1, 2, 2, 1, 0), (7, 14, 3, 2, 1),
+        (7, 13, 3, 2, 0), (3, 17, 3, 1, 1),
+    ],
+)  # fmt: skip
+def test_ways_to_convolve(
     images: int, size: int, kernel: int, stride: int, padding: int, filters: int, channels: int
 ) -> None:
-    """Beside products in float64: also of several groups of images, the last of them smaller."""
+    """Grouped convolutions, im2col with batched products (CUDA's) and, in float32 where vectors fit
+    the channels, the compiled loops are one function: also of several groups of images, the last
+    of them smaller.
+    """
     shape = ConvShape(size, channels, kernel, stride, padding)
     generator = torch.Generator().manual_seed(0)
     random = partial(torch.randn, generator=generator, dtype=torch.float64)
@@ -255,20 +224,25 @@ def test_compiled_products_convolve(
     weights = [random(TASKS, filters, kernel**2 * channels) / 10 for _ in range(2)]
     gys = [random(images * shape.output**2, TASKS, filters) for _ in range(2)]
 
-    def both(one: list[Tensor], two: list[Tensor]) -> tuple[Pairs, Pairs]:
-        pairs = list(zip(one, two, strict=True))
-        return pairs, [(a.float(), b.float()) for a, b in pairs]
+    def results(way: str, count: int, dtype: torch.dtype) -> list[Tensor]:
+        convolve, by_input, by_weight = (
+            getattr(convolution, name + way)
+            for name in ("convolve", "input_gradient", "weight_gradient")
+        )
+        x, w, gy = ([t.to(dtype) for t in ts[:count]] for ts in (xs, weights, gys))
+        out = torch.full_like(w[0], 9.0)
+        by_weight(list(zip(gy, x, strict=True)), shape, out)
+        pairs = list(zip(x, w, strict=True)), list(zip(gy, w, strict=True))
+        return [convolve(pairs[0], shape), by_input(pairs[1], shape), out]
 
-    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-3, check_dtype=False)
-    pairs, singles = both(xs, weights)
-    close(convolution.convolve(singles, shape), convolve_product(pairs, shape))
-    pairs, singles = both(gys, weights)
-    close(convolution.input_gradient(singles, shape), input_gradient_product(pairs, shape))
-    pairs, singles = both(gys, xs)
-    found, expected = weights[0].float(), weights[0].clone()
-    convolution.weight_gradient(singles, shape, found)
-    weight_gradient_product(pairs, shape, expected)
-    close(found, expected)
+    for count in (1, 2):  # of pairs whose results are added up
+        expected = results("_product", count, torch.float64)
+        torch.testing.assert_close(results("_grouped", count, torch.float64), expected)
+        single = results("", count, torch.float32)
+        torch.testing.assert_close(single, expected, rtol=1e-4, atol=1e-3, check_dtype=False)
+    patches = random(TASKS, images * shape.output**2, kernel**2 * channels)
+    one, other = (im2col(xs[0], shape) * patches).sum(), (xs[0] * col2im(patches, shape)).sum()
+    assert one.item() == pytest.approx(other.item())
 
 
 # Networks → parameters of the body, of the head, and sides of the maps.

@@ -17,11 +17,10 @@ from torch import Tensor
 
 from multistep.fewshot.first_block import FirstBlock
 from multistep.fewshot.layers import BatchNorm, Convolution, Features, Head, ReLU, Views
-from multistep.fewshot.norm_relu import NormReLU
-from multistep.fewshot.pooled_norm import PooledBatchNorm
+from multistep.fewshot.norm_relu import NormReLU, batch_norm
 from multistep.networks.conv4 import Conv4, Conv4Config
 
-Layer = FirstBlock | Convolution | NormReLU | BatchNorm | PooledBatchNorm | ReLU | Features | Head
+Layer = FirstBlock | Convolution | NormReLU | BatchNorm | ReLU | Features | Head
 Named = tuple[str, Layer]
 
 
@@ -77,16 +76,15 @@ class BatchedConv4:
         self.layers: list[Named] = []
         for i, shape in enumerate(config.convolutions, start=1):
             options = {"scale": config.bn_scale, "adapted": adapt_bn, "pooled": config.pooled}
+            side, eps = shape.output, config.bn_eps
             if i == 1 and bn_next:
-                block = FirstBlock(shape, config.filters, config.bn_eps, **options)
-                self.layers.append(("block1", block))
+                self.layers.append(("block1", FirstBlock(shape, config.filters, eps, **options)))
                 continue
             self.layers.append((f"conv{i}", Convolution(shape, first=i == 1, bias_cancels=bn_next)))
             if bn_next:
-                norm = NormReLU(shape.output, config.bn_eps, **options)
-                self.layers.append((f"norm{i}", norm))
-            else:
-                self.layers += [("", ReLU()), (f"norm{i}", self._norm(shape.output))]
+                self.layers.append((f"norm{i}", NormReLU(side, eps, **options)))
+            else:  # a ReLU before the pooling or after it is the same
+                self.layers += [("", ReLU()), (f"norm{i}", batch_norm(side, eps, **options))]
         features = Features(config.last_side**2, mean=config.spatial_mean)
         self.layers += [("", features), ("head", Head())]
         self.bytes: dict[Any, int] = {}
@@ -99,13 +97,6 @@ class BatchedConv4:
             self.lengths[adapted] = list(sizes), list(sizes.values())
         self.adapted_size = max(s.stop for s in self.slots.values() if s.adapted)
         self.shared_size = max((s.stop for s in self.slots.values() if not s.adapted), default=0)
-
-    def _norm(self, side: int) -> BatchNorm | PooledBatchNorm:
-        """Batch norm of maps of `side`, with the pooling: a ReLU before or after it is the same."""
-        options = {"scale": self.config.bn_scale, "adapted": self.adapt_bn}
-        if self.config.pooled:
-            return PooledBatchNorm(side, self.config.bn_eps, **options)
-        return BatchNorm(self.config.bn_eps, **options)
 
     def _layout(self) -> dict[str, Slot]:
         slots: dict[str, Slot] = {}

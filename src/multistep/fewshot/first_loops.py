@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from multistep.fewshot.norm_loops import picked, rectified
 from multistep.machine_code import Code, Value, Whole, columns
 from multistep.networks.conv4 import ConvShape
 
@@ -102,15 +103,11 @@ def _maps(c: Code, name: str, patches: Sequence[int], given: Any, at: Place) -> 
         for i in range(size):
             place, values = at.map(here + i), sums[i * len(patches) :][: len(patches)]
             if name == "forward":
-                best, which = c.largest(values)
-                positive = best > 0
-                c.store(c.choose(positive, best, 0), y, place)
-                c.store(c.choose(positive, which, c.byte(len(values))), codes, place)
+                largest, code = rectified(c, values)
+                c.store(largest, y, place)
+                c.store(code, codes, place)
             else:
-                code, found = c.load(codes, place), c.row(0)
-                for n, value in enumerate(values):
-                    found = c.choose(code.equals(n), value, found)
-                c.store(found, y, place)
+                c.store(picked(c, c.load(codes, place), values), y, place)
 
     here: Whole = 0
     for size in (2, 1) if len(patches) > 1 else (6, 1):
@@ -130,10 +127,10 @@ def _sums(c: Code, s: ConvShape, patches: Sequence[int], given: Any, at: Place) 
             place, base, found = at.map(cell), at.image(cell) + plane, list(sums)
             code, value = c.load(codes, place), c.load(g, place)
             for n, patch in enumerate(patches):
-                picked = c.choose(code.equals(n), value, 0)
+                mine = c.choose(code.equals(n), value, 0)
                 for k, term in enumerate(window):
-                    found[k] = found[k] + c.scalar(images, base + (term + patch)) * picked
-                found[-1] = found[-1] + picked
+                    found[k] = found[k] + c.scalar(images, base + (term + patch)) * mine
+                found[-1] = found[-1] + mine
             return found
 
         *terms, total = c.sums(cells, len(window) + 1, add)

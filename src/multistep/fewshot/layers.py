@@ -92,9 +92,7 @@ class BatchNorm:
         normal, r = saved
         sum_g = gy.sum(0)
         sum_gn = (gy * normal).sum(0)
-        grad["bias"].copy_(sum_g)
-        if self.scale:
-            grad["weight"].copy_(sum_gn)
+        self.write(grad, sum_g, sum_gn)
         gx = self._centre(gy, normal, sum_g, sum_gn).mul_(self._slope(p, r))
         return gx, (normal, r, gy, sum_g, sum_gn, gx)
 
@@ -104,12 +102,7 @@ class BatchNorm:
         correlation = (normal * dx).mean(0)
         # d x̂ = r (ẋ - mean(ẋ) - x̂ mean(x̂ ẋ)); the same projection as in `backward`.
         dnormal = self._centre(dx, normal, dx.sum(0), correlation * rows).mul_(r)
-        dy = dnormal * p["weight"] if self.scale else dnormal.clone()
-        if self.adapted:
-            dy += u["bias"]
-            if self.scale:
-                dy.addcmul_(normal, u["weight"])
-        return dy, (dnormal, correlation)
+        return self._affine(p, u, normal, dnormal), (dnormal, correlation)
 
     def adjoint(
         self, p: Views, u: Views, product: Views, kept: Any, tangent: Any, dgy: Tensor
@@ -119,9 +112,7 @@ class BatchNorm:
         rows = normal.shape[0]
         dsum_g = dgy.sum(0)
         dsum_gn = torch.addcmul(dgy * normal, gy, dnormal).sum(0)
-        product["bias"].copy_(dsum_g)
-        if self.scale:
-            product["weight"].copy_(dsum_gn)
+        self.write(product, dsum_g, dsum_gn)
         dgx = self._centre(dgy, normal, dsum_g, dsum_gn)
         dgx.addcmul_(dnormal, sum_gn, value=-1.0 / rows).mul_(self._slope(p, r))
         # dr = -r² mean(x̂ ẋ), and gx = centred gradient × slope, so the change of r adds:
@@ -138,6 +129,21 @@ class BatchNorm:
 
     def _slope(self, p: Views, r: Tensor) -> Tensor:
         return p["weight"] * r if self.scale else r
+
+    def _affine(self, p: Views, u: Views, normal: Tensor, dnormal: Tensor) -> Tensor:
+        """The tangent of γ x̂ + β."""
+        dy = dnormal * p["weight"] if self.scale else dnormal.clone()
+        if self.adapted:
+            dy += u["bias"]
+            if self.scale:
+                dy.addcmul_(normal, u["weight"])
+        return dy
+
+    def write(self, into: Views, by_bias: Tensor, by_weight: Tensor) -> None:
+        """Derivatives by β and γ."""
+        into["bias"].copy_(by_bias)
+        if self.scale:
+            into["weight"].copy_(by_weight)
 
 
 class ReLU:

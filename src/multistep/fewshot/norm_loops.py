@@ -6,7 +6,7 @@ registers wherever it is needed. Of a cell stays what goes on, y, and one byte: 
 was the largest, or their number where ReLU stops it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache, partial
 from typing import Any
 
@@ -56,6 +56,26 @@ def table(images: int, side: int, pooled: bool) -> tuple[int, int, Tensor]:
     return len(cells) // 4, len(rest), torch.cat([cells, rest])
 
 
+def rectified(c: Code, values: Sequence[Value]) -> tuple[Value, Value]:
+    """What goes on from a cell: the largest of its values (of equal ones the first), or 0 where
+    ReLU stops it; and the cell's code.
+    """
+    best, place = values[0], c.byte(0)
+    for i, value in enumerate(values[1:], start=1):
+        larger = value > best
+        best, place = c.choose(larger, value, best), c.choose(larger, c.byte(i), place)
+    positive = best > 0
+    return c.choose(positive, best, 0), c.choose(positive, place, c.byte(len(values)))
+
+
+def picked(c: Code, code: Value, values: Iterable[Value]) -> Value:
+    """The value of a cell that its code names, or 0."""
+    found = c.row(0)
+    for i, value in enumerate(values):
+        found = c.choose(code.equals(i), value, found)
+    return found
+
+
 class Column:
     """The columns from b on of a task t, which are gone through together, and how they are read."""
 
@@ -95,17 +115,17 @@ class Column:
         self.code.loop(0, self.cells, 1, body)
 
     def spread(
-        self, codes: Any, picked: Callable[[Value], Value], straight: Callable[[Value], Value],
+        self, codes: Any, own: Callable[[Value], Value], straight: Callable[[Value], Value],
         pointer: Any,
     ) -> None:  # fmt: skip
-        """Write `straight` of every row; of the one in a cell that its code names with `picked`."""
+        """Write `straight` of every row, plus a cell's `own` in the row that its code names."""
 
         def cell(j: Value) -> None:
-            value, code = picked(j), self.read(codes, j)
+            value, code = own(j), self.read(codes, j)
             for i in range(self.pixels):
                 row = self.pixel(j, i)
-                value_here = self.code.choose(code.equals(i), value, 0)
-                self.write(straight(row) + value_here, pointer, row)
+                more = self.code.choose(code.equals(i), value, 0)
+                self.write(straight(row) + more, pointer, row)
 
         def other(i: Value) -> None:
             row = self.code.at(self.table, self.cells * self.pixels + i)
@@ -135,10 +155,9 @@ def _forward(
 
     def cell(j: Value) -> None:
         rows = [at.read(x, at.pixel(j, i)) for i in range(at.pixels)]
-        best, place = c.largest([(row - mean) * slope + shift for row in rows])
-        positive = best > 0
-        at.write(c.choose(positive, best, 0), y, j)
-        at.write(c.choose(positive, place, c.byte(at.pixels)), codes, j)
+        largest, code = rectified(c, [(row - mean) * slope + shift for row in rows])
+        at.write(largest, y, j)
+        at.write(code, codes, j)
 
     at.each(cell)
 
@@ -153,8 +172,8 @@ def _backward(
     def add(j: Value, s: Value, sn: Value) -> list[Value]:
         g, code = at.read(gy, j), at.read(codes, j)
         for i in range(at.pixels):
-            picked = c.choose(code.equals(i), g, 0)
-            s, sn = s + picked, sn + picked * ((at.read(x, at.pixel(j, i)) - mean) * root)
+            mine = c.choose(code.equals(i), g, 0)
+            s, sn = s + mine, sn + mine * ((at.read(x, at.pixel(j, i)) - mean) * root)
         return [s, sn]
 
     sum_g, sum_gn = c.sums(at.cells, 2, add)
@@ -177,8 +196,8 @@ def _tangent(
     mean, root = at.pair(stats)
 
     def add(r: Value, s: Value, sn: Value) -> list[Value]:
-        moved = at.read(dx, r)
-        return [s + moved, sn + moved * ((at.read(x, r) - mean) * root)]
+        change = at.read(dx, r)
+        return [s + change, sn + change * ((at.read(x, r) - mean) * root)]
 
     shift, correlation = (s / at.n for s in c.sums(at.rows, 2, add))
     at.keep(means, shift, correlation)
@@ -186,13 +205,12 @@ def _tangent(
     by_normal = (at.given(dgamma, dgamma_step) - slope * correlation) * root
     constant = at.given(dbeta, dbeta_step) - slope * shift
 
+    def moved(row: Value) -> Value:
+        return at.read(dx, row) * slope + (at.read(x, row) - mean) * by_normal + constant
+
     def cell(j: Value) -> None:
-        code, found = at.read(codes, j), c.row(0)
-        for i in range(at.pixels):
-            row = at.pixel(j, i)
-            value = at.read(dx, row) * slope + (at.read(x, row) - mean) * by_normal + constant
-            found = c.choose(code.equals(i), value, found)
-        at.write(found, dy, j)
+        code, each = at.read(codes, j), (moved(at.pixel(j, i)) for i in range(at.pixels))
+        at.write(picked(c, code, each), dy, j)
 
     at.each(cell)
 
@@ -211,9 +229,9 @@ def _adjoint(
             here, row = code.equals(i), at.pixel(j, i)
             normal = (at.read(x, row) - mean) * root
             dnormal = (at.read(dx, row) - shift - normal * correlation) * root
-            picked = c.choose(here, dg, 0)
-            s = s + picked
-            sn = sn + picked * normal + c.choose(here, g, 0) * dnormal
+            moved = c.choose(here, dg, 0)
+            s = s + moved
+            sn = sn + moved * normal + c.choose(here, g, 0) * dnormal
         return [s, sn]
 
     dsum_g, dsum_gn = c.sums(at.cells, 2, add)

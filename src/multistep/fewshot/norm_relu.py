@@ -34,10 +34,7 @@ class NormReLU:
         self.side, self.eps = side, eps
         self.scale, self.adapted, self.pooled = scale, adapted, pooled
         self.relu = ReLU()
-        options = {"scale": scale, "adapted": adapted}
-        self.norm: BatchNorm | PooledBatchNorm = (
-            PooledBatchNorm(side, eps, **options) if pooled else BatchNorm(eps, **options)
-        )
+        self.norm = batch_norm(side, eps, scale=scale, adapted=adapted, pooled=pooled)
 
     def forward(self, p: Views, x: Tensor) -> tuple[Tensor, Any]:
         if not machine_code.suit(x, sizes=x.shape[2:]):
@@ -46,11 +43,8 @@ class NormReLU:
             return y, (saved, sign)
         x = x.contiguous()
         cells = norm_loops.table(x.shape[0] // self.side**2, self.side, self.pooled)[0]
-        y, codes = (
-            x.new_empty(cells, *x.shape[1:]),
-            x.new_empty(cells, *x.shape[1:], dtype=torch.int8),
-        )
-        stats = x.new_empty(2, *x.shape[1:])
+        y, stats = x.new_empty(cells, *x.shape[1:]), x.new_empty(2, *x.shape[1:])
+        codes = torch.empty_like(y, dtype=torch.int8)
         self._run("forward", x, *self._gamma(p, x), *_given(p["bias"]), x, y, codes, stats)
         return y, Kept(x, codes, stats, x, stats)
 
@@ -62,7 +56,7 @@ class NormReLU:
         x, codes, stats = saved[:3]
         gx, sums, gy = torch.empty_like(x), torch.empty_like(stats), gy.contiguous()
         self._run("backward", x, *self._gamma(p, x), x, codes, stats, gy, gx, sums)
-        self._parameters(grad, sums)
+        self.norm.write(grad, *sums)
         return gx, Kept(x, codes, stats, gy, sums)
 
     def tangent(self, p: Views, u: Views, kept: Any, dx: Tensor) -> tuple[Tensor, Any]:
@@ -70,11 +64,8 @@ class NormReLU:
             dy, moved = self.norm.tangent(p, u, kept[0], dx)
             return self.relu.tangent({}, {}, kept[1], dy)[0], moved
         x, codes, stats = kept[:3]
-        dy, means, dx = (
-            torch.empty_like(codes, dtype=x.dtype),
-            torch.empty_like(stats),
-            dx.contiguous(),
-        )
+        dy, means = torch.empty_like(codes, dtype=x.dtype), torch.empty_like(stats)
+        dx = dx.contiguous()
         shift = _given(u["bias"]) if self.adapted else _zero(x)
         parameters = (*self._gamma(p, x), *self._moved(u, x), *shift)
         self._run("tangent", x, *parameters, x, codes, stats, dx, dy, means)
@@ -86,15 +77,11 @@ class NormReLU:
         if not isinstance(kept, Kept):
             dgy = self.relu.adjoint({}, {}, {}, kept[1], None, dgy)
             return self.norm.adjoint(p, u, product, kept[0], tangent, dgy)
-        x, dgx, sums, dgy = (
-            kept.x,
-            torch.empty_like(kept.x),
-            torch.empty_like(kept.stats),
-            dgy.contiguous(),
-        )
+        x, dgy = kept.x, dgy.contiguous()
+        dgx, sums = torch.empty_like(x), torch.empty_like(kept.stats)
         parameters = (*self._gamma(p, x), *self._moved(u, x))
         self._run("adjoint", x, *parameters, *kept, *tangent, dgy, dgx, sums)
-        self._parameters(product, sums)
+        self.norm.write(product, *sums)
         return dgx
 
     def _run(self, rule: str, x: Tensor, *arguments: Any) -> None:
@@ -106,16 +93,18 @@ class NormReLU:
             *[a if isinstance(a, int) else a.data_ptr() for a in arguments],
         )  # fmt: skip
 
-    def _parameters(self, into: Views, sums: Tensor) -> None:
-        into["bias"].copy_(sums[0])
-        if self.scale:
-            into["weight"].copy_(sums[1])
-
     def _gamma(self, p: Views, x: Tensor) -> tuple[Tensor, int]:
         return _given(p["weight"]) if self.scale else (x.new_ones(x.shape[2]), 0)
 
     def _moved(self, u: Views, x: Tensor) -> tuple[Tensor, int]:
         return _given(u["weight"]) if self.adapted and self.scale else _zero(x)
+
+
+def batch_norm(side: int, eps: float, *, scale: bool, adapted: bool, pooled: bool) -> BatchNorm:
+    """Batch norm of maps of `side`, with the pooling where there is one."""
+    if pooled:
+        return PooledBatchNorm(side, eps, scale=scale, adapted=adapted)
+    return BatchNorm(eps, scale=scale, adapted=adapted)
 
 
 def _given(parameter: Tensor) -> tuple[Tensor, int]:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multistep.fewshot.layers import Views
+from multistep.fewshot.layers import BatchNorm, Views
 
 
-class PooledBatchNorm:
+class PooledBatchNorm(BatchNorm):
     """y = pool(γ x̂ + β) with x̂ = c r, c = x - mean, r = 1/√(var + ε), per task and channel.
 
     Rules as in `multistep.fewshot.layers`. `side`: of the square maps; an odd last row and column
@@ -27,7 +27,8 @@ class PooledBatchNorm:
     """
 
     def __init__(self, side: int, eps: float, *, scale: bool, adapted: bool) -> None:
-        self.side, self.eps, self.scale, self.adapted = side, eps, scale, adapted
+        super().__init__(eps, scale=scale, adapted=adapted)
+        self.side = side
 
     def forward(self, p: Views, x: Tensor) -> tuple[Tensor, Any]:
         centred = x.contiguous() - x.mean(0)
@@ -40,9 +41,7 @@ class PooledBatchNorm:
         rows = centred.shape[0]
         normal = pick(centred, picked).mul_(r)
         sum_g, sum_gn = gy.sum(0), (gy * normal).sum(0)
-        grad["bias"].copy_(sum_g)
-        if self.scale:
-            grad["weight"].copy_(sum_gn)
+        self.write(grad, sum_g, sum_gn)
         slope = self._slope(p, r)
         gx = torch.addcmul(-slope * sum_g / rows, centred, -slope * r * sum_gn / rows)
         put(gx, picked, gy * slope)
@@ -52,12 +51,7 @@ class PooledBatchNorm:
         centred, r, picked, normal = kept[:4]
         mean, correlation = dx.mean(0), (centred * dx).mean(0).mul_(r)
         dnormal = (pick(dx, picked) - mean).addcmul_(normal, correlation, value=-1).mul_(r)
-        dy = dnormal * p["weight"] if self.scale else dnormal.clone()
-        if self.adapted:
-            dy += u["bias"]
-            if self.scale:
-                dy.addcmul_(normal, u["weight"])
-        return dy, (dx, mean, correlation, dnormal)
+        return self._affine(p, u, normal, dnormal), (dx, mean, correlation, dnormal)
 
     def adjoint(
         self, p: Views, u: Views, product: Views, kept: Any, tangent: Any, dgy: Tensor
@@ -66,9 +60,7 @@ class PooledBatchNorm:
         dx, mean, correlation, dnormal = tangent
         rows = centred.shape[0]
         dsum_g, dsum_gn = dgy.sum(0), torch.addcmul(dgy * normal, gy, dnormal).sum(0)
-        product["bias"].copy_(dsum_g)
-        if self.scale:
-            product["weight"].copy_(dsum_gn)
+        self.write(product, dsum_g, dsum_gn)
         slope = self._slope(p, r)
         dslope = -slope * r * correlation
         if self.adapted and self.scale:
@@ -80,9 +72,6 @@ class PooledBatchNorm:
         dgx = torch.addcmul(constant, centred, by_centred).addcmul_(dx, by_dx)
         put(dgx, picked, (dgy * slope).addcmul_(gy, dslope))
         return dgx
-
-    def _slope(self, p: Views, r: Tensor) -> Tensor:
-        return p["weight"] * r if self.scale else r
 
 
 def pool(y: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,13 @@
 """The record of a few-shot cell and of its measurement, checked on write and on read."""
 
-from collections.abc import Iterable
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from multistep import stats
 from multistep.job.record import (
     Count,
+    Facts,
     MeasurementRecord,
     Percent,
     Positive,
@@ -15,8 +15,6 @@ from multistep.job.record import (
     ResultRecord,
     on_grid,
 )
-
-Facts = Iterable[tuple[str, Any, Any]]
 
 
 class Accuracy(Record):

@@ -32,11 +32,13 @@ class Dynamics(Protocol):
 
     def init(self, params: Tensors) -> State: ...
 
-    def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]: ...
-
     def window(
         self, params: Tensors, state: State, grads: Tensors, n: int
     ) -> tuple[Tensors, State]: ...
+
+    def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]:
+        """A window of one."""
+        return self.window(params, state, grads, 1)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Coefficients:
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Dynamics):
     """SGD with momentum: v' = μ v + g + ω φ, φ' = φ - η v' (eq. 5; eq. 28 and 29).
 
     State: `{"velocity": {name: tensor}}`, zero at the start of every task (v₁ = 0).
@@ -79,9 +81,6 @@ class SGD:
 
     def init(self, params: Tensors) -> State:
         return {"velocity": {name: torch.zeros_like(p) for name, p in params.items()}}
-
-    def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]:
-        return self.window(params, state, grads, 1)
 
     def window(
         self, params: Tensors, state: State, grads: Tensors, n: int
@@ -127,7 +126,7 @@ def _float32(x: float) -> float:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Dynamics):
     """Adam with bias correction, ε outside the root, L2-coupled decay, as `torch.optim.Adam`.
 
     State: `{"mean": {...}, "variance": {...}, "step": int}`. Carry the state into the inner loop
@@ -146,9 +145,6 @@ class Adam:
             "variance": {name: torch.zeros_like(p) for name, p in params.items()},
             "step": 0,
         }
-
-    def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]:
-        return self.window(params, state, grads, 1)
 
     def window(
         self, params: Tensors, state: State, grads: Tensors, n: int

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from multistep import stats
 
+# What a record says of itself: (which fact, as it is told, as it follows from the rest).
+Facts = Iterable[tuple[str, Any, Any]]
+
 SCHEMA = 2
 # The rows of an evaluation: of the last the episodes are the differences of the first two.
 TRAINED = "trained"
@@ -161,7 +164,7 @@ class Sealed(Record):
                 )
         return self
 
-    def facts(self) -> Iterable[tuple[str, Any, Any]]:
+    def facts(self) -> Facts:
         """(its name, as stated, as it follows from others) of each fact that follows."""
         return []
 
@@ -181,7 +184,7 @@ class ResultRecord(Sealed):
     timing: Timing
     parameters: Parameters | None = None
 
-    def facts(self) -> Iterable[tuple[str, Any, Any]]:
+    def facts(self) -> Facts:
         """Of a choice, and of the clocks; the families have more."""
         waited = self.cell.chosen is not None
         yield "made_from.choice", bool(self.made_from and self.made_from.choice), waited
@@ -227,7 +230,7 @@ class Evaluation(Sealed):
     settings: dict[str, float]
     rows: dict[str, Annotated[dict[str, Tested], Field(min_length=1)]]
 
-    def facts(self) -> Iterable[tuple[str, Any, Any]]:
+    def facts(self) -> Facts:
         """Means and intervals are those of the episodes or of the images."""
         for what, of in self.rows.items():
             for on, row in of.items():
@@ -264,7 +267,7 @@ class MeasurementRecord(Sealed):
     cell: dict[str, Any]
     unit: MeasureUnit
 
-    def facts(self) -> Iterable[tuple[str, Any, Any]]:
+    def facts(self) -> Facts:
         """No choice, a source network where a method has one, and the units of the device."""
         yield "made_from.choice", self.made_from and self.made_from.choice, None
         sources = [m["settings"].get("source") for m in self.cell["methods"].values()]

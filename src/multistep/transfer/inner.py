@@ -96,7 +96,7 @@ def dynamics(s: Transfer, lr: float) -> Dynamics:
 
 
 @dataclass(frozen=True)
-class Skipping:
+class Skipping(Dynamics):
     """Another dynamics, but a parameter without a gradient stays as it is, and so does its state:
     what `torch.optim` does today. Each parameter has a state of its own, for their counts differ.
     """
@@ -105,9 +105,6 @@ class Skipping:
 
     def init(self, params: Tensors) -> State:
         return {name: self.plain.init({name: p}) for name, p in params.items()}
-
-    def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]:
-        return self.window(params, state, grads, 1)
 
     def window(
         self, params: Tensors, state: State, grads: Tensors, n: int

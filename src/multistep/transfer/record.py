@@ -1,13 +1,13 @@
 """The record of a meta-transfer cell and of its measurement, checked on write and on read."""
 
 import math
-from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from multistep.job.record import (
     Count,
+    Facts,
     MeasurementRecord,
     Percent,
     Positive,
@@ -17,8 +17,6 @@ from multistep.job.record import (
     increasing,
     on_grid,
 )
-
-Facts = Iterable[tuple[str, Any, Any]]
 
 
 class Metrics(Record):

@@ -1,6 +1,5 @@
 """The record of a source network, checked on write and on read."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,11 +7,10 @@ from pydantic import Field, ValidationError
 
 from multistep import seal, stats
 from multistep.files import UserError, read_json, sha256
-from multistep.job.record import Count, Digest, Percent, Positive, Record, Sealed
+from multistep.job.record import Count, Digest, Facts, Percent, Positive, Record, Sealed
 from multistep.transfer.source_settings import SourceNetwork
 
 WEIGHTS, DESCRIPTION = "weights.pt", "network.json"
-Facts = Iterable[tuple[str, Any, Any]]
 
 
 class SourceEpoch(Record):
