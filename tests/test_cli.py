@@ -49,6 +49,20 @@ def test_the_package_and_the_plan_cost_no_torch() -> None:
     assert list(json.loads(found.stdout)["cells"]) == [cell.path for cell in everything]
 
 
+def test_help_and_a_wrong_command_line_cost_no_torch() -> None:
+    code = (
+        "import sys\nfrom multistep import cli\n"
+        "try: cli.main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules, sys.argv"
+    )
+    for wrong in (
+        ["train", "--cell", "{"],
+        ["measure", "--definition", "{"],
+        ["evaluate", "--help"],
+    ):
+        subprocess.run([sys.executable, "-c", code, *wrong], capture_output=True, check=True)
+
+
 def test_the_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     demo = PARAMS.parent / "workflow" / "scales" / "demo.yaml"
     assert cli.main(["plan", str(PARAMS), str(demo)]) == 0

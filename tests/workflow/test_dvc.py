@@ -41,6 +41,18 @@ def test_a_stage_depends_on_every_source_that_its_jobs_run(stage):
         assert dep in ("data/raw", "data/processed", "results") or (workspace.ROOT / dep).exists()
 
 
+def test_folders_that_a_plan_may_leave_empty_are_there_for_dvc():
+    """A plan of the few-shot half alone has no source network, one without figures no figures."""
+    stages = yaml.safe_load((workspace.ROOT / "dvc.yaml").read_text())["stages"]
+    for stage, empty in {
+        "train": ["data/networks"],
+        "pages": ["reports/tables", "reports/figures"],
+    }.items():
+        made = stages[stage]["cmd"].partition(" && ")[0].split()
+        assert made == ["mkdir", "-p", *empty]
+        assert set(empty) <= {next(iter(out)) for out in stages[stage]["outs"]}
+
+
 def test_the_parameters_to_compare_are_dozens_and_all_others_count_too():
     stages = yaml.safe_load((workspace.ROOT / "dvc.yaml").read_text())["stages"]
     plan = yaml.safe_load((workspace.ROOT / "params.yaml").read_text())

@@ -16,7 +16,7 @@ from multistep import options
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
 from multistep.files import UserError
-from multistep.job import device, parameters, results
+from multistep.job import parameters, results
 from multistep.job.record import TRAINED
 from multistep.plan import provenance
 from multistep.plan.families import module
@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
     changes = {key: value for key, value in wanted.items() if value is not None}
     asked = args.protocol or ["together"]
     protocols = list(PROTOCOLS) if "all" in asked else list(dict.fromkeys(asked))
+    from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
+
     place = device.prepare(args.device, args.threads)
     given, found = [], []
     for file in args.files:  # all are read before any is tested

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from multistep.job import arguments, device, results
+from multistep.job import arguments, results
 from multistep.job.settings import Definition
 from multistep.plan import provenance
 from multistep.plan.families import module, settings_of
@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> None:
     data = args.data or Path("data/processed") / definition["dataset"]
     out = args.out or Path(f"results/measure/{name}.json")
     results.check_place(out, "measure")
+    from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
+
     place = device.prepare(args.device, args.threads)
     family = module(checked.family, "measure")
     measured, inputs = family.measure(definition, data, args.network, place)

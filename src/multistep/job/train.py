@@ -15,7 +15,7 @@ from typing import Any
 
 from multistep import seal
 from multistep.files import UserError, check_writable
-from multistep.job import arguments, checkpoint, device, loop, parameters, results
+from multistep.job import arguments, parameters, results
 from multistep.job.record import CellRecord
 from multistep.plan import provenance
 from multistep.plan.families import FAMILIES, module, settings_of
@@ -50,6 +50,9 @@ def run(args: argparse.Namespace) -> None:
         settings = cell["settings"] | {chosen["setting"]: chosen["value"]}
         cell = {**cell, "settings": settings, "chosen": chosen}
     _check_complete(cell, args.choice)
+    # What imports torch, seconds on a busy machine: not for --help or a wrong command line.
+    from multistep.job import checkpoint, device, loop
+
     source = cell["settings"].get("source")
     stem = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
     data = args.data or Path("data/processed") / cell["dataset"]
