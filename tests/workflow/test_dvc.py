@@ -72,8 +72,9 @@ def test_the_report_asks_for_no_training_and_has_an_output_for_each_committed_sc
     deps = stages["report"]["deps"]
     assert not any(out == d or out.startswith(f"{d}/") for d in deps for out in made)
     committed = {path.parent.name for path in (workspace.ROOT / "scales").glob("*/results")}
-    outs = {next(iter(out)) for out in stages["report"]["outs"]}
-    assert {f"reports/{scale}" for scale in committed - {"demo"}} <= outs
+    outs = {name: how for out in stages["report"]["outs"] for name, how in out.items()}
+    assert all(how["persist"] for how in outs.values())  # else gone where a result is refused
+    assert {f"reports/{scale}" for scale in committed - {"demo"}} <= {*outs}
     assert {f"reports/metrics/{scale}.json" for scale in committed - {"demo"}} <= {*plan["metrics"]}
 
 
