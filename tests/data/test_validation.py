@@ -16,10 +16,11 @@ MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def entry(wanted, classes):
-    """A dataset of which `wanted` training images validate."""
+    """A dataset of which `wanted` training images validate, or that doesn't say how many."""
+    validation = {} if wanted is None else {"validation": wanted}
     return Dataset(
         loader="stl10", title="T", classes=classes, archives={"a": Archive()}, prepare={},
-        images={"train": 6, "validation": wanted, "test": 1},
+        images={"train": 6, "test": 1, **validation},
     )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def test_folders_are_walked_one_by_one():
 @pytest.mark.parametrize(
     ("wanted", "classes", "message"),
     [
-        (0, 2, "datasets.set.images: 0 validation images can't be taken from 8"),
+        (None, 2, "datasets.set.images: 0 validation images can't be taken from 8"),
         (8, 2, "8 validation images can't be taken from 8"),
         (3, 2, "3 validation images are no multiple of 2 classes"),
         (6, 2, "a class has fewer than the 3 training images"),
