@@ -1,5 +1,6 @@
 """A real Slurm: the profile's jobs are stopped in every way that clusters know, and go on."""
 
+import contextlib
 import itertools
 import os
 import re
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,11 +91,21 @@ class Run:
     site: Path
     cluster: slurm_cluster.Cluster
     undisturbed: list[dict]
+    started: list[subprocess.Popen] = field(default_factory=list)
 
     def start(self, *options: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "snakemake", *(options or (*OPTIONS, *CELLS))]
         with (self.site / "out").open("a") as out:
-            return workspace.start(self.site, *command, stdout=out)
+            self.started.append(workspace.start(self.site, *command, stdout=out))
+        return self.started[-1]
+
+    def end(self) -> None:
+        """Leave the cluster empty, also after a failure: the next test has the same two GPUs."""
+        for snakemake in self.started:
+            snakemake.kill()
+            snakemake.wait()
+        self.cluster("scancel", "--me")
+        self.until(lambda: self.cluster("squeue", "-h") == "", 60)
 
     @property
     def said(self) -> str:
@@ -163,8 +174,9 @@ def run(undisturbed, cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
     monkeypatch.setenv("STEPS", str(site / "steps"))
     (site / "freeze").touch()
-    yield Run(site, cluster, [workspace.read(undisturbed, path) for path in CELLS])
-    cluster("scancel", "--state=RUNNING", "--state=PENDING")
+    run = Run(site, cluster, [workspace.read(undisturbed, path) for path in CELLS])
+    yield run
+    run.end()
 
 
 @pytest.mark.fault("Slurm: preempted, cancelled, out of time", "goes on, each iteration done once")
@@ -175,7 +187,8 @@ def test_what_slurm_stops_goes_on(run):
     run.cluster("sbatch", "-p", "urgent", "-N2", "--gpus=2", "-o", "/dev/null", "--wrap", "true")
     run.until(lambda: all(run.shown(job, "PreemptTime") != "None" for job in preempted))
     for pid in first:
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # Slurm wakes what it preempts, too
+            os.kill(pid, signal.SIGCONT)
     second = run.until(run.frozen)
     cancelled, late = [run.job(pid) for pid in second]
     run.cluster("scancel", cancelled)
