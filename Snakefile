@@ -1,5 +1,6 @@
 """The whole paper: `snakemake` builds every table and figure that params.yaml lists."""
 
+from os.path import relpath
 from pathlib import Path
 
 from snakemake.utils import min_version
@@ -13,11 +14,14 @@ configfile: Path(workflow.basedir) / "params.yaml"
 report: "workflow/report/workflow.rst"
 
 
-# Made of the Dockerfile (docs/running.md); in use only with `--software-deployment-method apptainer`.
-container: str(Path(workflow.basedir) / "multistep.sif")
-
-
 include: "workflow/rules/common.smk"
+
+
+# Made of the Dockerfile (docs/running.md); in use only with `--software-deployment-method apptainer`. Seen from
+# where jobs run, since Snakemake refuses a blank in it, which the path of a clone may have.
+container: relpath(ROOT / "multistep.sif", ROOT / PARAMS.directory)
+
+
 include: "workflow/rules/data.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/train.smk"

@@ -35,4 +35,4 @@ def project(built: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def fresh(tmp_path: Path) -> Callable[[], Path]:
     """Make a copy of the sources in which nothing is built."""
-    return lambda: workspace.create(tmp_path / "fresh")
+    return lambda: workspace.create(tmp_path / "a clone")  # its path has a blank
