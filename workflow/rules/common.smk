@@ -34,7 +34,15 @@ if settings_of_slurm := os.getenv("SLURM_CONF"):
 
 from multistep.data import archives  # noqa: E402
 from multistep.job import accepted, parameters  # noqa: E402
-from multistep.plan import by_path, cells, mistakes, params, provenance, slurm, unrecorded  # noqa: E402
+from multistep.plan import (
+    by_path,
+    cells,
+    mistakes,
+    params,
+    provenance,
+    slurm,
+    unrecorded,
+)  # noqa: E402
 from multistep.files import UserError, canonical_json  # noqa: E402
 from multistep.pages import inputs, load, record  # noqa: E402
 
@@ -337,8 +345,12 @@ def unmade(arguments, rules):
     targets = cli.get_argument_parser().parse_known_args(arguments)[0].targets
     made = {*CELLS, *CHOICES, *MEASUREMENTS, *(cell.evaluation for cell in CELLS.values())}
     made |= {path.replace(".json", ".safetensors") for path in CELLS}
-    made |= {f"data/processed/{d}/{file}" for d in DATASETS for file in ("images.npy", "dataset.json")}
-    made |= {f"data/networks/{n}/{file}" for n in NETWORKS for file in ("weights.pt", "network.json")}
+    made |= {
+        f"data/processed/{d}/{file}" for d in DATASETS for file in ("images.npy", "dataset.json")
+    }
+    made |= {
+        f"data/networks/{n}/{file}" for n in NETWORKS for file in ("weights.pt", "network.json")
+    }
     made |= {file for owner in (*DATASETS, *NETWORKS) for file in records(owner)}
     made |= {*files_of("tables", TABLES), *files_of("figures", FIGURES), *rules}
     for target in targets:
