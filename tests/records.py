@@ -42,6 +42,7 @@ def timing(iterations: int, entries: int) -> dict[str, Any]:
         "process_seconds": 9.5,
         "seconds_per_iteration": 10.0 / iterations,
         "history_seconds": [10.0 * (i + 1) / entries for i in range(entries)],
+        "history_process_seconds": [9.5 * (i + 1) / entries for i in range(entries)],
         "peak_bytes": 10**8,
         "loading_seconds": 0.5,
         "evaluation_seconds": 1.5,

@@ -235,16 +235,24 @@ def test_curves_average_seeds_where_all_have_a_point(tmp_path: Path, context: Co
     )
 
 
-@pytest.mark.parametrize(("device", "right"), [(None, PROCESS), ("Imaginary GPU", WALL)])
+@pytest.mark.parametrize(
+    ("device", "kept", "right", "seconds"),
+    [
+        (None, None, PROCESS, [1.0, 2.0]),  # older results
+        (None, [0.5, 2.0], PROCESS, [0.5, 2.0]),
+        ("Imaginary GPU", [0.5, 2.0], WALL, [4.0, 8.0]),
+    ],
+)
 def test_time_is_the_cell_s_own_on_a_processor_and_the_clock_s_on_a_gpu(
-    context: Context, device: str | None, right: str
+    context: Context, device: str | None, kept: list[float] | None, right: str, seconds: list[float]
 ) -> None:
     result = few_shot(history=[(10, 1.0, 30.0), (20, 1.0, 40.0)], seconds=[4.0, 8.0])
     result["timing"] |= {"train_seconds": 8.0, "process_seconds": 2.0}
+    if kept is not None:
+        result["timing"]["history_process_seconds"] = kept
     result["environment"]["device"] = device or result["environment"]["device"]
-    factor = 1.0 if device else 0.25
     found = of(rows_of(CURVES_SPEC, context, [result]), "seconds", "clock")
-    assert found == [(4.0 * factor, right), (8.0 * factor, right)]
+    assert found == [(s, right) for s in seconds]
 
 
 def test_without_validation_the_curves_show_training_accuracy(context: Context) -> None:

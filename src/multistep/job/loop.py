@@ -44,6 +44,7 @@ class Run:
             "stopped": None,
             "history": [],
             "history_seconds": [],
+            "history_process_seconds": [],
             "seconds": {"train": 0.0, "process": 0.0, "loading": 0.0, "evaluation": 0.0},
             **parts,
         }
@@ -121,10 +122,11 @@ class Run:
         self._read_clock()  # so evaluation begins on a device that is done
         with self._clock("evaluation"):
             self.evaluate(entry)
-        seconds = self.state["seconds"]["train"]
+        seconds = self.state["seconds"]
         self.state["history"].append(entry)
-        self.state["history_seconds"].append(seconds)
-        line = _say(self.title, entry, seconds)
+        self.state["history_seconds"].append(seconds["train"])
+        self.state["history_process_seconds"].append(seconds["process"])
+        line = _say(self.title, entry, seconds["train"])
         if self.curve is not None:
             with self.curve.open("a", encoding="utf-8") as file:
                 file.write(line)
@@ -143,6 +145,7 @@ class Run:
             "process_seconds": seconds["process"],
             "seconds_per_iteration": seconds["train"] / self.state["iteration"],
             "history_seconds": self.state["history_seconds"],
+            "history_process_seconds": self.state["history_process_seconds"],
             "loading_seconds": seconds["loading"],
             "evaluation_seconds": seconds["evaluation"],
         }

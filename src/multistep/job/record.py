@@ -104,13 +104,14 @@ class CellRecord(Record):
 
 class Timing(Record):
     """Seconds of training alone, in all and at each history entry, of loading and evaluation beside
-    it (unknown of few-shot cells that are older); `peak_bytes` as `environment` says.
+    it; `peak_bytes` as `environment` says. Older results lack what may be None.
     """
 
     train_seconds: Positive
     process_seconds: Positive
     seconds_per_iteration: Positive
     history_seconds: list[Positive]
+    history_process_seconds: list[Positive] | None = None
     peak_bytes: Count
     loading_seconds: Positive | None = None
     evaluation_seconds: Positive | None = None
@@ -189,15 +190,13 @@ class ResultRecord(Sealed):
         waited = self.cell.chosen is not None
         yield "made_from.choice", bool(self.made_from and self.made_from.choice), waited
         timing, entries = self.timing, len(self.history)
-        seconds = timing.history_seconds
-        yield "timing.history_seconds", len(seconds), entries
-        yield "timing.history_seconds", seconds, sorted(seconds)
-        if seconds:
-            yield (
-                "timing.train_seconds",
-                max(timing.train_seconds, seconds[-1]),
-                timing.train_seconds,
-            )
+        for clock, total in (("", "train_seconds"), ("process_", "process_seconds")):
+            name, whole = f"timing.history_{clock}seconds", getattr(timing, total)
+            seconds = getattr(timing, f"history_{clock}seconds")
+            if seconds is not None:
+                yield name, len(seconds), entries
+                yield name, seconds, sorted(seconds)
+                yield f"timing.{total}", max([whole, *seconds[-1:]]), whole
         yield "timing.loading_seconds", timing.loading_seconds is None, False
         yield "timing.evaluation_seconds", timing.evaluation_seconds is None, False
 

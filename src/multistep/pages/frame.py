@@ -65,7 +65,7 @@ QUANTITIES = {
     "epochs": "run",
     "train_images": "of the dataset's part",
     "test_images": "of the dataset's part",
-    "seconds": "since training began; of what is timed, those of a round or a mini-batch",
+    "seconds": "since training began, by the `clock` of the run; of what is timed, of one round",
     "train_seconds": "of training alone, wall clock",
     "process_seconds": "of training alone, process time",
     "seconds_per_iteration": "of training",
@@ -117,7 +117,7 @@ def runs(records: Iterable[Mapping[str, Any]]) -> DataFrame:
         chosen: the choice by validation of a setting, as the result has it, or None.
         device: the GPU, or the CPU with its number of threads.
         sealed: whether the record has a seal, or is older than seals.
-        clock: what its seconds are of; those of a history times `clock_scale` are what pages show.
+        clock: what its seconds are of.
         iterations_per_epoch: mini-batches, of measurements of meta-transfer.
 
     """
@@ -129,7 +129,6 @@ def runs(records: Iterable[Mapping[str, Any]]) -> DataFrame:
             continue
         cell = dict(record["cell"])
         chosen, timed = cell.pop("chosen", None), cell.pop("methods", None)
-        clock = (record["unit"]["time"], 1.0) if timed else training_clock(record)
         common = {
             **cell,
             **{key: record.get(key) or {} for key in PARTS},
@@ -137,19 +136,20 @@ def runs(records: Iterable[Mapping[str, Any]]) -> DataFrame:
             "record": "measurement" if timed else "result",
             "device": device_name(record["environment"]),
             "sealed": results.is_sealed(record),
+            "clock": record["unit"]["time"] if timed else training_clock(record)[0],
             "iterations_per_epoch": record.get("iterations_per_epoch"),
         }
         of_methods = [{"method": m, **about} for m, about in timed.items()] if timed else [{}]
         for one in of_methods:
-            row = {**dict.fromkeys(RUN_COLUMNS), **dict(flat(common | one)), "chosen": chosen}
-            rows.append(row | {"clock": clock[0], "clock_scale": clock[1]})
+            known = dict(flat(common | one))
+            rows.append({**dict.fromkeys(RUN_COLUMNS), **known, "chosen": chosen})
     return pd.DataFrame(rows, columns=None if rows else RUN_COLUMNS)
 
 
 PARTS = ("metrics", "timing", "environment", "made_from", "unit")
 CELL = ["experiment", "dataset", "method"]  # names a cell, or what was timed, but for seeds
 RUN_COLUMNS = ["scale", "experiment", "dataset", "method", "seed", "algorithm", "file", "record"]
-RUN_COLUMNS += ["chosen", "device", "sealed", "clock", "clock_scale", "iterations_per_epoch"]
+RUN_COLUMNS += ["chosen", "device", "sealed", "clock", "iterations_per_epoch"]
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -183,20 +183,23 @@ def device_name(environment: Mapping[str, Any]) -> str:
 WALL, PROCESS = "wall seconds", "process seconds"
 CLOCKS = {
     WALL: "wall clock of training",
-    PROCESS: "process seconds of training (its wall clock times the cell's share of the processor)",
+    PROCESS: "process seconds of training (of results that only know the whole's: its wall clock "
+    "times the cell's share of the processor)",
 }
 
 
-def training_clock(result: Mapping[str, Any]) -> tuple[str, float]:
-    """The clock of a result's history for readers, and what its seconds are multiplied with.
+def training_clock(result: Mapping[str, Any]) -> tuple[str, list[float]]:
+    """The clock of a result's history for readers, and its seconds until each entry.
 
-    On a CPU cells share the machine, and the wall clock would show its load: there the wall seconds
-    are scaled to the process seconds of the whole training.
+    On a CPU cells share the machine, and the wall clock would show its load and pauses. Older
+    results know their process seconds in all alone: there the wall seconds are scaled to them.
     """
-    if result["environment"]["device"] != "cpu":
-        return WALL, 1.0
     timing = result["timing"]
-    return PROCESS, timing["process_seconds"] / timing["train_seconds"]
+    seconds: list[float] = timing["history_seconds"]
+    if result["environment"]["device"] != "cpu":
+        return WALL, seconds
+    share = timing["process_seconds"] / timing["train_seconds"]
+    return PROCESS, timing.get("history_process_seconds") or [share * s for s in seconds]
 
 
 _NAMES = ("scale", "table", "experiment", "dataset", "method", "protocol", "quantity", "source")
@@ -282,7 +285,7 @@ def _run(record: Mapping[str, Any], episodes: bool, history_too: bool) -> Iterat
 
     if not history:
         return
-    yield curve("seconds", record["timing"]["history_seconds"])
+    yield curve("seconds", training_clock(record)[1])
     keys = {key: value for entry in history for key, value in entry.items()}
     for key, value in keys.items():
         if key not in ("epoch", "iteration", "drift") and not isinstance(value, list):

@@ -41,9 +41,7 @@ def curves(data: query.Data, at: str, **more: str) -> style.DataFrame:
     all_are = len(validated[[*CELL, "seed"]].drop_duplicates()) == len(data.runs)
     key = "validation_accuracy" if all_are else "train_accuracy"
     found = over_seeds(data, at, key, "seconds", *more)
-    scales = data.runs[[*CELL, "seed", "clock_scale"]].astype({"seed": int, "clock_scale": float})
-    found = found[found.everywhere].merge(scales, on=[*CELL, "seed"])
-    found["seconds"] *= found.pop("clock_scale")
+    found = found[found.everywhere]
     common = [name for name in found if name not in ("seed", "seconds", key, *more)]
     numbers = {name: (name, how) for name, how in more.items()} | {"seconds": ("seconds", "mean")}
     spread = {"accuracy": "mean", "accuracy_low": "min", "accuracy_high": "max"}
