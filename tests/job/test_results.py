@@ -37,7 +37,6 @@ ONLY_SEALED = {
     "metrics.last.*": "its episodes aren't kept; an interval they can have",
     "metrics.diverged": "text",
     "metrics.train_images": "as many as make the history's mini-batches",
-    "timing.process_seconds": "measured",
     "timing.history_seconds.*": "measured; in order, not after the end",
     "timing.history_process_seconds": "results of before have none",
     "timing.history_process_seconds.*": "measured; in order, not after the end",
