@@ -46,7 +46,7 @@ def test_means_over_seeds_with_their_floors(tmp_path):
     assert float(rows[0]["adds_half"]) == pytest.approx(added.half_width, abs=1e-4)
     assert (rows[2]["n"], rows[2]["ours"], rows[2]["adds"]) == ("1", "27.5", "")
     assert f"+15.00 ± {added.half_width:.2f}" in texts[".md"]
-    assert "4 episodes" in texts[".md"]
+    assert "Tested on 4 episodes, the same for all rows; seeds: n = 2." in texts[".md"]
     assert json.loads(texts[".json"])["kind"] == "page"
 
 

@@ -16,10 +16,10 @@ from helpers import ROOT, prepared_dataset
 from PIL import Image
 
 from multistep import cli
-from multistep.pages import catalogue, inputs, site
+from multistep.pages import catalogue, inputs, scales, site
 from multistep.pages.claims import closed_form
 from multistep.pages.scales import Scale
-from multistep.plan import params
+from multistep.plan import params, status
 
 SCALE = "omniglot-cpu"
 
@@ -138,14 +138,33 @@ def test_methods_datasets_and_decisions_have_pages(reports: Path, pages: dict[Pa
 
 def test_what_is_missing_is_said(reports: Path, pages: dict[Path, Read]) -> None:
     coverage = " ".join(pages[(reports / "site" / "coverage.html").resolve()].text.split())
+    assert " ".join(["Page", *status.STATES, "of"]) in coverage  # the order of the columns below
     row = coverage[coverage.index("table4") :].split()[1:7]
-    done, running, stopped, failed, waiting, of = map(int, row)
+    done, running, failed, stopped, waiting, of = map(int, row)
     assert (done + waiting, running, stopped, failed) == (of, 0, 0, 0)
     assert waiting > 0
     assert "Nothing of the paper's own scale is run here" in coverage
     index = pages[(reports / "site" / "index.html").resolve()].text
     assert "No run at the paper's own scale is in this checkout" in " ".join(index.split())
     assert "`" not in index  # `iterations`, in what a scale says of itself, is set as code
+
+
+def test_evaluations_are_counted_and_candidates_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, (one,) = scales.scales(ROOT, ["omniglot-long"])
+    drawn = [page for page in site.pages(one) if page.name == "protocols"]
+    monkeypatch.setattr(site, "pages", lambda scale: drawn)
+    site._draw_pages(shown := site.Shown(one), tmp_path)
+    (row,) = shown.coverage
+    done = len(list((one.home / "evaluations").rglob("*.json")))
+    assert row == ["protocols", done, 0, 0, 0, row[-1] - done, len(drawn[0].planned)]
+    long = ROOT / "scales/miniimagenet-long/results"
+    (path,) = (long / "mini_5way_1shot-inner_lr-0.1").glob("*/maml/0.json")
+    candidate = json.loads(path.read_text())
+    assert site._trained(candidate) == "500 meta-iterations, candidate"
+    candidate["metrics"]["diverged"] = "iteration 3"
+    assert site._trained(candidate) == "diverged"
 
 
 def test_drawn_data_are_left_out_unless_they_are_asked_for() -> None:

@@ -71,7 +71,8 @@ def write(path: Path, of: DataFrame) -> None:
     lines = [
         "# Every number: columns and quantities",
         "",
-        f"Of `{path.name}`: a row is one number, in seven digits if it isn't whole.",
+        f"Of `{path.name}`: a row is one number, in seven digits if it isn't whole. "
+        "`pandas.read_csv(file, low_memory=False)` reads it.",
     ]
     for heading, entries in tables.items():
         lines += ["", f"| {heading} | what it is |", "| :-- | :-- |"]

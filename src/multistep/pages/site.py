@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from multistep.files import write_json, write_text
+from multistep.job import results
 from multistep.pages import (
     DataFrame,
     audit,
@@ -134,9 +135,13 @@ def _draw_pages(shown: Shown, out: Path) -> None:
         (shown.scale.project / "workflow/report").resolve(), shown.scale.paper.params
     )
     for page in pages(shown.scale):
-        counts = Counter(states[file] for file in page.planned if file in states)
         if not page.planned:
             continue
+        counts = Counter(
+            states.get(file) or ("done" if file in page.files else "waiting")
+            for file in page.planned
+            if not file.startswith("data/")  # of evaluations status says nothing
+        )
         row = [page.name, *(counts[state] for state in status.STATES), sum(counts.values())]
         shown.coverage.append(row)
         if not page.files:
@@ -178,7 +183,6 @@ def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
         cell, metrics, environment = record["cell"], record["metrics"], record["environment"]
         name = query.cell_name(cell)
         parameters = Path(shown.scale.file(path)).with_suffix(".safetensors")
-        trained = {"iterations": "meta-iterations", "epochs": "epochs"}
         yield {
             **{key: cell[key] for key in ("experiment", "dataset", "method", "seed")},
             "name": name,
@@ -191,9 +195,7 @@ def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
             if (shown.scale.project / parameters).exists()
             else "",
             "accuracy": metrics.get("test_accuracy", metrics.get("validation_accuracy")),
-            "trained": next(
-                (f"{metrics[k]:,} {v}" for k, v in trained.items() if k in metrics), "diverged"
-            ),
+            "trained": _trained(record),
             "device": frame.device_name(environment),
             "commit": (environment.get("commit") or "unknown")[:7],
             "curves": list(_curves(record)),
@@ -204,6 +206,17 @@ def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
                 "Environment": _flat(environment),
             },
         }
+
+
+def _trained(record: Mapping[str, Any]) -> str:
+    """How long, in words; what only helps to choose a setting is called so."""
+    metrics, settings = record["metrics"], record["cell"]["settings"]
+    if metrics.get("diverged"):
+        return "diverged"
+    if "epochs" in metrics:
+        return f"{metrics['epochs']:,} epochs"
+    kind = ", candidate" if results.is_candidate(record) else ""
+    return f"{settings['iterations']:,} meta-iterations{kind}"
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, str]:
@@ -279,6 +292,7 @@ def _site(
         "findings": findings,
         "groups": _groups(by_claim),
         "columns": [*names, EVERY],
+        "states": list(status.STATES),
         "paper_run": bool(paper.files),
         "paper_cells": len(paper.plan.cells),
         "number": number,
@@ -309,7 +323,7 @@ def _site(
             write(f"{what}s/{card['name']}.html", what, **{what: card}, used=used)
     citation = (project / "CITATION.cff").read_text(encoding="utf-8")
     about = {"citation": citation, "decisions": catalogue.decisions(project)}
-    write("about.html", "about", **about, frame_columns=frame.COLUMNS)
+    write("about.html", "about", **about, frame_columns=frame.COLUMNS, quantities=frame.QUANTITIES)
     for one in shown:
         write(f"{one.name}/index.html", "scale", scale=one)
         for page in (*one.tables, *one.figures):

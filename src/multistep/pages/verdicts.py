@@ -5,13 +5,14 @@ interval of the part that decides, n, all parts, evidence, what differs from the
 """
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from multistep import seal
 from multistep.files import digest, write_json, write_text
 from multistep.pages import inputs
-from multistep.pages.claims import EVERY, Claim, Part, claims, verdict
+from multistep.pages.claims import EVERY, Claim, Part, claims, joint_level, side, verdict
 from multistep.pages.scales import Scale, scales
 
 
@@ -39,6 +40,9 @@ def _entry(name: str, claim: Claim, scale: Scale) -> dict[str, Any]:
     run = [part for part in parts if part.estimate is not None]
     found = verdict(parts, claim.range, claim.joint)
     shown = _decisive(run, claim)
+    # One that would decide if it were the only one; what it has to be clear of among all is told.
+    no = "outside" if claim.joint == "all" else "inside"
+    alone = found == "undecided" and shown and side(shown, claim.range) == no
     files = sorted({file for part in run for file in part.files})
     wants = claim.wants()
     pages = [
@@ -53,7 +57,7 @@ def _entry(name: str, claim: Claim, scale: Scale) -> dict[str, Any]:
     differing = {
         cell: keys
         for cell, keys in scale.differing(claim).items()
-        if run and cell.rsplit("/", 1)[1] in claim.methods_of
+        if cell.rsplit("/", 1)[1] in claim.methods_of and _rests_on(scale, cell, files)
     }
     differs: dict[str, list[str]] = {}
     for cell, keys in differing.items():
@@ -72,6 +76,7 @@ def _entry(name: str, claim: Claim, scale: Scale) -> dict[str, Any]:
         "verdict_of_those_run": verdict(run, claim.range, claim.joint),
         "measured": shown and _number(shown),
         "interval": shown and _interval(shown),
+        "interval_of_all": _interval(shown, joint_level(len(parts))) if shown and alone else None,
         "n": dict(shown.estimate.n) if shown and shown.estimate else {},
         "joint": f"{claim.joint} of {len(parts)} parts, {len(run)} of them run",
         "parts": [
@@ -119,9 +124,19 @@ def _number(part: Part) -> float | None:
     return None if part.estimate is None else float(f"{part.estimate.shown:.9g}")
 
 
-def _interval(part: Part) -> list[float] | None:
-    ends = None if part.estimate is None else part.estimate.interval()
+def _interval(part: Part, level: float = 0.95) -> list[float] | None:
+    ends = None if part.estimate is None else part.estimate.interval(level)
     return None if ends is None else [float(f"{end:.9g}") for end in ends]
+
+
+def _rests_on(scale: Scale, cell: str, files: Sequence[str]) -> bool:
+    """Whether any of the results is of a cell, of one of its candidates, or of what is timed of it;
+    `cell` as in `inputs.differing`.
+    """
+    *timed, experiment, dataset, method = cell.split("/")
+    dataset = scale.plan.params.dataset(dataset)
+    name = f"measure/{experiment}/{dataset}" if timed else f"{experiment}*/{dataset}/{method}/*"
+    return any(fnmatch(file, scale.file(f"results/{name}.json")) for file in files)
 
 
 _COUNTED = {
@@ -175,9 +190,12 @@ def _words(entry: Mapping[str, Any]) -> str:
     if entry["n"].get("seeds") == 1 and entry["interval"]:
         value += ", of these networks and no other training"
     words = f"{entry['verdict']}: {value}"
-    if len(entry["parts"]) > 1:
+    if (count := len(entry["parts"])) > 1:
         run = sum("missing" not in part for part in entry["parts"])
         words += f", the deciding one of {run}"
+        if entry["interval_of_all"]:
+            level, (low, high) = 100 * joint_level(count), entry["interval_of_all"]
+            words += f" ([{low:.4g}, {high:.4g}] at {level:.4g}%, as due for one of {count})"
         if run < len(entry["parts"]):
             words += f"; {len(entry['parts']) - run} more not run"
             if entry["verdict_of_those_run"] != entry["verdict"]:

@@ -191,13 +191,18 @@ def verdict(parts: Sequence[Part], within: Range, joint: str = "all") -> str:
     if not run:
         return "not run"
     plain = [side(part, within) for part in run]
-    strict = [side(part, within, 1 - 0.05 / len(parts)) for part in run]
+    strict = [side(part, within, joint_level(len(parts))) for part in run]
     yes, no = ("inside", "outside") if joint == "all" else ("outside", "inside")
     if no in strict:
         return "not held" if joint == "all" else "held"
     if len(run) == len(parts) and set(plain) == {yes}:
         return "held" if joint == "all" else "not held"
     return "undecided"
+
+
+def joint_level(parts: int) -> float:
+    """Of each interval, so that all of them at once hold at 95% (Bonferroni)."""
+    return 1 - 0.05 / parts
 
 
 def side(part: Part, within: Range, level: float = 0.95) -> str:

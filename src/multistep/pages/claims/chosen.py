@@ -43,7 +43,11 @@ class Spec(claims.Claim):
             best, its_error = max(scores.values())
             n = settings["validation_episodes"]
             errors = ((error, None), (its_error, None))
-            estimate = stats.Estimate(mean - best, errors, {"validation episodes": n})
+            estimate = stats.Estimate(
+                mean - best,
+                errors,
+                {"seeds": min(map(len, tried.values())), "validation episodes": n},
+            )
             files = tuple(file for runs in tried.values() for file, _ in runs)
             yield claims.Part(name, estimate, files)
 

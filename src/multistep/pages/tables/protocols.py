@@ -90,11 +90,14 @@ def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
             ADDS: adds,
         }
 
+    trained = rows[(rows.row != "nearest") & rows.ours.notna()]
+    seeds = " or ".join(f"{n:.0f}" for n in sorted(set(trained.n.astype(float))))
     return Page.of(
         spec,
         context,
         [spec.dataset],
-        training=f"Tested on {rows.episodes.max():,.0f} episodes, the same for all rows.",
+        training=f"Tested on {rows.episodes.max():,.0f} episodes, the same for all rows; "
+        f"seeds: n = {seeds}.",
         headings=tuple(spec.columns.values()),
         sections={"": groups(rows, texts)},
     )
