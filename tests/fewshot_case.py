@@ -46,8 +46,9 @@ def params() -> Params:
     added = {n: m for file in overlays for n, m in (read(file).get("methods") or {}).items()}
     options_of = {n: m.settings.get("options") for n, m in small.methods.items()}
     like = {frozenset(options): n for n, options in options_of.items() if options}
+    whole = SMALL["methods"]["multistep8"]  # whole windows in few steps
     methods = {
-        name: merge(method, SMALL["methods"].get(like.get(frozenset(options)), {}))
+        name: merge(method, SMALL["methods"].get(like.get(frozenset(options)), whole))
         for name, method in added.items()
         if "algorithm" in method and name not in small.methods
         for options in [method["settings"].get("options", ())]

@@ -52,15 +52,13 @@ def test_the_package_and_the_plan_cost_no_torch() -> None:
 def test_help_and_a_wrong_command_line_cost_no_torch() -> None:
     code = (
         "import sys\nfrom multistep import cli\n"
-        "try: cli.main(sys.argv[1:])\nexcept SystemExit: pass\n"
-        "assert 'torch' not in sys.modules, sys.argv"
+        "for line in sys.argv[1].splitlines():\n"
+        "    try: cli.main(line.split())\n    except SystemExit: pass\n"
+        "    assert 'torch' not in sys.modules, line"
     )
-    for wrong in (
-        ["train", "--cell", "{"],
-        ["measure", "--definition", "{"],
-        ["evaluate", "--help"],
-    ):
-        subprocess.run([sys.executable, "-c", code, *wrong], capture_output=True, check=True)
+    wrong = ["--help", *(f"{command} --help" for command in cli.SUBCOMMANDS), "nonsense"]
+    wrong += ["train --cell {", "measure --definition {", "pretrain --name n --spec {"]
+    subprocess.run([sys.executable, "-c", code, "\n".join(wrong)], capture_output=True, check=True)
 
 
 def test_the_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,6 +73,36 @@ def test_the_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         assert cell.method in shown
     assert f"{sum(c.kind == 'cell' for c in plan)} cells; " in shown
     assert "validation chooses inner_lr" in shown
+
+
+@pytest.mark.parametrize(
+    ("overlay", "words", "said"),
+    [
+        (
+            "few_shot: {iterations: 10}",
+            "",
+            "few_shot.iterations: 10, but not for reptile (",
+        ),
+        ("few_shot: {iterations: 10}", "--method maml", ""),
+        ("few_shot: {iterations: 60000}", "", ""),
+        ("experiments: {sgd_32: {settings: {lr: 0.02}}}", "", ""),
+        (
+            "few_shot: {iterations: 9}\nmethods: {reptile: {settings: {iterations: 8}}}",
+            "--experiment 5way_1shot",
+            "",
+        ),
+    ],
+)
+def test_what_an_overlay_says_in_vain_is_noted(
+    overlay: str, words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(overlay)
+    for command in ("plan", "params"):
+        assert cli.main([command, str(PARAMS), str(file), *words.split()]) == 0
+        notes = [x for x in capsys.readouterr().err.splitlines() if x.startswith("note: ")]
+        assert len(notes) == bool(said)
+        assert said in "".join(notes)
 
 
 def test_a_plan_can_be_asked_for_parts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,15 @@ def hold(path, seconds):
     return holder
 
 
+def test_it_leaves_no_folder_in_which_nothing_came_to_be(tmp_path):
+    for made in ([], ["a"], []):
+        with lock.exclusive(tmp_path / "new/deeper/lock", "busy", wait=False):
+            for name in made:
+                (tmp_path / "new" / name).touch()
+        assert [p.name for p in tmp_path.rglob("*")] == (["new", *made] if made else [])
+        shutil.rmtree(tmp_path / "new", ignore_errors=True)
+
+
 def test_a_second_one_is_told_or_waits(tmp_path, capsys):
     path = tmp_path / "new" / "lock"
     holder = hold(path, 1)

@@ -8,11 +8,14 @@ with. Only the file that is named is imported: a cell depends on its own algorit
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import sys
+import traceback
 from typing import TypeVar
 
 from multistep.files import UserError
+from multistep.settings import Model
 
 AlgorithmT = TypeVar("AlgorithmT")
 
@@ -24,12 +27,34 @@ def names(folder: str) -> list[str]:
 
 
 def get(folder: str, base: type[AlgorithmT], name: str) -> type[AlgorithmT]:
-    """The class in the file `name`.py of a folder. Raises UserError if there is no such file."""
+    """The class in the file `name`.py of a folder. Raises UserError if there is no such file, and
+    for what is wrong with what it declares.
+    """
     if name not in names(folder):
         raise UserError(f"no algorithm named {name!r}; known: {', '.join(names(folder))}")
-    module = importlib.import_module(f"{folder}.{name}")
+    try:
+        module = importlib.import_module(f"{folder}.{name}")
+    except (SyntaxError, NameError, AttributeError, TypeError, ModuleNotFoundError) as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        file, line = (at.filename, at.lineno)
+        if isinstance(error, SyntaxError):
+            file, line = error.filename or file, error.lineno
+        raise UserError(f"{file}, line {line}: {type(error).__name__}: {error}; mend it") from error
     own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
     found = [value for value in own if isinstance(value, type) and issubclass(value, base)]
-    if len(found) != 1:
-        raise TypeError(f"{module.__file__}: needs one subclass of Algorithm, has {len(found)}")
+    wrong = "" if len(found) == 1 else f"needs one subclass of Algorithm, has {len(found)}"
+    for kind in found[:1] if not wrong else []:
+        word = "Options" if hasattr(kind, "Options") else "Settings"
+        reads = getattr(kind, word)
+        if lacks := sorted(getattr(kind, "__abstractmethods__", ())):
+            wrong = f"{kind.__name__} lacks {', '.join(lacks)}; define it"
+        elif not (inspect.isclass(reads) and issubclass(reads, Model)):
+            wrong = f"{kind.__name__}.{word} is no multistep.settings.Model; derive it from that"
+        elif given := [n for n, field in reads.model_fields.items() if not field.is_required()]:
+            wrong = (
+                f"{kind.__name__}.{word}.{given[0]} has a default, which no result would record; "
+                "leave it out, and say the value in params.yaml"
+            )
+    if wrong:
+        raise UserError(f"{module.__file__}: {wrong}")
     return found[0]

@@ -19,12 +19,14 @@ UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 @contextmanager
 def exclusive(path: Path, busy: str, *, wait: bool) -> Iterator[None]:
-    """Hold the lock file `path` alone; it is gone afterwards, and a killed process holds nothing.
+    """Hold the lock file `path` alone; it is gone afterwards, with folders made for it that stay
+    empty, and a killed process holds nothing.
 
     `busy` says what another process is doing that holds it: with `wait` that is told and waited
     for, else it is a UserError. Where the file system has no locks, that is said and the work goes
     on. Raises OSError where the file can't be made.
     """
+    new = [folder for folder in path.parents if not folder.exists()]
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -51,6 +53,9 @@ def exclusive(path: Path, busy: str, *, wait: bool) -> Iterator[None]:
             with suppress(PermissionError):  # another user's, in a folder that keeps them apart
                 path.unlink()
         handle.close()
+        with suppress(OSError):
+            for folder in new:  # empty ones, where nothing came of it
+                folder.rmdir()
 
 
 def acquire(handle: IO[str], busy: str, *, wait: bool, shared: bool = False) -> None:

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 from data_sets import EPISODES, SETS, archive, classes_of, described, fault, prepare, tampered
+from helpers import PARAMS
 from PIL import Image
 
 from multistep.cli import main
@@ -251,6 +252,24 @@ def prepare_command(drawn, loader, out):
     spec = described(loader).model_dump_json()
     command = ["data", "prepare", "--dataset", "drawn", "--spec", spec]
     return [*command, "--raw", str(drawn[loader]), "--out", str(out)]
+
+
+def test_by_hand_a_scale_has_its_own_folder_and_nothing_is_left_of_nothing(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    scale = ["--params", f"{PARAMS}", f"{PARAMS.parent}/workflow/scales/demo.yaml"]
+    of = ["--dataset", "cifar_fs_standin", *scale]
+    home, archive = tmp_path / "scales/demo/data", "cifar-100-python.tar.gz"
+    assert main(["data", "prepare", *of]) == 2
+    raw = f"scales/demo/data/raw/cifar_fs_standin/{archive}"
+    assert f"{raw}: no such file; download it first" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+    assert main(["data", "download", *of, "--archive", archive]) == 0
+    assert main(["data", "prepare", *of]) == 0
+    made = {file.relative_to(home).parts[:2] for file in home.rglob("*.*")}
+    assert made == {("raw", "cifar_fs_standin"), ("processed", "cifar_fs_standin")}
+    assert [p.name for p in tmp_path.iterdir()] == ["scales"]
 
 
 def test_two_preparations_at_once_leave_the_right_data(drawn, tmp_path):

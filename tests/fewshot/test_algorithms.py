@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +27,7 @@ from multistep.fewshot import algorithms, meta
 from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.settings import FewShot
 from multistep.fewshot.trainer import Trainer
+from multistep.files import UserError
 from multistep.job import checkpoint, results
 
 NAMES = algorithms.names()
@@ -227,6 +229,88 @@ def test_it_is_trained_and_measured(name: str, tmp_path: Path) -> None:
     rows = results.read(tmp_path / "measured.json")["rows"]
     assert rows
     assert all(row["bytes"] > 0 for row in rows)
+
+
+FIRST = "from multistep.fewshot.algorithms import Algorithm\nfrom multistep.settings import Model\n"
+WHOLE = FIRST + "class Own(Algorithm):\n    cost = meta_gradient = None\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = (", r"line 1: SyntaxError: .*; mend it"),
+        ("import absent", r"line 1: ModuleNotFoundError: No module named 'absent'.*; mend it"),
+        (FIRST, "needs one subclass of Algorithm, has 0"),
+        (WHOLE + "class Other(Own):\n    pass\n", "needs one subclass of Algorithm, has 2"),
+        (WHOLE.replace("cost = ", ""), "Own lacks cost; define it"),
+        (WHOLE + "    Options = dict\n", "Own.Options is no multistep.settings.Model; derive it"),
+        (
+            WHOLE + "    class Options(Model):\n        beta: float = 0.5\n",
+            "Options.beta has a def",
+        ),
+    ],
+)
+def test_a_mistake_in_what_a_file_declares_is_one_line(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(text)
+    monkeypatch.setattr(algorithms, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, f"{algorithms.__name__}.own", raising=False)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/own.py.*{said}") as told:
+        algorithms.get("own")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("multistep", lambda found, tasks: None, "MultiStep.meta_gradient gives NoneType"),
+        ("multistep", lambda found, tasks: found.adapted, "MultiStep.meta_gradient gives Tensor"),
+        (
+            "multistep",
+            lambda found, tasks: replace(found, carried={"m": found.adapted}),
+            "hands on",
+        ),
+        ("reptile", lambda found, tasks: replace(found, carried={}), r"\['steps', 'variance'\]"),
+        (
+            "reptile",
+            lambda found, tasks: replace(found, carried=dict.fromkeys(found.carried, found.loss)),
+            r"carried\['variance'\] is \[1\], but has to be a tensor of \[\d+\]",
+        ),
+        ("multistep", lambda found, tasks: total(tasks, by_theta=slice(1, None)), "by_theta is"),
+        ("multistep", lambda found, tasks: total(tasks, by_shared=slice(-1)), "by_shared is"),
+        ("multistep", lambda found, tasks: total(tasks, logits=0), r"logits is \[\d+, 5\], but"),
+    ],
+)
+def test_a_meta_gradient_of_another_shape_is_refused(
+    name: str, wrong: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could pass for another: a vector that lacks an entry for one of fewer tasks."""
+    work = case(name, tasks=2)
+    kind = type(work.algorithm)
+    right = kind.meta_gradient
+    monkeypatch.setattr(kind, "meta_gradient", lambda self, tasks: wrong(right(self, tasks), tasks))
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        with pytest.raises(UserError, match=said):
+            work.gradient()
+    torch.set_num_threads(1)
+
+
+def total(tasks: meta.Tasks, **parts: Any) -> meta.MetaGradient:
+    """With a part of what belongs there."""
+    whole = [tasks.start(), tasks.theta.shared.repeat(tasks.count)]
+    given = dict(zip(("by_theta", "by_shared"), whole, strict=True))
+    given["logits"] = tasks.query.logits(tasks.start())
+    return tasks.total(**{k: v[parts[k]] if k in parts else v for k, v in given.items()}, nbytes=0)
+
+
+def test_a_wrong_adaptation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = case("multistep", tasks=2)
+    for wrong in (None, torch.zeros(3)):
+        monkeypatch.setattr(type(work.algorithm), "adapt", lambda *_, wrong=wrong: wrong)
+        with pytest.raises(UserError, match=r"MultiStep.adapt is .*, but has to be a tensor of"):
+            work.adapt()
 
 
 TOY = '''"""Reptile with appendix F's SGD: θ moves towards where the inner loop ends (eq. 17)."""

@@ -29,8 +29,8 @@ from multistep.fewshot import run as fewshot
 from multistep.files import UserError, read_json
 from multistep.job import checkpoint, loop
 from multistep.networks.settings import Architecture
-from multistep.transfer import pretrain
 from multistep.transfer import run as transfer
+from multistep.transfer import source_training
 from multistep.transfer.source_settings import SourceNetwork
 
 CPU = torch.device("cpu")
@@ -206,7 +206,7 @@ def meta_transfer(folder: Path) -> Any:
 
 
 def source_network(folder: Path) -> Any:
-    return pretrain.Training("n", SPEC, equal_size(160, test=40), CPU)
+    return source_training.Training("n", SPEC, equal_size(160, test=40), CPU)
 
 
 @pytest.mark.fault("a run stopped after an iteration", "goes on, equal to the last bit")

@@ -155,7 +155,9 @@ def test_of_meta_transfer_the_network_of_the_reported_epoch_is_kept(
 ) -> None:
     prepared_images(tmp_path / "data")
     cell = small_transfer(algorithm, epochs=4, lr=0.2)
-    about, tensors = parameters.read(train(tmp_path, cell, tmp_path))
+    about, tensors = parameters.read(file := train(tmp_path, cell, tmp_path))
+    with pytest.raises(UserError, match=r"^test_steps: a network of meta-transfer isn't adapted"):
+        parameters.load(file, test_steps=3)
     state = {n: torch.from_numpy(p) for n, p in tensors.items()}
     target = {n.removeprefix("target."): p for n, p in state.items() if n.startswith("target.")}
     network = build(Architecture(name="vgg9", width=4), **about["network"], generator=None)

@@ -108,7 +108,8 @@ def test_markup_is_escaped_and_each_format_is_whole(results: list[Record], write
     assert "50% of a\\_b \\| \\<c\\> $d$ #e ~ ^ { } \\\\ \\[f\\] are escaped." in texts["md"]
     tex, html = texts["tex"], texts["html"]
     for phrase in (
-        "50\\% of a\\_b | <c> \\$d\\$ \\#e \\textasciitilde{} \\textasciicircum{} \\{ \\} "
+        "50\\% of a\\_b \\textbar{} \\textless{}c\\textgreater{} \\$d\\$ \\#e "
+        "\\textasciitilde{} \\textasciicircum{} \\{ \\} "
         "\\textbackslash{} {[}f] are escaped.",
         "Reptile$\\dagger$ {[}22] & 97.68\\,$\\pm$\\,0.04 & 89.4\\,$\\pm$\\,0.1 \\\\",
         "MAML (ours) & 50.00\\,$\\pm$\\,6.93 & -- \\\\",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from multistep import cli
+from multistep.files import UserError
 from multistep.pages import claims, inputs, load
 from multistep.plan import params
 
@@ -53,6 +54,13 @@ def test_pages_of_another_scale_lie_under_a_scales_own() -> None:
     assert pages["figures"]["figure1"].wants().datasets == ["dogs32"]
     said = claims.claims(ROOT / "workflow/report", settled, pages["tables"])
     assert {dataset for _, dataset, _ in said["transfer_boosts"].wants().cells} == {"dogs32"}
+
+
+def test_a_scale_that_pages_are_taken_from_has_some() -> None:
+    over = {"scale": "mine", "directory": "scales/mine", "pages_of": "dogs32cpu"}
+    settled = params.validate(params.merge(params.read(ROOT / "params.yaml"), over))
+    with pytest.raises(UserError, match=r"pages_of: no scale .* 'dogs32cpu'; did you mean 'dog"):
+        load.pages(ROOT / "workflow/report", settled)
 
 
 def test_a_method_that_none_of_a_pages_experiments_runs_is_said(paper: Any) -> None:

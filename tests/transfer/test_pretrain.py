@@ -12,7 +12,7 @@ from multistep.data import prepared
 from multistep.files import UserError, read_json, sha256
 from multistep.networks.build import build
 from multistep.networks.settings import Architecture
-from multistep.transfer import pretrain, sources
+from multistep.transfer import source_training, sources
 from multistep.transfer.source_record import stepped_rate
 from multistep.transfer.source_settings import SourceNetwork
 
@@ -102,7 +102,7 @@ def test_mistakes_are_one_line(
 
 def test_a_part_that_is_missing_is_found_before_training() -> None:
     with pytest.raises(UserError, match="has no validation images"):
-        pretrain.Training("n", spec({}), equal_size(40), CPU)
+        source_training.Training("n", spec({}), equal_size(40), CPU)
 
 
 def test_settings_that_are_no_json(capsys: pytest.CaptureFixture[str]) -> None:

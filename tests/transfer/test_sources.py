@@ -19,7 +19,7 @@ from multistep.data.prepared import Prepared
 from multistep.files import UserError, read_json, sha256, write_json
 from multistep.networks.build import build
 from multistep.networks.settings import Architecture
-from multistep.transfer import pretrain, sources
+from multistep.transfer import source_training, sources
 from multistep.transfer.source_settings import Pretrain, SourceNetwork
 
 RESNET32 = Architecture(name="resnet32", width=16)
@@ -58,7 +58,7 @@ def test_the_published_weights_classify_as_its_authors_noted() -> None:
     assert sum(v.numel() for v in trained) == 479_272
     assert state["bn1.num_batches_tracked"] == 104 * 704
     images = tiny_imagenet(real_data("tinyimagenet/tiny-imagenet-200_x50.zip"), 1000)
-    found = pretrain.tested(spec(RESNET32, 200), state, images, torch.device("cpu"))
+    found = source_training.tested(spec(RESNET32, 200), state, images, torch.device("cpu"))
     assert found["test_images"] == 1000
     # 49.15 % of 10,000 images: of 1,000 of them 3 standard deviations are 4.7 points.
     assert abs(found["test_accuracy"] - 49.15) < 4.7

@@ -117,6 +117,11 @@ def test_a_dataset_is_counted(words, family, tmp_path):
     ("words", "said"),
     [
         ("method Mine", "begins with a-z"),
+        ("method class", "a word of Python, YAML or this project"),
+        ("method null", "a word of Python, YAML or this project"),
+        ("method choices", "a word of Python, YAML or this project"),
+        ("method options --like reptile", "the class would be called Options, as another"),
+        (f"method {'m' * 65}", "at most 64"),
         ("method maml", "one of the methods of params.yaml"),
         ("method mine --like mamml", "did you mean 'maml'"),
         ("method mine --like maml_replay", "no experiment of params.yaml trains it"),

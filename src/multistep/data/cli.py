@@ -22,15 +22,19 @@ def add_parser(subparsers: Any) -> None:
 
     download = steps.add_parser("download", help="fetch one archive, or draw a stand-in's")
     download.add_argument("--archive", required=True, help="its name under `archives:`")
-    download.add_argument("--out", type=Path, help="default: data/raw/DATASET/ARCHIVE")
+    download.add_argument(
+        "--out", type=Path, help="default: data/raw/DATASET/ARCHIVE, where the scale builds"
+    )
     download.add_argument("--source", type=Path, help="a folder of yours that holds the archive")
     download.add_argument("--record", type=Path, help="where to say what came; default: beside it")
     download.add_argument("--loader", help="the loader whose stand-in `drawn:` describes")
     download.set_defaults(run=run_download)
 
     prepare = steps.add_parser("prepare", help="decode a dataset's archives into one array")
-    prepare.add_argument("--raw", type=Path, help="default: data/raw/DATASET")
-    prepare.add_argument("--out", type=Path, help="default: data/processed/DATASET")
+    prepare.add_argument(
+        "--raw", type=Path, help="default: data/raw/DATASET, where the scale builds"
+    )
+    prepare.add_argument("--out", type=Path, help="default: data/processed/DATASET, there too")
     prepare.set_defaults(run=run_prepare)
 
     for step in (download, prepare):
@@ -44,17 +48,18 @@ def add_parser(subparsers: Any) -> None:
 
 def run_download(args: argparse.Namespace) -> None:
     """Fetch `--archive`; an entry with `drawn:` is drawn instead."""
-    folder, loader = args.source, args.loader
+    folder, loader, home = args.source, args.loader, Path()
     if args.spec is not None:
         entry = parse(Archive, json_of("--spec", args.spec), "--spec: ")
     else:
         merged = params.load(*args.params)
+        home = Path(merged.directory)
         owners = {**merged.source_networks, **merged.datasets}
         owner = _known(owners, args.dataset, "dataset or source network")
         entry = _known(owner.archives, args.archive, f"archive of {args.dataset}")
         folder = folder or merged.sources.get(args.dataset)
         loader = loader or getattr(owner, "loader", None)
-    out = args.out or Path("data/raw") / args.dataset / args.archive
+    out = args.out or home / "data/raw" / args.dataset / args.archive
     if out.name != args.archive:
         raise UserError(f"--out {out}: must end in {args.archive}")
     if entry.drawn is not None:
@@ -76,13 +81,16 @@ def run_download(args: argparse.Namespace) -> None:
 
 def run_prepare(args: argparse.Namespace) -> None:
     """Run the dataset's loader on its archives."""
+    home = Path()
     if args.spec is not None:
         dataset = parse(Dataset, json_of("--spec", args.spec), "--spec: ")
     else:
-        dataset = _known(params.load(*args.params).datasets, args.dataset, "dataset")
+        merged = params.load(*args.params)
+        home = Path(merged.directory)
+        dataset = _known(merged.datasets, args.dataset, "dataset")
     loader = _known({name: name for name in loaders.names()}, dataset.loader, "loader")
-    raw = args.raw or Path("data/raw") / args.dataset
-    out = args.out or Path("data/processed") / args.dataset
+    raw = args.raw or home / "data/raw" / args.dataset
+    out = args.out or home / "data/processed" / args.dataset
     check_folder(out, ("images.npy", "dataset.json", "lock"))
     module = importlib.import_module(f"multistep.data.loaders.{loader}")
     parse(module.Settings, dataset.prepare, "--spec: prepare.")

@@ -6,7 +6,7 @@ Nothing here imports torch: it runs inside Snakemake.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,9 @@ def impossible(layers: Layers, s: FewShot) -> Iterator[str]:
         algorithm.Options.model_validate(s.options)
         algorithm(s)
     except ValidationError as error:
-        yield from explain(error, algorithm.Options, lambda *keys: layers.path("options", *keys))
+        own = f"methods.{layers.method}.settings"  # where what only this algorithm has belongs
+        place = partial(layers.path, "options", else_in=own)
+        yield from explain(error, algorithm.Options, place)
     except UserError as error:  # names the setting that has to change
         key, _, problem = str(error).partition(": ")
         yield f"{layers.path(*key.split('.'))}: {problem}"

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from multistep.fewshot.algorithms import Algorithm
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss, GroupedLoss
 from multistep.fewshot.episodes import Batch
 from multistep.fewshot.settings import FewShot
+from multistep.files import UserError
 from multistep.networks.conv4 import Conv4Config, initial_parameters
 
 
@@ -86,7 +87,11 @@ class Tasks:
         """
         outer = outer or self.query
         shared = torch.zeros_like(self.theta.shared)
+        ways = self.network.config.ways
+        _fits("tasks.total: by_theta", by_theta, self.count * self.theta.adapted.numel())
+        _fits("tasks.total: logits", logits, self.count, outer.images, ways)
         if by_shared is not None:
+            _fits("tasks.total: by_shared", by_shared, self.count * shared.numel())
             shared = self.network.sum_tasks(by_shared, adapted=False)
         adapted = self.network.sum_tasks(by_theta)
         loss, accuracy = outer.value(logits), outer.accuracy(logits)
@@ -145,14 +150,15 @@ def meta_gradient(
     parts = []
     if theta.carried or threads == 1:
         for part in batch.split(1 if theta.carried else size):
-            parts.append(algorithm.meta_gradient(Tasks(network, theta, part)))
+            parts.append(_of(algorithm, Tasks(network, theta, part)))
             theta = replace(theta, carried=parts[-1].carried)
     else:
         chunks = batch.split(max(1, min(size, batch.tasks) // threads))  # as many tasks in all
         # Each with one of torch's own: a chunk's layers are too small to share.
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            gradient = torch.no_grad()(algorithm.meta_gradient)
-            parts = list(pool.map(lambda part: gradient(Tasks(network, theta, part)), chunks))
+            gradient = torch.no_grad()(_of)
+            of = [Tasks(network, theta, part) for part in chunks]
+            parts = list(pool.map(partial(gradient, algorithm), of))
     return MetaGradient(
         adapted=_total([p.adapted for p in parts]) / batch.tasks,
         shared=_total([p.shared for p in parts]) / batch.tasks,
@@ -166,7 +172,9 @@ def adapt(
     algorithm: Algorithm, network: BatchedConv4, theta: Theta, batch: Batch, *, window: int
 ) -> Tensor:
     """φ `[tasks·P]` after `test_steps` steps on the support sets."""
-    return algorithm.adapt(Tasks(network, theta, batch), window)
+    phi = algorithm.adapt(Tasks(network, theta, batch), window)
+    _fits(f"{type(algorithm).__name__}.adapt", phi, batch.tasks * theta.adapted.numel())
+    return phi
 
 
 @torch.no_grad()
@@ -178,8 +186,31 @@ def query_accuracy(
     The queries are one batch. A query whose logits aren't finite counts as any other.
     """
     tasks = Tasks(network, theta, batch)
-    logits = tasks.query.logits(algorithm.adapt(tasks, window))
+    logits = tasks.query.logits(adapt(algorithm, network, theta, batch, window=window))
     return tasks.query.accuracy(logits), logits.isfinite().all(2).all(1)
+
+
+def _of(algorithm: Algorithm, tasks: Tasks) -> MetaGradient:
+    """Of an algorithm. Raises UserError for what is none."""
+    found, kept = algorithm.meta_gradient(tasks), tasks.theta.carried
+    name = type(algorithm).__name__
+    if not isinstance(found, MetaGradient):
+        raise UserError(f"{name}.meta_gradient gives {type(found).__name__}; give tasks.total(...)")
+    if found.carried.keys() != kept.keys():
+        raise UserError(
+            f"{name}.meta_gradient hands on {sorted(found.carried)}, but `carried` begins with "
+            f"{sorted(kept)}; put them into what tasks.total gives, as reptile.py does"
+        )
+    for key, first in kept.items():
+        _fits(f"{name}: carried[{key!r}]", found.carried[key], *first.shape)
+    return found
+
+
+def _fits(what: str, given: Tensor | None, *shape: int) -> None:
+    """Raises UserError, for who writes an algorithm: a wrong shape could pass for another."""
+    if not isinstance(given, Tensor) or given.shape != shape:
+        is_ = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        raise UserError(f"{what} is {is_}, but has to be a tensor of {list(shape)}")
 
 
 def _total(parts: list[Tensor]) -> Tensor:

@@ -40,6 +40,10 @@ def unroll(
     `loss(params) -> scalar` is evaluated `steps / window` times. Parameters that it does not use
     are missing in the gradients that the dynamics gets; they still move by momentum and decay.
 
+    What `loss` calls must have right second derivatives: those of torch's `weight_norm` (dim 0, its
+    default, or the last one) are wrong without a word; write g v / |v| in plain operations, see
+    findings/torch-weight-norm-second-derivative.sh.
+
     `recompute=True` keeps only the parameters and the state at the window starts and evaluates
     each window once more on the way back: the same numbers to rounding, in memory that does not
     grow with the windows' graphs. What `loss` closes over and is to be differentiated (once) must

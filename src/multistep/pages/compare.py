@@ -60,7 +60,8 @@ def read(place: str) -> dict[Key, list[Run]]:
     found: dict[Key, list[Run]] = {}
     for home in [h / "results" for h in homes if (h / "results").is_dir()] or [folder]:
         for path in sorted(home.rglob("*.json")):
-            if "choices" in path.relative_to(home).parts or not path.is_file():
+            within = f"/results/{path.relative_to(home).as_posix()}"
+            if "/results/choices/" in within or not path.is_file():
                 continue
             about = read_json(path)
             if isinstance(about, dict) and not about.keys() & {"cell", "schema", "seal"}:

@@ -12,6 +12,7 @@ from typing import Any
 
 from multistep.files import UserError
 from multistep.pages.spec import Spec, parse
+from multistep.plan.mistakes import unknown
 from multistep.plan.params import merge, read
 from multistep.plan.schema import Params
 
@@ -28,6 +29,9 @@ def pages(folder: Path, params: Params) -> dict[str, dict[str, Spec]]:
     """
     found: dict[str, dict[str, Spec]] = {form: {} for form in FORMS}
     mistakes = []
+    if (other := params.pages_of) is not None:
+        own = {file.parents[1].name for file in folder.glob("*/*/*.yaml")}
+        mistakes = unknown("pages_of", [other], own, "scale with a folder of pages")
     for form in FORMS:
         layers: dict[str, list[Path]] = {}
         for place in (folder / form, *(folder / name / form for name in params.own_pages)):

@@ -47,7 +47,7 @@ def read(
     for home in (root, *sorted(root.glob("scales/*"))):
         files = [p for part in ("results", "evaluations") for p in (home / part).rglob("*.json")]
         for path in sorted(files):
-            if "choices" not in path.parts:
+            if path.relative_to(home).parts[1] != "choices":
                 source = path.relative_to(root).as_posix()
                 record = known.get(source) or results.read(path)
                 found += blocks(record, source, episodes, history)

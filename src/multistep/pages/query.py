@@ -67,7 +67,7 @@ def files(plan: Mapping[str, Any]) -> Iterator[str]:
 def record_name(file: Path | str) -> str:
     """experiment/dataset/method of a result's file, measure/experiment/dataset of another's."""
     path = Path(file)
-    measured = path.parent.parent.name == "measure"
+    measured = path.parts[-4:-2] == ("results", "measure")
     return "/".join(path.with_suffix("").parts[-3:] if measured else path.parts[-4:-1])
 
 

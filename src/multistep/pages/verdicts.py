@@ -241,8 +241,8 @@ def _markdown(entries: Sequence[Mapping[str, Any]]) -> str:
     lines += ["| claim | source | " + " | ".join(names) + " |", "|---" * (2 + len(names)) + "|"]
     for found in by.values():
         first = next(iter(found.values()))
-        of = [found.get(n) or found[EVERY] for n in names]
-        cells = [f"{entry['verdict']}{'*' if entry['reduced'] else ''}" for entry in of]
+        of = [found.get(n) or found.get(EVERY) for n in names]  # one scale's own claim has neither
+        cells = [f"{e['verdict']}{'*' if e['reduced'] else ''}" if e else "–" for e in of]
         lines.append(f"| {first['text']} | {first['source']} | {' | '.join(cells)} |")
     lines += [
         "",

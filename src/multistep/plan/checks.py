@@ -19,6 +19,8 @@ from multistep.plan.layers import Layers
 from multistep.plan.mistakes import explain, unknown
 from multistep.plan.schema import Params
 
+RESERVED = ("choices", "measure")  # folders beside those of experiments
+
 
 def references(params: Params) -> list[str]:
     """Names that point nowhere."""
@@ -77,8 +79,8 @@ def references(params: Params) -> list[str]:
                 n for n, m in params.methods.items() if m.algorithm in known[experiment.family]
             }
             found += unknown(f"{at}.methods", measured.methods, of_family, "method")
-        if name == "measure":
-            found.append(f"{path}: the name is taken by results/measure; choose another")
+        if name in RESERVED:
+            found.append(f"{path}: the name is taken by results/{name}; choose another")
         found += unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
         if choose is not None:
             alike = f"{name}-{choose.setting}-"  # what its candidates are called

@@ -6,11 +6,13 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from multistep.files import UserError
 from multistep.plan import cells, params
+from multistep.plan.layers import merge, overruled
 from multistep.plan.mistakes import unknown
 from multistep.plan.schema import Params
 from multistep.progress import say
@@ -50,7 +52,7 @@ def add_files(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the plan of one scale."""
     plan, wanted = params.load(*args.files), _wanted(args)
-    warn(plan, args.files[0])
+    warn(plan, args.files, wanted)
     if args.json:
         print(json.dumps(whole(plan, wanted), indent=1, ensure_ascii=False))
     else:
@@ -61,16 +63,24 @@ def run_params(args: argparse.Namespace) -> None:
     """A line for each cell: the path of its result, a tab, and the cell."""
     plan = params.load(*args.files)
     found = _chosen(plan, _wanted(args))
-    warn(plan, args.files[0])
+    warn(plan, args.files, _wanted(args))
     for cell in found:
         print(cell.path, cell.json, sep="\t")
     print(f"{len(found)} cells", file=sys.stderr)
 
 
-def warn(plan: Params, base: Path) -> None:
-    """Say on standard error what nobody will see, as the project's pages beside `base` are."""
+def warn(plan: Params, files: Sequence[Path], wanted: Wanted) -> None:
+    """Say on standard error what an overlay says in vain, and what nobody will see, as the pages of
+    the project are, beside params.yaml.
+    """
     from multistep.pages import inputs, load
 
+    base, *overlays = files
+    over: dict[str, Any] = {}
+    for file in overlays:
+        over = merge(over, params.read(file))
+    for note in overruled(plan, params.read(base), over, wanted.get("method", ())):
+        say(f"note: {note}")
     folder = base.absolute().parent / "workflow" / "report"
     if not folder.is_dir():
         return

@@ -11,6 +11,7 @@ like, with its tests. Nothing that is there is written over.
 from __future__ import annotations
 
 import argparse
+import keyword
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 
 from multistep.files import UserError, sha256, write_text
 from multistep.plan import families, params
+from multistep.plan.checks import RESERVED
 from multistep.plan.layers import merge
 from multistep.plan.mistakes import unknown
 from multistep.plan.schema import Params
@@ -57,8 +59,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the files, all or none, and say what to type."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", args.name):
-        raise UserError(f"{args.name}: a name here begins with a-z, and has a-z, 0-9 and _")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{,63}", args.name):
+        raise UserError(
+            f"{args.name}: a name here begins with a-z, and has a-z, 0-9 and _, at most 64 of them"
+        )
+    if keyword.iskeyword(args.name) or _flow(args.name) != args.name or args.name in RESERVED:
+        raise UserError(f"{args.name}: a word of Python, YAML or this project; choose another name")
     base = params.load(args.project / "params.yaml")
     for what in ("methods", "datasets", "experiments", "source_networks"):
         if args.name in getattr(base, what):
@@ -92,6 +98,8 @@ def own_method(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, s
     kind = families.module(experiment.family, "algorithms").get(of.algorithm).__name__
     own = "".join(part.title() for part in name.split("_"))
     text = (args.project / place / f"{of.algorithm}.py").read_text(encoding="utf-8")
+    if keyword.iskeyword(own) or re.search(rf"\b{own}\b", text):
+        raise UserError(f"{name}: the class would be called {own}, as another; choose another name")
     tests = Path("tests") / Path(package).name
     head = f'''"""{own}: a copy of {of.algorithm}.py to begin with; say here in a line what it does.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -51,10 +51,10 @@ class Layers:
         self.kind = "cell" if self.choose is None else "candidate"
         self._key = (experiment, method, candidate)
 
-    def path(self, *keys: str) -> str:
-        """The last layer that sets what `keys` lead to, and the keys."""
+    def path(self, *keys: str, else_in: str | None = None) -> str:
+        """The last layer that sets what `keys` lead to, or where it belongs, and the keys."""
         setting = [name for name, layer in self.layers.items() if _sets(layer, keys)]
-        return ".".join((setting[-1] if setting else self.experiment.family, *keys))
+        return ".".join((setting[-1] if setting else else_in or self.experiment.family, *keys))
 
     def settings(self) -> Any:
         """The typed settings. Raises UserError with a line for each mistake, where it stands."""
@@ -84,6 +84,48 @@ class Layers:
         if wrong:
             raise UserError("\n".join(wrong))
         return settings
+
+
+def overruled(
+    params: Params, base: dict[str, Any], over: dict[str, Any], methods: Sequence[str] = ()
+) -> Iterator[str]:
+    """A line for each value that the overlays `over` lay over `base` and that cells (of `methods`,
+    if any are named) don't have, since settings of their method stand over it.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name, experiment in params.run.items():
+        for method in experiment.methods if experiment.datasets else ():
+            layers = list(Layers(params, name, method).layers)
+            for place in layers[:2] if method in methods or not methods else ():
+                for keys, value in _leaves(_at(over, place.split("."))):
+                    own = [
+                        f"{upper}.{'.'.join(keys)}" for upper in layers[layers.index(place) + 1 :]
+                    ]
+                    if _at(base, [*place.split("."), *keys]) == value:
+                        continue
+                    if any(_at(over, path.split(".")) is not None for path in own):
+                        continue
+                    stay = [(p, v) for p in own if (v := _at(base, p.split("."))) is not None]
+                    if stay and stay[-1][1] != value:
+                        told = f"{'.'.join((place, *keys))}: {value}"
+                        found.setdefault(told, {})[method] = "{}: {}".format(*stay[-1])
+    for told, of in found.items():
+        first = [f"{method} ({stays})" for method, stays in of.items()][:3]
+        more = f" and {len(of) - 3} more" if len(of) > 3 else ""
+        yield f"{told}, but not for {', '.join(first)}{more}"
+
+
+def _at(layer: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        layer = layer.get(key) if isinstance(layer, dict) else None
+    return layer
+
+
+def _leaves(layer: Any, *keys: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What a layer says that isn't a mapping itself, with the keys that lead there."""
+    for key, value in layer.items() if isinstance(layer, dict) else ():
+        nested = isinstance(value, dict)
+        yield from _leaves(value, *keys, key) if nested else [((*keys, key), value)]
 
 
 def _sets(layer: Any, keys: Sequence[str]) -> bool:

@@ -89,7 +89,8 @@ def near(path: str, known: Iterable[str]) -> list[str]:
 
 
 def _closest(name: str, known: Collection[str]) -> str:
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    same = [one for one in known if one.lower() == name.lower().replace("-", "_")]
+    match = same or difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     if match:
         return f"; did you mean {match[0]!r}?"
-    return f"; known: {', '.join(sorted(known))}" if known else ""
+    return f"; known: {', '.join(sorted(set(known)))}" if known else ""

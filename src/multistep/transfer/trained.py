@@ -22,7 +22,12 @@ class Trained:
     matching and the meta-networks by their names.
     """
 
-    def __init__(self, about: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+    def __init__(self, about: dict[str, Any], tensors: dict[str, np.ndarray], **changes: Any):
+        if changes:
+            raise UserError(
+                f"{', '.join(changes)}: a network of meta-transfer isn't adapted to images, so "
+                "there is nothing to change; leave it out"
+            )
         self.cell = cell = about["cell"]
         self.settings = algorithms.create(cell["algorithm"], cell["settings"]).settings
         params = {name: torch.from_numpy(p) for name, p in tensors.items()}

@@ -68,7 +68,11 @@ def _environment(tex: bool) -> Any:
     def prose(text: str) -> Markup:
         return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
+    def label(text: str) -> str:
+        return re.sub(r'[\s\\{}%#&~^_$<>|"]', "", text)  # what a name in LaTeX can't have
+
     environment.filters |= {"md": markdown, "html": html, "prose": prose, "tex": latex}
+    environment.filters["label"] = label
     return environment
 
 
@@ -76,6 +80,7 @@ _TEX = {
     " ± ": "\\,$\\pm$\\,", "±": "$\\pm$", "–": "--", "−": "$-$", "†": "$\\dagger$", "·": "$\\cdot$",
     "√": "$\\surd$", "×": "$\\times$", "≠": "$\\neq$", "φ": "$\\phi$", "λ": "$\\lambda$",
     "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+    "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
     **{c: f"\\{c}" for c in "&%$#_{}"},
     "[": "{[}",  # after a line break, a bare [ would be taken for its optional argument
 }  # fmt: skip
