@@ -50,6 +50,23 @@ def test_equal_to_kept(dynamics: Dynamics, steps: int, window: int, constants: b
         torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-15)
 
 
+def test_what_is_drawn_is_drawn_again() -> None:
+    """With other masks on the way back the meta-gradient would be another function's."""
+    found, after = [], []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        start = {"w": torch.linspace(-1, 1, 64, dtype=F64).requires_grad_()}
+
+        def loss(p: Tensors) -> Tensor:
+            return torch.nn.functional.dropout(p["w"].sin(), 0.5).square().sum()
+
+        end, _ = unroll(loss, start, SGD(0.1, 0.9), steps=4, window=2, recompute=recompute)
+        found += torch.autograd.grad(end["w"].square().sum(), start["w"])
+        after.append(torch.rand(3))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-13, atol=1e-15)
+    assert torch.equal(*after)
+
+
 def test_a_window_costs_its_start_in_memory_and_no_graph() -> None:
     psi = torch.zeros(2, dtype=F64, requires_grad=True)
     params, loss = problem(psi, idle=True)

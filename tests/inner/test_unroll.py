@@ -1,11 +1,14 @@
 """The inner loop against published vectors, closed forms, finite differences, and itself."""
 
+import textwrap
+from typing import Any
+
 import pytest
 import torch
 from inner_problem import F64, problem
 from torch import Tensor
 
-from multistep.inner.dynamics import SGD, Tensors
+from multistep.inner.dynamics import SGD, Adam, Dynamics, Tensors
 from multistep.inner.unroll import unroll
 
 
@@ -134,6 +137,57 @@ def test_unused_parameters_move_by_decay() -> None:
     dynamics = SGD(0.1, 0.9, 0.5)
     final, _ = unroll(lambda p: p["used"].sum(), params, dynamics, steps=2)
     assert final["idle"].tolist() == pytest.approx([1 + 0.5 * dynamics.coefficients(2).b_phi] * 2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "params", "said"),
+    [
+        (
+            lambda p: p["x"] ** 2,
+            {"x": torch.ones(2)},
+            r"loss: .* one number, not \[2\]; take a mean",
+        ),
+        (lambda p: p["x"].sum().item(), {"x": torch.ones(2)}, "loss: .*, not float"),
+        (lambda p: None, {"x": torch.ones(2)}, "loss: .*, not NoneType"),
+        (lambda p: p["x"].detach().sum(), {"x": torch.ones(2)}, "loss: depends on none of params"),
+        (
+            sum,
+            [torch.ones(2)],
+            r"params: .*, not list; .*\(module.named_parameters",
+        ),
+        (sum, torch.nn.Linear(2, 2), "params: .*, not Linear"),
+        (sum, {"n": torch.tensor(3)}, r"params\['n'\]: torch.int64, .* leave it out"),
+        (sum, {"n": 3.0}, r"params\['n'\]: float, .* leave it out"),
+    ],
+)
+def test_what_cannot_be_stepped_along_is_told(loss: Any, params: Any, said: str) -> None:
+    for recompute in (False, True):
+        with pytest.raises((TypeError, ValueError), match=said):
+            unroll(loss, params, SGD(0.1), steps=2, recompute=recompute)
+
+
+def test_inference_mode_and_rates_that_are_no_numbers_are_told() -> None:
+    """The former would take no step, without a word."""
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"use no_grad\(\)"):
+        unroll(lambda p: p["x"].sum(), {"x": torch.ones(1)}, SGD(0.1), steps=1)
+    for kind, wrong in ((SGD, {"lr": torch.ones(1)}), (Adam, {"lr": 1, "betas": (None, 0.9)})):
+        with pytest.raises(TypeError, match=r"(lr|betas) is a number, not (Tensor|NoneType); "):
+            kind(**wrong)
+
+
+def test_the_learned_rates_of_the_docstring() -> None:
+    text = textwrap.dedent(str(Dynamics.__doc__).partition("rates:\n")[2])
+    exec(text, names := {"Dynamics": Dynamics})
+    rates = {"x": torch.tensor([0.1, 0.2], dtype=F64, requires_grad=True)}
+    start = {"x": torch.ones(2, dtype=F64)}
+    for recompute in (False, True):
+        end, _ = unroll(
+            lambda p: p["x"].square().sum(), start, names["MetaSGD"](rates), steps=4, window=2,
+            recompute=recompute, closure=[rates["x"]],
+        )  # fmt: skip
+        (found,) = torch.autograd.grad(end["x"].sum(), rates["x"])
+        right = -8 * (1 - 4 * rates["x"])  # of (1 - 2·2·rate)²
+        torch.testing.assert_close(found, right.detach(), rtol=1e-12, atol=1e-12)
 
 
 def test_gradients_exist_without_grad_mode() -> None:

@@ -15,6 +15,7 @@ gradient at the current parameters, as in `torch.optim`.
 import math
 from dataclasses import dataclass
 from functools import cache, partial
+from numbers import Real
 from typing import Any, Protocol
 
 import torch
@@ -28,7 +29,19 @@ State = dict[str, Any]
 
 
 class Dynamics(Protocol):
-    """What `multistep.inner.unroll` needs of an inner optimiser."""
+    """What `multistep.inner.unroll` needs of an inner optimiser. One with learned rates:
+
+    class MetaSGD(Dynamics):
+        def __init__(self, rates):  # of each parameter, in its shape
+            self.rates = rates
+
+        def init(self, params):
+            return {}
+
+        def window(self, params, state, grads, n):
+            new = {k: p - n * self.rates[k] * grads[k] for k, p in params.items()}
+            return new, state
+    """
 
     def init(self, params: Tensors) -> State: ...
 
@@ -39,6 +52,16 @@ class Dynamics(Protocol):
     def step(self, params: Tensors, state: State, grads: Tensors) -> tuple[Tensors, State]:
         """A window of one."""
         return self.window(params, state, grads, 1)
+
+
+def _numbers(of: Any) -> None:
+    for name, value in vars(of).items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if not isinstance(one, Real):
+                raise TypeError(
+                    f"{name} is a number, not {type(one).__name__}; rates that are learned take a "
+                    "dynamics of their own, see multistep.inner.dynamics.Dynamics"
+                )
 
 
 @dataclass(frozen=True)
@@ -78,6 +101,9 @@ class SGD(Dynamics):
     lr: float
     momentum: float = 0.0
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _numbers(self)
 
     def init(self, params: Tensors) -> State:
         return {"velocity": {name: torch.zeros_like(p) for name, p in params.items()}}
@@ -138,6 +164,9 @@ class Adam(Dynamics):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _numbers(self)
 
     def init(self, params: Tensors) -> State:
         return {

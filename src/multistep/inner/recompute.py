@@ -5,7 +5,8 @@ by Griewank & Walther 2000 with every link a checkpoint; what the released code 
 its inner steps).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ Rebuild = Callable[[Sequence[Tensor]], Any]
 
 
 def chain(advance: Callable[[Any], Any], start: Any, count: int, closure: Sequence[Tensor]) -> Any:
-    """`advance` applied `count` times to `start`, nested dictionaries and tuples with tensors.
+    """`advance` applied `count` times to `start`, nested dictionaries and tuples with tensors. The
+    way back draws from torch's generators what was drawn before, such as the masks of dropout.
 
     The result is differentiable, once, with respect to the tensors of `start` and to those of
     `closure`, which are all that `advance` closes over and that is to be differentiated.
@@ -48,7 +50,7 @@ class _Chain(torch.autograd.Function):
         ctx.links, ctx.closure, ctx.rebuilds = links, inputs[links.tensors :], []
         for _ in range(links.count):
             starts += tensors
-            ctx.rebuilds.append(rebuild)
+            ctx.rebuilds.append((rebuild, _generators()))
             tensors, rebuild = flatten(links.advance(rebuild(tensors)))
         ctx.save_for_backward(*starts)
         links.result = rebuild
@@ -63,14 +65,14 @@ class _Chain(torch.autograd.Function):
         closed = [c for c, need in zip(ctx.closure, needed[links.tensors :], strict=True) if need]
         by_closed: list[Tensor | None] = [None] * len(closed)
         starts = ctx.saved_tensors
-        for number, rebuild in reversed(list(enumerate(ctx.rebuilds))):
+        for number, (rebuild, drawn_with) in reversed(list(enumerate(ctx.rebuilds))):
             tensors = starts[number * links.tensors : (number + 1) * links.tensors]
             # Before the first link only what somebody asked for is differentiated.
             wanted = [
                 t.is_floating_point() and (number > 0 or needed[i]) for i, t in enumerate(tensors)
             ]
             leaves = [t.detach().requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
-            with torch.enable_grad():
+            with torch.enable_grad(), _as_they_were(drawn_with):
                 ends, _ = flatten(links.advance(rebuild(leaves)))
             opened = [leaf for leaf in leaves if leaf.requires_grad]
             grads = _vjp(ends, [*opened, *closed], cotangents)
@@ -79,6 +81,25 @@ class _Chain(torch.autograd.Function):
             by_closed = [_sum(a, b) for a, b in zip(by_closed, grads[len(opened) :], strict=True)]
         rest = iter(by_closed)
         return None, *cotangents, *(next(rest) if n else None for n in needed[links.tensors :])
+
+
+def _generators() -> list[Tensor]:
+    """The states of torch's generators, of CUDA's where it is in use and can be asked."""
+    asked = torch.cuda.is_initialized() and not torch.cuda.is_current_stream_capturing()
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if asked else [])]
+
+
+@contextmanager
+def _as_they_were(states: Sequence[Tensor]) -> Iterator[None]:
+    """With the generators in earlier states; afterwards as they are now."""
+    setters, now = (torch.set_rng_state, torch.cuda.set_rng_state), _generators()
+    try:
+        for setter, state in zip(setters, states, strict=False):
+            setter(state)
+        yield
+    finally:
+        for setter, state in zip(setters, now, strict=False):
+            setter(state)
 
 
 def _vjp(

@@ -9,7 +9,7 @@ Two functions compute the same thing:
   window and can keep only the window starts, so that memory does not grow with the steps.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,8 +37,11 @@ def unroll(
     `params`, `state` and whatever `loss` closes over. `first_order=True` treats every evaluated
     gradient as a constant (eq. 16); the linear part of the dynamics stays differentiable.
 
-    `loss(params) -> scalar` is evaluated `steps / window` times. Parameters that it does not use
-    are missing in the gradients that the dynamics gets; they still move by momentum and decay.
+    `loss(params) -> scalar` is evaluated `steps / window` times. All of `params` move, whatever
+    their `requires_grad` says: what is frozen is left out, and closed over. Parameters that `loss`
+    does not use are missing in the gradients that the dynamics gets; they still move by momentum
+    and decay. `dynamics`: `SGD`, `Adam`, or anything with the `init` and `window` of
+    `multistep.inner.dynamics.Dynamics`, such as one with rates that are learned.
 
     What `loss` calls must have right second derivatives: those of torch's `weight_norm` (dim 0, its
     default, or the last one) are wrong without a word; write g v / |v| in plain operations, see
@@ -47,12 +50,14 @@ def unroll(
     `recompute=True` keeps only the parameters and the state at the window starts and evaluates
     each window once more on the way back: the same numbers to rounding, in memory that does not
     grow with the windows' graphs. What `loss` closes over and is to be differentiated (once) must
-    then be named in `closure`.
+    then be named in `closure`. What it draws from torch's generators (dropout) is the same again;
+    what it changes on the side (running statistics) is changed once more.
 
     `watch(grads)` sees every evaluated gradient, detached; with `recompute` not again on the way
     back.
     """
     windows = count_windows(steps, window)
+    _check(params)
     state = dynamics.init(params) if state is None else state
     rebuild = recompute and not first_order and torch.is_grad_enabled()
     if rebuild and inside_transform():
@@ -73,6 +78,23 @@ def unroll(
     return here
 
 
+def _check(params: Tensors) -> None:
+    if torch.is_inference_mode_enabled():
+        raise ValueError("inference_mode() has no gradients to step along; use no_grad() instead")
+    if not isinstance(params, Mapping):
+        raise TypeError(
+            f"params: give a dictionary of tensors, not {type(params).__name__}; of a module "
+            "dict(module.named_parameters())"
+        )
+    for name, p in params.items():
+        if not isinstance(p, Tensor) or not (p.is_floating_point() or p.is_complex()):
+            kind = str(p.dtype) if isinstance(p, Tensor) else type(p).__name__
+            raise TypeError(
+                f"params[{name!r}]: {kind}, along which nothing can step; leave it out of params, "
+                "and let the loss close over it"
+            )
+
+
 def _gradient(loss: Loss, params: Tensors, *, constant: bool) -> Tensors:
     """∂loss/∂params of those that it uses; differentiable unless `constant` or under no_grad."""
     if inside_transform():
@@ -86,8 +108,13 @@ def _gradient(loss: Loss, params: Tensors, *, constant: bool) -> Tensors:
             name: p if differentiable and p.requires_grad else p.detach().requires_grad_()
             for name, p in params.items()
         }
-        value = loss(inputs)
-        if not value.requires_grad:
+        value = loss(dict(inputs))
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            what = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"loss: has to give a tensor with one number, not {what}; take a mean")
+        if not value.requires_grad and inputs:
+            raise ValueError("loss: depends on none of params; is it detached, or under no_grad()?")
+        if not inputs:
             return {}
         keep = differentiable and _reaches_beyond(value, inputs, params)
         by = list(inputs.values())
