@@ -61,7 +61,7 @@ onsuccess:
 rule all:
     default_target: True
     input:
-        rules.train.input,
+        cells_beside_pages,
         rules.measure.input,
         rules.pages.input,
 

@@ -296,6 +296,21 @@ def spec_of(form, wildcards):
     return PAGES[form][wildcards[0]]
 
 
+def cells_beside_pages(wildcards):
+    """The cells that `all` asks for itself: those that no page shows, and those whose result is lost
+    while a page that shows it is there. A page asks for the others when it is drawn, so that of a
+    large plan each cell has one dependant less, a twentieth of Snakemake's memory.
+    """
+    if workflow.storage_settings.default_storage_provider:  # what is there isn't seen here
+        return list(CELLS)
+    shown, asked = set(), set()
+    for form, pages in {"tables": TABLES, "figures": FIGURES}.items():
+        for name, files in pages.items():
+            drawn = os.path.exists(f"reports/{form}/{name}.json")
+            (shown if drawn else asked).update(files)
+    return [c for c in CELLS if c not in asked and (c not in shown or not os.path.exists(c))]
+
+
 def page_code(form, wildcards):
     """The code that draws a page: its kind's, and no other kind's."""
     files = {"tables": TABLES, "figures": FIGURES}[form][wildcards[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -52,7 +53,8 @@ def options(cell: Cell, plan: Params, choices: Mapping[str, Choice], home: Path)
     # The checkpoint isn't declared as an output: Snakemake deletes those of a failed job.
     found["--checkpoint"] = (home / "scratch" / cell.path).with_suffix(".pt")
     found |= {"--checkpoint-seconds": plan.checkpoint_seconds, "--device": plan.device}
-    return [str(word) for option in found.items() for word in option]
+    # Interned: thousands of cells share most of them.
+    return [sys.intern(str(word)) for option in found.items() for word in option]
 
 
 @cache

@@ -10,6 +10,7 @@ cells.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from multistep.plan.params import cell_settings
 from multistep.plan.schema import Params
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One training run. `settings` and `data` are canonical JSON, so that cells can be hashed.
 
@@ -40,8 +41,9 @@ class Cell:
 
     @property
     def path(self) -> str:
-        """The result, relative to the scale's directory."""
-        return f"results/{self.experiment}/{self.dataset}/{self.method}/{self.seed}.json"
+        """The result, relative to the scale's directory; one string for all that ask."""
+        name = f"results/{self.experiment}/{self.dataset}/{self.method}/{self.seed}.json"
+        return sys.intern(name)
 
     @property
     def evaluation(self) -> str:
@@ -51,7 +53,9 @@ class Cell:
     @property
     def json(self) -> str:
         """Everything that defines the run, as the command line takes it."""
-        head = {k: v for k, v in vars(self).items() if k not in ("data", "settings", "choice")}
+        head = {
+            k: getattr(self, k) for k in self.__slots__[:-3]
+        }  # not `data`, `settings`, `choice`
         body = canonical_json(head)[:-1]
         return f'{body}, "data": {self.data}, "settings": {self.settings}}}'
 
@@ -126,7 +130,8 @@ def _cell(
     return Cell(
         scale=params.scale, family=family, experiment=experiment, dataset=dataset, method=method,
         algorithm=params.methods[method].algorithm, seed=seed, kind=kind,
-        data=canonical_json(params.datasets[dataset].prepare), settings=settings, choice=choice,
+        data=sys.intern(canonical_json(params.datasets[dataset].prepare)), settings=settings,
+        choice=choice,
     )  # fmt: skip
 
 
