@@ -7,13 +7,12 @@ with. Only the file that is named is imported: a cell depends on its own algorit
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import pkgutil
 import sys
-import traceback
 from typing import TypeVar
 
+from multistep.declared import imported
 from multistep.files import UserError
 from multistep.settings import Model
 
@@ -32,14 +31,7 @@ def get(folder: str, base: type[AlgorithmT], name: str) -> type[AlgorithmT]:
     """
     if name not in names(folder):
         raise UserError(f"no algorithm named {name!r}; known: {', '.join(names(folder))}")
-    try:
-        module = importlib.import_module(f"{folder}.{name}")
-    except (SyntaxError, NameError, AttributeError, TypeError, ModuleNotFoundError) as error:
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        file, line = (at.filename, at.lineno)
-        if isinstance(error, SyntaxError):
-            file, line = error.filename or file, error.lineno
-        raise UserError(f"{file}, line {line}: {type(error).__name__}: {error}; mend it") from error
+    module = imported(f"{folder}.{name}")
     own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
     found = [value for value in own if isinstance(value, type) and issubclass(value, base)]
     wrong = "" if len(found) == 1 else f"needs one subclass of Algorithm, has {len(found)}"

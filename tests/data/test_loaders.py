@@ -272,6 +272,25 @@ def test_by_hand_a_scale_has_its_own_folder_and_nothing_is_left_of_nothing(
     assert [p.name for p in tmp_path.iterdir()] == ["scales"]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def prepare(name", r"line 1: SyntaxError: .*; mend it"),
+        ("from absent import x", "line 1: ModuleNotFoundError: No module named 'absent'; mend it"),
+        ("LAYOUT = ''", r"own.py: lacks Settings, prepare; see docs/adding.md"),
+    ],
+)
+def test_a_loader_of_ones_own_says_what_it_lacks(tmp_path, monkeypatch, capsys, text, said):
+    (tmp_path / "own.py").write_text(text)
+    monkeypatch.setattr(loaders, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "multistep.data.loaders.own", raising=False)
+    monkeypatch.chdir(tmp_path)
+    spec = described("omniglot").model_copy(update={"loader": "own"}).model_dump_json()
+    assert main(["data", "prepare", "--dataset", "drawn", "--spec", spec]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(f"own.py.*{said}" if "own.py" not in said else said, line)
+
+
 def test_two_preparations_at_once_leave_the_right_data(drawn, tmp_path):
     command = [sys.executable, "-m", "multistep.cli"]
     command += prepare_command(drawn, "cub200", tmp_path / "out")

@@ -157,6 +157,16 @@ methods/anil_uncached/settings/options/cache_features=1 ->
 seeds=[] -> seeds: list should have at least 1 item
 seeds=[-1] -> seeds.0: input should be greater than or equal to 0
 experiments/5way_1shot/seeds=[] -> experiments.5way_1shot.seeds: value should
+methods/reptile/settings/options/adam_beta2=null & methods/reptile/settings/inner_batch=3 ->
+    methods.reptile.settings.inner_batch: an option of reptile; put it under options
+datasets/omniglot/loader=image_folder & datasets/omniglot/archives/a.zip/drawn={} ->
+    datasets.omniglot.archives.a.zip.drawn: the loader image_folder has no stand-in to draw
+experiments/choices={} & experiments/choices/family=few_shot & experiments/choices/settings={} &
+    experiments/choices/datasets=[] & experiments/choices/methods=[] ->
+    experiments.choices: the name is taken by results/choices
+methods/Mine={} -> methods.Mine.[key]: names are of a-z
+methods/maml/algorithm=Multistep -> methods.maml.algorithm: no algorithm named 'Multistep'; did you
+    mean 'multistep'?
 measure/steps=[0] -> measure.steps.0: input should be greater than or equal to 1
 few_shot/meta_batch=0 -> few_shot.meta_batch: input should be greater than or equal to 1
 transfer/inner_steps=-1 -> transfer.inner_steps: input should be greater than or equal to 0
@@ -312,6 +322,19 @@ def test_merge_replaces_lists_and_joins_mappings() -> None:
         "c": 2,
     }
     assert base == {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+
+
+def test_a_mistake_names_the_overlay_that_was_read(tmp_path: Any) -> None:
+    (overlay := tmp_path / "mine.yaml").write_text("seedz: [1]")
+    with pytest.raises(UserError, match=rf"^params.yaml \(with {overlay}\) can't be run:\n  seedz"):
+        params.load(ROOT / "params.yaml", overlay)
+
+
+def test_a_missing_option_is_asked_for_where_it_belongs() -> None:
+    over = {"methods": {"own": {"title": "Own", "algorithm": "reptile", "settings": {}}}}
+    over["experiments"] = {"5way_1shot": {"methods": ["own"]}}  # type: ignore[dict-item]
+    with pytest.raises(UserError, match=r"\n  methods.own.settings.options.inner_batch: missing"):
+        params.validate(params.merge(BASE, over))
 
 
 def test_unreadable_files_are_named(tmp_path: Any) -> None:

@@ -128,6 +128,7 @@ def test_a_dataset_is_counted(words, family, tmp_path):
         ("dataset birds absent.zip", "absent.zip: no such file; pack"),
         ("dataset birds FEW.zip", "2 classes, 1 images in the smallest, .*; too few"),
         ("dataset birds ONE.zip", "1 classes of images; it takes two folders or more"),
+        ("dataset birds MANY.zip --episodes", "class00: one image; episodes need two or more"),
         ("dataset birds FEW.zip FEW.zip", "FEW.zip: given more than once"),
         ("dataset birds FEW.zip COPY.zip", "COPY.zip: .* is in FEW.zip already; take one of"),
         ("dataset birds NONE.zip", "not a zip .*; pack it anew$"),
@@ -135,7 +136,7 @@ def test_a_dataset_is_counted(words, family, tmp_path):
     ],
 )
 def test_what_cannot_be_begun_is_one_line(words, said, tmp_path):
-    for name, classes in (("FEW", 2), ("COPY", 2), ("ONE", 1)):
+    for name, classes in (("FEW", 2), ("COPY", 2), ("ONE", 1), ("MANY", 9)):
         images(tmp_path / f"{name}.zip", classes, 1)
     (tmp_path / "NONE.zip").write_bytes(b"none")
     words = re.sub(r"[A-Z]+\.zip", lambda name: str(tmp_path / name[0]), words)

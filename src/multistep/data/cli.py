@@ -10,6 +10,7 @@ from multistep.data import loaders
 from multistep.data.archives import names, write_record
 from multistep.data.download import fetch, one_writer
 from multistep.data.settings import Archive, Dataset
+from multistep.declared import imported
 from multistep.files import UserError, check_folder
 from multistep.plan import params
 from multistep.settings import json_of, parse
@@ -92,7 +93,7 @@ def run_prepare(args: argparse.Namespace) -> None:
     raw = args.raw or home / "data/raw" / args.dataset
     out = args.out or home / "data/processed" / args.dataset
     check_folder(out, ("images.npy", "dataset.json", "lock"))
-    module = importlib.import_module(f"multistep.data.loaders.{loader}")
+    module = imported(f"multistep.data.loaders.{loader}", "Settings", "prepare")
     parse(module.Settings, dataset.prepare, "--spec: prepare.")
     with lock.exclusive(out / "lock", f"{out}: another process is preparing it", wait=True):
         try:

@@ -8,7 +8,6 @@ Nothing here imports torch or matplotlib: Snakemake reads it.
 
 from __future__ import annotations
 
-import importlib
 import string
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, g
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from multistep.declared import imported
 from multistep.files import UserError
 from multistep.plan.mistakes import explain, unknown
 from multistep.settings import Model
@@ -177,7 +177,8 @@ def kinds(form: str) -> list[str]:
 
 def module(form: str, kind: str) -> ModuleType:
     """The module of a kind: its `Spec`, and what the writer of its form calls."""
-    return importlib.import_module(f"multistep.pages.{form}.{kind}")
+    found: ModuleType = imported(f"multistep.pages.{form}.{kind}", "Spec")
+    return found
 
 
 class Literature(Model):

@@ -6,14 +6,16 @@ Nothing here imports torch: it runs inside Snakemake.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Collection, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from multistep.data import loaders
 from multistep.data.settings import Archive
+from multistep.declared import imported
+from multistep.files import UserError
 from multistep.plan import families
 from multistep.plan.layers import Layers
 from multistep.plan.mistakes import explain, unknown
@@ -102,14 +104,19 @@ def data(params: Params) -> list[str]:
         for archive_name, archive in dataset.archives.items():
             at = f"{path}.archives.{archive_name}"
             found += _archive(at, archive)
-            if archive.drawn is not None:
-                stand_in = f"multistep.data.standins.{dataset.loader}"
+            stand_in = f"multistep.data.standins.{dataset.loader}"
+            if archive.drawn is not None and find_spec(stand_in) is None:
+                found.append(f"{at}.drawn: the loader {dataset.loader} has no stand-in to draw")
+            elif archive.drawn is not None:
                 found += _fits(f"{at}.drawn.", stand_in, archive.drawn)
     return found
 
 
 def _fits(path: str, module: str, settings: dict[str, Any]) -> list[str]:
-    model: type[BaseModel] = importlib.import_module(module).Settings
+    try:
+        model: type[BaseModel] = imported(module, "Settings").Settings
+    except UserError as error:
+        return [str(error)]
     try:
         model.model_validate(settings)
     except ValidationError as error:

@@ -23,6 +23,11 @@ def module(family: str, name: str) -> Any:
     return importlib.import_module(f"{package(family)}.{name}")
 
 
+def algorithm(family: str, name: str) -> Any:
+    """The class of an algorithm."""
+    return module(family, "algorithms").get(name)
+
+
 def settings_of(family: str, algorithm: str, kind: str = "cell") -> type[Model]:
     """The settings of a family's cells of one kind: those that the algorithm reads."""
     model: type[Model] = module(family, "algorithms").settings_of(algorithm, kind)

@@ -164,6 +164,8 @@ def own_dataset(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, 
     least = len(of_class[smallest])
     whole = "classes" if args.episodes else "images"
     among = len(of_class) if args.episodes else least
+    if args.episodes and least < 2:
+        raise UserError(f"{smallest}: one image; episodes need two or more, to adapt to and to ask")
     held_out = max(2 if args.episodes else 1, round(0.2 * among))
     if among < 3 * min(held_out, 2):
         raise UserError(

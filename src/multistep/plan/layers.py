@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from multistep.files import UserError
-from multistep.plan.families import settings_of, widest
+from multistep.plan.families import algorithm, settings_of, widest
 from multistep.plan.mistakes import explain
 from multistep.plan.schema import Params
 from multistep.settings import Model
@@ -74,7 +74,13 @@ class Layers:
         try:
             settings = model.model_validate({k: v for k, v in merged.items() if k not in unread})
         except ValidationError as error:
-            raise UserError("\n".join(explain(error, model, self.path, known))) from None
+            told = explain(error, model, self.path, known)
+            options = getattr(algorithm(of[0], of[1]), "Options", Model).model_fields
+            for i, e in enumerate(error.errors()):
+                if e["type"] == "extra_forbidden" and len(e["loc"]) == 1 and e["loc"][0] in options:
+                    of_it = f"an option of {self.algorithm}; put it under options"
+                    told[i] = f"{told[i].partition(': ')[0]}: {of_it}"
+            raise UserError("\n".join(told)) from None
         wrong: list[str] = []
         for name, layer in self.layers.items():  # also what another layer stands over
             try:

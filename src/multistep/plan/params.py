@@ -26,7 +26,11 @@ def load(*files: Path) -> Params:
     merged: dict[str, Any] = {}
     for file in files:
         merged = merge(merged, read(file))
-    return validate(merged)
+    try:
+        return validate(merged)
+    except UserError as error:  # where several overlays are read, as of all scales: of which one
+        named = f"(with {', '.join(map(str, files[1:])) or 'its overlays'})"
+        raise UserError(str(error).replace("(with its overlays)", named, 1)) from None
 
 
 def read(file: Path) -> dict[str, Any]:

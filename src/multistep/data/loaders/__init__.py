@@ -4,10 +4,11 @@
 archives is called, and `prepare(name, dataset, raw, out)` writes the prepared set.
 """
 
-import importlib
 import pkgutil
 import re
 from collections.abc import Iterable
+
+from multistep.declared import imported
 
 
 def names() -> list[str]:
@@ -18,6 +19,6 @@ def names() -> list[str]:
 def readers(members: Iterable[str]) -> list[str]:
     """The loaders whose layout one of these members is of; any folder of images last."""
     found = list(members)
-    layouts = {name: importlib.import_module(f"{__name__}.{name}").LAYOUT for name in names()}
+    layouts = {name: imported(f"{__name__}.{name}", "LAYOUT").LAYOUT for name in names()}
     able = [n for n, layout in layouts.items() if any(re.fullmatch(layout, m) for m in found)]
     return sorted(able, key=lambda name: name == "image_folder")

@@ -1,0 +1,24 @@
+"""Modules that are found by their file's name and declare something: what a user may add."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from typing import Any
+
+from multistep.files import UserError
+
+
+def imported(name: str, *needs: str) -> Any:
+    """The module. Raises UserError, one line, if it can't be imported or lacks one of `needs`."""
+    try:
+        module = importlib.import_module(name)
+    except (SyntaxError, NameError, AttributeError, TypeError, ModuleNotFoundError) as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        file, line = at.filename, at.lineno
+        if isinstance(error, SyntaxError):
+            file, line = error.filename or file, error.lineno
+        raise UserError(f"{file}, line {line}: {type(error).__name__}: {error}; mend it") from error
+    if lacks := [need for need in needs if not hasattr(module, need)]:
+        raise UserError(f"{module.__file__}: lacks {', '.join(lacks)}; see docs/adding.md")
+    return module
