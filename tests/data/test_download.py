@@ -310,7 +310,7 @@ def test_what_is_no_archive_is_a_failed_mirror_and_is_not_taken_from_a_folder(
     entry = Archive(urls=[server.url("other")], unverified=True)
     with pytest.raises(UserError, match=rf"delivers other bytes \(.*{reason}") as raised:
         fetch(entry, tmp_path / "raw" / name, dataset="shapes", patience=QUICK)
-    assert list((tmp_path / "raw").iterdir()) == []
+    assert not (tmp_path / "raw").exists()
     (tmp_path / name).write_bytes(body)
     with pytest.raises(UserError) as own:
         fetch(entry, tmp_path / "raw" / name, dataset="shapes", folder=tmp_path)

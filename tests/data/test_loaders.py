@@ -319,4 +319,4 @@ def test_a_full_disk_and_a_folder_that_cannot_be_made_are_one_line(drawn, tmp_pa
     assert len(lines) == 2
     assert lines[0].startswith(f"error: {tmp_path / 'full' / 'images.npy'}: File too large")
     assert lines[1].startswith(f"error: {tmp_path / 'file' / 'out'}: Not a directory")
-    assert not list((tmp_path / "full").iterdir())
+    assert not (tmp_path / "full").exists()
