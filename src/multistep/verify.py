@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -113,16 +113,6 @@ def _told(artefact: tuple[str, Path]) -> str | bool:
         return f"{file}: {error.strerror}; what can't be read can't be verified"
 
 
-def _in_its_place(file: Path, record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A record at the path of its own cell; UserError for another cell's."""
-    cell, stem = record["cell"], file.absolute().with_suffix("").parts
-    keys = ("experiment", "dataset", "method", "seed")
-    own = [str(cell[key]) for key in keys if key in cell]
-    if list(stem[-len(own) :]) != own:
-        raise UserError(f"{file}: it is of the cell {'/'.join(own)}; build it again")
-    return record
-
-
 def _archive(record: Path) -> None:
     about = read_json(record)
     seal.check(record, about)
@@ -172,7 +162,7 @@ CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "archives": (r".*/raw/.*@[^/]*\.json", _archive),
     "evaluations": (
         r".*/evaluations/.*\.json",
-        lambda path: _in_its_place(path, results.read(path)),
+        results.in_place,
     ),
     "choices": (
         r".*/results/choices/.*\.json",
@@ -180,7 +170,7 @@ CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
     ),
     "results and measurements": (
         r".*(?<!/bench)/results/.*\.json",
-        lambda path: results.is_sealed(_in_its_place(path, results.read(path))),
+        lambda path: results.is_sealed(results.in_place(path)),
     ),
     "pages": (rf".*/reports/(.*/)?({'|'.join(page.SUFFIXES)})/[^/]*\.json", page.read),
     "other reports": (r".*/reports/.*\.json", _report),

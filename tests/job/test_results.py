@@ -8,12 +8,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import records
 
 from multistep import stats
 from multistep.files import UserError, read_json, write_json
-from multistep.job import results
+from multistep.job import parameters, results
 
 ROOT = Path(__file__).resolve().parents[2]
 VALID = {name: make() for name, make in {**records.RESULTS, **records.MEASUREMENTS}.items()}
@@ -211,3 +212,52 @@ def test_committed_results_of_before_seals_are_read_as_such() -> None:
         results.read(file, results.Expected({**cell, "dataset": "elsewhere"}))
     text = json.dumps(record)
     assert '"seal"' not in text
+
+
+@pytest.mark.fault("a record beside one of another run", "refused, with the file that differs")
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("evaluation", {"parameters": "f" * 64}, "of other parameters than those of"),
+        ("evaluation", {"rows": "other"}, r"60\.00% on the episodes that gave 46\.67% in"),
+        ("result", {"parameters": {"file": "0.safetensors", "digest": "f" * 64}}, "is of other"),
+        ("result", {"cell": {"seed": 1}}, "is of other parameters"),
+    ],
+)
+def test_what_lies_beside_a_record_has_to_be_of_its_run(
+    tmp_path: Path, name: str, change: dict[str, Any], message: str
+) -> None:
+    """Each is whole, and sealed as the program seals it."""
+    place = tmp_path / "results/5way_1shot/patterns/maml/0.json"
+    own = {"test_steps": 4, "inner_lr": 0.4}
+    record = records.few_shot()
+    record["cell"]["settings"] |= own
+    kept = parameters.write(
+        parameters.beside(place), {"head": np.ones(2)}, record["cell"], {"size": 28, "channels": 1},
+        record["made_from"],
+    )  # fmt: skip
+    episodes = [40.0, 60.0, 40.0]
+    mean = stats.over_episodes(episodes)
+    metrics = {"test_accuracy": mean.mean, "test_ci95": mean.half_width}
+    record["metrics"] |= metrics | {"episode_accuracies": episodes}
+    record = records.sealed(record | {"parameters": kept})
+    other = Path(str(place).replace("/results/", "/evaluations/"))
+    tested = records.evaluation(record, 40.0) | {"parameters": kept["digest"]}
+
+    def trained(*episodes: float) -> dict[str, Any]:
+        mean = stats.over_episodes(episodes)
+        row = {"mean": mean.mean, "ci95": mean.half_width, "episodes": list(episodes)}
+        return {"rows": {"trained": {"together": row | {"non_finite_episodes": 0}}}}
+
+    tested |= trained(*episodes)
+    for path, content in ((place, record), (other, records.sealed(tested))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+        assert results.read(path) == content
+    path, content = (place, record) if name == "result" else (other, tested)
+    for key, value in change.items():
+        of = trained(60.0, 60.0, 60.0)["rows"] if value == "other" else value
+        content = content | {key: content[key] | of if isinstance(of, dict) else of}
+    write_json(path, records.sealed(content))
+    with pytest.raises(UserError, match=message):
+        results.read(path)

@@ -1,5 +1,6 @@
 """Claims and verdicts: the rule, made-up results whose answer is known, the committed scales."""
 
+import copy
 import json
 import shutil
 from functools import cache
@@ -14,7 +15,7 @@ from page_records import few_shot, few_shot_times, transfer
 
 from multistep import cli, seal
 from multistep.files import UserError, write_json
-from multistep.pages import claims, inputs, load, verdicts
+from multistep.pages import claims, inputs, load, scales, verdicts
 from multistep.pages.claims import closed_form, linear
 from multistep.pages.scales import Scale
 from multistep.pages.spec import parse
@@ -142,6 +143,18 @@ def test_results_that_are_not_the_plans_are_refused(project: Path) -> None:
     _put(project, few_shot(scale="small", iterations=7), "5way_1shot/omniglot/maml/0")
     with pytest.raises(UserError, match=r"iterations is 7, but the plan says 100"):
         verdicts.evaluate(project)
+
+
+def test_a_candidate_that_another_choice_was_made_of_is_refused() -> None:
+    _, (one,) = scales.scales(ROOT, ["miniimagenet-long"])
+    path = next(
+        file for file in one.files if file.endswith("lr-0.01/miniimagenet_x100/maml/0.json")
+    )
+    other = copy.deepcopy(one.read(path))
+    other["metrics"]["best"]["validation_accuracy"] = 20.0
+    one.known[path] = other
+    with pytest.raises(UserError, match=r"maml/0\.json: its candidates have .*, but their results"):
+        _ = one.records
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`multistep compare`: what differs between two folders or commits, and beyond noise or not."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from helpers import PARAMS, ROOT
 from page_records import few_shot, few_shot_times, transfer
 
+import multistep
 from multistep import cli
 from multistep.files import UserError, write_json
 from multistep.pages import compare
@@ -105,3 +108,16 @@ def test_nothing_to_compare_is_told(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
         compare.read(place)
+
+
+@pytest.mark.parametrize("read", [compare.read, multistep.frame])
+def test_a_copy_in_another_cells_place_is_no_second_run(tmp_path: Path, read: Any) -> None:
+    """It would count as one more seed."""
+    shutil.copytree(ROOT / "workflow" / "report", tmp_path / "workflow" / "report")
+    shutil.copy2(PARAMS, tmp_path)
+    _put(tmp_path / "results", few_shot())
+    assert len(read(str(tmp_path)))
+    (file,) = tmp_path.glob("results/*/*/*/0.json")
+    shutil.copy2(file, file.with_name("1.json"))
+    with pytest.raises(UserError, match=r"1\.json: it is of the cell 5way_1shot/omniglot/maml/0"):
+        read(str(tmp_path))

@@ -67,6 +67,10 @@ def test_one_dataset_or_source_of_different_bytes_is_refused() -> None:
     another = {"made_from": {"dataset": "b" * 64}, "schema": 2}
     with pytest.raises(UserError, match=message):
         query.check_inputs([one, few_shot(seed=1) | another])
+    same = {"parameters": {"file": "0.safetensors", "digest": "e" * 64}, "schema": 2}
+    copies = [few_shot(seed=seed) | same for seed in range(2)]
+    with pytest.raises(UserError, match=r"maml/0 and .*maml/1 have the same trained parameters"):
+        query.check_inputs(copies)
     first, second = (made(transfer(seed=s), network_digest=d * 64) for s, d in enumerate("ab"))
     with pytest.raises(UserError, match="different bytes of imagenet"):
         query.check_inputs([first, second])

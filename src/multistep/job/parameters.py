@@ -93,31 +93,51 @@ def read(path: Path, expected: results.Expected | None = None) -> tuple[dict[str
     written, or aren't what is `expected`.
     """
     made = path.with_suffix(".json")
-    again = f"delete it and build it again ({build_command(path)})"
-    try:
-        with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {}).get("multistep", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; build it first ({build_command(path)})") from None
-    except (SafetensorError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: not a file of parameters ({one_line(error)}); {again}") from None
-    seal.check(path, about, again)
-    try:
-        Header.model_validate(about)
-    except ValidationError as error:
-        raise UserError(f"{path}: not parameters: {error.errors()[0]['msg']}; {again}") from None
+    about, tensors = _open(path)
     if digest_of(tensors) != about["digest"]:
-        raise UserError(f"{path}: its tensors differ from their digest; {again}")
-    if made.is_file():
-        record = results.read(made)
-        right = {key: record.get(key) for key in ("cell", "made_from")}
-        right["digest"] = (record.get("parameters") or {}).get("digest")
-        if right != {key: about[key] for key in right}:
-            raise UserError(f"{path}: {made.name} is of other parameters; {again}")
+        raise UserError(f"{path}: its tensors differ from their digest; {_again(path)}")
+    if made.is_file() and not results.read(made).get("parameters"):
+        raise UserError(f"{path}: {made.name} is of other parameters; {_again(path)}")
     if expected is not None:
         results.compare(path, about, expected)
     return about, tensors
+
+
+def check(path: Path, record: Mapping[str, Any]) -> None:
+    """Raise UserError if the file is there and its header isn't what a result says of it."""
+    if path.is_file():
+        about, _ = _open(path, tensors=False)
+        right = {"cell": record["cell"], "made_from": record.get("made_from")}
+        right["digest"] = record["parameters"]["digest"]
+        if right != {key: about[key] for key in right}:
+            made = path.with_suffix(".json").name
+            raise UserError(f"{path}: {made} is of other parameters; {_again(path)}")
+
+
+def _again(path: Path) -> str:
+    return f"delete it and build it again ({build_command(path)})"
+
+
+def _open(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], Arrays]:
+    """The header, as it was sealed, and the tensors if they are wanted."""
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {}).get("multistep", "{}"))
+            names = list(file.keys()) if tensors else []
+            found = {name: file.get_tensor(name) for name in names}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; build it first ({build_command(path)})") from None
+    except (SafetensorError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: not a file of parameters ({one_line(error)}); {_again(path)}"
+        ) from None
+    seal.check(path, about, _again(path))
+    try:
+        Header.model_validate(about)
+    except ValidationError as error:
+        what = error.errors()[0]["msg"]
+        raise UserError(f"{path}: not parameters: {what}; {_again(path)}") from None
+    return about, found
 
 
 def load(path: Path | str, **settings: Any) -> Any:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from multistep import seal
 from multistep.files import UserError, build_command, check_writable, read_json, write_json
-from multistep.job.record import SCHEMA, Choice, Evaluation, Sealed, short
+from multistep.job.record import SCHEMA, TRAINED, Choice, Evaluation, Sealed, short
 from multistep.plan.families import FAMILIES, module, widest
 from multistep.settings import parse
 
@@ -63,16 +63,60 @@ def check_place(path: Path, kind: str | None = None) -> None:
 
 
 def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
-    """Read a result or a measurement. Raises UserError, one line: which file, what differs, what
-    to do; for one that isn't as it was sealed, that contradicts itself, or that isn't `expected`.
+    """Read a result, a measurement or an evaluation. Raises UserError, one line: which file, what
+    differs, what to do; for one that isn't as it was sealed, that contradicts itself or what lies
+    beside it, or that isn't `expected`.
     """
     record = read_json(path)
     if not isinstance(record, dict) or record.get("schema") != 1:
         seal.check(path, record, f"delete it and build it again ({build_command(path)})")
     validate(path, record)
+    _check_beside(path, record)
     if expected is not None:
         compare(path, record, expected)
     return dict(record)
+
+
+def in_place(path: Path, record: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The same of a record that lies where its own cell's does; a copy elsewhere is refused."""
+    record = read(path) if record is None else record
+    cell, stem = record["cell"], path.absolute().with_suffix("").parts
+    keys = ("experiment", "dataset", "method", "seed")
+    own = [str(cell[key]) for key in keys if key in cell]
+    if list(stem[-len(own) :]) != own:
+        raise UserError(f"{path}: it is of the cell {'/'.join(own)}; delete it, or build it again")
+    return record
+
+
+def _check_beside(path: Path, record: Mapping[str, Any]) -> None:
+    """Raise UserError for a result beside the parameters of another run, and for an evaluation
+    beside a result (in results/ next to evaluations/) that has other parameters, or whose own test,
+    on the same episodes, found another accuracy: further off than another machine's rounding.
+    """
+    from multistep.job import parameters  # it reads results
+
+    again = f"delete it and build it again ({build_command(path)})"
+    if record.get("kind") != "evaluation":
+        if record.get("parameters"):
+            parameters.check(parameters.beside(path), record)
+        return
+    *home, folder, experiment, dataset, method, name = path.absolute().parts
+    result = Path(*home, "results", experiment, dataset, method, name)
+    if folder != "evaluations" or not result.is_file():
+        return
+    made = read_json(result)
+    if (made.get("parameters") or {}).get("digest") != record["parameters"]:
+        raise UserError(f"{path}: of other parameters than those of {result}; {again}")
+    settings, metrics = made["cell"]["settings"], made["metrics"]
+    keys = {"episodes": "test_episodes", "steps": "test_steps"}
+    keys |= {"window": "window", "rate": "inner_lr"}
+    own = {key: settings.get(of) for key, of in keys.items()}
+    row = record["rows"][TRAINED].get("together")
+    same_data = record["made_from"]["dataset"] == made["made_from"]["dataset"]
+    tested_alike = row and same_data and record["settings"] == own
+    if tested_alike and abs(row["mean"] - metrics["test_accuracy"]) > metrics["test_ci95"]:
+        found = f"{row['mean']:.2f}% on the episodes that gave {metrics['test_accuracy']:.2f}%"
+        raise UserError(f"{path}: {found} in {result}; {again}")
 
 
 def compare(path: Path, record: dict[str, Any], expected: Expected) -> None:

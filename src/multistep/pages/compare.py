@@ -66,7 +66,7 @@ def read(place: str) -> dict[Key, list[Run]]:
             about = read_json(path)
             if isinstance(about, dict) and not about.keys() & {"cell", "schema", "seal"}:
                 continue  # somebody else's
-            record = results.read(path)
+            record = results.in_place(path)
             if not results.is_candidate(record):
                 cell, kind = record["cell"], () if "metrics" in record else ("measure",)
                 names = ("experiment", "dataset", "method")

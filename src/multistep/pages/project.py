@@ -49,7 +49,7 @@ def read(
         for path in sorted(files):
             if path.relative_to(home).parts[1] != "choices":
                 source = path.relative_to(root).as_posix()
-                record = known.get(source) or results.read(path)
+                record = results.in_place(path, known.get(source))
                 found += blocks(record, source, episodes, history)
     return joined(found)
 

@@ -72,10 +72,19 @@ def record_name(file: Path | str) -> str:
 
 
 def check_inputs(records: Sequence[dict[str, Any]]) -> None:
-    """Refuse records that name one dataset or source network and were made from different bytes."""
+    """Refuse records that name one dataset or source network and were made from different bytes,
+    and seeds of one cell that were trained to the same parameters: one is a copy.
+    """
     seen: dict[tuple[str, str], tuple[str, str]] = {}
+    trained: dict[tuple[Any, ...], str] = {}
     for record in records:
         cell = record.get("cell", {})
+        if record.get("parameters") and record.get("kind") != "evaluation":
+            name = cell_name(cell)
+            key = (cell["scale"], name.rpartition("/")[0], record["parameters"]["digest"])
+            if (other := trained.setdefault(key, name)) != name:
+                raise UserError(f"{other} and {name} have the same trained parameters; one of them "
+                                "is a copy: delete it and build it again")  # fmt: skip
         of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
         settings = [cell.get("settings", {}), *of_methods]
         network = next((s["source"] for s in settings if s.get("source")), "")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from multistep.files import UserError
 from multistep.pages import inputs, load, query
 from multistep.pages.spec import Spec
-from multistep.plan import params
+from multistep.plan import cells, choose, params
 from multistep.plan.mistakes import unknown
 from multistep.plan.unrecorded import OnDisk
 
@@ -75,6 +75,14 @@ class Scale:
         """All results and measurements by path."""
         found = {path: self.read(path) for path in self.files}
         query.check_inputs(list(found.values()))
+        choices = cells.choices(self.plan.params)
+        for path, record in found.items():
+            if (chosen := record["cell"].get("chosen")) is None:
+                continue
+            _, candidates = choices.get(self.plan.cells[path].choice or "", ("", []))
+            tried = [found[c.path] for c in candidates if c.path in found]
+            if tried and len(tried) == len(candidates):
+                choose.check(self.home / path, chosen, tried)
         return found
 
     @cached_property

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from multistep import seal
 from multistep.files import UserError, write_json
 from multistep.job import results
-from multistep.job.record import SCHEMA
+from multistep.job.record import SCHEMA, same, short
 from multistep.settings import json_of
 
 RULE = "highest validation accuracy, mean over the candidates' seeds; the smaller value of equals"
@@ -47,6 +47,17 @@ def choose(setting: str, candidates: list[dict[str, Any]]) -> dict[str, Any]:
             for value, mean in means.items()
         ],
     }
+
+
+def check(path: Path, made: Mapping[str, Any], candidates: Sequence[dict[str, Any]]) -> None:
+    """Raise UserError if what was chosen (of the file at `path`) isn't of these candidates."""
+    right = choose(made["setting"], list(candidates))["candidates"]
+    scores = [[c["validation_accuracy"] for c in of] for of in (made["candidates"], right)]
+    if not same(*scores):
+        made_of, there = map(short, scores)
+        raise UserError(
+            f"{path}: its candidates have {made_of}, but their results {there}; {seal.AGAIN}"
+        )
 
 
 def definition(setting: str, candidates: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from multistep import seal
 from multistep.data import prepared
 from multistep.files import UserError, read_json
 from multistep.job import parameters, results
-from multistep.job.record import same, short
+from multistep.job.record import short
 from multistep.pages import record as page_record
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
@@ -163,13 +163,7 @@ def checks(
         made = results.read_choice(home / path, choose.definition(setting, cells))
         files = [home / candidate.path for candidate in candidates]
         if all(file.is_file() for file in files):
-            right = choose.choose(setting, [read_json(file) for file in files])["candidates"]
-            scores = [[c["validation_accuracy"] for c in of] for of in (made["candidates"], right)]
-            if not same(*scores):
-                raise UserError(
-                    f"{path}: its candidates have {short(scores[0])}, but their results "
-                    f"{short(scores[1])}; {seal.AGAIN}"
-                )
+            choose.check(home / path, made, [read_json(file) for file in files])
 
     def data(name: str) -> None:
         folder = home / "data/processed" / name
