@@ -75,7 +75,11 @@ def test_the_report_asks_for_no_training_and_has_an_output_for_each_committed_sc
     outs = {name: how for out in stages["report"]["outs"] for name, how in out.items()}
     assert all(how["persist"] for how in outs.values())  # else gone where a result is refused
     assert {f"reports/{scale}" for scale in committed - {"demo"}} <= {*outs}
-    assert {f"reports/metrics/{scale}.json" for scale in committed - {"demo"}} <= {*plan["metrics"]}
+    # Folders, so that scales count which have no results yet, the paper's among them.
+    assert (plan["metrics"], [*plan["plots"][0]]) == (["reports/metrics"], ["reports/curves"])
+    assert {"reports/metrics", "reports/curves"} <= {*outs}
+    for stage in stages.values():  # the code of a copy that an experiment makes, not the installed
+        assert "PYTHONPATH=$PWD/src:$PYTHONPATH " in stage["cmd"]
 
 
 def test_a_second_repro_does_nothing(project):
