@@ -71,9 +71,9 @@ def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("schema") != 1:
         seal.check(path, record, f"delete it and build it again ({build_command(path)})")
     validate(path, record)
-    _check_beside(path, record)
     if expected is not None:
         compare(path, record, expected)
+    _check_beside(path, record)
     return dict(record)
 
 
