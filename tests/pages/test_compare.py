@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import records
 import scipy.stats
 from helpers import PARAMS, ROOT
 from page_records import few_shot, few_shot_times, transfer
@@ -121,3 +122,21 @@ def test_a_copy_in_another_cells_place_is_no_second_run(tmp_path: Path, read: An
     shutil.copy2(file, file.with_name("1.json"))
     with pytest.raises(UserError, match=r"1\.json: it is of the cell 5way_1shot/omniglot/maml/0"):
         read(str(tmp_path))
+    record = records.few_shot()  # with parameters, and so of now
+    copy = records.sealed(record | {"cell": record["cell"] | {"seed": 1}})
+    shutil.rmtree(tmp_path / "results")
+    _put(tmp_path / "results", record, copy)
+    with pytest.raises(UserError, match="the same trained parameters; one of them is a copy"):
+        read(str(tmp_path))
+
+
+def test_one_seed_says_so(places: tuple[Path, Path], tmp_path: Path) -> None:
+    one, other = (compare.read(str(place)) for place in places)
+    told = compare.markdown(compare.compare(one, other), "a", "b")
+    assert "3 seeds" in told
+    assert "another training" not in told
+    for of in (one, other):
+        of.update({key: runs[:1] for key, runs in of.items()})
+    told = compare.markdown(compare.compare(one, other), "a", "b")
+    assert "| 1 seed, 4 episodes |" in told
+    assert "another training" in told

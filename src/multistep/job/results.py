@@ -104,7 +104,7 @@ def _check_beside(path: Path, record: Mapping[str, Any]) -> None:
     result = Path(*home, "results", experiment, dataset, method, name)
     if folder != "evaluations" or not result.is_file():
         return
-    made = read_json(result)
+    made = read(result)
     if (made.get("parameters") or {}).get("digest") != record["parameters"]:
         raise UserError(f"{path}: of other parameters than those of {result}; {again}")
     settings, metrics = made["cell"]["settings"], made["metrics"]

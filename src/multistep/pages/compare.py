@@ -16,6 +16,7 @@ import numpy as np
 from multistep import stats
 from multistep.files import UserError, read_json, write_json
 from multistep.job import results
+from multistep.pages import query
 from multistep.pages.claims import accuracy, cost
 
 Run = dict[str, Any]
@@ -58,6 +59,7 @@ def read(place: str) -> dict[Key, list[Run]]:
             return read(temporary)
     homes = (folder, *sorted(folder.glob("scales/*")))
     found: dict[Key, list[Run]] = {}
+    trained: dict[tuple[str, ...], str] = {}
     for home in [h / "results" for h in homes if (h / "results").is_dir()] or [folder]:
         for path in sorted(home.rglob("*.json")):
             within = f"/results/{path.relative_to(home).as_posix()}"
@@ -67,6 +69,7 @@ def read(place: str) -> dict[Key, list[Run]]:
             if isinstance(about, dict) and not about.keys() & {"cell", "schema", "seal"}:
                 continue  # somebody else's
             record = results.in_place(path)
+            query.check_copy(record, trained)
             if not results.is_candidate(record):
                 cell, kind = record["cell"], () if "metrics" in record else ("measure",)
                 names = ("experiment", "dataset", "method")
@@ -187,7 +190,9 @@ def markdown(found: Mapping[str, Any], a: str, b: str) -> str:
         if row["of"] != "accuracy" and not row["alone"]:
             continue
         ends = "–" if row["interval"] is None else ", ".join(f"{x:.4g}" for x in row["interval"])
-        n = ", ".join(f"{count:,} {what}" for what, count in row["n"].items())
+        n = ", ".join(
+            f"{count:,} {what[:-1] if count == 1 else what}" for what, count in row["n"].items()
+        )
         beyond = {None: "?", True: "yes", False: "alone" if row["alone"] else "no"}
         settings = ", ".join(f"{key} {one} → {two}" for key, (one, two) in row["settings"].items())
         numbers = [f"{row[key]:.5g}" for key in ("a", "b", "difference")]
@@ -199,6 +204,11 @@ def markdown(found: Mapping[str, Any], a: str, b: str) -> str:
         f"at once), {alone} only where each stands alone, {counts.count(None)} without an interval "
         "(one run). Times and sizes that don't differ are left out above.",
     ]
+    if any(row["n"].get("seeds") == 1 and row["interval"] for row in found["rows"]):
+        lines += [
+            "",
+            "Of one seed noise is that of the test episodes; nothing is said of another training.",
+        ]
     for name, title in (("only_a", f"Only in {a}"), ("only_b", f"Only in {b}")):
         groups = itertools.groupby(found[name], key=lambda cell: cell.rsplit("/", 1)[0])
         only = [f"{where} ({', '.join(c.rsplit('/', 1)[1] for c in of)})" for where, of in groups]

@@ -13,7 +13,7 @@ import numpy as np
 
 from multistep.files import UserError, atomic_write, write_text
 from multistep.job import results
-from multistep.pages import DataFrame, load
+from multistep.pages import DataFrame, load, query
 from multistep.pages.frame import COLUMNS, QUANTITIES, blocks, joined
 from multistep.plan import params
 
@@ -44,12 +44,14 @@ def read(
 ) -> DataFrame:
     """The same, where `known` are records that have been read, by their path in the project."""
     found = _printed(root)
+    trained: dict[tuple[str, ...], str] = {}
     for home in (root, *sorted(root.glob("scales/*"))):
         files = [p for part in ("results", "evaluations") for p in (home / part).rglob("*.json")]
         for path in sorted(files):
             if path.relative_to(home).parts[1] != "choices":
                 source = path.relative_to(root).as_posix()
                 record = results.in_place(path, known.get(source))
+                query.check_copy(record, trained)
                 found += blocks(record, source, episodes, history)
     return joined(found)
 

@@ -76,15 +76,10 @@ def check_inputs(records: Sequence[dict[str, Any]]) -> None:
     and seeds of one cell that were trained to the same parameters: one is a copy.
     """
     seen: dict[tuple[str, str], tuple[str, str]] = {}
-    trained: dict[tuple[Any, ...], str] = {}
+    trained: dict[tuple[str, ...], str] = {}
     for record in records:
         cell = record.get("cell", {})
-        if record.get("parameters") and record.get("kind") != "evaluation":
-            name = cell_name(cell)
-            key = (cell["scale"], name.rpartition("/")[0], record["parameters"]["digest"])
-            if (other := trained.setdefault(key, name)) != name:
-                raise UserError(f"{other} and {name} have the same trained parameters; one of them "
-                                "is a copy: delete it and build it again")  # fmt: skip
+        check_copy(record, trained)
         of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
         settings = [cell.get("settings", {}), *of_methods]
         network = next((s["source"] for s in settings if s.get("source")), "")
@@ -98,6 +93,18 @@ def check_inputs(records: Sequence[dict[str, Any]]) -> None:
                         f"{there} and {here} were made from different bytes of {name}; build the "
                         "older one again"
                     )
+
+
+def check_copy(record: Mapping[str, Any], trained: dict[tuple[str, ...], str]) -> None:
+    """Refuse a result with the parameters of another seed of its cell; `trained`: those before."""
+    if record.get("parameters") and record.get("kind") != "evaluation":
+        cell, name = record["cell"], cell_name(record["cell"])
+        key = (cell["scale"], name.rpartition("/")[0], record["parameters"]["digest"])
+        if (other := trained.setdefault(key, name)) != name:
+            raise UserError(
+                f"{other} and {name} have the same trained parameters; one of them is a copy: "
+                "delete it and build it again"
+            )
 
 
 def input_digest(record: Mapping[str, Any], what: str) -> str | None:
