@@ -4,6 +4,7 @@ The JSON is a list of entries, one a claim and scale: id, text, source, scale, v
 interval of the part that decides, n, all parts, evidence, what differs from the paper's settings.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -236,7 +237,9 @@ def _markdown(entries: Sequence[Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(e["scale"] for e in entries if e["scale"] != EVERY))
     by: dict[str, dict[str, Mapping[str, Any]]] = {}
     for entry in entries:
-        by.setdefault(entry["id"], {})[entry["scale"]] = entry
+        keys = ("text", "source", "reading")
+        said = {key: re.sub(r"[|<]", r"\\\g<0>", entry[key]) for key in keys}
+        by.setdefault(entry["id"], {})[entry["scale"]] = {**entry, **said}
     lines = ["# Claims of the paper", ""]
     lines += ["| claim | source | " + " | ".join(names) + " |", "|---" * (2 + len(names)) + "|"]
     for found in by.values():
