@@ -9,20 +9,19 @@ Two functions compute the same thing:
   window and can keep only the window starts, so that memory does not grow with the steps.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from multistep.inner import sgd_window
 from multistep.inner.dynamics import SGD, Coefficients, Dynamics, State, Tensors
 from multistep.inner.recompute import chain
 from multistep.machine_code import inside_transform
 
 Loss = Callable[[Tensors], Tensor]
-
-PIECE = 2**15  # floats of each of four vectors: half a megabyte together
 
 
 def unroll(
@@ -210,11 +209,7 @@ class Pullback:
                 self.rebuilt = max(self.rebuilt, tape.nbytes)
             product, mixed = self.objective.hessian_product(tape, w)
             shared = mixed if shared is None else shared + mixed
-            for new, old, v, u in _pieces(product, lam, nu, w):
-                new.add_(old, alpha=b.c_phi).add_(v, alpha=b.c_v)
-                v.mul_(b.d_v).add_(old, alpha=b.d_phi)
-                torch.mul(new, b.b_phi, out=u).add_(v, alpha=b.b_v)
-            lam = product
+            lam, nu, w = sgd_window.back(b, product, lam, nu, w)
         return lam, shared
 
 
@@ -239,15 +234,5 @@ def unroll_vjp(
         if keep:
             points.append(phi if recompute else tape)
             nbytes += phi.numel() * phi.element_size() if recompute else tape.nbytes
-        old, phi = phi, torch.empty_like(phi)
-        for p, new, v, g in _pieces(old, phi, velocity, gradient):
-            g.add_(p, alpha=dynamics.weight_decay)
-            torch.add(p, g, alpha=coefficients.b_phi, out=new).add_(v, alpha=coefficients.d_phi)
-            v.mul_(coefficients.d_v).add_(g, alpha=coefficients.b_v)
+        phi, velocity = sgd_window.ahead(coefficients, phi, velocity, gradient)
     return phi, Pullback(objective, coefficients, points, recompute, nbytes)
-
-
-def _pieces(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same part of each vector, small enough on a CPU for several passes within a cache."""
-    size = vectors[0].numel() if vectors[0].is_cuda else PIECE
-    return zip(*(v.view(-1).split(size) for v in vectors), strict=True)
