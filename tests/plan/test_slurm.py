@@ -111,3 +111,8 @@ def test_the_plugin_takes_a_preempted_job_for_a_failed_one():
     slurm.see_preempted(plugin)
     told = [asyncio.run(plugin.query_job_status(command, None)) for command in ("squeue", "x")]
     assert told == [({"1": "RUNNING", "2": "FAILED"}, 0.1), (None, None)]
+
+
+def test_what_slurm_says_is_told_once_by_its_commands_name() -> None:
+    with pytest.raises(UserError, match=r"^sh: no such host; wait for Slurm, and run again$"):
+        slurm._ask("sh", "-c", "echo 'sh: no such host' >&2; exit 1")

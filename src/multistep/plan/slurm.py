@@ -217,5 +217,6 @@ def _ask(*command: str) -> str:
         raise UserError(f"{command[0]}: Slurm doesn't answer; wait, and run again") from None
     except subprocess.CalledProcessError as error:
         why = (error.stderr.strip().splitlines() or ["no reason given"])[0]
+        why = why.removeprefix(f"{command[0]}: ")
         raise UserError(f"{command[0]}: {why}; wait for Slurm, and run again") from None
     return done.stdout
