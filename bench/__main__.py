@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from bench import report
+from bench.markdown import targets
 from bench.problem import ROOT
 from multistep import options
 from multistep.files import UserError, write_json, write_text
@@ -22,6 +23,8 @@ from multistep.job import device
 
 # And how the names of their files begin.
 PARTS = {"few-shot": "", "methods": "methods-", "transfer": "transfer-", "builds": "builds-"}
+PARTS["workflow"] = "workflow-"
+ON_CPU = ("builds", "workflow")
 
 
 def main() -> None:
@@ -46,7 +49,8 @@ def main() -> None:
         place = torch.device("cpu")
     else:
         place = device.prepare(args.device, args.threads)
-    all_parts = [part for part in PARTS if part != "builds" or place.type == "cpu"]
+    all_parts = [part for part in PARTS if part not in ON_CPU or place.type == "cpu"]
+    met: list[tuple[str, float, float]] = []
     for part in [args.part] if args.part else all_parts:
         record = _record(part, place, args)
         name = PARTS[part] + place.type + ("-plain-malloc" if args.plain_malloc else "")
@@ -54,6 +58,9 @@ def main() -> None:
         page = report.page(record)
         write_text(args.out / f"{name}.md", page)
         print(page)
+        met += report.rows(record)
+    if not args.part:
+        print(f"# All of them\n\n{targets(met)}")
 
 
 def _record(part: str, place: torch.device, args: argparse.Namespace) -> dict[str, Any]:
@@ -72,6 +79,10 @@ def _record(part: str, place: torch.device, args: argparse.Namespace) -> dict[st
         from bench import builds
 
         found = builds.measure(place, args.rounds, args.tasks)
+    elif part == "workflow":
+        from bench import plan
+
+        data, found = "none; the demo's are drawn", plan.measure()
     else:
         from bench import transfer
 

@@ -59,6 +59,7 @@ TRANSFER, IMAGES = {"sgd_32": 0.90, "adam_32": 0.85}, 32
 TRANSFER_TITLES = {"sgd_32": "SGD", "adam_32": "Adam"}
 TRANSFER_METHODS = {"l2t": "L2T-ww", "l2t_multistep": "multi-step"}
 SCHEMES, ESTIMATE_LIMIT = {"keep": "kept", "replay": "replayed"}, 0.70
+ESTIMATED, RUNS = "adam_32", 3  # that ratio's experiment, and how often it is to hold
 DRIFT = 0.01  # of the first meta-iteration's loss between builds: not the same computation
 
 
@@ -118,11 +119,17 @@ def measure(place: torch.device, rounds: int, tasks: int | None) -> dict[str, An
         }
         methods = [f"{m}/{scheme}" for scheme in SCHEMES for m in TRANSFER_METHODS]
         transfer = {e: _interleaved(learners, e, methods, rounds) for e in TRANSFER}
+        again = []
+        for _ in range(RUNS - 1):
+            learners[NEW].close()
+            learners[NEW] = Build(ROOT, 1, IMAGES, [ESTIMATED])
+            again.append(_interleaved({NEW: learners[NEW]}, ESTIMATED, methods, rounds))
         for build in learners.values():
             build.close()
     return {
         "kind": "bench-builds", "commit": COMMIT, "tasks": tasks, "experiments": found,
-        "transfer": transfer, "bound": {e: gflop(e, tasks) for e in LIMITS}, "rates": rates(),
+        "transfer": transfer, "again": again,
+        "bound": {e: gflop(e, tasks) for e in LIMITS}, "rates": rates(),
     }  # fmt: skip
 
 
@@ -204,9 +211,9 @@ def _interleaved(
 ONE_CELL = ("5way_1shot", EXACT)
 
 
-def page(record: dict[str, Any]) -> str:
-    """Markdown."""
-    env, found = record["environment"], record["experiments"]
+def rows(record: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Every target with what was measured."""
+    found = record["experiments"]
     rows: list[tuple[str, float, float]] = []
     for e, limit in LIMITS.items():
         rows.append((f"exact MAML, {TITLES[e]}: time", _share(found[e][EXACT]), limit))
@@ -218,7 +225,13 @@ def page(record: dict[str, Any]) -> str:
         rows.append((name, _share(found["5way_1shot"][method]), OTHERS_LIMIT))
     kept = max(m["bytes"][NEW] / m["bytes"][OLD] for ms in found.values() for m in ms.values())
     rows.append(("bytes kept per task, largest of all methods", kept, BYTES_LIMIT))
-    rows += _transfer_rows(record.get("transfer", {}))
+    return rows + _transfer_rows(record)
+
+
+def page(record: dict[str, Any]) -> str:
+    """Markdown."""
+    env, found = record["environment"], record["experiments"]
+    times = found["5way_1shot"][EXACT]["times"]
     size = record["tasks"] or "the paper's number of"
     load = record["load"]
     limits = record["bound"], record["rates"]
@@ -230,7 +243,7 @@ def page(record: dict[str, Any]) -> str:
         f"The images are stand-ins. Load of the {load['cores']} cores: {load['before']:.1f} "
         f"before, {load['after']:.1f} after; wall times count only where nothing else ran.\n\n"
         f"{versions(env)}. {allocator(record)} {code(env)}\n\n"
-        f"{targets(rows)}\n\n## Times and bytes\n\n"
+        f"{targets(rows(record))}\n\n## Times and bytes\n\n"
         + table(
             ["experiment", "method", "old, s", "new, s", "new / old", "old, MB", "new, MB", "same"],
             [
@@ -256,16 +269,21 @@ def page(record: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _transfer_rows(found: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """Targets of meta-transfer."""
+def _transfer_rows(record: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Targets of meta-transfer; none where an older record has none."""
+    found = record.get("transfer", {})
     rows = []
     for e, limit in TRANSFER.items() if found else ():
         name = f"L2T-ww at 32×32, {TRANSFER_TITLES[e]}: time, kept and replayed the larger"
         rows.append((name, max(_share(found[e][f"l2t/{s}"]) for s in SCHEMES), limit))
     for scheme, title in SCHEMES.items() if found else ():
-        one, other = (found["adam_32"][f"{m}/{scheme}"]["times"][NEW] for m in TRANSFER_METHODS)
-        name = f"transfer at 32×32, Adam, {title}: multi-step / L2T-ww"
-        rows.append((name, ratio({"one": other, "other": one}, "one", "other"), ESTIMATE_LIMIT))
+        runs, shares = [found[ESTIMATED], *record.get("again", [])], []
+        for run in runs:
+            one, other = (run[f"{m}/{scheme}"]["times"][NEW] for m in TRANSFER_METHODS)
+            shares.append(ratio({"one": other, "other": one}, "one", "other"))
+        of = f", the largest of {len(runs)} runs" if runs[1:] else ""
+        name = f"transfer at 32×32, Adam, {title}: multi-step / L2T-ww{of}"
+        rows.append((name, max(shares), ESTIMATE_LIMIT))
     return rows
 
 

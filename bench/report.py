@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from bench import builds, methods_report, transfer_report
+from bench import builds, methods_report, plan, transfer_report
 from bench.agreement import LIMITS, TASKS
 from bench.markdown import allocator, code, mb, spread, table, targets, versions
 from bench.memory import model_bytes
@@ -42,18 +42,28 @@ def page(record: dict[str, Any]) -> str:
         return methods_report.page(record)
     if record["kind"] == "bench-builds":
         return builds.page(record)
+    if record["kind"] == "bench-workflow":
+        return plan.page(record)
     if record["kind"] == "bench-minutes":
         return minutes.page(record)
     if record["kind"] == "bench-transfer":
         return transfer_report.page(record)
     cuda = "saved" not in record
-    parts = [_head(record, cuda), *([] if cuda else [_targets(record)])]
+    parts = [_head(record, cuda), *([] if cuda else [targets(_targets(record))])]
     parts += [_times(e, record, "wall" if cuda else "process") for e in record["times"]]
     parts.append(_agreement(record))
     if not cuda:
         parts += [_saved(record["saved"]), _live(record["live"]), _recompute(record["recompute"])]
         parts.append(_sampling(record))
     return "\n\n".join(parts) + "\n"
+
+
+def rows(record: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Every target of a part with what was measured, where it has any."""
+    of = {"bench": _targets, "bench-builds": builds.rows, "bench-transfer": transfer_report.rows}
+    of["bench-workflow"] = plan.rows
+    cuda = record["kind"] == "bench" and "saved" not in record
+    return of[record["kind"]](record) if record["kind"] in of and not cuda else []
 
 
 def _head(record: dict[str, Any], cuda: bool) -> str:
@@ -71,8 +81,7 @@ def _head(record: dict[str, Any], cuda: bool) -> str:
     )
 
 
-def _targets(record: dict[str, Any]) -> str:
-    """Every target with what was measured."""
+def _targets(record: dict[str, Any]) -> list[tuple[str, float, float]]:
     times, peers = record["times"], list(record["peers"])
     rows: list[tuple[str, float, float]] = []
     for e, limit in PEER_LIMITS.items():
@@ -99,7 +108,7 @@ def _targets(record: dict[str, Any]) -> str:
     )
     share = ratio(record["sampling"], "sampling", "maml")
     rows.append(("sampling's share of a meta-iteration of exact MAML", share, SAMPLING_LIMIT))
-    return targets(rows)
+    return rows
 
 
 def _times(experiment: str, record: dict[str, Any], clock: str) -> str:

@@ -37,7 +37,7 @@ LOADING_LIMIT = 1.05
 
 def page(record: dict[str, Any]) -> str:
     """Markdown."""
-    parts = [_head(record), targets(_targets(record))]
+    parts = [_head(record), targets(rows(record))]
     parts += [_setting(e, record) for e in record["settings"]]
     parts += [_loading(record), _agreement(record)]
     return "\n\n".join(parts) + "\n"
@@ -78,7 +78,7 @@ def _clock(record: dict[str, Any]) -> str:
     return "process" if record["environment"]["device"] == "cpu" else "events"
 
 
-def _targets(record: dict[str, Any]) -> list[tuple[str, float, float]]:
+def rows(record: dict[str, Any]) -> list[tuple[str, float, float]]:
     """Every target with what was measured."""
     clock = _clock(record)
     rows: list[tuple[str, float, float]] = []

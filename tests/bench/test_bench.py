@@ -67,5 +67,7 @@ def test_double_precision_is_another_problem_of_the_same_values(problem: Problem
     "record", sorted((ROOT / "bench" / "results").glob("*.json")), ids=lambda f: f.stem
 )
 def test_the_committed_page_is_made_from_its_record(record: Path) -> None:
-    page = report.page(json.loads(record.read_text(encoding="utf-8")))
+    measured = json.loads(record.read_text(encoding="utf-8"))
+    page = report.page(measured)
+    assert all(f"| {target} | {limit:.2f} |" in page for target, _, limit in report.rows(measured))
     assert record.with_suffix(".md").read_text(encoding="utf-8") == page

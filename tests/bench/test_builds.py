@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from records import MACHINE
 
-from bench import builds, report
+from bench import builds, plan, report
 from bench.problem import ROOT
 from multistep.files import UserError
 
@@ -56,6 +56,7 @@ def test_the_page_compares_round_by_round() -> None:
     transfer = {f"{m}/{scheme}": method(t) for scheme in builds.SCHEMES for m, t in methods.items()}
     transfer["l2t/replay"] = method(0.95)
     about["transfer"] = dict.fromkeys(builds.TRANSFER, transfer)
+    about["again"] = [transfer | {"l2t_multistep/keep": method(0.49)}, transfer]
     record = {**MACHINE, **about, "experiments": experiments}
     page = report.page(record)
     assert "| exact MAML, 5-way 1-shot: time | 0.65 | 0.600 | yes |" in page
@@ -64,6 +65,20 @@ def test_the_page_compares_round_by_round() -> None:
     assert "| 5-way 1-shot | 60.0 | 0.600 | 1.200 | 0.50 |" in page
     assert "| bytes kept per task, largest of all methods | 1.00 | 0.600 | yes |" in page
     assert "Adam: time, kept and replayed the larger | 0.85 | 0.950 | **no** |" in page
-    assert "Adam, kept: multi-step / L2T-ww | 0.70 | 0.714 | **no** |" in page
-    assert "Adam, replayed: multi-step / L2T-ww | 0.70 | 0.526 | yes |" in page
+    largest = "multi-step / L2T-ww, the largest of 3 runs | 0.70"
+    assert f"Adam, kept: {largest} | 0.714 | **no** |" in page
+    assert f"Adam, replayed: {largest} | 0.526 | yes |" in page
     assert "## Meta-transfer" not in report.page({**record, "transfer": {}})
+
+
+def test_the_workflow_is_measured_and_named_with_its_targets() -> None:
+    run = plan.dry_run(1)  # with one seed
+    assert 200 < run["cells"] < 500
+    assert 1 < run["process"] < 100
+    assert 100 < run["memory"] < 350
+    plans = [run | {"size": size} for size in plan.SIZES]
+    record = {**MACHINE, "kind": "bench-workflow", "plans": plans, "demo": {"wall": 300.0}}
+    page = report.page(record)
+    assert "cells, MB | 350.00 |" in page
+    assert "| demo on two cores, seconds | 270.00 | 300.000 | **no** |" in page
+    assert len(report.rows(record)) == 5
