@@ -42,9 +42,11 @@ def get(folder: str, base: type[AlgorithmT], name: str) -> type[AlgorithmT]:
             wrong = f"{kind.__name__} lacks {', '.join(lacks)}; define it"
         elif not (inspect.isclass(reads) and issubclass(reads, Model)):
             wrong = f"{kind.__name__}.{word} is no multistep.settings.Model; derive it from that"
-        elif given := [n for n, field in reads.model_fields.items() if not field.is_required()]:
+        elif word == "Options" and (
+            given := [n for n, field in reads.model_fields.items() if not field.is_required()]
+        ):  # a cell's settings are recorded whole, of its options what params.yaml says
             wrong = (
-                f"{kind.__name__}.{word}.{given[0]} has a default, which no result would record; "
+                f"{kind.__name__}.Options.{given[0]} has a default, which no result would record; "
                 "leave it out, and say the value in params.yaml"
             )
     if wrong:
