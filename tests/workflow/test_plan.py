@@ -279,9 +279,9 @@ STEPS = {
     "figures/curves_sgd": ["multistep.pages.figures.transfer_curves", "multistep.transfer.record"],
 }
 # The rooms that this code lies in, beside those of one half of the paper.
-DATA = {"data", "files", "lock", "options", "progress", "seal", "settings"}
+DATA = {"data", "declared", "files", "lock", "options", "progress", "seal", "settings"}
 ENGINE = {*DATA, "algorithms", "inner", "job", "machine_code", "networks", "plan", "stats"}
-READ = {"files", "job", "plan", "seal", "settings", "stats"}
+READ = {"declared", "files", "job", "plan", "seal", "settings", "stats"}
 ROOMS = {"download": DATA, "prepare": {*DATA, "plan"}, "networks": ENGINE}
 ROOMS |= {"train": ENGINE, "measure": ENGINE, "choices": READ}
 ROOMS |= {"tables": {*READ, "pages"}, "figures": {*READ, "pages"}}
