@@ -44,7 +44,7 @@ def unroll(
 
     What `loss` calls must have right second derivatives: those of torch's `weight_norm` (dim 0, its
     default, or the last one) are wrong without a word; write g v / |v| in plain operations, see
-    findings/torch-weight-norm-second-derivative.sh. So are those of its `spectral_norm`, which takes
+    findings/torch-weight-norm-second-derivative.sh. So are those of `spectral_norm`, which takes
     the singular vectors for constants; divide by `torch.linalg.matrix_norm(W, 2)`.
 
     `recompute=True` keeps only the parameters and the state at the window starts and evaluates
