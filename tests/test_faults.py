@@ -237,7 +237,8 @@ def test_it_goes_on(
 # Imported in place of the machine's own, it tells its own process to stop when a module is looked
 # for. The first of numpy is asked for by its C code, which takes an exception there for a failure.
 STOPPING = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup make test` would have ignored
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == os.environ.get("STOP_AT"):
