@@ -34,21 +34,25 @@ def get(folder: str, base: type[AlgorithmT], name: str) -> type[AlgorithmT]:
     module = imported(f"{folder}.{name}")
     own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
     found = [value for value in own if isinstance(value, type) and issubclass(value, base)]
-    wrong = "" if len(found) == 1 else f"needs one subclass of Algorithm, has {len(found)}"
-    for kind in found[:1] if not wrong else []:
-        word = "Options" if hasattr(kind, "Options") else "Settings"
-        reads = getattr(kind, word)
-        if lacks := sorted(getattr(kind, "__abstractmethods__", ())):
-            wrong = f"{kind.__name__} lacks {', '.join(lacks)}; define it"
-        elif not (inspect.isclass(reads) and issubclass(reads, Model)):
-            wrong = f"{kind.__name__}.{word} is no multistep.settings.Model; derive it from that"
-        elif word == "Options" and (
-            given := [n for n, field in reads.model_fields.items() if not field.is_required()]
-        ):  # a cell's settings are recorded whole, of its options what params.yaml says
-            wrong = (
-                f"{kind.__name__}.Options.{given[0]} has a default, which no result would record; "
-                "leave it out, and say the value in params.yaml"
-            )
-    if wrong:
+    wrong = f"needs one subclass of Algorithm, has {len(found)}"
+    if len(found) != 1 or (wrong := _wrong(found[0])):
         raise UserError(f"{module.__file__}: {wrong}")
     return found[0]
+
+
+def _wrong(kind: type) -> str:
+    """What is wrong with a class; empty if nothing is."""
+    if lacks := sorted(getattr(kind, "__abstractmethods__", ())):
+        return f"{kind.__name__} lacks {', '.join(lacks)}; define it"
+    word = "Options" if hasattr(kind, "Options") else "Settings"
+    reads = getattr(kind, word)
+    if not (inspect.isclass(reads) and issubclass(reads, Model)):
+        return f"{kind.__name__}.{word} is no multistep.settings.Model; derive it from that"
+    given = [name for name, field in reads.model_fields.items() if not field.is_required()]
+    if word == "Options" and given:
+        # A cell's settings are recorded whole, of its options what params.yaml says.
+        return (
+            f"{kind.__name__}.Options.{given[0]} has a default, which no result would record; "
+            "leave it out, and say the value in params.yaml"
+        )
+    return ""

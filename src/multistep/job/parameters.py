@@ -95,9 +95,9 @@ def read(path: Path, expected: results.Expected | None = None) -> tuple[dict[str
     made = path.with_suffix(".json")
     about, tensors = _open(path)
     if digest_of(tensors) != about["digest"]:
-        raise UserError(f"{path}: its tensors differ from their digest; {_again(path)}")
+        raise UserError(f"{path}: its tensors differ from their digest; {results.again(path)}")
     if made.is_file() and not results.read(made).get("parameters"):
-        raise UserError(f"{path}: {made.name} is of other parameters; {_again(path)}")
+        raise UserError(f"{path}: {made.name} is of other parameters; {results.again(path)}")
     if expected is not None:
         results.compare(path, about, expected)
     return about, tensors
@@ -111,11 +111,7 @@ def check(path: Path, record: Mapping[str, Any]) -> None:
         right["digest"] = record["parameters"]["digest"]
         if right != {key: about[key] for key in right}:
             made = path.with_suffix(".json").name
-            raise UserError(f"{path}: {made} is of other parameters; {_again(path)}")
-
-
-def _again(path: Path) -> str:
-    return f"delete it and build it again ({build_command(path)})"
+            raise UserError(f"{path}: {made} is of other parameters; {results.again(path)}")
 
 
 def _open(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], Arrays]:
@@ -129,14 +125,14 @@ def _open(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], Arrays]:
         raise UserError(f"{path}: no such file; build it first ({build_command(path)})") from None
     except (SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
-            f"{path}: not a file of parameters ({one_line(error)}); {_again(path)}"
+            f"{path}: not a file of parameters ({one_line(error)}); {results.again(path)}"
         ) from None
-    seal.check(path, about, _again(path))
+    seal.check(path, about, results.again(path))
     try:
         Header.model_validate(about)
     except ValidationError as error:
         what = error.errors()[0]["msg"]
-        raise UserError(f"{path}: not parameters: {what}; {_again(path)}") from None
+        raise UserError(f"{path}: not parameters: {what}; {results.again(path)}") from None
     return about, found
 
 

@@ -47,6 +47,11 @@ def write(path: Path, record: Mapping[str, Any], made_from: Mapping[str, Any]) -
     write_json(path, sealed)
 
 
+def again(path: Path) -> str:
+    """What to do about a file that can't be used."""
+    return f"{seal.AGAIN} ({build_command(path)})"
+
+
 def check_place(path: Path, kind: str | None = None) -> None:
     """Raise UserError, before any work, unless a record can be written at `path`: as .json, and
     over nothing but a record of this `kind` (None: of a cell).
@@ -69,7 +74,7 @@ def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
     """
     record = read_json(path)
     if not isinstance(record, dict) or record.get("schema") != 1:
-        seal.check(path, record, f"delete it and build it again ({build_command(path)})")
+        seal.check(path, record, again(path))
     validate(path, record)
     if expected is not None:
         compare(path, record, expected)
@@ -95,7 +100,6 @@ def _check_beside(path: Path, record: Mapping[str, Any]) -> None:
     """
     from multistep.job import parameters  # it reads results
 
-    again = f"delete it and build it again ({build_command(path)})"
     if record.get("kind") != "evaluation":
         if record.get("parameters"):
             parameters.check(parameters.beside(path), record)
@@ -106,7 +110,7 @@ def _check_beside(path: Path, record: Mapping[str, Any]) -> None:
         return
     made = read(result)
     if (made.get("parameters") or {}).get("digest") != record["parameters"]:
-        raise UserError(f"{path}: of other parameters than those of {result}; {again}")
+        raise UserError(f"{path}: of other parameters than those of {result}; {again(path)}")
     settings, metrics = made["cell"]["settings"], made["metrics"]
     keys = {"episodes": "test_episodes", "steps": "test_steps"}
     keys |= {"window": "window", "rate": "inner_lr"}
@@ -116,7 +120,7 @@ def _check_beside(path: Path, record: Mapping[str, Any]) -> None:
     tested_alike = row and same_data and record["settings"] == own
     if tested_alike and abs(row["mean"] - metrics["test_accuracy"]) > metrics["test_ci95"]:
         found = f"{row['mean']:.2f}% on the episodes that gave {metrics['test_accuracy']:.2f}%"
-        raise UserError(f"{path}: {found} in {result}; {again}")
+        raise UserError(f"{path}: {found} in {result}; {again(path)}")
 
 
 def compare(path: Path, record: dict[str, Any], expected: Expected) -> None:
@@ -134,14 +138,13 @@ def read_choice(path: Path, right: Mapping[str, Any] | None = None) -> dict[str,
 
     Raises UserError, one line, for one that isn't as it was made, and for another's.
     """
-    again = f"delete it and build it again ({build_command(path)})"
     choice = read_json(path)
     if not isinstance(choice, dict) or "schema" in choice:
-        seal.check(path, choice, again)
+        seal.check(path, choice, again(path))
     try:
         known = parse(Choice, choice, "")
     except UserError as error:
-        raise UserError(f"{path}: not a choice ({error}); {again}") from None
+        raise UserError(f"{path}: not a choice ({error}); {again(path)}") from None
     values = [candidate.value for candidate in known.candidates]
     found: dict[str, Any] = {"setting": known.setting, "values": values}
     if known.schema_ is not None:
@@ -149,7 +152,7 @@ def read_choice(path: Path, right: Mapping[str, Any] | None = None) -> dict[str,
     for key, wanted in (right or {}).items():
         for where, is_, was in unequal(key, found.get(key, wanted), wanted):
             raise UserError(
-                f"{path}: {where} is {short(is_)}, but the plan says {short(was)}; {again}"
+                f"{path}: {where} is {short(is_)}, but the plan says {short(was)}; {again(path)}"
             )
     return dict(choice)
 
@@ -229,7 +232,7 @@ def validate(path: Path, record: Any) -> None:
             where, what = ".".join(map(str, first["loc"])) or where, first["msg"]
         raise UserError(
             f"{path}: not a {model.__name__.lower()} of schema {SCHEMA}: {where}: {what}; "
-            "delete it and build it again"
+            f"{seal.AGAIN}"
         ) from None
 
 

@@ -103,7 +103,7 @@ def check_copy(record: Mapping[str, Any], trained: dict[tuple[str, ...], str]) -
         if (other := trained.setdefault(key, name)) != name:
             raise UserError(
                 f"{other} and {name} have the same trained parameters; one of them is a copy: "
-                "delete it and build it again"
+                f"{seal.AGAIN}"
             )
 
 

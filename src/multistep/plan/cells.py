@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from multistep.files import canonical_json
@@ -53,9 +53,8 @@ class Cell:
     @property
     def json(self) -> str:
         """Everything that defines the run, as the command line takes it."""
-        head = {
-            k: getattr(self, k) for k in self.__slots__[:-3]
-        }  # not `data`, `settings`, `choice`
+        apart = ("data", "settings", "choice")  # as they are, or not at all
+        head = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
         body = canonical_json(head)[:-1]
         return f'{body}, "data": {self.data}, "settings": {self.settings}}}'
 
