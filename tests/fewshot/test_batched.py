@@ -17,6 +17,7 @@ from multistep.fewshot.convolution import (
     col2im,
     im2col,
 )
+from multistep.fewshot.first_block import FirstBlock
 from multistep.files import UserError
 from multistep.inner.dynamics import SGD, Tensors
 from multistep.inner.unroll import unroll, unroll_vjp
@@ -138,6 +139,31 @@ def test_both_ways_to_convolve_fit_the_whole_network(
 def test_float32_agrees_too(name: str, filters: int) -> None:
     work = *setting(name, torch.float32, filters), SGD(0.1, 0.9, 1e-4), 1
     assert error(batched(*work), reference(*work)) < 1e-4
+
+
+# The 300 queries of a 20-way episode, and 75 images of miniImageNet's size.
+@pytest.mark.parametrize("filters", [8, 48])
+@pytest.mark.parametrize(("name", "images", "size"), [("default", 300, 28), ("pooled", 75, 84)])
+def test_rounding_does_not_grow_with_the_images(
+    name: str, images: int, size: int, filters: int
+) -> None:
+    """Of the first block's maps; one long sum is 300 times less exact for 300."""
+    config = Conv4Config(ways=5, filters=filters, **NETWORKS[name][0] | {"size": size})
+    network = BatchedConv4(config)
+    generator = torch.Generator().manual_seed(0)
+    blots = (torch.rand(images, config.channels, 7, 7, generator=generator) > 0.7).float()
+    strokes = F.interpolate(blots, size, mode="bilinear").unsqueeze(0)
+    theta, shared = network.pack(initial_parameters(config, 0))
+    layer = network.layers[0][1]
+    assert isinstance(layer, FirstBlock)
+    single, exact = (
+        layer.forward(
+            network.views(theta.to(kind), shared.to(kind), 1)["block1"],
+            layer.patches(strokes.to(kind)),
+        )[0]
+        for kind in (torch.float32, torch.float64)
+    )
+    assert relative(single, exact) < 1e-6
 
 
 @pytest.mark.parametrize("together", [1, 2, 3])
