@@ -6,8 +6,8 @@ A convolution, its input gradient and its weight gradient all are lists of produ
 
 over rows i and terms k of one kernel offset: nothing is copied into patches, padding is skipped,
 and every result keeps its place in registers over all k. `multistep.fewshot.convolution` makes the
-lists; here is the loop over them. The terms are added up in the order of the lists, so the bits do
-not depend on the width of the vectors.
+lists; here is the loop over them. A job's terms are added up in the order of the list, and their
+sum to what is there: short sums round less, and the bits don't depend on the width of the vectors.
 """
 
 from collections.abc import Callable
@@ -80,9 +80,10 @@ def _compiled(columns: int) -> Callable[..., None]:
                 factors = [code.scalar(a, left + offset) for left in lefts]
                 return [s + f * right for s, f in zip(sums, factors, strict=True)]
 
-            sums = [code.choose(kept, code.load(c, r), 0) for r in results]
-            for value, place in zip(code.loop(term, last, 1, add, sums)[1:], results, strict=True):
-                code.store(value, c, place)
+            sums = code.loop(term, last, 1, add, [code.row(0)] * size)[1:]
+            for value, place in zip(sums, results, strict=True):
+                before = code.choose(kept, code.load(c, place), 0)
+                code.store(before + value, c, place)
 
         for size in BLOCKS:
             [here] = code.loop(here, end - (size - 1), size, partial(block, size))
