@@ -45,7 +45,9 @@ def unroll(
     What `loss` calls must have right second derivatives: those of torch's `weight_norm` (dim 0, its
     default, or the last one) are wrong without a word; write g v / |v| in plain operations, see
     findings/torch-weight-norm-second-derivative.sh. So are those of `spectral_norm`, which takes
-    the singular vectors for constants; divide by `torch.linalg.matrix_norm(W, 2)`.
+    the singular vectors for constants; divide by `torch.linalg.matrix_norm(W, 2)`. With tasks
+    under `vmap` take the meta-gradient inside, `vmap(grad(task))`: on the way back through vmap
+    batch, instance and layer norm lose a part (findings/torch-vmap-norm-meta-gradient.sh).
 
     `recompute=True` keeps only the parameters and the state at the window starts and evaluates
     each window once more on the way back: the same numbers to rounding, in memory that does not
