@@ -51,7 +51,7 @@ def built(home: Path) -> dict[str, Path]:
     page.parent.mkdir(parents=True)
     for file in files:
         file.write_text(file.suffix)
-    spec = {"kind": "curves", "title": "", "caption": "", "panels": {"a": ""}}
+    spec = {"kind": "curves", "title": "Curves", "caption": "", "panels": {"a": ""}}
     spec |= {"dataset": "patterns", "methods": ["maml"]}
     names = Context(scale="tiny", datasets={}, methods={})
     record.write(page, "figures", page_records.figure_spec(spec), names, [made], files, {})
@@ -93,6 +93,17 @@ def test_what_differs_is_named_and_nothing_else(
     for file in files.values():
         assert [line for line in lines if line.startswith(f"  {file}")], file
     record_property("injected", len(files))
+
+
+def test_folders_above_a_project_may_be_called_as_those_in_it(tmp_path: Path) -> None:
+    project = tmp_path / "scratch/reports/results/evaluations/project"
+    files = built(project)
+    for name in ("params.yaml", "src/splits.json", "src/weights.pt"):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text("{}")
+    found = list(verify.artefacts(project))
+    assert {kind for kind, _ in found} == set(files)
+    assert len(found) == 11
 
 
 def test_one_file_an_older_one_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     noted: list[int] = []
     watched = _watch(noted) if argv is None else []
     if argv is None:
+        _open_streams()
         # What is imported stays: looking through it for cycles as it comes, and once more at the
         # end, is a quarter of the time that torch takes to come and go.
         gc.set_threshold(100_000, 20, 20)
@@ -59,6 +60,18 @@ def main(argv: list[str] | None = None) -> int:
         if argv is None and "triton" not in sys.modules:  # which tells what is left at the end
             gc.freeze()
     return 0
+
+
+def _open_streams() -> None:
+    """Where a standard stream was closed (`>&-`), what is said there goes nowhere: else Python says
+    it in another one, and the first file that is opened takes what libraries say.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        continue
+    os.close(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 _STOPPED = "stopped; the same command goes on"

@@ -9,8 +9,10 @@ from typing import Any
 from multistep.files import UserError
 
 
-def imported(name: str, *needs: str) -> Any:
-    """The module. Raises UserError, one line, if it can't be imported or lacks one of `needs`."""
+def imported(name: str, *needs: str, **kinds: type) -> Any:
+    """The module. Raises UserError, one line, if it can't be imported or lacks one of `needs`, or a
+    subclass under the names of `kinds`.
+    """
     try:
         module = importlib.import_module(name)
     except (SyntaxError, NameError, AttributeError, TypeError, ModuleNotFoundError) as error:
@@ -19,6 +21,10 @@ def imported(name: str, *needs: str) -> Any:
         if isinstance(error, SyntaxError):
             file, line = error.filename or file, error.lineno
         raise UserError(f"{file}, line {line}: {type(error).__name__}: {error}; mend it") from error
-    if lacks := [need for need in needs if not hasattr(module, need)]:
+    if lacks := [need for need in (*needs, *kinds) if not hasattr(module, need)]:
         raise UserError(f"{module.__file__}: lacks {', '.join(lacks)}; see docs/adding.md")
+    for key, base in kinds.items():
+        if not (isinstance(found := getattr(module, key), type) and issubclass(found, base)):
+            of = f"{base.__module__}.{base.__name__}"
+            raise UserError(f"{module.__file__}: {key} is no {of}; derive it from that")
     return module

@@ -117,6 +117,14 @@ def check_folder(folder: Path, ours: Collection[str]) -> None:
             )
 
 
+def own_path(text: str | Path, home: Path = Path()) -> Path:
+    """A path as people write it: `~` is a home, and what doesn't begin with `/` lies in `home`."""
+    try:
+        return home / Path(text).expanduser()
+    except RuntimeError:
+        raise UserError(f"{text}: whose home is not known here; write the whole path") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` atomically as UTF-8."""
     with atomic_write(Path(path), "w") as file:
@@ -126,6 +134,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` atomically as indented JSON; NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_beside(path: Path, text: str) -> None:
+    """Write what goes beside a file that was named: over nothing but what was written so before, by
+    its first line. Raises UserError for another's.
+    """
+    head = text.partition("\n")[0]
+    if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(head):
+        raise UserError(f"{path}: in the way, and not of this command; name another --out")
+    write_text(path, text)
 
 
 def build_command(path: Path) -> str:

@@ -58,7 +58,7 @@ def repeated(values: Iterable[Any]) -> list[Any]:
 Name = Annotated[str, AfterValidator(_plain)]
 Once = AfterValidator(_once)  # of a list that repeats nothing
 # What people read, in tables too: something, and one line of it.
-Title = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
+Title = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
 Seed = Annotated[int, Field(ge=0)]
 
 

@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,17 @@ def _unreadable(error: OSError) -> None:
 def _kind(file: Path) -> str | None:
     """What a file is by its name and place; None for what is no artefact, or part of another."""
     place = file.absolute().as_posix()
+    if project := _project(file.absolute().parent):  # which may lie in /scratch, or in results/
+        place = place.removeprefix(project.as_posix())
     return next((kind for kind, (like, _) in CHECKS.items() if re.fullmatch(like, place)), None)
+
+
+@cache
+def _project(folder: Path) -> Path | None:
+    """The project that a folder lies in, if any."""
+    if (folder / "params.yaml").is_file() or folder == folder.parent:
+        return folder if folder != folder.parent else None
+    return _project(folder.parent)
 
 
 def _told(artefact: tuple[str, Path]) -> str | bool:

@@ -83,6 +83,14 @@ def test_mirrors_are_tried_until_the_right_bytes_are_here(server, tmp_path, mirr
     assert [kind for kind, _ in server.requests] == requests.split()
 
 
+def test_a_mirror_may_be_a_file(server, tmp_path):
+    (own := tmp_path / "my files" / "shapes.zip").parent.mkdir()
+    own.write_bytes(server.body)
+    archive = Archive(urls=["file:///nowhere", own.as_uri()], sha256=server.sha256)
+    assert_arrived(server, fetch(archive, tmp_path / "raw/shapes.zip", dataset="shapes"))
+    assert own.exists()
+
+
 @pytest.mark.parametrize("kind", ["truncated", "stalled"])
 def test_a_broken_transfer_is_continued_where_it_ended(server, tmp_path, kind):
     began = time.monotonic()

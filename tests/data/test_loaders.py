@@ -257,19 +257,22 @@ def prepare_command(drawn, loader, out):
 def test_by_hand_a_scale_has_its_own_folder_and_nothing_is_left_of_nothing(
     tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.chdir(tmp_path)
-    scale = ["--params", f"{PARAMS}", f"{PARAMS.parent}/workflow/scales/demo.yaml"]
+    (project := tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path)  # from where ever they are called
+    scale = ["--params", f"{project}/params.yaml", f"{project}/demo.yaml"]
+    for file in (PARAMS, PARAMS.parent / "workflow/scales/demo.yaml"):
+        shutil.copy2(file, project)
     of = ["--dataset", "cifar_fs_standin", *scale]
-    home, archive = tmp_path / "scales/demo/data", "cifar-100-python.tar.gz"
+    home, archive = project / "scales/demo/data", "cifar-100-python.tar.gz"
     assert main(["data", "prepare", *of]) == 2
     raw = f"scales/demo/data/raw/cifar_fs_standin/{archive}"
     assert f"{raw}: no such file; download it first" in capsys.readouterr().err
-    assert not any(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
     assert main(["data", "download", *of, "--archive", archive]) == 0
     assert main(["data", "prepare", *of]) == 0
     made = {file.relative_to(home).parts[:2] for file in home.rglob("*.*")}
     assert made == {("raw", "cifar_fs_standin"), ("processed", "cifar_fs_standin")}
-    assert [p.name for p in tmp_path.iterdir()] == ["scales"]
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
 
 
 @pytest.mark.parametrize(
@@ -277,7 +280,12 @@ def test_by_hand_a_scale_has_its_own_folder_and_nothing_is_left_of_nothing(
     [
         ("def prepare(name", r"line 1: SyntaxError: .*; mend it"),
         ("from absent import x", "line 1: ModuleNotFoundError: No module named 'absent'; mend it"),
-        ("LAYOUT = ''", r"own.py: lacks Settings, prepare; see docs/adding.md"),
+        ("LAYOUT = ''", r"own.py: lacks prepare, Settings; see docs/adding.md"),
+        ("prepare = Settings = dict", "own.py: Settings is no multistep.settings.Model; derive it"),
+        (
+            "from multistep.data.loaders.omniglot import Settings\nprepare = lambda *_: None",
+            "own.py: prepare wrote nothing; it ends in prepared.write",
+        ),
     ],
 )
 def test_a_loader_of_ones_own_says_what_it_lacks(tmp_path, monkeypatch, capsys, text, said):

@@ -11,9 +11,9 @@ from multistep.data.archives import names, write_record
 from multistep.data.download import fetch, one_writer
 from multistep.data.settings import Archive, Dataset
 from multistep.declared import imported
-from multistep.files import UserError, check_folder
+from multistep.files import UserError, check_folder, own_path
 from multistep.plan import params
-from multistep.settings import json_of, parse
+from multistep.settings import Model, json_of, parse
 
 
 def add_parser(subparsers: Any) -> None:
@@ -54,11 +54,13 @@ def run_download(args: argparse.Namespace) -> None:
         entry = parse(Archive, json_of("--spec", args.spec), "--spec: ")
     else:
         merged = params.load(*args.params)
-        home = Path(merged.directory)
+        project = args.params[0].parent
+        home = project / merged.directory
         owners = {**merged.source_networks, **merged.datasets}
         owner = _known(owners, args.dataset, "dataset or source network")
         entry = _known(owner.archives, args.archive, f"archive of {args.dataset}")
-        folder = folder or merged.sources.get(args.dataset)
+        if folder is None and (own := merged.sources.get(args.dataset)):
+            folder = own_path(own, project)
         loader = loader or getattr(owner, "loader", None)
     out = args.out or home / "data/raw" / args.dataset / args.archive
     if out.name != args.archive:
@@ -76,8 +78,7 @@ def run_download(args: argparse.Namespace) -> None:
     elif not entry.verifiable:
         raise UserError(f"{args.archive}: needs `urls` and `sha256`, or `drawn` for a stand-in")
     else:
-        own = Path(folder) if folder else None
-        fetch(entry, out, dataset=args.dataset, folder=own, record=args.record)
+        fetch(entry, out, dataset=args.dataset, folder=folder, record=args.record)
 
 
 def run_prepare(args: argparse.Namespace) -> None:
@@ -87,28 +88,30 @@ def run_prepare(args: argparse.Namespace) -> None:
         dataset = parse(Dataset, json_of("--spec", args.spec), "--spec: ")
     else:
         merged = params.load(*args.params)
-        home = Path(merged.directory)
+        home = args.params[0].parent / merged.directory
         dataset = _known(merged.datasets, args.dataset, "dataset")
     loader = _known({name: name for name in loaders.names()}, dataset.loader, "loader")
     raw = args.raw or home / "data/raw" / args.dataset
     out = args.out or home / "data/processed" / args.dataset
     check_folder(out, ("images.npy", "dataset.json", "lock"))
-    module = imported(f"multistep.data.loaders.{loader}", "Settings", "prepare")
+    module = imported(f"multistep.data.loaders.{loader}", "prepare", Settings=Model)
     parse(module.Settings, dataset.prepare, "--spec: prepare.")
     with lock.exclusive(out / "lock", f"{out}: another process is preparing it", wait=True):
         try:
             module.prepare(args.dataset, dataset, raw, out)
         except UserError as error:
             raise UserError(f"{error}{_instead(dataset, raw)}") from None
+        if not (out / "dataset.json").exists():
+            raise UserError(f"{module.__file__}: prepare wrote nothing; it ends in prepared.write")
 
 
 def _instead(dataset: Dataset, raw: Path) -> str:
     """What the archives are like, where nothing in them is of the layout that was asked for."""
     try:
         found = [member for name in dataset.archives for member in names(raw / name)]
+        able = loaders.readers(found)
     except UserError:
         return ""
-    able = loaders.readers(found)
     if dataset.loader in able or not found:
         return ""
     like = f", as the loader {able[0]} reads them" if able else ""

@@ -14,7 +14,7 @@ from multistep import lock
 from multistep.data.archives import mismatch, write_record
 from multistep.data.resume import MirrorError, Patience, Resume
 from multistep.data.settings import Archive
-from multistep.files import UserError, atomic_write, sha256, sync_directory
+from multistep.files import UserError, atomic_write, own_path, sha256, sync_directory
 from multistep.progress import say
 
 # A whole body with wrong bytes may be an accident on the way; twice is what the mirror holds.
@@ -97,7 +97,7 @@ def _taken(archive: Archive, own: Path, dataset: str, work: Path) -> Path:
 def _cache() -> Path | None:
     """A folder of archives by their SHA-256 that clones and users share; None without one."""
     folder = os.environ.get("MULTISTEP_CACHE")
-    return Path(folder).expanduser() if folder else None
+    return own_path(folder) if folder else None
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def _one_fetch(archive: Archive, destination: Path) -> Iterator[None]:
 
 def _raw(destination: Path) -> Path | None:
     """data/raw of a project, where an archive lies in a folder of its dataset; None elsewhere."""
-    raw = destination.absolute().parents[1]
+    raw = destination.absolute().parent.parent
     return raw if raw.name == "raw" else None
 
 

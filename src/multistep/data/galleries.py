@@ -9,14 +9,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
-
-from pydantic import Field
+from typing import Literal, NamedTuple
 
 from multistep.data import decoding, listing, prepared, validation
 from multistep.data.archives import gathered, names
 from multistep.data.decoding import AGAIN
-from multistep.data.settings import Dataset
+from multistep.data.settings import Dataset, Side
 from multistep.files import UserError
 from multistep.progress import say
 from multistep.settings import Model, repeated
@@ -25,7 +23,7 @@ from multistep.settings import Model, repeated
 class OwnSettings(Model):
     """`size`: of squares to resize to, or null for the images' own; `validation`: our draw."""
 
-    size: Annotated[int, Field(ge=8)] | None
+    size: Side | None
     validation: Literal["own"]
 
 

@@ -10,10 +10,13 @@ import json
 import os
 import random
 import re
+import shutil
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import requests
 
@@ -67,6 +70,12 @@ class Resume:
 
     def __call__(self, url: str, file: Path) -> None:
         """Try until the body is whole, or raise MirrorError."""
+        if url.startswith("file://"):
+            try:
+                shutil.copyfile(url2pathname(urlsplit(url).path), file)
+            except OSError as error:
+                raise MirrorError(error.strerror or str(error)) from error
+            return
         farthest, fruitless = self._have(), 0
         while True:
             try:

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from multistep.settings import Model, Once, Title
+from multistep.settings import LARGEST, Model, Once, Title
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[str, ...] = get_args(Part)
 Url = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/]+/|file:///)\S*$")]
+Side = Annotated[int, Field(ge=8, le=4096)]  # pixels
 UNREAD = (".xz", ".txz", ".bz2", ".tbz2", ".zst", ".tzst", ".lz4", ".7z", ".rar")
 
 
@@ -52,7 +53,7 @@ class Dataset(Model):
     title: Title
     classes: int = Field(ge=2)
     images_per_class: int | None = Field(default=None, ge=1)
-    images: dict[Part, Annotated[int, Field(ge=1)]] | None = None
+    images: dict[Part, Annotated[int, Field(ge=1, le=LARGEST)]] | None = None
     archives: dict[FileName, Archive] = Field(min_length=1)
     prepare: dict[str, Any]
 

@@ -16,10 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 from multistep.data.decoding import Inert
-from multistep.data.settings import Dataset
+from multistep.data.settings import Dataset, Side
 from multistep.files import UserError, digest, read_json
 from multistep.settings import Model
 
@@ -41,7 +39,7 @@ PUBLISHED = {
 class Settings(Model):
     """`size`: pixels of a side; `validation`: the list of L2T-ww, or our own balanced draw."""
 
-    size: int = Field(ge=8)
+    size: Side
     validation: Literal["l2t_ww", "own"]
 
 

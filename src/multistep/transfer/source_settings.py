@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from multistep.data.settings import Archive, FileName
+from multistep.data.settings import Archive, FileName, Side
 from multistep.networks.settings import Architecture
 from multistep.settings import Model, Once, Seed, Title
 
@@ -17,7 +17,7 @@ from multistep.settings import Model, Once, Seed, Title
 class Batching(Model):
     """What makes images of a prepared dataset into batches."""
 
-    size: int = Field(ge=8, le=4096)
+    size: Side
     augmentation: Literal["pad_crop", "random_resized_crop", "resize_crop"]
     batch_size: int = Field(ge=1)
 
@@ -29,7 +29,8 @@ class Pretrain(Batching):
     lr: float = Field(gt=0)
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
-    lr_steps: Annotated[list[int], Once]  # epochs after which the rate is divided by ten
+    # epochs after which the rate is divided by ten
+    lr_steps: Annotated[list[Annotated[int, Field(ge=1)]], Once]
     seed: Seed
 
 

@@ -13,7 +13,7 @@ from multistep.declared import imported
 
 def names() -> list[str]:
     """What `loader:` of a dataset can be."""
-    return [module.name for module in pkgutil.iter_modules(__path__)]
+    return [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
 
 
 def readers(members: Iterable[str]) -> list[str]:

@@ -3,9 +3,8 @@
 from functools import partial
 from typing import Literal
 
-from pydantic import Field
-
 from multistep.data import cifar
+from multistep.data.settings import Side
 from multistep.settings import Model
 
 LAYOUT = r"cifar-100-python/train"
@@ -14,7 +13,7 @@ LAYOUT = r"cifar-100-python/train"
 class Settings(Model):
     """`size`: pixels of a side; `split`: the published list, or for other data the same shares."""
 
-    size: int = Field(ge=8)
+    size: Side
     split: Literal["oreshkin", "proportional"]
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from multistep.data import decoding, prepared, validation
 from multistep.data.archives import gathered, names
-from multistep.data.settings import Dataset
+from multistep.data.settings import Dataset, Side
 from multistep.files import UserError
 from multistep.settings import Model
 
@@ -31,7 +31,7 @@ class Settings(Model):
     classes; the others train.
     """
 
-    size: int | None = Field(ge=8)
+    size: Side | None
     split: Literal["images", "classes"] = "images"
     validation: int = Field(ge=1)
     test: int = Field(ge=1)

@@ -12,13 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
 
 from multistep.data import listing, prepared
 from multistep.data.archives import gathered, members, names
 from multistep.data.class_splits import FILES, Labels, of_archive
 from multistep.data.decoding import AGAIN, LARGEST_FILE, Resample, decode, resized, text, unpickled
-from multistep.data.settings import Dataset
+from multistep.data.settings import Dataset, Side
 from multistep.files import UserError
 from multistep.settings import Model
 
@@ -32,7 +31,7 @@ class Settings(Model):
     archive's own lists say (of other data); `resample`: the filter, as Finn et al. (2017) or not.
     """
 
-    size: int = Field(ge=8)
+    size: Side
     resample: Resample
     split: Literal["ravi", "listed"]
 

@@ -12,11 +12,10 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
 
 from multistep.data import class_splits, decoding, prepared
 from multistep.data.archives import gathered, names
-from multistep.data.settings import Dataset
+from multistep.data.settings import Dataset, Side
 from multistep.files import UserError
 from multistep.settings import Model
 
@@ -31,7 +30,7 @@ class Settings(Model):
     Pillow has no Lanczos for one-bit images and takes this); `split`: which characters train.
     """
 
-    size: int = Field(ge=8)
+    size: Side
     resample: Literal["lanczos", "nearest", "bicubic"]
     invert: bool
     split: Literal["finn", "vinyals", "sorted", "proportional"]

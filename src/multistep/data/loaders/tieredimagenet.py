@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from multistep.data import class_splits, prepared
 from multistep.data.archives import gathered, names, naming, streams
@@ -28,7 +27,7 @@ from multistep.data.decoding import (
     unpickled,
 )
 from multistep.data.listing import lines
-from multistep.data.settings import Dataset
+from multistep.data.settings import Dataset, Side
 from multistep.files import UserError
 from multistep.settings import Model
 
@@ -45,7 +44,7 @@ class Settings(Model):
     archive itself says (of other data); `resample`: the filter, where images aren't of that size.
     """
 
-    size: int = Field(ge=8)
+    size: Side
     resample: Resample
     split: Literal["ren", "listed"]
 

@@ -8,12 +8,10 @@ their WordNet numbers, which is that of the published network's outputs.
 import re
 from pathlib import Path
 
-from pydantic import Field
-
 from multistep.data import listing, prepared, validation
 from multistep.data.archives import extract, gathered, names
 from multistep.data.decoding import AGAIN, LARGEST_FILE, decode
-from multistep.data.settings import Dataset
+from multistep.data.settings import Dataset, Side
 from multistep.files import UserError
 from multistep.settings import Model
 
@@ -27,7 +25,7 @@ _ANNOTATIONS = re.compile(r"[^/]+/val/val_annotations\.txt")
 class Settings(Model):
     """`size`: pixels of a side. As many images of every class validate as params.yaml states."""
 
-    size: int = Field(ge=8)
+    size: Side
 
 
 def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
