@@ -78,7 +78,7 @@ DRAWN["archives"] = {
     name: {"drawn": {"alphabets": alphabets, "characters": 4, "drawers": 12, "seed": 0}}
     for name, alphabets in (("images_background.zip", 2), ("images_evaluation.zip", 1))
 }
-CURVES = {"kind": "curves", "title": "", "caption": "", "panels": {"5way_1shot": ""}}
+CURVES = {"kind": "curves", "title": "Curves", "caption": "", "panels": {"5way_1shot": ""}}
 CURVES |= {"dataset": "omniglot", "methods": ["maml"]}
 CONTEXT = {"scale": "paper", "datasets": {"omniglot": "Omniglot"}, "methods": {"maml": "MAML"}}
 # By job: the command line, in a folder where its inputs lie.

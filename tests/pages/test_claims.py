@@ -171,12 +171,20 @@ def test_a_candidate_that_another_choice_was_made_of_is_refused() -> None:
             r"(?s)no method named 'multistep5'.*no dataset named 'mars'",
         ),
         ("proposition_1: {function: proposition2}", "none named 'proposition2'"),
+        ("small_drop_of_4: {at_least: 2.0, at_most: 1.0}", "no number is at least 2 and at most 1"),
+        (
+            "small_drop_of_4: {compare: [{of: [maml], to: [maml], cells: {omniglot: [sgd_32]}}]}",
+            "compares maml with itself",
+        ),
+        ("twice: {}", r"more.yaml: twice: workflow/.*/again.yaml: twice: has this name too"),
     ],
 )
 def test_a_mistake_in_a_claim_is_named(project: Path, change: str, message: str) -> None:
     file = project / "workflow" / "report" / "small" / "claims" / "more.yaml"
     file.parent.mkdir(parents=True)
     file.write_text(change)
+    file.with_name("again.yaml").write_text("twice: {}")
+    file.with_name("._more.yaml").write_bytes(b"\xff")
     with pytest.raises(UserError, match=message):
         verdicts.evaluate(project)
 

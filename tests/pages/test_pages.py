@@ -1,6 +1,7 @@
 """Every page under workflow/report: what it wants of a plan, that it is drawn, mistakes in it."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -145,9 +146,9 @@ def test_a_page_beyond_the_paper_says_so_once() -> None:
 
 
 def test_a_stand_in_takes_its_dataset_s_place() -> None:
-    p = params.validate(params.merge(BASE, {"stand_ins": {"bird": "dog"}}))
-    assert of("table1", p) == ["results/measure/sgd_224/dog.json"]
-    assert "results/sgd_224/dog/l2t/0.json" in of("figure1", p)
+    p = params.validate(params.merge(BASE, {"stand_ins": {"bird": "stl10"}}))
+    assert of("table1", p) == ["results/measure/sgd_224/stl10.json"]
+    assert "results/sgd_224/stl10/l2t/0.json" in of("figure1", p)
 
 
 def test_a_page_of_which_nothing_is_computed_wants_nothing() -> None:
@@ -197,6 +198,9 @@ tables/table4: paper/meta_batch={5way_1shot: 32, 5way_5shot: 32, 20way_1shot: 16
 tables/table4: cell_notes={maml: {2way: x}} -> cell_notes.maml: no column named '2way
 tables/table4: literature/maml_literature/source=finn -> literature.maml_literature.source
 tables/table4: methods=[] -> methods: list should have at least 1 item after validation
+figures/figure2: methods=[] -> methods: list should have at least 1 item after validation
+tables/table4: methods=[maml, fomaml, maml] -> methods: 'maml' stands there more than once
+tables/table4: title='' -> title: string should match pattern
 tables/table6: rows/birds=x -> rows: no dataset named 'birds'; did you mean 'bird'?
 tables/table2: paper/values/l2t_multistep/bird=[64.89] -> paper.values.l2t_multistep.bird: list
     should have at least 2 items
@@ -227,7 +231,24 @@ def test_a_mistake_in_a_page_is_one_line_with_its_file_and_key(
     assert lines[0].startswith(f"  workflow/report/{page}.yaml: {message}")
 
 
+def test_targets_of_the_workflow_are_no_names_of_pages() -> None:
+    files = [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    rules = {name for f in files for name in re.findall(r"^ *rule (\w+):", f.read_text(), re.M)}
+    assert rules == load.RULES
+
+
 def test_other_mistakes_in_the_folder_name_the_file(report: Path) -> None:
+    for hidden in (".#table4.yaml", "._table4.yaml"):  # of an editor, of macOS
+        (report / "tables" / hidden).symlink_to("nowhere")
+    load.pages(report, LOADED)
+    for name, said in (
+        ("train", "a target of the workflow has"),
+        ("a (copy)", "the name of a pag"),
+    ):
+        (file := report / "figures" / f"{name}.yaml").write_text("kind: curves")
+        with pytest.raises(UserError, match=re.escape(f"figures/{name}.yaml: {said}")):
+            load.pages(report, LOADED)
+        file.unlink()
     shutil.copy(report / "figures" / "figure1.yaml", report / "figures" / "table4.yaml")
     with pytest.raises(UserError, match=r"figures/table4\.yaml: a table has this name too; choose"):
         load.pages(report, LOADED)

@@ -79,6 +79,30 @@ def pages(reports: Path) -> dict[Path, Read]:
     return {path.resolve(): Read(path) for path in (reports / "site").rglob("*.html")}
 
 
+@pytest.mark.parametrize(
+    ("kind", "out", "there"),
+    [
+        ("site", ".", "site/index.html"),  # somebody else's
+        ("site", ".", "site/cv.pdf"),
+        ("site", ".", f"{SCALE}/tables/table4.yaml"),
+        ("claims", "a.json", "a.md"),
+        ("audit", "a.json", "a.md"),
+        ("frame", "a.csv", "a.md"),
+    ],
+)
+def test_what_a_report_has_not_made_is_neither_removed_nor_written_over(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    kind: str, out: str, there: str,
+) -> None:  # fmt: skip
+    (file := tmp_path / there).parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("# Mine")
+    line = ["report", kind, "--project", str(project), "--out", str(tmp_path / out)]
+    assert cli.main(line) == 2
+    assert "name another" in capsys.readouterr().err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+    assert file.read_text() == "# Mine"
+
+
 def test_every_link_leads_somewhere_and_nothing_is_fetched(pages: dict[Path, Read]) -> None:
     outside = set()
     for path, page in pages.items():

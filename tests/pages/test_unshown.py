@@ -69,7 +69,21 @@ def test_a_method_that_none_of_a_pages_experiments_runs_is_said(paper: Any) -> N
     wrong = table.model_copy(update={"methods": [*table.methods, "l2t", "scratch"]})
     more = {**pages, "tables": pages["tables"] | {"table4": wrong}}
     (told,) = inputs.unshown(more, plan, lambda: plan)
-    assert told.startswith("table4 lists l2t, scratch, which none of its experiments runs; add")
+    assert told.startswith("table4 lists l2t, scratch, of which it shows no cell; add it to `meth")
+    columns = {**table.columns, "mini_5way_1shot": "?"}
+    more["tables"]["table4"] = table.model_copy(update={"columns": columns})
+    (told,) = inputs.unshown(more, plan, lambda: plan)
+    assert told.startswith("table4 lists mini_5way_1shot on omniglot, of which it shows no cell")
+
+
+def test_other_cells_than_the_paper_s_in_its_folder_are_said(paper: Any) -> None:
+    pages, plan = paper
+    over = {"methods": {"maml": {"settings": {"iterations": 5}}}}
+    base = params.read(ROOT / "params.yaml")
+    for change, said in (({}, True), ({"scale": "mine", "directory": "scales/mine"}, False)):
+        other = inputs.Plan.of(params.validate(params.merge(base, over | change)))
+        told = " ".join(inputs.unshown(pages, other, lambda: plan))
+        assert ("aren't those of params.yaml, in whose folder they lie" in told) == said
 
 
 def test_a_scale_that_runs_less_than_the_paper_is_no_mistake(paper: Any) -> None:

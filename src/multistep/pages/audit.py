@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from multistep import seal, stats
-from multistep.files import UserError, digest, write_json, write_text
+from multistep.files import UserError, digest, write_beside, write_json
 from multistep.pages import load
 from multistep.pages.claims import closed_form
 from multistep.plan import params
@@ -68,7 +68,6 @@ def findings(project: Path) -> list[Finding]:
 def write(out: Path, of: Sequence[Finding]) -> list[Path]:
     """`out` (json, a list of sealed findings) and beside it the same for reading (md)."""
     made_from = {"findings": digest([list(f) for f in of])}
-    write_json(out, [seal.seal(f._asdict(), made_from) for f in of])
     lines = [
         "# An audit of the paper",
         "",
@@ -82,7 +81,8 @@ def write(out: Path, of: Sequence[Finding]) -> list[Path]:
         lines += ["", *(f"- {quote}" for quote in f.quotes)] if f.quotes else []
         lines += ["", f"**Inferred.** {f.inferred}"] if f.inferred else []
     path = out.with_suffix(".md")
-    write_text(path, "\n".join(lines) + "\n")
+    write_beside(path, "\n".join(lines) + "\n")
+    write_json(out, [seal.seal(f._asdict(), made_from) for f in of])
     return [out, path]
 
 

@@ -106,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
 
     context = settings.parse(Context, settings.json_of("--context", args.context), "--context: ")
     plan = None if args.plan is None else settings.json_of("--plan", args.plan)
+    if plan is not None:
+        settings.parse(query.Expectations, plan, "--plan: ")
     on_disk = cache(OnDisk)
     records = []
     for path in args.results or map(Path, query.files(plan) if plan else ()):

@@ -18,6 +18,7 @@ from multistep.pages.query import record_name
 from multistep.pages.spec import Spec
 from multistep.plan import cells
 from multistep.plan.cells import Cell
+from multistep.plan.params import PAPER
 from multistep.plan.schema import Params
 
 
@@ -71,18 +72,27 @@ def results(spec: Spec, plan: Plan) -> list[str]:
 def unshown(
     pages: Mapping[str, Mapping[str, Spec]], plan: Plan, paper: Callable[[], Plan]
 ) -> list[str]:
-    """Warnings, a line each: of cells that no page shows, and of methods of a page that none of
-    its experiments runs, here as in the `paper` (a scale that runs less leaves rows out).
+    """Warnings, a line each: of cells that no page shows, and of methods and experiments of a page
+    of which it shows no cell, here as in the `paper` (a scale that runs less leaves rows out); of
+    other cells than the paper's in the paper's own folder.
     """
     found, shown = [], set[str]()
+    if plan.params.scale == PAPER:
+        theirs = paper().cells
+        other = sum(theirs.get(path) != cell for path, cell in plan.cells.items())
+        if other:
+            found.append(
+                f"{other} of {len(plan.cells)} cells aren't those of params.yaml, in whose folder "
+                "they lie; give the overlay a name (scale: mine, directory: scales/mine)"
+            )
     for name, spec in (item for form in pages.values() for item in form.items()):
         files = results(spec, plan)
         shown.update(files)
         lacking = _lacking(spec, plan) if files else set()
         if lacking and (lacking := lacking & _lacking(spec, paper())):
             found.append(
-                f"{name} lists {', '.join(sorted(lacking))}, which none of its experiments runs; "
-                "add to their `methods`, or leave out there"
+                f"{name} lists {', '.join(sorted(lacking))}, of which it shows no cell; add "
+                "it to `methods` or `datasets` of its experiments, or leave it out there"
             )
     unseen: dict[str, list[str]] = {}
     cells = [c for c in plan.cells.values() if c.kind == "cell"]
@@ -100,10 +110,13 @@ def unshown(
 
 
 def _lacking(spec: Spec, plan: Plan) -> set[str]:
-    """Methods of a page of which the plan has no cell that it shows."""
+    """Methods of a page, and experiments, of which the plan has no cell that it shows."""
     wanted = spec.wants().cells
-    run = {m for e, d, m in wanted if (e, plan.params.dataset(d), m) in plan.seeds}
-    return {method for _, _, method in wanted} - run
+    run = {(e, d, m) for e, d, m in wanted if (e, plan.params.dataset(d), m) in plan.seeds}
+    names, there = (
+        {name for e, d, m in cells for name in (m, f"{e} on {d}")} for cells in (wanted, run)
+    )
+    return names - there
 
 
 def expectations(files: Sequence[str], plan: Plan) -> dict[str, Any]:

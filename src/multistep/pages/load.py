@@ -7,6 +7,7 @@ that it has the `pages_of` lie between. Which module reads and draws a page foll
 `kind`: multistep.pages.tables.<kind> or multistep.pages.figures.<kind>.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from multistep.plan.params import merge, read
 from multistep.plan.schema import Params
 
 FORMS = ("tables", "figures")
+# Targets beside pages, whose names are targets too.
+RULES = {
+    "all", "choose", "data", "download", "evaluate_cell", "figure", "measure", "measure_methods",
+    "networks", "pages", "paper", "parameters", "prepare", "report", "source_network", "table",
+    "train", "train_cell",
+}  # fmt: skip
 
 
 def pages(folder: Path, params: Params) -> dict[str, dict[str, Spec]]:
@@ -30,12 +37,12 @@ def pages(folder: Path, params: Params) -> dict[str, dict[str, Spec]]:
     found: dict[str, dict[str, Spec]] = {form: {} for form in FORMS}
     mistakes = []
     if (other := params.pages_of) is not None:
-        own = {file.parents[1].name for file in folder.glob("*/*/*.yaml")}
+        own = {file.parents[1].name for file in folder.glob("*/*/[!.]*.yaml")}
         mistakes = unknown("pages_of", [other], own, "scale with a folder of pages")
     for form in FORMS:
         layers: dict[str, list[Path]] = {}
         for place in (folder / form, *(folder / name / form for name in params.own_pages)):
-            for file in sorted(place.glob("*.yaml")):
+            for file in sorted(place.glob("[!.]*.yaml")):
                 layers.setdefault(file.stem, []).append(file)
         for name, files in layers.items():
             values: dict[str, Any] = {}
@@ -44,6 +51,10 @@ def pages(folder: Path, params: Params) -> dict[str, dict[str, Spec]]:
             where = f"{files[-1].relative_to(folder.parents[1])}: "
             if name in found["tables"]:
                 mistakes.append(f"{where}a table has this name too; choose another")
+            if name in RULES:
+                mistakes.append(f"{where}a target of the workflow has this name; choose another")
+            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+                mistakes.append(f"{where}the name of a page is of letters, digits, _ and -")
             try:
                 spec = parse(form, values, where)
             except UserError as error:

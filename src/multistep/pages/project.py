@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from multistep.files import UserError, atomic_write, write_text
+from multistep.files import UserError, atomic_write, write_beside
 from multistep.job import results
 from multistep.pages import DataFrame, load, query
 from multistep.pages.frame import COLUMNS, QUANTITIES, blocks, joined
@@ -63,12 +63,6 @@ def write(path: Path, of: DataFrame) -> None:
     """
     if not path.name.endswith((".csv", ".csv.gz")):
         raise UserError(f"{path}: should end in .csv or .csv.gz")
-    with atomic_write(path) as file:
-        if path.suffix == ".csv":
-            file.writelines(_csv(of))
-        else:
-            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
-                packed.writelines(_csv(of))
     tables = {"column": COLUMNS, "quantity": QUANTITIES}
     lines = [
         "# Every number: columns and quantities",
@@ -79,7 +73,13 @@ def write(path: Path, of: DataFrame) -> None:
     for heading, entries in tables.items():
         lines += ["", f"| {heading} | what it is |", "| :-- | :-- |"]
         lines += [f"| `{name}` | {text} |" for name, text in entries.items()]
-    write_text(path.with_name(path.name.partition(".")[0] + ".md"), "\n".join(lines) + "\n")
+    write_beside(path.with_name(path.name.partition(".")[0] + ".md"), "\n".join(lines) + "\n")
+    with atomic_write(path) as file:
+        if path.suffix == ".csv":
+            file.writelines(_csv(of))
+        else:
+            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
+                packed.writelines(_csv(of))
 
 
 def _csv(of: DataFrame) -> Iterator[bytes]:

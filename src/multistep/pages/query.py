@@ -12,8 +12,27 @@ from multistep.pages import DataFrame, frame
 from multistep.pages.context import Context
 from multistep.pages.frame import CELL
 from multistep.pages.spec import Spec
+from multistep.settings import Model
 
 Result = dict[str, Any]
+
+
+class Group(Model):
+    """Cells that differ in the seed alone: what they are, the seeds from the first to the last of
+    each run of them, and those of which a test is shown.
+    """
+
+    cell: dict[str, Any]
+    seeds: list[list[int]]
+    evaluated: list[list[int]]
+
+
+class Expectations(Model):
+    """What the plan says of a page's files, as `inputs.expectations` makes it."""
+
+    cells: dict[str, Group]
+    measurements: dict[str, dict[str, Any]]
+    prepared: dict[str, dict[str, Any]]
 
 
 def read(

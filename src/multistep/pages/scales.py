@@ -129,7 +129,7 @@ def scales(project: Path, only: Sequence[str] = ()) -> tuple[Scale, list[Scale]]
     Raises UserError: a scale that is asked for has no results.
     """
     own = [Path(name) for name in only if name.endswith((".yaml", ".yml"))]
-    overlays = (None, *sorted((project / "workflow" / "scales").glob("*.yaml")), *own)
+    overlays = (None, *sorted((project / "workflow" / "scales").glob("[!.]*.yaml")), *own)
     report = (project / "workflow" / "report").resolve()
     settled = {}
     wanted = {*only} - {*map(str, own)}

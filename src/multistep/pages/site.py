@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from multistep.files import write_json, write_text
+from multistep.files import UserError, check_folder, write_json, write_text
 from multistep.job import results
 from multistep.pages import (
     DataFrame,
@@ -44,6 +44,9 @@ CURVES = {  # quantity of a history -> its heading
     "train_accuracy": "Training accuracy, %",
     "train_loss": "Training loss",
 }
+
+
+PARTS = ("index", "about", "audit", "claims", "coverage")  # pages of the site that it has once
 
 
 @dataclass
@@ -96,6 +99,7 @@ def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
     """
     paper, there = scales(project, only)
     there = [scale for scale in there if scale.files and (only or real(scale))]
+    _check_place(out, [scale.name for scale in there])
     entries = verdicts.evaluate(project, [paper, *(s for s in there if s is not paper)])
     verdicts.write(out / "claims.json", entries)
     findings = audit.findings(project)
@@ -120,6 +124,20 @@ def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
         "figures": sum(len(one.figures) for one in shown),
         "cells": sum(len(one.cells) for one in shown),
     }
+
+
+def _check_place(out: Path, names: Sequence[str]) -> None:
+    """Raise UserError if what is about to be removed below `out` isn't of an earlier report."""
+    index = out / "site" / "index.html"
+    if not (index.is_file() and "– multistep</title>" in index.read_text("utf-8", "replace")):
+        made = [f"{name}.html" for name in (*PARTS, "methods", "datasets")]
+        check_folder(
+            index.parent, (*made[1:], "style.css", "methods", "datasets", "sheets", *names)
+        )
+    for folder, form in itertools.product((out / name for name in names), SUFFIXES):
+        for file in (folder / form).glob("*"):
+            if file.suffix[1:] not in (*SUFFIXES[form], "json", "tmp"):
+                raise UserError(f"{file}: in the way, and not of a report; name another folder")
 
 
 def real(scale: Scale) -> bool:

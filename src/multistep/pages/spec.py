@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from multistep.declared import imported
 from multistep.files import UserError
 from multistep.plan.mistakes import explain, unknown
-from multistep.settings import Model
+from multistep.settings import Model, Once, Title
 
 if TYPE_CHECKING:
     from multistep.plan.schema import Params
@@ -53,6 +53,7 @@ Experiment = Annotated[str, Ref("experiment")]
 Column = Annotated[str, Ref("column", "columns")]
 Reference = Annotated[str, Ref("reference", "references")]
 ShownMethod = Annotated[str, Ref("method", "methods")]
+Methods = Annotated[list[Method], Field(min_length=1), Once]
 Number = Annotated[list[float], Field(min_length=2, max_length=2)]  # [value, its ±], as printed
 
 
@@ -98,7 +99,7 @@ class Spec(Model):
     """
 
     kind: str
-    title: str
+    title: Title
     caption: Annotated[str, AfterValidator(_placeholders)]
     notes: list[str] = []
     beyond: bool = False
@@ -177,7 +178,7 @@ def kinds(form: str) -> list[str]:
 
 def module(form: str, kind: str) -> ModuleType:
     """The module of a kind: its `Spec`, and what the writer of its form calls."""
-    found: ModuleType = imported(f"multistep.pages.{form}.{kind}", "Spec")
+    found: ModuleType = imported(f"multistep.pages.{form}.{kind}", Spec=Spec)
     return found
 
 
@@ -194,7 +195,7 @@ class FewShotTable(Spec):
 
     dataset: Dataset
     columns: dict[Experiment, str]  # experiment: heading
-    methods: list[Method] = Field(min_length=1)
+    methods: Methods
     literature: dict[str, Any] = {}
     paper: Any = None
     references: dict[str, str] = {}
@@ -218,7 +219,7 @@ class FewShotFigure(Spec):
 
     dataset: Dataset
     panels: dict[Experiment, str]  # experiment: heading
-    methods: list[Method]
+    methods: Methods
 
 
 class OneExperiment(Spec):
@@ -226,7 +227,7 @@ class OneExperiment(Spec):
 
     dataset: Dataset
     experiment: Experiment
-    methods: list[Method] = Field(min_length=1)
+    methods: Methods
 
     def wants(self) -> Wants:
         return Wants([(self.experiment, self.dataset, method) for method in self.methods])
@@ -239,4 +240,4 @@ class Panels(Spec):
         Annotated[Dataset, Ref("entry of experiments", "experiments")], str
     ]  # dataset: heading
     experiments: dict[Annotated[str, Ref("panel", "panels")], Experiment]  # dataset: experiment
-    methods: list[Method] = Field(min_length=1)
+    methods: Methods

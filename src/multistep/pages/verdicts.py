@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multistep import seal
-from multistep.files import digest, write_json, write_text
+from multistep.files import digest, write_beside, write_json, write_text
 from multistep.pages import inputs
 from multistep.pages.claims import EVERY, Claim, Part, claims, joint_level, side, verdict
 from multistep.pages.scales import Scale, scales
@@ -216,7 +216,6 @@ def write(out: Path, entries: Sequence[Mapping[str, Any]]) -> list[Path]:
     """
     import pandas as pd
 
-    write_json(out, list(entries))
     table = pd.DataFrame(
         {
             **{key: [entry[key] for entry in entries] for key in COLUMNS if key in entries[0]},
@@ -227,7 +226,8 @@ def write(out: Path, entries: Sequence[Mapping[str, Any]]) -> list[Path]:
         columns=COLUMNS,
     )
     paths = [out, out.with_suffix(".md"), out.with_suffix(".csv")]
-    write_text(paths[1], _markdown(entries))
+    write_beside(paths[1], _markdown(entries))
+    write_json(out, list(entries))
     write_text(paths[2], table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return paths
 

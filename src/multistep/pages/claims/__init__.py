@@ -14,13 +14,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from multistep.files import UserError
 from multistep.pages.scales import Scale
-from multistep.pages.spec import Dataset, Experiment, Method, Spec, Wants, parse
+from multistep.pages.spec import Dataset, Experiment, Method, Methods, Spec, Wants, parse
 from multistep.plan import params
 from multistep.plan.schema import Params
 from multistep.settings import Model
@@ -59,6 +59,13 @@ class Claim(Spec):
     unit: ClassVar[str] = ""
     scaled: ClassVar[bool] = True  # whether it is about results
 
+    @model_validator(mode="after")
+    def _can_hold(self) -> Self:
+        low, high = self.range
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"no number is at least {low:g} and at most {high:g}")
+        return self
+
     @property
     def where(self) -> str:
         """The section or appendix."""
@@ -94,8 +101,8 @@ class Compared(Model):
     `elsewhere`: the experiment of a method whose cells lie in another one.
     """
 
-    of: list[Method] = Field(min_length=1)
-    to: list[Method] = Field(min_length=1)
+    of: Methods
+    to: Methods
     cells: dict[Dataset, list[Experiment]]
     elsewhere: dict[Method, Experiment] = {}
 
@@ -118,6 +125,8 @@ class Comparison(Claim):
     def _has_a_range(self) -> Comparison:
         if self.range == (None, None):
             raise ValueError("says neither at_least nor at_most")
+        if same := next((pair for pair in self.pairs() if pair.of == pair.to), None):
+            raise ValueError(f"compares {same.of[1]} with itself")
         return self
 
     def pairs(self) -> Iterator[Pair]:
@@ -159,13 +168,17 @@ def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Cla
     """
     layers: dict[str, Any] = {}
     where: dict[str, str] = {}
-    for place in (folder / "claims", *(folder / name / "claims" for name in of.own_pages)):
-        for file in sorted(place.glob("*.yaml")):
-            entries = params.read(file)
-            where |= {name: f"{file.relative_to(folder.parents[1])}: {name}: " for name in entries}
-            layers = params.merge(layers, entries)
     found: dict[str, Claim] = {}
     mistakes = []
+    for place in (folder / "claims", *(folder / name / "claims" for name in of.own_pages)):
+        here: dict[str, str] = {}
+        for file in sorted(place.glob("[!.]*.yaml")):
+            entries = params.read(file)
+            own = {name: f"{file.relative_to(folder.parents[1])}: {name}: " for name in entries}
+            mistakes += [f"{own[n]}{here[n]}has this name too" for n in own.keys() & here.keys()]
+            here |= own
+            layers = params.merge(layers, entries)
+        where |= here
     for name, values in layers.items():
         try:
             claim = parse("claims", values, where[name])

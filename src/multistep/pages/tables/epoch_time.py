@@ -11,7 +11,7 @@ from multistep.pages.layout import Page, groups, known, plus_minus, printed, sig
 from multistep.pages.spec import (
     Dataset,
     Experiment,
-    Method,
+    Methods,
     Number,
     Quotation,
     Reference,
@@ -39,7 +39,7 @@ class Spec(AnySpec):
 
     dataset: Dataset
     experiment: Experiment
-    methods: list[Method] = Field(min_length=1)
+    methods: Methods
     epochs: int = Field(ge=1)  # whose hours are shown
     paper: EpochTimePaper | None = None
     references: dict[str, str] = {}

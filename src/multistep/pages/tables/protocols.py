@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import Field
-
 from multistep import stats
 from multistep.files import UserError
 from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
 from multistep.pages import DataFrame, query
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, known, plus_minus, signed
-from multistep.pages.spec import Dataset, Experiment, Method, Wants
+from multistep.pages.spec import Dataset, Experiment, Methods, Wants
 from multistep.pages.spec import Spec as AnySpec
 
 OWN = {"episodes": "test_episodes", "steps": "test_steps", "window": "window", "rate": "inner_lr"}
@@ -27,7 +25,7 @@ class Spec(AnySpec):
 
     experiment: Experiment
     dataset: Dataset
-    methods: list[Method] = Field(min_length=1)
+    methods: Methods
     columns: dict[str, str]  # protocol of multistep evaluate: heading
     references: dict[str, str] = {}
 
