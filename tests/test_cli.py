@@ -87,6 +87,16 @@ def test_the_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         ("few_shot: {iterations: 60000}", "", ""),
         ("experiments: {sgd_32: {settings: {lr: 0.02}}}", "", ""),
         (
+            "methods: {reptile: {settings: {inner_steps: 3}}}",
+            "",
+            "inner_steps: 3, but not for rept",
+        ),
+        (
+            "experiments: {mini_5way_1shot: {overrides: {maml: {inner_lr: 0.02}}}}",
+            "",
+            "0.02, but not for maml (experiments.mini_5way_1shot.choose.values: [0.1, 0.04,",
+        ),
+        (
             "few_shot: {iterations: 9}\nmethods: {reptile: {settings: {iterations: 8}}}",
             "--experiment 5way_1shot",
             "",
@@ -136,6 +146,27 @@ def test_a_reader_who_has_enough_is_no_mistake() -> None:
     found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "0"
     assert found.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("rest", "status", "out", "err"),
+    [
+        (f"plan {PARAMS} >&-", "0", "", ""),
+        (f"params {PARAMS} 2>&- | grep -v results/", "0 1", "", ""),
+        ("plan absent.yaml 2>&- <&-", "2", "", ""),
+        (f"plan {PARAMS} > /dev/full", "2", "", "error: No space left on device; mend it or make"),
+        (f"plan {PARAMS} <(echo 'only: [sgd_32]') | tail -1", "0 0", "18 cells; 0 candidates", ""),
+    ],
+)
+def test_streams_may_be_closed_full_or_read_once(
+    rest: str, status: str, out: str, err: str
+) -> None:
+    command = f"{sys.executable} -m multistep.cli {rest}; echo ${{PIPESTATUS[@]}}"
+    found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    *said, last = found.stdout.splitlines()
+    assert (last, "".join(said)[: len(out) or None]) == (status, out)
+    assert found.stderr.startswith(err)
+    assert bool(found.stderr) == bool(err)
 
 
 def no_space() -> OSError:
@@ -188,6 +219,16 @@ RESULT = "scales/omniglot-cpu/results/5way_1shot/omniglot/maml/0.json"
         ("choose --setting lr --out o --choice-of {} a", "--choice-of: "),
         ("choose --setting lr --out o absent.json", "absent.json: no such file"),
         ("report table --name t --spec {} --context [ --out o", "--con"),
+        ("train /results/a/b/c/0.json", "/params.yaml: no such file"),
+        (
+            "data prepare --dataset omniglot --params workflow/scales/demo.yaml",
+            "demo.yaml: lacks ch",
+        ),
+        (
+            'report table --name t --spec {} --context {"scale":"x","datasets":{},"methods":{}} '
+            '--out o --plan {"cells":5}',
+            "--plan: cells: Input should be a valid dict",
+        ),
         ("evaluate src", "src: a folder; name a result (.json) or its parameters"),
         ("evaluate README.md", "README.md: neither; name a result (.json) or its parameters"),
         (

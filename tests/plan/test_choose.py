@@ -99,12 +99,22 @@ def test_mistakes_are_refused_before_any_job() -> None:
         ({"inner_steps": 5, "window": 2}, r"1shot\.choose\.settings\.inner_steps: 5 steps are not"),
         ({"validate_every": 12}, "validate_every is 12, but a candidate has only 8 iterations"),
         ({"test_episodes": 600}, r"settings\.test_episodes: 600, but no candidate is tested"),
+        ({"selection": "last"}, r"settings\.selection: last, but no candidate is tested"),
     ],
 )
 def test_candidates_have_to_be_possible_too(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         plan(choose={**CHOOSE, "settings": {"iterations": 8, **settings}})
     assert len(str(error.value).splitlines()) == 2
+
+
+def test_a_whole_number_can_be_chosen() -> None:
+    p = plan(choose={**CHOOSE, "setting": "meta_batch", "values": [2, 4]})
+    setting, candidates = cells.choices(p)["results/choices/5way_1shot/omniglot/maml.json"]
+    found = [(c.experiment, json.loads(c.settings)[setting]) for c in candidates]
+    assert found == [("5way_1shot-meta_batch-2", 2), ("5way_1shot-meta_batch-4", 4)]
+    with pytest.raises(UserError, match=r"choose.meta_batch: input should be a valid integer"):
+        plan(choose={**CHOOSE, "setting": "meta_batch", "values": [2.5]})
 
 
 def test_settings_of_candidates_are_merged_key_by_key() -> None:

@@ -163,7 +163,7 @@ datasets/omniglot/loader=image_folder & datasets/omniglot/archives/a.zip/drawn={
     datasets.omniglot.archives.a.zip.drawn: the loader image_folder has no stand-in to draw
 experiments/choices={} & experiments/choices/family=few_shot & experiments/choices/settings={} &
     experiments/choices/datasets=[] & experiments/choices/methods=[] ->
-    experiments.choices: the name is taken by results/choices
+    experiments.choices: the name is taken by a folder of results
 methods/Mine={} -> methods.Mine.[key]: names are of a-z
 methods/maml/algorithm=Multistep -> methods.maml.algorithm: no algorithm named 'Multistep'; did you
     mean 'multistep'?
@@ -231,7 +231,27 @@ few_shot/network/filters=1000000000 -> few_shot.network.filters: input should be
 threads=100000000 -> threads: input should be less than or equal to 1024
 methods/maml/title='' -> methods.maml.title: string should match pattern
 datasets/omniglot/title="a\\nb" -> datasets.omniglot.title: string should match pattern
-sources/omniglot='' -> sources.omniglot: string should have at least 1 character
+sources/omniglot='' -> sources.omniglot: string should match pattern
+sources/omniglot="a\\0b" -> sources.omniglot: string should match pattern
+sources/omniglot=~nobody-here/a -> sources.omniglot: ~nobody-here/a: whose home is not known
+methods/measure={title: t, algorithm: multistep, settings: {}} -> methods.measure: the name is taken
+datasets/results={loader: stl10, title: t, classes: 2, archives: {a: {unverified: true}},
+    prepare: {size: 32, validation: own}} -> datasets.results: the name is taken by a folder of
+stand_ins/cifar_fs=fc100 -> experiments.cifar_5way_1shot.datasets: cifar_fs and fc100 are fc100 here
+transfer/augmentation=resize_crop & transfer/size=31 -> transfer.size: 31; vgg9 needs 32 at least
+experiments/sgd_32/datasets=[tieredimagenet] -> datasets.tieredimagenet.prepare.split: ren splits
+source_networks/tinyimagenet_resnet32/train/lr_steps=[-5] -> train.lr_steps.0: input should be
+source_networks/mine={title: t, architecture: {name: vgg9, width: 4}, classes: 1623,
+    dataset: omniglot, train: {epochs: 1, batch_size: 4, lr: 0.1, momentum: 0.9, weight_decay: 0.0,
+    lr_steps: [], augmentation: pad_crop, size: 30, seed: 0}} ->
+    source_networks.mine.train.size: 30, but datasets.omniglot.prepare.size is 28 &&
+    source_networks.mine.train.size: 30; its architecture needs 32 at least &&
+    source_networks.mine.dataset: omniglot states no `images` of three parts
+datasets/omniglot/prepare/size=5000 -> datasets.omniglot.prepare.size: input should be less than or
+datasets/stl10/images/train=99999999999999999999 -> datasets.stl10.images.train: input should be
+experiments/mini_5way_1shot/choose/setting=test_episodes &
+    experiments/mini_5way_1shot/choose/values=[20, 40] ->
+    experiments.mini_5way_1shot.choose.setting: test_episodes, but no candidate is tested
 experiments/mini_5way_1shot-inner_lr-1={family: few_shot, datasets: [], methods: [], settings: {}}
     -> experiments.mini_5way_1shot-inner_lr-1: a name of candidates of mini_5way_1shot
 methods/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa={title: t, algorithm: x,
@@ -278,7 +298,8 @@ def test_a_mistake_is_one_line_with_its_path(change: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         params.validate(params.merge(BASE, put({}, change)))
     lines = str(error.value).splitlines()[1:]
-    assert any(message in line for line in lines), lines
+    for said in message.split(" && "):
+        assert any(said in line for line in lines), lines
     assert len(lines) == len(set(lines))
 
 
@@ -301,10 +322,30 @@ def test_classes_of_drawn_data_are_counted(experiment: str, ways: int, message: 
         params.validate(config)
 
 
-def test_one_mistake_in_common_settings_is_said_once() -> None:
+@pytest.mark.parametrize("change", ["few_shot/inner_stepz=3", "methods/maml/algorithm=mamll"])
+def test_a_mistake_that_many_cells_share_is_said_once(change: str) -> None:
     with pytest.raises(UserError) as error:
-        params.validate(params.merge(BASE, {"few_shot": {"inner_stepz": 3}}))
+        params.validate(params.merge(BASE, put({}, change)))
     assert len(str(error.value).splitlines()) == 2
+
+
+def test_files_have_an_order_and_those_of_workflow_scales_their_scale_s_name(tmp_path: Any) -> None:
+    (folder := tmp_path / "workflow/scales").mkdir(parents=True)
+    for name in ("demo", "mine", "plain"):
+        text = "" if name == "plain" else "scale: demo\ndirectory: scales/demo\n"
+        (folder / f"{name}.yaml").write_text(f"{text}seeds: [5]\n")
+    demo, mine, plain = (folder / f"{name}.yaml" for name in ("demo", "mine", "plain"))
+    for files, message in (
+        ([demo], rf"^{demo}: lacks .*experiments, .*; name params.yaml before overlays$"),
+        ([demo, PARAMS], rf"^{PARAMS}: takes back the scale demo of {demo}; name it before"),
+        ([PARAMS, mine], rf"^{mine}: of scale demo, but a file in workflow/scales is called as"),
+        ([PARAMS, plain], rf"^{plain}: of scale paper, but a file in workflow/scales"),
+    ):
+        with pytest.raises(UserError, match=message):
+            params.load(*files)
+    assert params.load(PARAMS, PARAMS, demo).seeds == [5]
+    (over := tmp_path / "plain.yaml").write_text("seeds: [6]")
+    assert (params.load(PARAMS, demo, over).scale, params.load(PARAMS, over).seeds) == ("demo", [6])
 
 
 def test_a_missing_setting_is_named() -> None:
@@ -363,6 +404,8 @@ def test_unreadable_files_are_named(tmp_path: Any) -> None:
                 "010": "without the 0",
                 "0o17": "without the 0",
                 "1_000": "without _",
+                "0.1_5": "without _",
+                "0x1_F": "without _",
                 "1:00": "in quotes",
                 "1e-3": "with point",
                 "5e4": "with point",
@@ -378,6 +421,7 @@ def test_unreadable_files_are_named(tmp_path: Any) -> None:
         ("a: {{b: 1}: 2}", "line 1: not valid YAML: a key that is no word"),
         ("a: " + 60 * "[" + 60 * "]", "line 1: not valid YAML: nested too deep"),
         ("a:\n  " + 60 * "- " + "b", "line 2: not valid YAML: nested too deep"),
+        ("a: &a {b: [*a]}", "line 1: not valid YAML: \\*a stands in what it names"),
     ],
 )
 def test_what_readers_of_yaml_take_differently_is_refused(

@@ -1,5 +1,6 @@
 """One meta-transfer cell from seed to result: bits, resumption, the epoch that is reported."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transfer_data import prepared_images, small_transfer, source_folder
+from transfer_data import prepared_images, small_transfer, source_folder, written
 
 from multistep import cli
+from multistep.data import prepared
 from multistep.job import results
 from multistep.transfer import epoch, run
 from multistep.transfer.record import rate
@@ -94,6 +96,19 @@ def test_what_went_wrong_names_the_cell_and_the_mini_batch(
     assert cli.main(arguments(tmp_path, small_transfer(**changes))) == 2
     assert re.search(message, capsys.readouterr().err.splitlines()[-1])
     assert not (tmp_path / "result.json").exists()
+
+
+def test_data_that_split_classes_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their validation and test images would be of classes that training never saw."""
+    whole = prepared.read(prepared_images(tmp_path / "whole"))
+    first = whole.labels == 0
+    splits = {**whole.splits, "train": np.flatnonzero(~first), "validation": np.flatnonzero(first)}
+    written(tmp_path / "data", dataclasses.replace(whole, splits=splits | {"test": []}))
+    assert cli.main(arguments(tmp_path, small_transfer("scratch"))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "has no training image; choose a dataset that splits images, not classes" in line
 
 
 def test_means_of_an_epoch() -> None:

@@ -99,7 +99,10 @@ def test_every_method_can_be_begun_from(like, tmp_path):
     assert settings[0] == settings[1]
 
 
-@pytest.mark.parametrize(("words", "family"), [((), "transfer"), (("--episodes",), "few_shot")])
+@pytest.mark.parametrize(
+    ("words", "family"),
+    [((), "transfer"), (("--size", "64"), "transfer"), (("--episodes",), "few_shot")],
+)
 def test_a_dataset_is_counted(words, family, tmp_path):
     archive = images(tmp_path / "a.zip")
     files = dict(init.own_dataset(arguments("dataset", "birds", str(archive), *words), BASE))
@@ -133,13 +136,24 @@ def test_a_dataset_is_counted(words, family, tmp_path):
         ("dataset birds FEW.zip COPY.zip", "COPY.zip: .* is in FEW.zip already; take one of"),
         ("dataset birds NONE.zip", "not a zip .*; pack it anew$"),
         ("dataset birds FEW.zip --size 2", "too few"),
+        (
+            "dataset birds GOOD.zip --size 5000",
+            "^--size: Input should be less than or equal to 4096",
+        ),
+        (
+            "dataset birds GOOD.zip --size 16",
+            r"^birds: .*settings\.size: 16; vgg9 needs 32 at least",
+        ),
+        ("dataset table4 GOOD.zip", "^workflow/report/tables/table4.yaml: there already"),
+        ("dataset train GOOD.zip", "a word of Python, YAML or this project"),
+        ("dataset birds ~nobody-here/GOOD.zip", "whose home is not known here; write the whole"),
     ],
 )
 def test_what_cannot_be_begun_is_one_line(words, said, tmp_path):
-    for name, classes in (("FEW", 2), ("COPY", 2), ("ONE", 1), ("MANY", 9)):
-        images(tmp_path / f"{name}.zip", classes, 1)
+    for name, classes in (("FEW", 2), ("COPY", 2), ("ONE", 1), ("MANY", 9), ("GOOD", 4)):
+        images(tmp_path / f"{name}.zip", classes, 9 if name == "GOOD" else 1)
     (tmp_path / "NONE.zip").write_bytes(b"none")
-    words = re.sub(r"[A-Z]+\.zip", lambda name: str(tmp_path / name[0]), words)
+    words = re.sub(r"(?<!/)[A-Z]+\.zip", lambda name: str(tmp_path / name[0]), words)
     with pytest.raises(UserError, match=said) as told:
         init.run(arguments(*words.split()))
     assert "\n" not in str(told.value)

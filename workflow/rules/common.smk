@@ -43,7 +43,7 @@ from multistep.plan import (
     slurm,
     unrecorded,
 )  # noqa: E402
-from multistep.files import UserError, canonical_json  # noqa: E402
+from multistep.files import UserError, canonical_json, own_path  # noqa: E402
 from multistep.pages import inputs, load, record  # noqa: E402
 
 try:
@@ -52,9 +52,10 @@ try:
             raise UserError(
                 f"{file}: no overlay: --configfile takes every name that follows it; put -- before a target"
             )
-        params.read(file)  # for what its own reader drops: equal keys
+    # Read once more for what its own reader drops: equal keys.
+    BASE, *_ = params.layers(ROOT / "params.yaml", *map(Path, workflow.overwrite_configfiles))
     # Snakemake puts the keys of an overlay first; rows go by the order of params.yaml.
-    PARAMS = params.validate(params.merge(params.read(ROOT / "params.yaml"), config))
+    PARAMS = params.validate(params.merge(BASE, config))
     PAGES = load.pages(ROOT / "workflow" / "report", PARAMS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
@@ -121,7 +122,7 @@ def records(owner):
     folder = ROOT / PARAMS.directory / "data" / "raw" / owner
     owned = {**PARAMS.source_networks, **PARAMS.datasets}[owner].archives
     own = PARAMS.sources.get(owner)
-    mine = ROOT / Path(own).expanduser() if own else None
+    mine = own_path(own, ROOT) if own else None
     found = [
         archives.record_path(entry, folder / name, mine and mine / name)
         for name, entry in owned.items()
@@ -145,7 +146,7 @@ def archive_loader(wildcards, output):
 def own_copy(wildcards, output):
     """`--source FOLDER` if the user has the archive."""
     folder = PARAMS.sources.get(wildcards.archived)
-    return ["--source", str(ROOT / Path(folder).expanduser())] if folder else []
+    return ["--source", str(own_path(folder, ROOT))] if folder else []
 
 
 def loader_code(wildcards):
@@ -275,7 +276,6 @@ def network_data_option(wildcards, input):
 
 
 # The paper's own scale, to which pages compare what this one does.
-BASE = params.read(ROOT / "params.yaml")
 SAME = params.merge(BASE, config) == BASE
 PAPER = PLAN if SAME else inputs.Plan.of(params.validate(BASE))
 CONTEXT = inputs.context(PARAMS)

@@ -126,7 +126,10 @@ def _candidate(layers: Layers, s: FewShot, choose: Choose) -> Iterator[str]:
             f"{path}.settings: validate_every is {s.validate_every}, but a candidate "
             f"has only {s.iterations} iterations; choose less"
         )
-    if tested := choose.settings.get("test_episodes"):
-        yield f"{path}.settings.test_episodes: {tested}, but no candidate is tested; leave it out"
+    said = [("setting", choose.setting, choose.setting)]
+    said += [(f"settings.{key}", key, value) for key, value in choose.settings.items()]
+    for place, key, value in said:
+        if key not in FewShot.model_fields:
+            yield f"{path}.{place}: {value}, but no candidate is tested; leave it out"
     if twice := repeated(f"{value:g}" for value in choose.values):
         yield f"{path}.values: two of them are {twice[0]} with six digits; candidates need names"

@@ -35,6 +35,11 @@ class Architecture(Model):
     blocks: int | None = Field(default=None, ge=1)  # of each stage, instead of the name's own
 
     @property
+    def smallest(self) -> int:
+        """Pixels of a side that images need at least: VGG-9 halves them five times."""
+        return 32 if self.name == "vgg9" else 1
+
+    @property
     def taps(self) -> list[int]:
         """Where features can be taken, in the order of the layers: `Backbone.tap_channels`."""
         if self.name == "resnet32":  # numbers of the blocks that end a stage

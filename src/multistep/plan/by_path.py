@@ -27,7 +27,7 @@ def train(file: Path) -> list[str]:
         raise UserError(f"{file}: not below a folder results/; `multistep params` lists the paths")
     project, layers = home, []
     if not (home / "params.yaml").exists():
-        project = home.parents[1]
+        project = home.parent.parent
         layers = [project / "workflow" / "scales" / f"{home.name}.yaml"]
     plan = params.load(project / "params.yaml", *layers)
     planned = {cell.path: cell for cell in cells.plan(plan)}

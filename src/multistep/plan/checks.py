@@ -10,18 +10,19 @@ from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from multistep.data import loaders
 from multistep.data.settings import Archive
 from multistep.declared import imported
-from multistep.files import UserError
+from multistep.files import UserError, own_path
 from multistep.plan import families
 from multistep.plan.layers import Layers
 from multistep.plan.mistakes import explain, unknown
 from multistep.plan.schema import Params
+from multistep.settings import Model, repeated
 
-RESERVED = ("choices", "measure")  # folders beside those of experiments
+RESERVED = ("choices", "measure", "results")  # folders of and in results/
 
 
 def references(params: Params) -> list[str]:
@@ -44,6 +45,11 @@ def references(params: Params) -> list[str]:
         if stand_in in params.stand_ins:
             found.append(f"stand_ins.{name}: {stand_in!r} has a stand-in itself; name that one")
     found += unknown("sources", params.sources, archived, "dataset or source network")
+    for name, folder in params.sources.items():
+        try:
+            own_path(folder)
+        except UserError as error:
+            found.append(f"sources.{name}: {error}")
     for name in set(params.datasets) & set(params.source_networks):
         found.append(f"source_networks.{name}: a dataset has this name; choose another")
     for name, network in params.source_networks.items():
@@ -52,21 +58,25 @@ def references(params: Params) -> list[str]:
             found += unknown(path, [network.dataset], params.datasets, "dataset")
     for name, dataset in params.datasets.items():
         found += unknown(f"datasets.{name}.loader", [dataset.loader], loaders.names(), "loader")
+    for what in ("datasets", "methods", "experiments"):
+        for name in getattr(params, what).keys() & {*RESERVED}:
+            found.append(f"{what}.{name}: the name is taken by a folder of results; choose another")
     known = {family: families.module(family, "algorithms").names() for family in families.FAMILIES}
+    everywhere = [algorithm for each in known.values() for algorithm in each]
     for name, method in params.methods.items():
-        everywhere = [algorithm for each in known.values() for algorithm in each]
         path = f"methods.{name}.algorithm"
         found += unknown(path, [method.algorithm], everywhere, "algorithm")
     for name, experiment in params.experiments.items():
         path = f"experiments.{name}"
         choose = experiment.choose
+        others = {*everywhere} - {*known[experiment.family]}  # what is none at all is told above
         named = {"methods": experiment.methods, "overrides": experiment.overrides}
         named |= {"choose.methods": choose.methods} if choose else {}
         for key, names in named.items():
             found += unknown(f"{path}.{key}", names, params.methods, "method")
             for method_name in names:
                 algorithm = getattr(params.methods.get(method_name), "algorithm", None)
-                if algorithm and algorithm not in known[experiment.family]:
+                if algorithm in others:
                     found.append(
                         f"{path}.{key}: {method_name} has the algorithm {algorithm!r}, which the "
                         f"family {experiment.family} doesn't have; it has: "
@@ -77,13 +87,13 @@ def references(params: Params) -> list[str]:
             # An overlay that runs nothing of an experiment needn't say that nothing is timed.
             own = experiment.datasets or params.datasets
             found += unknown(f"{at}.datasets", measured.datasets, own, "dataset")
-            of_family = {
-                n for n, m in params.methods.items() if m.algorithm in known[experiment.family]
-            }
+            of_family = {n for n, m in params.methods.items() if m.algorithm not in others}
             found += unknown(f"{at}.methods", measured.methods, of_family, "method")
-        if name in RESERVED:
-            found.append(f"{path}: the name is taken by results/{name}; choose another")
         found += unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
+        used = [params.dataset(dataset) for dataset in experiment.datasets]
+        if name in params.run and (twice := repeated(used)):
+            both = [d for d in experiment.datasets if params.dataset(d) == twice[0]]
+            found.append(f"{path}.datasets: {' and '.join(both)} are {twice[0]} here (stand_ins)")
         if choose is not None:
             alike = f"{name}-{choose.setting}-"  # what its candidates are called
             for other in params.experiments:
@@ -114,7 +124,7 @@ def data(params: Params) -> list[str]:
 
 def _fits(path: str, module: str, settings: dict[str, Any]) -> list[str]:
     try:
-        model: type[BaseModel] = imported(module, "Settings").Settings
+        model: type[Model] = imported(module, Settings=Model).Settings
     except UserError as error:
         return [str(error)]
     try:
@@ -143,11 +153,26 @@ def _source_networks(params: Params) -> list[str]:
             found.append(f"{path}.archives: one file of weights with its `layout`, or neither")
         if not network.archives and (network.train is None or network.dataset is None):
             found.append(f"{path}: needs weights under `archives`, or `train` and `dataset`")
+        if (train := network.train) and train.size < (least := network.architecture.smallest):
+            found.append(
+                f"{path}.train.size: {train.size}; its architecture needs {least} at least"
+            )
         if network.dataset is not None and name not in params.stand_ins:
             dataset = params.dataset(network.dataset)
-            if network.classes != (there := params.datasets[dataset].classes):
+            of = params.datasets[dataset]
+            if network.classes != of.classes:
                 found.append(
-                    f"{path}.classes: {network.classes}, but datasets.{dataset} has {there} classes"
+                    f"{path}.classes: {network.classes}, but datasets.{dataset} has {of.classes} "
+                    "classes"
+                )
+            if len(of.images or {}) < 3:
+                found.append(f"{path}.dataset: {dataset} states no `images` of three parts")
+            size = of.prepare.get("size")
+            cropped = train and train.augmentation == "pad_crop" and not network.archives
+            if train and cropped and train.size != (size := of.prepare.get("size")):
+                found.append(
+                    f"{path}.train.size: {train.size}, but datasets.{dataset}.prepare.size is "
+                    f"{size}, and pad_crop doesn't resize"
                 )
     return found
 

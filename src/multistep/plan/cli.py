@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections import Counter
@@ -51,8 +52,9 @@ def add_files(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the plan of one scale."""
-    plan, wanted = params.load(*args.files), _wanted(args)
-    warn(plan, args.files, wanted)
+    wanted, layers = _wanted(args), params.layers(*args.files)
+    plan = params.merged(args.files, layers)
+    warn(plan, args.files[0], layers, wanted)
     if args.json:
         print(json.dumps(whole(plan, wanted), indent=1, ensure_ascii=False))
     else:
@@ -61,33 +63,33 @@ def run(args: argparse.Namespace) -> None:
 
 def run_params(args: argparse.Namespace) -> None:
     """A line for each cell: the path of its result, a tab, and the cell."""
-    plan = params.load(*args.files)
-    found = _chosen(plan, _wanted(args))
-    warn(plan, args.files, _wanted(args))
+    wanted, layers = _wanted(args), params.layers(*args.files)
+    plan = params.merged(args.files, layers)
+    found = _chosen(plan, wanted)
+    warn(plan, args.files[0], layers, wanted)
     for cell in found:
         print(cell.path, cell.json, sep="\t")
     print(f"{len(found)} cells", file=sys.stderr)
 
 
-def warn(plan: Params, files: Sequence[Path], wanted: Wanted) -> None:
-    """Say on standard error what an overlay says in vain, and what nobody will see, as the pages of
-    the project are, beside params.yaml.
+def warn(plan: Params, file: Path, layers: Sequence[dict[str, Any]], wanted: Wanted) -> None:
+    """Say on standard error what overlays say in vain, and what nobody will see, as the project's
+    pages are. `layers`: of params.yaml, which is `file`, and of the overlays.
     """
     from multistep.pages import inputs, load
 
-    base, *overlays = files
-    over: dict[str, Any] = {}
-    for file in overlays:
-        over = merge(over, params.read(file))
-    for note in overruled(plan, params.read(base), over, wanted.get("method", ())):
+    base, *overlays = layers
+    over: dict[str, Any] = functools.reduce(merge, overlays, {})
+    for note in overruled(plan, base, over, wanted):
         say(f"note: {note}")
-    folder = base.absolute().parent / "workflow" / "report"
+    folder = file.absolute().parent / "workflow" / "report"
     if not folder.is_dir():
         return
     try:
         pages = load.pages(folder, plan)
+        here = inputs.Plan.of(plan)
         found = inputs.unshown(
-            pages, inputs.Plan.of(plan), lambda: inputs.Plan.of(params.load(base))
+            pages, here, lambda: inputs.Plan.of(params.validate(base)) if overlays else here
         )
     except UserError as error:
         found = [str(error)]

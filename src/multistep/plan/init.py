@@ -19,7 +19,8 @@ from typing import Any
 
 import yaml
 
-from multistep.files import UserError, sha256, write_text
+from multistep.files import UserError, own_path, sha256, write_text
+from multistep.pages import load
 from multistep.plan import families, params
 from multistep.plan.checks import RESERVED
 from multistep.plan.layers import merge
@@ -63,19 +64,28 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(
             f"{args.name}: a name here begins with a-z, and has a-z, 0-9 and _, at most 64 of them"
         )
-    if keyword.iskeyword(args.name) or _flow(args.name) != args.name or args.name in RESERVED:
+    taken = {*RESERVED, *load.RULES, *keyword.kwlist}
+    if args.name in taken or _flow(args.name) != args.name:
         raise UserError(f"{args.name}: a word of Python, YAML or this project; choose another name")
     base = params.load(args.project / "params.yaml")
     for what in ("methods", "datasets", "experiments", "source_networks"):
         if args.name in getattr(base, what):
             raise UserError(f"{args.name}: one of the {what} of params.yaml; choose another name")
     files = dict(args.write(args, base))
-    if there := [str(path) for path in files if (args.project / path).exists()]:
+    pages = [Path("workflow/report") / form / f"{args.name}.yaml" for form in load.FORMS]
+    if there := [str(path) for path in (*files, *pages) if (args.project / path).exists()]:
         raise UserError(f"{', '.join(there)}: there already; choose another name, or move it away")
+    overlay = Path(f"workflow/scales/{args.name}.yaml")
+    if args.what == "dataset":  # of a method the algorithm isn't there yet
+        layers = params.read(args.project / "params.yaml"), yaml.safe_load(files[overlay])
+        try:
+            params.validate(merge(*layers))
+        except UserError as error:
+            wrong = [line.strip() for line in str(error).splitlines()[1:]]
+            raise UserError(f"{args.name}: {'; '.join(wrong)}") from None
     for path, text in files.items():
         write_text(args.project / path, text)
         print(path)
-    overlay = f"workflow/scales/{args.name}.yaml"
     print(
         f"next: multistep plan params.yaml {overlay}\n"
         f"      snakemake --configfile {overlay} -n\n"
@@ -142,7 +152,7 @@ def own_dataset(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, 
     from multistep.data.loaders import image_folder
     from multistep.data.settings import Archive, Dataset
 
-    name, archives = args.name, [path.expanduser().absolute() for path in args.archives]
+    name, archives = args.name, [own_path(path).absolute() for path in args.archives]
     for path in archives:
         if not path.is_file():
             what = "a folder" if path.is_dir() else "no such file"
@@ -174,9 +184,7 @@ def own_dataset(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, 
         )
     prepare = {"size": args.size, "split": whole, "validation": held_out, "test": held_out}
     prepare["seed"] = 0
-    parts = image_folder.divided(
-        name, of_class, parse(image_folder.Settings, prepare, "--size: " if args.size < 8 else "")
-    )
+    parts = image_folder.divided(name, of_class, parse(image_folder.Settings, prepare, "--"))
     entry = {
         "loader": "image_folder",
         "title": name,
@@ -193,6 +201,8 @@ def own_dataset(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, 
     block += f"datasets:\n  {name}:    # as counted in the archives\n"
     block += "".join(f"    {key}: {_flow(value)}\n" for key, value in entry.items())
     settings: dict[str, Any] = {}
+    if args.size != base.transfer["size"]:
+        settings = {"size": args.size}
     methods, family, use = ["scratch", "l2t", "l2t_multistep"], "transfer", "a target of transfer"
     if args.episodes:
         methods, family, use = ["maml", "fomaml", "multistep4"], "few_shot", "for episodes"

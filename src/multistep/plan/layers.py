@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -44,10 +44,12 @@ class Layers:
             f"experiments.{experiment}.overrides.{method}": of.overrides.get(method, {}),
         }
         self.choose = None if candidate is None else of.choose
-        if self.choose is not None:
+        if self.choose is not None and candidate is not None:
             path = f"experiments.{experiment}.choose"
             self.layers[f"{path}.settings"] = self.choose.settings
-            self.layers[path] = {self.choose.setting: candidate}
+            field = widest(of.family).model_fields.get(self.choose.setting)
+            whole = field is not None and field.annotation is int and candidate == int(candidate)
+            self.layers[path] = {self.choose.setting: int(candidate) if whole else candidate}
         self.kind = "cell" if self.choose is None else "candidate"
         self._key = (experiment, method, candidate)
 
@@ -93,25 +95,29 @@ class Layers:
 
 
 def overruled(
-    params: Params, base: dict[str, Any], over: dict[str, Any], methods: Sequence[str] = ()
+    params: Params,
+    base: dict[str, Any],
+    over: dict[str, Any],
+    wanted: Mapping[str, Sequence[str]],
 ) -> Iterator[str]:
-    """A line for each value that the overlays `over` lay over `base` and that cells (of `methods`,
-    if any are named) don't have, since settings of their method stand over it.
+    """A line for each value that the overlays `over` lay over `base` and that cells don't have:
+    others stand over it, or validation chooses it. `wanted`: of these methods, experiments alone.
     """
     found: dict[str, dict[str, str]] = {}
     for name, experiment in params.run.items():
-        for method in experiment.methods if experiment.datasets else ():
-            layers = list(Layers(params, name, method).layers)
-            for place in layers[:2] if method in methods or not methods else ():
+        own = wanted.get("experiment", [name]), wanted.get("method", experiment.methods)
+        for method in experiment.methods if experiment.datasets and name in own[0] else ():
+            layers, choice = list(Layers(params, name, method).layers), experiment.choice(method)
+            for i, place in enumerate(layers) if method in own[1] else ():
                 for keys, value in _leaves(_at(over, place.split("."))):
-                    own = [
-                        f"{upper}.{'.'.join(keys)}" for upper in layers[layers.index(place) + 1 :]
-                    ]
+                    over_it = [f"{upper}.{'.'.join(keys)}" for upper in layers[i + 1 :]]
+                    if choice and keys == (choice.setting,):
+                        over_it.append(f"experiments.{name}.choose.values")
                     if _at(base, [*place.split("."), *keys]) == value:
                         continue
-                    if any(_at(over, path.split(".")) is not None for path in own):
+                    if any(_at(over, path.split(".")) is not None for path in over_it):
                         continue
-                    stay = [(p, v) for p in own if (v := _at(base, p.split("."))) is not None]
+                    stay = [(p, v) for p in over_it if (v := _at(base, p.split("."))) is not None]
                     if stay and stay[-1][1] != value:
                         told = f"{'.'.join((place, *keys))}: {value}"
                         found.setdefault(told, {})[method] = "{}: {}".format(*stay[-1])

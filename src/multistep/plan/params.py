@@ -7,7 +7,9 @@ Nothing here imports torch: it runs inside Snakemake.
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,14 +22,40 @@ from multistep.plan.layers import Layers, merge
 from multistep.plan.mistakes import explain
 from multistep.plan.schema import Params
 
+PAPER = "paper"  # the scale of params.yaml itself
+NEEDED = {name for name, field in Params.model_fields.items() if field.is_required()}
+
 
 def load(*files: Path) -> Params:
     """Read params.yaml and overlays, merge them in order, validate."""
-    merged: dict[str, Any] = {}
-    for file in files:
-        merged = merge(merged, read(file))
+    return merged(files, layers(*files))
+
+
+def layers(*files: Path) -> list[dict[str, Any]]:
+    """What params.yaml and its overlays say, each read once. Raises UserError, too, for those in
+    another order and for one of workflow/scales that has the name of another scale.
+    """
+    found = [read(file) for file in files]
+    scale, of = PAPER, files[0]
+    for file, layer in zip(files, found, strict=True):
+        said = layer.get("scale", scale)
+        if file.absolute().parts[-3:-1] == ("workflow", "scales") and said != file.stem:
+            raise UserError(
+                f"{file}: of scale {said}, but a file in workflow/scales is called as its scale; "
+                "rename it or its `scale`, or keep it elsewhere"
+            )
+        if said == PAPER != scale:
+            raise UserError(f"{file}: takes back the scale {scale} of {of}; name it before that")
+        scale, of = said, file
+    if lacking := sorted(NEEDED - set().union(*found)):
+        raise UserError(f"{files[0]}: lacks {', '.join(lacking)}; name params.yaml before overlays")
+    return found
+
+
+def merged(files: Sequence[Path], layers: Iterable[dict[str, Any]]) -> Params:
+    """The parameters of these files, of which `layers` are the contents."""
     try:
-        return validate(merged)
+        return validate(functools.reduce(merge, layers))
     except UserError as error:  # where several overlays are read, as of all scales: of which one
         named = f"(with {', '.join(map(str, files[1:])) or 'its overlays'})"
         raise UserError(str(error).replace("(with its overlays)", named, 1)) from None
@@ -57,12 +85,16 @@ _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, ten times 
 
 
 def _shallow(text: str) -> None:
-    """Refuse a text so deeply nested that loading it would run out of stack."""
-    depth = 0
+    """Refuse a text so deeply nested that loading it would run out of stack, or without an end."""
+    around: list[str | None] = []
     for event in yaml.parse(text, _Parser):
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > 50:
+        if isinstance(event, yaml.CollectionStartEvent):
+            around.append(event.anchor)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            around.pop()
+        elif isinstance(event, yaml.AliasEvent) and event.anchor in around:
+            _refuse(event, f"*{event.anchor} stands in what it names")
+        if len(around) > 50:
             _refuse(event, "nested too deep")
 
 
@@ -105,7 +137,9 @@ _AMBIGUOUS = {
         "it with point and sign: 2.0e-3, or the text in quotes"
     ),
     r"[-+]?0[0-9_]+|0o[0-7]+": "the number without the 0 before it",
-    r"[-+]?\d[\d_]*_[\d_]*(\.[\d_]*)?|0b[01_]+": "the number without _, in base ten",
+    r"[-+]?(?=.*_)(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*|0x[\da-fA-F_]+)|[-+]?0b[01_]+": (
+        "the number without _, in base ten"
+    ),
     r"[-+]?\d+(:[0-5]?\d)+(\.\d*)?": "the number itself, or the text in quotes",
     r"(?i:yes|no|on|off|y|n)": "true or false, or the word in quotes",
     r"\d{4}-\d\d?-\d\d?([Tt ].*)?": "the text in quotes",

@@ -69,7 +69,7 @@ class Params(Model):
     seeds: Annotated[list[Seed], Once] = Field(min_length=1)
     families: Annotated[list[Literal["few_shot", "transfer"]], Once] = Field(min_length=1)
     only: Annotated[list[str], Once] | None = Field(default=None, min_length=1)
-    sources: dict[str, Annotated[str, Field(min_length=1)]]
+    sources: dict[str, Title]
     stand_ins: dict[str, str]
     datasets: dict[Name, Dataset]
     source_networks: dict[Name, SourceNetwork]

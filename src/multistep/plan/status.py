@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import shlex
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
     total = Counter(job.state for job in found)
     print(", ".join(f"{total[state]:,} {state}" for state in STATES), f"of {len(found):,} jobs")
     if total["done"] < len(found) and not total["running"]:
-        overlays = f" --configfile {' '.join(map(str, args.files[1:]))}" if args.files[1:] else ""
+        overlays = f" --configfile {shlex.join(map(str, args.files[1:]))}" if args.files[1:] else ""
         again = " --rerun-incomplete" if total["failed"] or total["stopped"] else ""
         print(f"go on: snakemake{overlays} --cores all{again}")
 

@@ -19,10 +19,17 @@ def impossible(layers: Layers, s: Training) -> Iterator[str]:
     """A line for each reason why a transfer cell with these well-formed settings can't be run."""
     if isinstance(s, Transfer):
         yield from _source(layers, s)
+    if s.size < s.target.smallest:
+        yield f"{layers.path('size')}: {s.size}; {s.target.name} needs {s.target.smallest} at least"
     for name in layers.datasets:
         dataset = layers.params.datasets[name]
         if len(dataset.images or {}) < 3:
             yield f"datasets.{name}.images: missing; transfer needs train, validation and test"
+        elif dataset.images_per_class and dataset.prepare.get("split", "images") != "images":
+            yield (
+                f"datasets.{name}.prepare.split: {dataset.prepare['split']} splits classes, as "
+                "episodes need it; transfer tests the classes that it trains"
+            )
         size = dataset.prepare.get("size")
         if s.augmentation == "pad_crop" and size != s.size:
             yield (
