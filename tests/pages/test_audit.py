@@ -12,6 +12,7 @@ from helpers import PARAMS, ROOT
 from multistep import cli, seal
 from multistep.files import UserError
 from multistep.pages import audit
+from multistep.plan import params
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +107,10 @@ def test_a_text_that_no_longer_holds_is_refused(
     monkeypatch.setattr(audit, "transfer_operations", lambda base: counted)
     with pytest.raises(UserError, match=message):
         audit.findings(tmp_path)
+
+
+def test_a_number_that_a_plan_does_not_have_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = next(iter(params.read(ROOT / "workflow/report/audit.yaml")))
+    monkeypatch.setitem(audit.NUMBERS, first, lambda *_: 1 // 0)
+    with pytest.raises(UserError, match=f"{first}: no number for .*; mend the text, or take"):
+        audit.findings(ROOT)

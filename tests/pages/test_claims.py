@@ -176,6 +176,8 @@ def test_a_candidate_that_another_choice_was_made_of_is_refused() -> None:
             "small_drop_of_4: {compare: [{of: [maml], to: [maml], cells: {omniglot: [sgd_32]}}]}",
             "compares maml with itself",
         ),
+        ("a b: {}", "more.yaml: a b: the name of a claim is of letters, digits, _ and -"),
+        ("6: {}", "more.yaml: 6: the name of a claim is of letters"),
         ("twice: {}", r"more.yaml: twice: workflow/.*/again.yaml: twice: has this name too"),
     ],
 )

@@ -55,11 +55,12 @@ def findings(project: Path) -> list[Finding]:
     found = []
     for name, values in params.read(report / "audit.yaml").items():
         entry = parse(Entry, values, f"audit.yaml: {name}.")
-        numbers = NUMBERS[name](base, tables) if name in NUMBERS else {}
         try:
+            numbers = NUMBERS[name](base, tables) if name in NUMBERS else {}
             certain, inferred = (t.format(**numbers) for t in (entry.certain, entry.inferred))
-        except (LookupError, ValueError) as error:
-            raise UserError(f"audit.yaml: {name}: no number for {error}; mend the text") from None
+        except (LookupError, ValueError, ArithmeticError) as error:
+            what = "mend the text, or take the entry out"
+            raise UserError(f"audit.yaml: {name}: no number for {error}; {what}") from None
         said = (name, entry.title, entry.source, certain, inferred, entry.quotes)
         found.append(Finding(*said, numbers))
     return found

@@ -7,12 +7,11 @@ that it has the `pages_of` lie between. Which module reads and draws a page foll
 `kind`: multistep.pages.tables.<kind> or multistep.pages.figures.<kind>.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
 from multistep.files import UserError
-from multistep.pages.spec import Spec, parse
+from multistep.pages.spec import Spec, callable_so, parse
 from multistep.plan.mistakes import unknown
 from multistep.plan.params import merge, read
 from multistep.plan.schema import Params
@@ -53,7 +52,7 @@ def pages(folder: Path, params: Params) -> dict[str, dict[str, Spec]]:
                 mistakes.append(f"{where}a table has this name too; choose another")
             if name in RULES:
                 mistakes.append(f"{where}a target of the workflow has this name; choose another")
-            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+            if not callable_so(name):
                 mistakes.append(f"{where}the name of a page is of letters, digits, _ and -")
             try:
                 spec = parse(form, values, where)

@@ -8,6 +8,7 @@ Nothing here imports torch or matplotlib: Snakemake reads it.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -154,6 +155,11 @@ def _names(value: Any, annotation: Any, path: str) -> Iterator[tuple[str, str, R
             yield from _names(item, of[0], path)
 
 
+def callable_so(name: object) -> bool:
+    """Whether a page or a claim may have this name, which files, targets and anchors have too."""
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name) is not None
+
+
 def parse(form: str, values: Any, where: str) -> Spec:
     """What a page says, checked by itself; a UserError has a line per mistake after `where`."""
     given = str(values.get("kind")) if isinstance(values, dict) else "None"
@@ -194,7 +200,7 @@ class FewShotTable(Spec):
     """What the few-shot tables share: a column per experiment, a row per method."""
 
     dataset: Dataset
-    columns: dict[Experiment, str]  # experiment: heading
+    columns: dict[Experiment, str] = Field(min_length=1)  # experiment: heading
     methods: Methods
     literature: dict[str, Any] = {}
     paper: Any = None
@@ -218,7 +224,7 @@ class FewShotFigure(Spec):
     """What the few-shot figures share: a row of panels per experiment, a line per method."""
 
     dataset: Dataset
-    panels: dict[Experiment, str]  # experiment: heading
+    panels: dict[Experiment, str] = Field(min_length=1)  # experiment: heading
     methods: Methods
 
 

@@ -20,7 +20,16 @@ from pydantic import Field, model_validator
 
 from multistep.files import UserError
 from multistep.pages.scales import Scale
-from multistep.pages.spec import Dataset, Experiment, Method, Methods, Spec, Wants, parse
+from multistep.pages.spec import (
+    Dataset,
+    Experiment,
+    Method,
+    Methods,
+    Spec,
+    Wants,
+    callable_so,
+    parse,
+)
 from multistep.plan import params
 from multistep.plan.schema import Params
 from multistep.settings import Model
@@ -176,6 +185,8 @@ def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Cla
             entries = params.read(file)
             own = {name: f"{file.relative_to(folder.parents[1])}: {name}: " for name in entries}
             mistakes += [f"{own[n]}{here[n]}has this name too" for n in own.keys() & here.keys()]
+            odd = [where for name, where in own.items() if not callable_so(name)]
+            mistakes += [f"{at}the name of a claim is of letters, digits, _ and -" for at in odd]
             here |= own
             layers = params.merge(layers, entries)
         where |= here

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from multistep import stats
 from multistep.pages import DataFrame, query
 from multistep.pages.context import Context
@@ -66,7 +68,10 @@ class Spec(FewShotTable):
     one; then the numbers that the paper quotes from the literature.
     """
 
-    columns: dict[Annotated[Experiment, Ref("paper.meta_batch entry", "paper.meta_batch")], str]
+    columns: Annotated[
+        dict[Annotated[Experiment, Ref("paper.meta_batch entry", "paper.meta_batch")], str],
+        Field(min_length=1),
+    ]
     literature: dict[str, Literature] = {}
     paper: AccuracyPaper | None = None
     cell_notes: dict[ShownMethod, dict[Column, str]] = {}
