@@ -55,9 +55,6 @@ def test_a_method_and_a_dataset_run_at_once_and_alone(fresh):
 
     archive = images(folder.parent / "birds.zip")
     begin(folder, "dataset", "birds", str(archive), "--episodes")
-    for file in ("scales/birds.yaml", "report/birds/tables/birds.yaml"):  # here steps are two
-        file = folder / "workflow" / file
-        file.write_text(file.read_text().replace("multistep4", "multistep2"))
     overlay = smaller(folder / "workflow/scales/birds.yaml")
     made |= {"download": 1, "train_cell": 3}
     assert workspace.pending(folder, "--configfile", overlay) == made

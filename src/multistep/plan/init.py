@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import keyword
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -205,7 +206,10 @@ def own_dataset(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, 
         settings = {"size": args.size}
     methods, family, use = ["scratch", "l2t", "l2t_multistep"], "transfer", "a target of transfer"
     if args.episodes:
-        methods, family, use = ["maml", "fomaml", "multistep4"], "few_shot", "for episodes"
+        steps = math.gcd(base.few_shot["inner_steps"], base.few_shot["test_steps"])
+        known = ("maml", "fomaml", "multistep4", "multistep2")
+        methods = [m for m in known if steps % base.methods[m].settings.get("window", 1) == 0][:3]
+        family, use = "few_shot", "for episodes"
         settings = dict(base.experiments["mini_5way_1shot"].settings)
         settings |= {"ways": min(5, held_out), "queries": min(15, least - 1), "selection": "last"}
         settings["validation_episodes"] = SIZES["few_shot"]["validation_episodes"]
