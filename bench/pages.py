@@ -45,6 +45,12 @@ def build(home: Path, seeds: int) -> int:
     for file, record in zip(files, made_up(files, plan), strict=True):
         if "episode_accuracies" in record.get("metrics", {}):
             _lengthen(record, draw)
+        # Older results lack settings, and nothing is computed again of what follows from those.
+        cell = record["cell"]
+        for of in (cell, *cell.get("methods", {}).values()):
+            lacking = "window" if "methods" in cell else "log_every"
+            lacking = "batch_size" if cell["family"] == "transfer" and of is cell else lacking
+            of.get("settings", {}).pop(lacking, None)
         write_json(home / file, record)
     return len(files)
 
@@ -62,7 +68,9 @@ def _lengthen(record: dict[str, Any], draw: random.Random) -> None:
     steps = range(every, settings["iterations"] + 1, every)
     tasks = settings["meta_batch"]
     record["history"] = [last | {"iteration": i, "tasks": i * tasks} for i in steps]
-    record["timing"]["history_seconds"] = [float(i) for i in steps]
+    seconds = [float(i) for i in steps]
+    record["timing"] |= dict.fromkeys(("train_seconds", "process_seconds"), seconds[-1])
+    record["timing"]["history_seconds"] = seconds
 
 
 def timed(*command: str) -> tuple[float, float]:

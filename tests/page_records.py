@@ -23,7 +23,7 @@ from multistep.transfer import record as transfer_record
 Record = dict[str, Any]
 Write = Callable[..., dict[str, str]]  # the fixture: texts of a table by suffix
 
-GPU = {"device": "Imaginary GPU"}
+GPU = {"device": "Imaginary GPU", "cuda": "13.0"}
 SETTINGS = {  # of a transfer cell
     "source": "imagenet", "source_taps": [1, 2], "target_taps": [1, 2, 3], "batch_size": 64,
     "epochs": 3, "optimizer": "sgd", "inner_steps": 2, "window": 1, "scheme": "keep",
@@ -35,7 +35,8 @@ BATCHES = 20  # of an epoch
 
 def _timing(seconds: Sequence[float], **more: float) -> Record:
     """`seconds` until each entry of the history."""
-    total = {"train_seconds": 10.0, "process_seconds": 10.0, "seconds_per_iteration": 0.1}
+    total = dict.fromkeys(("train_seconds", "process_seconds"), max(10.0, *seconds))
+    total["seconds_per_iteration"] = 0.1
     return {**total, "history_seconds": list(seconds), "peak_bytes": 1, **more}
 
 
@@ -88,7 +89,7 @@ def few_shot(
         "cell": records.cell("few_shot", settings, **more),
         "metrics": metrics,
         "history": [
-            {"iteration": iteration, "tasks": iteration * meta_batch, "train_loss": 1.0,
+            {"iteration": iteration, "tasks": iteration * meta_batch, "train_loss": 1.0 + seed,
              "train_accuracy": training, "meta_gradient_norm": 1.0,
              "validation_accuracy": validation, "validation_ci95": validation and 1.0}
             for iteration, training, validation in history
@@ -171,7 +172,7 @@ def transfer(
             "lambda_dead": dead or [0.0] * PAIRS,
         }  # fmt: skip
         history.append(
-            {"epoch": e, "iterations": (e + 1) * BATCHES, "lr": 0.1, "train_loss": 1.0,
+            {"epoch": e, "iterations": (e + 1) * BATCHES, "lr": 0.1, "train_loss": 1.0 + seed,
              "train_accuracy": min(100.0, accuracy + 10), "validation_accuracy": accuracy,
              "test_accuracy": accuracy - 1, "masked": 0, "drift": drift[e] if drift else None,
              **(of_meta if bilevel else dict.fromkeys(of_meta))}
@@ -184,7 +185,8 @@ def transfer(
         "metrics": {
             "test_accuracy": test, "validation_accuracy": max(accuracies),
             "best_epoch": accuracies.index(max(accuracies)),
-            "last_test_accuracy": accuracies[-1] - 1, "epochs": epochs, "train_images": 1280,
+            "last_test_accuracy": accuracies[-1] - 1, "epochs": epochs,
+            "train_images": BATCHES * (SETTINGS | (settings or {}))["batch_size"],
             "test_images": 500,
         },
         "history": history,
@@ -219,7 +221,7 @@ def transfer_times(
                 method: {"algorithm": "bilevel", "settings": SETTINGS | (settings or {})}
                 for method in seconds
             },
-            "measure": {"batches": 4},
+            "measure": {"batches": len(next(iter(seconds.values())))},
         },
         "unit": {"time": "CUDA-event seconds", "memory": "peak allocated bytes"},
         "iterations_per_epoch": iterations,
@@ -258,6 +260,7 @@ def made_up(files: Sequence[str], plan: Plan) -> list[Record]:
             settings = cell["settings"]
             if cell["family"] == "few_shot":
                 record = few_shot(
+                    seed=cell["seed"],
                     episodes=[30.0 + i % 7, 50.0],
                     iterations=settings["iterations"],
                     meta_batch=settings["meta_batch"],
@@ -270,12 +273,13 @@ def made_up(files: Sequence[str], plan: Plan) -> list[Record]:
                 pairs = len(settings.get("source_taps", [])) * len(settings.get("target_taps", []))
                 record = transfer(
                     method=cell["method"],
+                    seed=cell["seed"],
                     test=40.0 + i % 7,
                     lambdas=[[1.0] * pairs] * 3,
                     dead=[0.0] * pairs,
                     drift=None if cell["method"] == "scratch" else [[(10, 1.0, 0.5)], [], []],
                 )
-            record["cell"] = cell
+            record["cell"] = {k: v for k, v in cell.items() if k != "kind"}  # of before seals
         elif file in plan.measurements:
             cell = plan.measurements[file]
             if cell["family"] == "few_shot":
@@ -283,7 +287,8 @@ def made_up(files: Sequence[str], plan: Plan) -> list[Record]:
                 rows = [(m, n, [0.1 * n, 0.2], 10**8) for m in cell["methods"] for n in steps]
                 record = few_shot_times(rows=rows)
             else:
-                seconds = {method: [1.0, 1.1 + i % 3] for method in cell["methods"]}
+                others = [1.1 + i % 3] * (cell["measure"]["batches"] - 1)
+                seconds = {method: [1.0, *others] for method in cell["methods"]}
                 record = transfer_times(seconds=seconds)
             record["cell"] = cell
         else:

@@ -169,6 +169,13 @@ def test_streams_may_be_closed_full_or_read_once(
     assert bool(found.stderr) == bool(err)
 
 
+def test_a_terminal_that_lacks_a_character_ends_no_command() -> None:
+    command = [sys.executable, "-m", "multistep.cli", "plan", str(PARAMS), "--method", "maml"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert r"maml \xd7 3" in found.stdout
+
+
 def no_space() -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "results/0.json")
 
@@ -210,6 +217,7 @@ RESULT = "scales/omniglot-cpu/results/5way_1shot/omniglot/maml/0.json"
     [
         ("train --cell {", "--cell"),
         ("train --cell 5", "--cell"),
+        ('train --cell {"seed":1,"seed":2}', "--cell: not valid JSON ('seed' stands there more"),
         ('train --cell {"scale":1}', "family: Field required"),
         ("measure --definition []", "--definition: "),
         ('measure --definition {"family":"few_shot"}', "--definition: scale: Field required"),

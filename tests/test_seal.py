@@ -60,6 +60,26 @@ def test_other_kinds_of_change_are_refused(change):
         seal.check("x", forged)
 
 
+def test_what_a_later_version_wrote_is_not_to_be_deleted():
+    later = seal.seal(RECORD | {"schema": seal.SCHEMA + 1}, None)
+    with pytest.raises(UserError, match="of schema 3, and this version reads up to 2; use the new"):
+        seal.check("x", later)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": {"b": 1, "c": 2, "b": 3}}', "'b' stands there more than once"),
+        ('{"a": NaN}', "NaN is no number of JSON"),
+        ('[-Infinity, "x"]', "-Infinity is no number"),
+    ],
+)
+def test_json_that_readers_take_differently_is_refused(tmp_path, text, message):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=rf"a\.json: not valid JSON \({message}.*delete it and"):
+        read_json(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("record", [RECORD, [], None, "seal"], ids=str)
 def test_what_has_no_seal_is_refused(record):
     with pytest.raises(UserError, match=r"no seal.*fetch it again"):

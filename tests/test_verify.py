@@ -107,19 +107,26 @@ def test_folders_above_a_project_may_be_called_as_those_in_it(tmp_path: Path) ->
 
 
 def test_one_file_an_older_one_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    old = {k: v for k, v in records.few_shot().items() if k not in ("seal", "made_from")}
+    old = records.before_seals(records.few_shot())
     own = [str(old["cell"][key]) for key in ("experiment", "dataset", "method", "seed")]
     path = tmp_path / "results" / "/".join(own)
-    write_json(path.with_suffix(".json"), old | {"schema": 1})
+    write_json(path.with_suffix(".json"), old)
     assert cli.main(["verify", f"{path}.json"]) == 0
     told = capsys.readouterr().out
     assert "1 of them are older than seals" in told
     assert "as they were written" not in told.splitlines()[-1].partition("older")[0]
     other = path.parents[1] / "another" / f"{own[-1]}.json"  # whole, and of another cell
-    write_json(other, old | {"schema": 1})
+    write_json(other, old)
     assert cli.main(["verify", str(tmp_path)]) == 2
     assert f"{other}: it is of the cell {'/'.join(own)}" in capsys.readouterr().err
     other.unlink()
+    claims = [seal.seal({"id": name}, None) for name in "ab"]
+    del claims[1]["seal"]
+    for name, content in (("claims.json", claims), ("network.json", 5)):
+        write_json(tmp_path / "reports" / name, content)
+        assert cli.main(["verify", str(tmp_path)]) == 2
+        assert f"{name}: it has no seal" in capsys.readouterr().err
+        (tmp_path / "reports" / name).unlink()
     for path in ("nowhere", "."):
         (tmp_path / "empty").mkdir(exist_ok=True)
         assert cli.main(["verify", str(tmp_path / "empty" / path)]) == 2

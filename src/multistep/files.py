@@ -46,8 +46,9 @@ def canonical_json(value: Any) -> str:
 
 
 @contextmanager
-def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open `path` for writing so that it appears whole or not at all.
+def atomic_write(path: Path, mode: str = "wb", outdated: Path | None = None) -> Iterator[IO[Any]]:
+    """Open `path` for writing so that it appears whole or not at all. A file that is `outdated` by
+    it, the description of what was there, goes just before: never do the two contradict each other.
 
     The temporary name is fixed (`<name>.tmp`): repeated kills leave at most one stray file. Of two
     processes that write one file the second waits until the first is done, or killed. If the body
@@ -62,6 +63,8 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+                if outdated is not None:
+                    outdated.unlink(missing_ok=True)
                 os.replace(temporary, path)
             except BaseException:
                 temporary.unlink(missing_ok=True)  # while it is still ours alone
@@ -156,10 +159,29 @@ def build_command(path: Path) -> str:
     return f"snakemake {path}"
 
 
+def parse_json(text: str) -> Any:
+    """JSON as its standard has it. Raises ValueError for what readers don't agree on: a key that
+    stands twice in one object, of which each keeps another, and NaN and Infinity.
+    """
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{max(keys, key=keys.count)!r} stands there more than once")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file, or say which file is unreadable and why."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file; build it first ({build_command(path)})") from None
     except IsADirectoryError:

@@ -17,6 +17,7 @@ from typing import Any
 from multistep.files import UserError, digest
 
 AGAIN = "delete it and build it again"
+SCHEMA = 2  # of all that is written; what has a higher one was written by a later version
 
 
 def seal(record: Mapping[str, Any], made_from: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -40,6 +41,12 @@ def check(path: Path | str, record: Any, again: str = AGAIN) -> None:
     if not isinstance(record, dict) or "seal" not in record:
         raise UserError(
             f"{path}: it has no seal, so nothing says that it is as it was written; {again}"
+        )
+    schema = record.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise UserError(
+            f"{path}: of schema {schema}, and this version reads up to {SCHEMA}; use the newer "
+            "version that wrote it"
         )
     content = {k: v for k, v in record.items() if k != "seal"}
     try:

@@ -5,7 +5,6 @@ Nothing here imports torch: it is read inside Snakemake.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from multistep.files import UserError
+from multistep.files import UserError, parse_json
 
 LARGEST = 2**53  # up to here every integer is a float too, so that any reader of JSON has it right
 FLOAT32 = (2.0**-126, (2 - 2.0**-23) * 2.0**127)  # what computation has: the smallest, the largest
@@ -65,8 +64,8 @@ Seed = Annotated[int, Field(ge=0)]
 def json_of(option: str, text: str) -> Any:
     """What an option of a command line says in JSON. Raises UserError, one line, with its name."""
     try:
-        return json.loads(text)
-    except ValueError as error:
+        return parse_json(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{option}: not valid JSON ({error})") from None
 
 

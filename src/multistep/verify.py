@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from multistep import options, remote, seal
-from multistep.data import prepared
-from multistep.files import UserError, read_json, sha256
+from multistep.data import archives, prepared
+from multistep.files import UserError, read_json
 from multistep.job import parameters, results
 from multistep.pages import record as page
 from multistep.progress import progress
@@ -122,23 +122,17 @@ def _told(artefact: tuple[str, Path]) -> str | bool:
         return str(error)
     except OSError as error:
         return f"{file}: {error.strerror}; what can't be read can't be verified"
-
-
-def _archive(record: Path) -> None:
-    about = read_json(record)
-    seal.check(record, about)
-    archive = record.with_name(about["archive"])
-    if archive.exists() and sha256(archive) != about["sha256"]:
-        raise UserError(
-            f"{archive}: its bytes differ from the digest in {record.name}; {seal.AGAIN}"
-        )
+    except (LookupError, TypeError, ValueError) as error:
+        return f"{file}: not of its kind ({error!r}); {seal.AGAIN}"
 
 
 def _network(path: Path) -> bool:
-    sealed = "seal" in read_json(path) or path.with_name(sources.WEIGHTS).exists()
-    if sealed:
+    about = read_json(path)
+    old = isinstance(about, dict) and "seal" not in about
+    if not old or path.with_name(sources.WEIGHTS).exists():
         sources.read(path.parent)
-    return sealed
+        return True
+    return False
 
 
 def _checkpoint(path: Path) -> None:
@@ -154,10 +148,10 @@ def _report(path: Path) -> bool:
     """Claims and the audit: lists of sealed entries, or none."""
     content = read_json(path)
     entries = content if isinstance(content, list) else [content]
-    sealed = [entry for entry in entries if isinstance(entry, dict) and "seal" in entry]
-    for entry in sealed:
+    sealed = any(isinstance(entry, dict) and "seal" in entry for entry in entries)
+    for entry in entries if sealed else ():
         seal.check(path, entry)
-    return bool(sealed)
+    return sealed
 
 
 # How files of a kind are called (the first that fits), and what reads one: UserError if it differs,
@@ -170,7 +164,7 @@ CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
         lambda path: prepared.read(path.parent, path.parent.name),
     ),
     "source networks": (rf".*/{re.escape(sources.DESCRIPTION)}", _network),
-    "archives": (r".*/raw/.*@[^/]*\.json", _archive),
+    "archives": (r".*/raw/.*@[^/]*\.json", archives.check_record),
     "evaluations": (
         r".*/evaluations/.*\.json",
         results.in_place,

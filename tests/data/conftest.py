@@ -45,7 +45,11 @@ class Misbehaving(BaseHTTPRequestHandler):
         body = self.server.bodies.get(kind, body)
         if kind == "changed" and nth > 1:  # the file is another one now: no range of the old one
             headers["ETag"] = '"other"'
-        matches = self.headers.get("If-Range") in (None, headers["ETag"])
+        if kind == "unmarked":  # the same, and nothing tells
+            headers, body = {}, body if nth == 1 else body[::-1]
+        if kind == "coded":  # the packing of the file is taken for that of its transfer
+            headers["Content-Encoding"] = "x-gzip"
+        matches = self.headers.get("If-Range") in (None, headers.get("ETag"))
         if asked and kind != "truncated-no-ranges" and matches:
             start, status = int(asked.removeprefix("bytes=").rstrip("-")), 206
             if start >= len(body):
@@ -63,7 +67,7 @@ class Misbehaving(BaseHTTPRequestHandler):
     def _send(self, kind, nth, rest):
         try:
             if kind == "truncated-always" or (
-                nth == 1 and kind in ("truncated", "truncated-no-ranges", "changed")
+                nth == 1 and kind in ("truncated", "truncated-no-ranges", "changed", "unmarked")
             ):
                 self.wfile.write(rest[: len(rest) // 2])
                 self.close_connection = True

@@ -38,6 +38,15 @@ def test_sixteen_bits_of_grey_are_not_clipped():
     grey = np.array([[0, 255, 256, 40000, 65535]], dtype=np.uint16)
     found = decode(encoded(Image.fromarray(grey)), "a.zip: x.png")
     assert found[0, :, 0].tolist() == [0, 0, 1, 156, 255]
+    found = decode(b"P5 5 1 65535\n" + grey.astype(">u2").tobytes(), "x", formats=("PPM",))
+    assert found[0, :, 0].tolist() == [0, 0, 1, 156, 255]
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_numbers_without_a_white_are_refused(mode):
+    data = encoded(Image.new(mode, (5, 4)), "tiff")
+    with pytest.raises(UserError, match=rf"^x has numbers .* the white of \({mode}\); convert it"):
+        decode(data, "x", formats=("TIFF",))
 
 
 def test_resizing_is_antialiased():

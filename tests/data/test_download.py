@@ -17,10 +17,10 @@ import zipfile
 import pytest
 from data_sets import packed
 
-from multistep.data.archives import contents_digest, record_path
+from multistep.data.archives import contents_digest, record_path, verified_contents
 from multistep.data.download import fetch
 from multistep.data.resume import Patience
-from multistep.data.settings import Archive
+from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError, sha256
 
 QUICK = Patience(attempts=3, connect_timeout=1, read_timeout=0.5, backoff=0.02)
@@ -281,12 +281,57 @@ def test_an_archive_without_any_digest_is_taken_and_its_digest_is_said(server, t
     assert f"has sha256 {server.sha256}. Pin it in params.yaml" in capsys.readouterr().err
 
 
+def test_another_file_in_its_place_since_is_told_before_it_is_read(server, tmp_path):
+    """Of the same size too, which no record's name would tell."""
+    path = get(server, tmp_path / "a.bin", "ok")
+    entry = {"loader": "cifar100", "title": "x", "classes": 2, "prepare": {}}
+    pins = ({"sha256": server.sha256}, {"unverified": True})
+    datasets = [Dataset.model_validate(entry | {"archives": {"a.bin": pin}}) for pin in pins]
+    for dataset in datasets:
+        assert verified_contents("x", dataset, tmp_path)
+    path.write_bytes(server.body[::-1])
+    for dataset, told in zip(
+        datasets, ("that datasets.x describes", "differ from the"), strict=True
+    ):
+        with pytest.raises(UserError, match=rf"a\.bin: .*{told}.*fetch it again"):
+            verified_contents("x", dataset, tmp_path)
+
+
+def test_pieces_of_two_files_are_not_put_together_where_no_digest_would_tell(server, tmp_path):
+    entry = Archive(urls=[server.url("unmarked")], unverified=True)
+    fetch(entry, tmp_path / "list", dataset="shapes", patience=QUICK)
+    assert (tmp_path / "list").read_bytes() == server.body[::-1]
+    assert ranges(server) == [None, None]
+    stated = Archive(urls=[server.url("ok")], unverified=True, bytes=len(server.body) + 1)
+    with pytest.raises(UserError, match=r"400,000 bytes, where 400,001 are stated"):
+        fetch(stated, tmp_path / "other", dataset="shapes", patience=QUICK)
+
+
+def test_a_packed_file_stays_packed_whatever_its_server_calls_that(server, tmp_path):
+    server.bodies["coded"] = body = gzip.compress(server.body)
+    right = hashlib.sha256(body).hexdigest()
+    entry = Archive(urls=[server.url("coded")], sha256=right)
+    fetch(entry, tmp_path / "a.tar.gz", dataset="shapes", patience=QUICK)
+    assert (tmp_path / "a.tar.gz").read_bytes() == body
+
+
 def nothing(form):
     """A whole container without a file in it."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") if form == "zip" else tarfile.open(fileobj=file, mode="w"):
         pass
     return gzip.compress(file.getvalue()) if form == "tar.gz" else file.getvalue()
+
+
+def twice():
+    """A tar to which a newer file of the same name was added."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for data in (b"old", b"new", b"new"):
+            member = tarfile.TarInfo("list.txt")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return file.getvalue()
 
 
 PAGES = {
@@ -308,6 +353,7 @@ PAGES = {
         ("a.tgz", b"", "truncated, or not a tar.gz"),
         ("a.zip", nothing("tar.gz"), "by its first bytes it is a tar.gz"),
         ("a.tar", nothing("zip"), "by its first bytes it is a zip"),
+        ("a.tar", twice(), "two files in it are called list.txt, and differ"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -1,5 +1,7 @@
 """Folders of images as a dataset: made-up ones, their faults, and a part of Stanford Dogs."""
 
+import re
+import zipfile
 from collections import Counter
 
 import pytest
@@ -45,6 +47,24 @@ def test_any_folder_of_classes_is_a_dataset(tmp_path, root):
         assert Counter(found.labels[found.splits[part]].tolist()) == {0: each, 1: each}
 
 
+def test_what_may_be_meant_is_told(tmp_path, capsys):
+    """Classes that differ in case, one image in two classes, files that are no images."""
+    names = [name.replace("dog/", "Cat/") for name in NAMES]
+    raw = zipped(tmp_path / "a.zip", [f"../{name}" for name in [*names, "pets/cat/9.heic"]])
+    with zipfile.ZipFile(raw / "a.zip", "a") as file:  # there are nine of each, one of them in both
+        for label in ("cat", "Cat"):
+            file.writestr(f"pets/{label}/9.jpg", file.read("../pets/cat/1.jpg"))
+    sizes = {part: size + 2 * (part == "train") for part, size in SIZES.items()}
+    found = folder(raw, tmp_path / "out", images=sizes)
+    assert found.classes == ["Cat", "cat"]
+    told = capsys.readouterr().err
+    assert "a.zip: pets/cat/9.heic: left out, no image by its name" in told
+    assert "datasets.pets: classes that differ in case alone (Cat, cat) count as several" in told
+    assert re.search(
+        r"\d images are in another class or part, too, such as [Cc]at/\d\.jpg \(", told
+    )
+
+
 def test_the_draw_depends_on_the_seed_and_not_on_other_classes(tmp_path):
     raw = zipped(tmp_path / "a.zip", NAMES)
     one = folder(raw, tmp_path / "one")
@@ -70,6 +90,11 @@ def test_original_sizes_are_kept_without_a_size(tmp_path):
         ([*NAMES, "more/cat/9.jpg"], {}, "folders of classes lie in pets and in more"),
         ([*NAMES, "1.jpg"], {}, "1.jpg is in no folder of a class"),
         (NAMES, {"classes": 3}, "states 3"),
+        (
+            [name.replace("dog", "é").replace("cat", "e\u0301") for name in NAMES],
+            {},
+            "two classes are called é",
+        ),
         ([name.replace(".jpg", ".png") for name in NAMES], {}, "a.zip: pets/dog/0.png is no image"),
     ],
 )

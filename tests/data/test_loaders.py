@@ -148,7 +148,7 @@ def test_archives_that_are_absent_or_others_are_named(drawn, tmp_path, loader):
     archives = SETS[loader]["archives"] | {archive(loader): Archive(contents="0" * 64)}
     message = fault(loader, drawn[loader], tmp_path / "out", archives=archives)
     found = contents_digest(drawn[loader] / archive(loader))
-    assert f"{archive(loader)}: contents digest {found}, but datasets.drawn expects 000" in message
+    assert f"datasets.drawn describes (contents digest {found}, expected 0000" in message
 
 
 @LOADERS

@@ -88,6 +88,7 @@ def test_images_are_resized_by_the_filter_that_is_set(drawn, tmp_path, resample,
                 ({"class_dict": {b"n98000004": [0, 10]}}, "class_dict doesn't fit image_data"),
                 ({"class_dict": {b"a": [0, 1], b"b": [1]}}, "class_dict doesn't fit image_data"),
                 ({"class_dict": {b"n98000001": [0]}}, "n98000001 stands in train and in test"),
+                ({"class_dict": {b"a": b"x"}}, "test.pkl: class_dict: not a list of whole"),
             )
         ),
     ],

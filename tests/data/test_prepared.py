@@ -1,7 +1,9 @@
 """Writing and reading prepared datasets, and the checks of all loaders."""
 
+import errno
 import json
 import zipfile
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -140,6 +142,12 @@ def test_images_that_do_not_fit_are_named(raw, images, message):
         ({}, PARTS | {"validation": ["a"]}, "a stands in train and in validation"),
         ({}, PARTS | {"test": ["d"]}, "d stands in validation and in test"),
         ({}, PARTS | {"train": ["a", "a"]}, "a stands in train and in train"),
+        (
+            {},
+            {"train": ["a", "spare"], "validation": ["c"], "test": ["d", "b"]},
+            "class dog has no training image",
+        ),
+        ({}, {"train": ["a"], "validation": ["d"], "test": ["spare"]}, "class dog has no image"),
     ],
 )
 def test_what_params_states_is_checked(changes, parts, message):
@@ -252,6 +260,16 @@ def test_a_foreign_or_truncated_array_is_refused(out):
         with pytest.raises(UserError, match=told):
             prepared.read(out)
         write_json(out / "dataset.json", record)
+
+
+def test_what_the_disk_does_not_take_leaves_what_was_there(raw, monkeypatch):
+    """Until its last byte is known to be safe."""
+    before = write(raw, pictures()).digest
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
+        with pytest.raises(OSError, match="No space left"):
+            write(raw, pictures(), classes=["one", "two"])
+    assert prepared.read(raw / "out").digest == before
 
 
 def test_the_digest_is_of_everything_that_trains(raw):

@@ -14,7 +14,7 @@ from helpers import prepared_dataset, small_cell
 from safetensors.numpy import save
 from transfer_data import prepared_images, small_transfer, source_folder
 
-from multistep import cli
+from multistep import cli, seal
 from multistep.data import prepared
 from multistep.fewshot import algorithms
 from multistep.files import UserError, write_json
@@ -113,6 +113,11 @@ def test_every_field_of_the_header_is_guarded_or_free(
     edits = records.Edits({"network.*": "tensors of other shapes don't fit where they are used"})
     edits.refused(header, read)
     record_property("injected", edits.done())
+    forged = about | {"network": about["network"] | {"channels": 7}}
+    write_json(header, seal.seal(forged, about["made_from"]))
+    read()
+    with pytest.raises(UserError, match=r"0\.safetensors: its tensors aren't of the network"):
+        parameters.load(path)
 
 
 def test_of_two_runs_neither_parameters_nor_a_candidate_s_are_taken_for_the_other_s(
@@ -156,7 +161,7 @@ def test_of_meta_transfer_the_network_of_the_reported_epoch_is_kept(
     prepared_images(tmp_path / "data")
     cell = small_transfer(algorithm, epochs=4, lr=0.2)
     about, tensors = parameters.read(file := train(tmp_path, cell, tmp_path))
-    with pytest.raises(UserError, match=r"^test_steps: a network of meta-transfer isn't adapted"):
+    with pytest.raises(UserError, match=r"safetensors: test_steps: a network of meta-transfer"):
         parameters.load(file, test_steps=3)
     state = {n: torch.from_numpy(p) for n, p in tensors.items()}
     target = {n.removeprefix("target."): p for n, p in state.items() if n.startswith("target.")}

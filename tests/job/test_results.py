@@ -198,20 +198,54 @@ def test_what_episodes_give_is_never_refused(tmp_path: Path, accuracies: list[fl
     results.read(tmp_path / "0.json")
 
 
-def test_committed_results_of_before_seals_are_read_as_such() -> None:
+def test_committed_results_of_before_seals_are_read_as_such(tmp_path: Path) -> None:
     """All that this repository has, and what the plan says about one is still compared."""
     files = [f for f in ROOT.glob("scales/*/results/**/*.json") if "choices" not in f.parts]
     kept = [f for f in files if read_json(f)["schema"] == 1]
     assert len(kept) > 100
+    kept.sort(key=lambda file: "episode_accuracies" in file.read_text())  # the last has all
     for file in kept:
         record = results.read(file)
         assert not results.is_sealed(record)
+    for path, value, message in (
+        ("metrics.test_accuracy", 97.5, "episodes have an accuracy of 97|its own numbers say"),
+        ("metrics.episode_accuracies.0", 33.3, "but its own numbers say"),
+        ("history.0.iteration", 7, "but its own numbers say"),
+        ("metrics.test_accuracy", str(record["metrics"]["test_accuracy"]), "be a valid number"),
+        ("made_from", records.MADE_FROM, "it has made_from, as none of before seals has"),
+        ("cell.kind", "cell", "it has cell.kind, as none of before seals has"),
+        ("seal", "0" * 64, "differs from its seal"),
+    ):
+        where = tuple(int(key) if key.isdigit() else key for key in path.split("."))
+        write_json(tmp_path / "0.json", records.changed(record, where, value))
+        with pytest.raises(UserError, match=message):
+            results.read(tmp_path / "0.json")
     cell = record["cell"]
     results.read(file, results.Expected({**cell, "kind": "cell"}))
     with pytest.raises(UserError, match="the plan says 'elsewhere'"):
         results.read(file, results.Expected({**cell, "dataset": "elsewhere"}))
     text = json.dumps(record)
     assert '"seal"' not in text
+
+
+def test_a_transfer_cell_s_test_is_compared_with_its_result(tmp_path: Path) -> None:
+    """Within the interval of as many images: other machines round otherwise."""
+    name = "5way_1shot/patterns/maml/0.json"
+    kept = {"file": "0.safetensors", "digest": "e" * 64}
+    for correct in (18, 28):  # of 30, where the result says 50%
+        low, high = stats.wilson(correct, 30)
+        row = {"mean": 100 * correct / 30, "low": low, "high": high, "images": 30}
+        tested = records.transfer_evaluation() | {"rows": {"trained": {"test": row}}}
+        for folder, record in (
+            ("results", records.transfer() | {"parameters": kept}), ("evaluations", tested),
+        ):  # fmt: skip
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, records.sealed(record))
+        if correct == 18:
+            results.read(path)
+    with pytest.raises(UserError, match=r"93\.33% on the images that gave 50\.00% in"):
+        results.read(path)
 
 
 @pytest.mark.fault("a record beside one of another run", "refused, with the file that differs")

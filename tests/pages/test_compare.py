@@ -128,6 +128,11 @@ def test_a_copy_in_another_cells_place_is_no_second_run(tmp_path: Path, read: An
     _put(tmp_path / "results", record, copy)
     with pytest.raises(UserError, match="the same trained parameters; one of them is a copy"):
         read(str(tmp_path))
+    shutil.rmtree(tmp_path / "results")
+    for place in ("results", "scales/kept/results"):  # a folder that was copied with its results
+        _put(tmp_path / place, record)
+    with pytest.raises(UserError, match=r"are of one cell, 5way_1shot/.*/0; leave one of them"):
+        read(str(tmp_path))
 
 
 def test_one_seed_says_so(places: tuple[Path, Path], tmp_path: Path) -> None:

@@ -53,14 +53,19 @@ def test_episodes_that_are_not_finite_are_counted(spec: Spec, context: Context) 
     assert note.startswith("1 of 4 test episodes had numbers that aren't finite;")
 
 
-def test_records_from_before_seals_are_told(spec: Spec, context: Context) -> None:
+def test_records_of_before_seals_and_of_uncommitted_code_are_told(
+    spec: Spec, context: Context
+) -> None:
     (note,) = remarks.remarks(spec, context, [few_shot(), made(few_shot(seed=1))])
     assert note.startswith("1 of 2 records are from before records were sealed")
+    changed = [made(few_shot(seed=seed), dirty=seed > 0) for seed in range(3)]
+    (note,) = remarks.remarks(spec, context, changed)
+    assert note == "2 of 3 records were made by code that differed from its commit."
 
 
 def test_one_dataset_or_source_of_different_bytes_is_refused() -> None:
     one, other = (made(few_shot(seed=seed), dataset_digest=d * 64) for seed, d in enumerate("ab"))
-    query.check_inputs([one, one | {"cell": one["cell"] | {"seed": 2}}])
+    query.check_inputs([one, made(few_shot(seed=2), dataset_digest="a" * 64)])
     message = "5way_1shot/omniglot/maml/0 and 5way_1shot/omniglot/maml/1 were made from different"
     with pytest.raises(UserError, match=f"{message} bytes of omniglot; build the older one again"):
         query.check_inputs([one, other])
@@ -71,6 +76,9 @@ def test_one_dataset_or_source_of_different_bytes_is_refused() -> None:
     copies = [few_shot(seed=seed) | same for seed in range(2)]
     with pytest.raises(UserError, match=r"maml/0 and .*maml/1 have the same trained parameters"):
         query.check_inputs(copies)
+    copy = one | {"cell": one["cell"] | {"seed": 2}}  # of before seals, too, and of edited numbers
+    with pytest.raises(UserError, match=r"maml/0 and .*maml/2 have the same history; one of them"):
+        query.check_inputs([one, copy | {"metrics": {**copy["metrics"], "test_accuracy": 49.0}}])
     first, second = (made(transfer(seed=s), network_digest=d * 64) for s, d in enumerate("ab"))
     with pytest.raises(UserError, match="different bytes of imagenet"):
         query.check_inputs([first, second])

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import records
 from helpers import PARAMS, ROOT
 
-from multistep import seal
 from multistep.files import read_json, write_json
 from multistep.plan import cells, params, unrecorded
 
@@ -97,9 +97,10 @@ def test_a_source_network_is_its_settings_and_its_archive(tmp_path: Path) -> Non
     (archive,) = spec.archives
     folder = tmp_path / "data" / "networks" / name
     settings = spec.on("tinyimagenet_x50").model_dump()  # which this scale has in its place
-    record = {"name": name, "settings": settings | {"title": "Before"}}
-    made_from = {"network": spec.archives[archive].sha256}
-    write_json(folder / "network.json", seal.seal(record, made_from))
+    record = {"name": name, "digest": "d" * 64, "settings": settings | {"title": "Before"}}
+    record |= {"metrics": {"published": {}}, "history": []}
+    made_from = {"network": spec.archives[archive].sha256, "dataset": None}
+    write_json(folder / "network.json", records.sealed(record, **made_from))
     (folder / "weights.pt").write_bytes(b"")
     scale = "dogs32-cpu"
     assert mistakes(tmp_path, scale) == []

@@ -28,8 +28,9 @@ from typing import IO, Any
 from multistep import seal
 from multistep.data.decoding import AGAIN
 from multistep.data.settings import UNREAD, Archive, Dataset
-from multistep.files import UserError, digest, one_line, sha256, write_json
+from multistep.files import UserError, digest, one_line, read_json, sha256, write_json
 from multistep.progress import say
+from multistep.settings import repeated
 
 FETCH_AGAIN = "delete it and run the download again"
 _BLOCK = 1 << 20
@@ -181,6 +182,8 @@ def _plain(name: bytes, link: str = "") -> str:
         path = name.decode("latin-1")
     folder = posixpath.dirname(path) if link else path
     plain = posixpath.normpath(posixpath.join(folder, link)).removeprefix("./")
+    if not link:  # it was packed from beside its folder
+        plain = re.sub(r"^(\.\./)+", "", plain)
     return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], plain)
 
 
@@ -271,11 +274,12 @@ def blocks(stream: IO[bytes], size: int = _BLOCK) -> Iterator[bytes]:
         yield block
 
 
-def contents_digest(path: Path) -> str:
+def contents_digest(path: Path, *, once: bool = False) -> str:
     r"""SHA-256 over the sorted lines "<member>\0<sha256 of its bytes>\n" of what `streams` gives.
 
     So folders don't count, nor what file browsers left, and a link is the file that it names.
-    Raises UserError if there is nothing in the archive.
+    Raises UserError if there is nothing in the archive; with `once` also if two files of one name
+    differ in it, of which each program unpacks another.
     """
     lines = []
     for name, stream in streams(path):
@@ -286,22 +290,29 @@ def contents_digest(path: Path) -> str:
         lines.append(f"{name}\0{found.hexdigest()}\n")
     if not lines:
         raise UnreadableError(path, "there is no file in it")
+    if once and (twice := repeated(line.partition("\0")[0] for line in {*lines})):
+        told = f"two files in it are called {twice[0]}, and differ"
+        raise UnreadableError(path, told, "leave one of them out")
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
 def verified_contents(name: str, dataset: Dataset, raw: Path) -> dict[str, str]:
     """The contents digest of each archive of a dataset.
 
-    Raises UserError if one differs from what its entry in params.yaml states.
+    Raises UserError if one differs from what its entry in params.yaml states, or from the record
+    beside it of what came.
     """
-    found = {archive: contents_digest(raw / archive) for archive in dataset.archives}
     for archive, entry in dataset.archives.items():
-        if entry.contents not in (None, found[archive]):
+        path = raw / archive
+        pinned = path.is_file() and (entry.sha256 or entry.sha1 or entry.contents)
+        if pinned and (difference := mismatch(path, entry)):
             raise UserError(
-                f"{raw / archive}: contents digest {found[archive]}, but datasets.{name} expects "
-                f"{entry.contents}; delete the file and fetch it again"
+                f"{path}: not the archive that datasets.{name} describes ({difference}); delete "
+                "the file and fetch it again"
             )
-    return found
+        for record in path.parent.glob(f"{glob.escape(archive)}@*.json"):
+            check_record(record)
+    return {archive: contents_digest(raw / archive) for archive in dataset.archives}
 
 
 def mismatch(path: Path, archive: Archive, own: Path | None = None) -> str | None:
@@ -317,9 +328,11 @@ def mismatch(path: Path, archive: Archive, own: Path | None = None) -> str | Non
         if _PAGE.match(start):
             return "a page of HTML"
         try:
-            contents_digest(path)
+            contents_digest(path, once=True)
         except UnreadableError as error:
             return error.reason
+        if archive.bytes not in (None, size := path.stat().st_size):
+            return f"{size:,} bytes, where {archive.bytes:,} are stated"
         if own is not None and own.is_file() and sha256(own) != sha256(path):
             return f"{own} has other bytes"
         return None if start else "an empty file"
@@ -365,6 +378,18 @@ def record_path(archive: Archive, path: Path, own: Path | None = None) -> Path:
     if file.exists():  # but not, or no longer, what it says
         file = path.with_name(f"{path.name}@{sha256(file)[:12]}.json")
     return file
+
+
+def check_record(record: Path) -> None:
+    """Raise UserError if a record was edited, or if the file that it is of is another now."""
+    about = read_json(record)
+    seal.check(record, about)
+    path = record.with_name(about["archive"])
+    if path.exists() and sha256(path) != about["sha256"]:
+        raise UserError(
+            f"{path}: its bytes differ from the digest in {record.name}; delete both and fetch it "
+            "again, or delete the record if the file is meant"
+        )
 
 
 def _fits(record: Path, archive: Archive, path: Path, own: Path | None) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from multistep.data import class_splits, prepared, validation
 from multistep.data.archives import extract
 from multistep.data.class_splits import PARTS
-from multistep.data.decoding import AGAIN, resized, text, unpickled
+from multistep.data.decoding import AGAIN, resized, unpickled, whole, words
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 
@@ -62,16 +62,17 @@ def read(name: str, dataset: Dataset, raw: Path) -> Cifar:
 
     pixels, labels, coarse = [], [], []
     for member in members[:2]:
-        data, fine = field(member, "data"), field(member, "fine_labels")
+        data = field(member, "data")
+        fine = whole(field(member, "fine_labels"), f"{archive}: {member}: fine_labels")
         shape = (len(fine), 3 * SIDE * SIDE)
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != shape:
             raise UserError(
                 f"{archive}: {member}: no bytes of 32×32 images for {len(fine)} labels; {AGAIN}"
             )
         pixels.append(data.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
-        labels += [int(label) for label in fine]
-        coarse += [int(label) for label in field(member, "coarse_labels")]
-    names = [text(word) for word in field(members[2], "fine_label_names")]
+        labels += fine
+        coarse += whole(field(member, "coarse_labels"), f"{archive}: {member}: coarse_labels")
+    names = words(field(members[2], "fine_label_names"), f"{archive}: {members[2]}")
     if len(coarse) != len(labels) or not 0 <= min(labels) <= max(labels) < len(names):
         raise UserError(f"{archive}: its labels don't fit each other; {AGAIN}")
     return Cifar(np.concatenate(pixels), len(pixels[0]), labels, coarse, names)

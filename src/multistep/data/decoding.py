@@ -83,8 +83,12 @@ def decode(
     with opened(data, where, formats) as image:
         image.load()
         plain: Image.Image = image
-        if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would clip at 255
+        # 16-bit grey, which Pillow would clip at 255
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
             plain = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            told = "has numbers that nothing says the black and the white of"
+            raise UserError(f"{where} {told} ({image.mode}); convert it to 8 bits")
         elif image.mode == "P" and "transparency" in image.info:
             plain = image.convert("RGBA")
         pixels = np.array(plain.convert("RGB"), dtype=np.uint8)
@@ -128,6 +132,27 @@ def unpickled(data: bytes, where: str) -> dict[str, Any]:
         raise UserError(
             f"{where} is not a readable pickle ({type(error).__name__}: {one_line(error)}); {AGAIN}"
         ) from error
+
+
+def whole(value: Any, where: str) -> list[int]:
+    """The whole numbers in a list or an array of one dimension; UserError for anything else."""
+    try:
+        array = np.asarray(value)
+        if array.ndim == 1 and array.dtype.kind in "iuf" and len(array) and not (array % 1).any():
+            return [int(number) for number in array]
+    except ValueError:  # of several lengths
+        pass
+    raise UserError(f"{where}: not a list of whole numbers; {AGAIN}")
+
+
+def words(value: Any, where: str) -> list[str]:
+    """The strings of a list; UserError for anything else."""
+    try:
+        if isinstance(value, list | tuple | np.ndarray):
+            return [text(word) for word in value]
+    except (UnicodeDecodeError, TypeError):  # the latter of an array of no dimension
+        pass
+    raise UserError(f"{where}: not a list of names; {AGAIN}")
 
 
 def text(value: bytes | str) -> str:

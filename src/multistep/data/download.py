@@ -172,7 +172,8 @@ def _download(
     that lists each with its reason.
     """
     name, reasons = destination.name, []
-    receive = Resume(work / "body", name, archive.bytes, patience)
+    checked = bool(archive.sha256 or archive.sha1 or archive.contents)
+    receive = Resume(work / "body", name, archive.bytes, patience, checked)
     for url in archive.urls:
         say(f"{name}: from {url}")
         try:

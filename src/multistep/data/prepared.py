@@ -9,6 +9,8 @@ classes. The order of the images is the loader's, never that of the archive, so 
 archive prepares to the same bytes.
 """
 
+import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from multistep.data.archives import verified_contents
 from multistep.data.settings import PARTS, Dataset, Part
 from multistep.files import UserError, atomic_write, digest, read_json, sha256, write_json
 from multistep.plan import provenance
-from multistep.progress import progress
+from multistep.progress import progress, say
 from multistep.settings import Model, parse, repeated
 
 AGAIN = "delete the folder and run `snakemake data`"
@@ -143,7 +145,8 @@ def write(
     (height, width) by key; `images`: (key, uint8 pixels) in any order; `left_out`: keys of images
     that can't be read, which count towards the stated sizes. Raises UserError, before anything is
     decoded, where sizes or archives differ from what params.yaml states; and where an image is
-    missing or comes twice. What was in `out` stays until all images are there.
+    missing or comes twice. What was in `out` stays until all images are there. What may be meant is
+    told: classes that differ in case alone, the same pixels in two classes or parts.
     """
     check(name, dataset, classes, labels, parts)
     contents = verified_contents(name, dataset, raw)
@@ -151,9 +154,13 @@ def write(
     lost = {key: part_of.pop(key) for key in left_out}
     place = {key: i for i, key in enumerate(key for key in labels if key in part_of)}
     each = np.array([part_of[key] for key in place])
+    if alike := repeated(label.casefold() for label in classes):
+        spelt = ", ".join(label for label in classes if label.casefold() == alike[0])
+        say(f"datasets.{name}: classes that differ in case alone ({spelt}) count as several")
 
     def placed() -> Iterator[tuple[int, np.ndarray]]:
         filled = np.zeros(len(place), dtype=bool)
+        marks = np.zeros(len(place), dtype=np.uint64)
         with progress(name, len(place), "images") as advance:
             for key, pixels in images:
                 if (row := place.get(key)) is None:
@@ -164,6 +171,8 @@ def write(
                     )
                 yield row, pixels
                 filled[row] = True
+                own = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8)
+                marks[row] = int.from_bytes(own.digest(), "big")
                 advance(1)
         if not filled.all():
             missing = [key for key, row in place.items() if not filled[row]]
@@ -171,6 +180,13 @@ def write(
                 f"{raw}: no image {missing[0]}, which the lists name ({len(missing)} of "
                 f"{len(place)} are missing); get the archive again"
             )
+        order, kinds = marks.argsort(kind="stable"), np.array([labels[key] for key in place])
+        a, b = order[:-1], order[1:]
+        same = (marks[a] == marks[b]) & ((kinds[a] != kinds[b]) | (each[a] != each[b]))
+        if same.any():
+            pair = ([*place][i[same][0]] for i in (a, b))
+            told = " and ".join(f"{key} ({part_of[key]})" for key in pair)
+            say(f"{raw}: {same.sum()} images are in another class or part, too, such as {told}")
 
     save(
         out,
@@ -211,7 +227,8 @@ def save(
     else:
         begins = starts(shapes)
         whole = (int(begins[-1]),)
-    with atomic_write(out / "images.npy") as file:
+    # The description goes first and comes last: a pair with only one half new is never read.
+    with atomic_write(out / "images.npy", outdated=out / "dataset.json") as file:
         about = {"descr": "|u1", "fortran_order": False, "shape": whole}
         np.lib.format.write_array_header_1_0(file, about)
         header = file.tell()
@@ -224,8 +241,6 @@ def save(
                 )
             file.seek(header + int(begins[row]))
             file.write(np.ascontiguousarray(pixels).data)
-        # The description goes first and comes last: a pair with only one half new is never read.
-        (out / "dataset.json").unlink(missing_ok=True)
     record = {
         "schema": 2,
         "name": name,
@@ -261,7 +276,7 @@ def check(
             f"{where}: {len(classes)} classes in the archives, but params.yaml states "
             f"{dataset.classes}; {again}"
         )
-    if twice := repeated(classes):
+    if twice := repeated(unicodedata.normalize("NFC", label) for label in classes):
         raise UserError(f"{where}: two classes are called {twice[0]}; {again}")
     seen: dict[str, str] = {}
     for part, key in ((p, k) for p in PARTS for k in parts[p]):
@@ -271,15 +286,19 @@ def check(
     least = dataset.images_per_class
     if (dataset.images is None and least is None) or (dataset.images and len(dataset.images) < 3):
         raise UserError(f"{where}.images: state the number of train, validation and test images")
-    if least is not None:
-        counts = Counter(labels[key] for key in seen)
-        for i, label in enumerate(classes):
-            if counts[i] < least or (dataset.images is None and counts[i] > least):
-                bound = "" if dataset.images is None else " or more"
-                raise UserError(
-                    f"{where}: class {label} has {counts[i]} images, not {least}{bound} as "
-                    f"params.yaml states (images_per_class); {again}"
-                )
+    counts = Counter(labels[key] for key in seen)
+    for i, label in enumerate(classes):
+        if not counts[i]:
+            raise UserError(f"{where}: class {label} has no image; {again}")
+        if least and (counts[i] < least or (dataset.images is None and counts[i] > least)):
+            bound = "" if dataset.images is None else " or more"
+            raise UserError(
+                f"{where}: class {label} has {counts[i]} images, not {least}{bound} as "
+                f"params.yaml states (images_per_class); {again}"
+            )
+    trained, tested = ({labels[key] for key in parts[part]} for part in ("train", "test"))
+    if trained & tested and (odd := sorted(tested - trained)):  # parts of images, not of classes
+        raise UserError(f"{where}: class {classes[odd[0]]} has no training image; {again}")
     found = {part: len(parts[part]) for part in PARTS}
     if dataset.images is not None and found != dataset.images:
         here, stated = (

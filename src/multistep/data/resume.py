@@ -60,13 +60,15 @@ class Resume:
     """Called with an address and a path, where it leaves the whole body.
 
     `body` is where the bytes gather; its validator stands beside it in `<body>.json`. A server that
-    sends more than `size` bytes, if that is known, isn't listened to any longer.
+    sends more than `size` bytes, if that is known, isn't listened to any longer. Unless it is
+    `checked` whether the pieces fit, only what a validator says to be the same file is continued.
     """
 
     body: Path
     title: str
     size: int | None = None
     patience: Patience = Patience()
+    checked: bool = True
 
     def __call__(self, url: str, file: Path) -> None:
         """Try until the body is whole, or raise MirrorError."""
@@ -109,12 +111,14 @@ class Resume:
 
     def _receive(self, url: str) -> None:
         """One GET; appends to the body when the server continues it, else starts over."""
-        have = self._have()
+        have, mark = self._have(), self._mark_of(url)
+        if not (mark or self.checked):
+            have = 0
         # A compressed transfer would make byte positions meaningless.
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
-            if mark := self._mark_of(url):
+            if mark:
                 headers["If-Range"] = mark
         timeout = (self.patience.connect_timeout, self.patience.read_timeout)
         with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
@@ -122,7 +126,11 @@ class Resume:
             if response.status_code != 206:
                 have = 0
             self._remember(url, response)
-            length = response.headers.get("Content-Length", "")
+            coded = response.headers.get("Content-Encoding", "identity") != "identity"
+            if coded and self.title.lower().endswith("gz"):  # some say of the file what it is
+                response.raw.headers.pop("Content-Encoding")
+                coded = False
+            length = "" if coded else response.headers.get("Content-Length", "")
             total = have + int(length) if length.isdigit() else None
             self._bound(total or have)
             with (

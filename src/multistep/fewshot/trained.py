@@ -26,6 +26,7 @@ from multistep.fewshot.meta import Tasks, Theta
 from multistep.fewshot.run import EVALUATION_SEED
 from multistep.fewshot.settings import Tested
 from multistep.files import UserError, one_line
+from multistep.job import parameters
 from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
 from multistep.networks.conv4 import Conv4
 from multistep.progress import progress
@@ -54,13 +55,14 @@ class Trained:
                 f"{s.test_steps} steps are no whole number of windows of {s.window}; choose "
                 "another number of steps, or a window that divides them"
             )
-        self.network = meta.build_network(s, **about["network"])
         params = {name: torch.from_numpy(p) for name, p in tensors.items()}
-        shapes = self.algorithm.carried(self.network.adapted_size, torch.device("cpu"))
-        carried = {n: params.pop(f"carried.{n}").view(p.shape) for n, p in shapes.items()}
-        self.module = Conv4(self.network.config)
-        self.module.load_state_dict(params)
-        self.theta = Theta(*self.network.pack(params), carried)
+        with parameters.fitting():
+            self.network = meta.build_network(s, **about["network"])
+            shapes = self.algorithm.carried(self.network.adapted_size, torch.device("cpu"))
+            carried = {n: params.pop(f"carried.{n}").view(p.shape) for n, p in shapes.items()}
+            self.module = Conv4(self.network.config)
+            self.module.load_state_dict(params)
+            self.theta = Theta(*self.network.pack(params), carried)
 
     def adapt(self, images: Any, labels: Sequence[Any]) -> Classifier:
         """What classifies as the `labels` (anything that can be told apart) of these images say.

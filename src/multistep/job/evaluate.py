@@ -88,14 +88,16 @@ def run(args: argparse.Namespace) -> None:
             except UserError as error:
                 raise UserError(f"{file}: {error}") from None
             entry = {"cell": cell, "dataset": images.name, "settings": used, "rows": rows}
+            entry["parameters"] = about["digest"]
             found.append(entry)
+            made_from = {**about["made_from"], "dataset": images.digest}
+            result = parameters.of(file).with_suffix(".json")
+            results.check_tested(file, result, entry | {"made_from": made_from})
             if out:
-                entry |= {"kind": "evaluation", "parameters": about["digest"]}
+                entry |= {"kind": "evaluation"}
                 entry["environment"] = device.environment(place, args.threads)
                 entries = provenance.evaluation_modules(cell["family"], cell["algorithm"])
-                code = provenance.code(*entries)
-                made_from = {**about["made_from"], "dataset": images.digest, "code": code}
-                results.write(out, entry, made_from)
+                results.write(out, entry, made_from | {"code": provenance.code(*entries)})
     finally:  # what was tested before a fault is not lost
         if found:
             print(table(found))

@@ -9,8 +9,8 @@ imports torch.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from multistep import seal
-from multistep.files import UserError, atomic_write, build_command, canonical_json, one_line
+from multistep.files import (
+    UserError,
+    atomic_write,
+    build_command,
+    canonical_json,
+    one_line,
+    parse_json,
+)
 from multistep.job import results
 from multistep.job.record import SCHEMA, CellRecord, Digest, MadeFrom, Record
 from multistep.plan.families import module
@@ -108,17 +115,28 @@ def check(path: Path, record: Mapping[str, Any]) -> None:
     if path.is_file():
         about, _ = _open(path, tensors=False)
         right = {"cell": record["cell"], "made_from": record.get("made_from")}
-        right["digest"] = record["parameters"]["digest"]
+        right["digest"] = (record.get("parameters") or {}).get("digest")
         if right != {key: about[key] for key in right}:
             made = path.with_suffix(".json").name
             raise UserError(f"{path}: {made} is of other parameters; {results.again(path)}")
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """While the network that a header tells of is built: UserError if tensors don't fit it."""
+    try:
+        yield
+    except (RuntimeError, TypeError, LookupError) as error:
+        raise UserError(
+            f"its tensors aren't of the network that it says ({one_line(error)})"
+        ) from None
 
 
 def _open(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], Arrays]:
     """The header, as it was sealed, and the tensors if they are wanted."""
     try:
         with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {}).get("multistep", "{}"))
+            about = parse_json((file.metadata() or {}).get("multistep", "{}"))
             names = list(file.keys()) if tensors else []
             found = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
@@ -149,4 +167,7 @@ def load(path: Path | str, **settings: Any) -> Any:
     `test_steps` or `inner_lr` for instance.
     """
     about, tensors = read(of(Path(path)))
-    return module(about["cell"]["family"], "trained").Trained(about, tensors, **settings)
+    try:
+        return module(about["cell"]["family"], "trained").Trained(about, tensors, **settings)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None

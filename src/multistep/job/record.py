@@ -2,24 +2,27 @@
 
 A record is sealed (`multistep.seal`), so an edit of any field is seen. What follows from other
 fields is computed once more on every read as well: a record that contradicts itself is refused,
-whoever wrote it. Records of schema 1 were written before seals and are read as they are.
+whoever wrote it. Records of schema 1 were written before seals: of them that is all.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from multistep import stats
+from multistep import seal, stats
 
 # What a record says of itself: (which fact, as it is told, as it follows from the rest).
 Facts = Iterable[tuple[str, Any, Any]]
 
-SCHEMA = 2
+SCHEMA = seal.SCHEMA
+# What records of schema 1 never have, and what they don't all say.
+YOUNGER = {"seal", "made_from", "parameters", "cell.kind", "timing.history_process_seconds"}
+UNSAID = ("made_from.", "timing.loading_seconds", "timing.evaluation_seconds")
 # The rows of an evaluation: of the last the episodes are the differences of the first two.
 TRAINED = "trained"
 FLOORS = ("untrained", "untrained, head alone", "nearest pixels", "meta-training adds")
@@ -34,7 +37,7 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Scored(Record):
@@ -83,6 +86,8 @@ class Choice(Chosen):
         whole = len(counts) == 1 and seals == len(self.seeds) * len(self.candidates)
         if self.schema_ is not None and not (self.cell and whole):
             raise ValueError("it doesn't say for which cell, or not of each candidate and seed")
+        if self.schema_ is None and (self.cell or self.seeds or self.made_from or self.seal):
+            raise ValueError("it has what none of before seals has")
         return self
 
 
@@ -145,7 +150,9 @@ class MadeFrom(Record):
 
 
 class Sealed(Record):
-    """The frame of every record; `facts` are computed again unless it is older than seals."""
+    """The frame of every record; `facts` are computed again: of one that is older than seals as far
+    as it has the settings that they follow from.
+    """
 
     schema_: Literal[1, 2] = Field(alias="schema")
     environment: Environment
@@ -154,20 +161,33 @@ class Sealed(Record):
 
     @model_validator(mode="after")
     def _facts(self) -> Self:
-        if self.schema_ == 1:
-            return self
-        if self.made_from is None:
+        old = self.schema_ == 1
+        if self.made_from is None and not old:
             raise ValueError("it doesn't say what it was made from")
-        for what, found, right in self.facts():
-            if not same(found, right):
-                raise ValueError(
-                    f"{what} is {short(found)}, but its own numbers say {short(right)}"
-                )
+        if old and (younger := sorted(YOUNGER & set(_given(self)))):
+            raise ValueError(f"it has {younger[0]}, as none of before seals has")
+        try:
+            for what, found, right in self.facts():
+                if not same(found, right) and not (old and what.startswith(UNSAID)):
+                    raise ValueError(
+                        f"{what} is {short(found)}, but its own numbers say {short(right)}"
+                    )
+        except KeyError:  # a setting that was added since
+            if not old:
+                raise
         return self
 
     def facts(self) -> Facts:
         """(its name, as stated, as it follows from others) of each fact that follows."""
         return []
+
+
+def _given(record: BaseModel, before: str = "") -> Iterator[str]:
+    """The fields that a record has, those of records in it after their field and a point."""
+    for field in record.model_fields_set:
+        yield f"{before}{field}"
+        if isinstance(part := getattr(record, field), BaseModel):
+            yield from _given(part, f"{before}{field}.")
 
 
 class Parameters(Record):
@@ -222,6 +242,7 @@ class Evaluation(Sealed):
     steps, window and rate, none of meta-transfer.
     """
 
+    schema_: Literal[2] = Field(alias="schema")
     kind: Literal["evaluation"]
     cell: CellRecord
     parameters: Digest

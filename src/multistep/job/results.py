@@ -73,7 +73,7 @@ def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
     beside it, or that isn't `expected`.
     """
     record = read_json(path)
-    if not isinstance(record, dict) or record.get("schema") != 1:
+    if not isinstance(record, dict) or record.get("schema") != 1 or "seal" in record:
         seal.check(path, record, again(path))
     validate(path, record)
     if expected is not None:
@@ -101,12 +101,18 @@ def _check_beside(path: Path, record: Mapping[str, Any]) -> None:
     from multistep.job import parameters  # it reads results
 
     if record.get("kind") != "evaluation":
-        if record.get("parameters"):
-            parameters.check(parameters.beside(path), record)
+        parameters.check(parameters.beside(path), record)
         return
     *home, folder, experiment, dataset, method, name = path.absolute().parts
-    result = Path(*home, "results", experiment, dataset, method, name)
-    if folder != "evaluations" or not result.is_file():
+    if folder == "evaluations":
+        check_tested(path, Path(*home, "results", experiment, dataset, method, name), record)
+
+
+def check_tested(path: Path, result: Path, record: Mapping[str, Any]) -> None:
+    """Raise UserError if the test of parameters that a `record` has (of an evaluation, at `path`)
+    isn't of those of the `result`, where that is there, or contradicts its own test.
+    """
+    if not result.is_file():
         return
     made = read(result)
     if (made.get("parameters") or {}).get("digest") != record["parameters"]:
@@ -114,13 +120,16 @@ def _check_beside(path: Path, record: Mapping[str, Any]) -> None:
     settings, metrics = made["cell"]["settings"], made["metrics"]
     keys = {"episodes": "test_episodes", "steps": "test_steps"}
     keys |= {"window": "window", "rate": "inner_lr"}
-    own = {key: settings.get(of) for key, of in keys.items()}
-    row = record["rows"][TRAINED].get("together")
+    few_shot = made["cell"]["family"] == "few_shot"
+    own = {key: settings.get(of) for key, of in keys.items()} if few_shot else {}
+    row = record["rows"][TRAINED].get("together" if few_shot else "test")
     same_data = record["made_from"]["dataset"] == made["made_from"]["dataset"]
-    tested_alike = row and same_data and record["settings"] == own
-    if tested_alike and abs(row["mean"] - metrics["test_accuracy"]) > metrics["test_ci95"]:
-        found = f"{row['mean']:.2f}% on the episodes that gave {metrics['test_accuracy']:.2f}%"
-        raise UserError(f"{path}: {found} in {result}; {again(path)}")
+    if row and same_data and record["settings"] == own:
+        within = metrics["test_ci95"] if few_shot else (row["high"] - row["low"]) / 2
+        if abs(row["mean"] - metrics["test_accuracy"]) > within:
+            of = "episodes" if few_shot else "images"
+            found = f"{row['mean']:.2f}% on the {of} that gave {metrics['test_accuracy']:.2f}%"
+            raise UserError(f"{path}: {found} in {result}; {again(path)}")
 
 
 def compare(path: Path, record: dict[str, Any], expected: Expected) -> None:

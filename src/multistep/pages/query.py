@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multistep import seal, stats
-from multistep.files import UserError, read_json
+from multistep.files import UserError, digest, read_json
 from multistep.job import results
 from multistep.pages import DataFrame, frame
 from multistep.pages.context import Context
@@ -92,9 +92,9 @@ def record_name(file: Path | str) -> str:
 
 def check_inputs(records: Sequence[dict[str, Any]]) -> None:
     """Refuse records that name one dataset or source network and were made from different bytes,
-    and seeds of one cell that were trained to the same parameters: one is a copy.
+    and seeds of one cell that were trained in the same way: one is a copy.
     """
-    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    seen: dict[tuple[str, ...], tuple[str, str]] = {}
     trained: dict[tuple[str, ...], str] = {}
     for record in records:
         cell = record.get("cell", {})
@@ -102,28 +102,40 @@ def check_inputs(records: Sequence[dict[str, Any]]) -> None:
         of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
         settings = [cell.get("settings", {}), *of_methods]
         network = next((s["source"] for s in settings if s.get("source")), "")
-        for what, name in (("dataset", cell.get("dataset")), ("network", network)):
-            digest = input_digest(record, what)
-            if name and digest:
+        tested = record.get("kind") == "evaluation"  # on other images, it may be
+        for what, name in (("dataset", not tested and cell.get("dataset")), ("network", network)):
+            made_of = input_digest(record, what)
+            if name and made_of:
                 here = cell_name(cell)
-                first, there = seen.setdefault((what, name), (digest, here))
-                if digest != first:
+                key = (cell.get("scale"), what, name)
+                first, there = seen.setdefault(key, (made_of, here))
+                if made_of != first:
                     raise UserError(
                         f"{there} and {here} were made from different bytes of {name}; build the "
                         "older one again"
                     )
 
 
-def check_copy(record: Mapping[str, Any], trained: dict[tuple[str, ...], str]) -> None:
-    """Refuse a result with the parameters of another seed of its cell; `trained`: those before."""
-    if record.get("parameters") and record.get("kind") != "evaluation":
-        cell, name = record["cell"], cell_name(record["cell"])
-        key = (cell["scale"], name.rpartition("/")[0], record["parameters"]["digest"])
-        if (other := trained.setdefault(key, name)) != name:
-            raise UserError(
-                f"{other} and {name} have the same trained parameters; one of them is a copy: "
-                f"{seal.AGAIN}"
-            )
+def check_copy(
+    record: Mapping[str, Any], trained: dict[tuple[str, ...], str], where: str = ""
+) -> None:
+    """Refuse a result with the parameters or the history of another seed of its cell, and a second
+    file of one cell, if it is said `where` it lies; `trained`: those before.
+    """
+    cell, name = record.get("cell", {}), cell_name(record.get("cell", {}))
+    if where:
+        key = (cell["scale"], str(record.get("kind")), name)
+        if (other := trained.setdefault(key, where)) != where:
+            raise UserError(f"{other} and {where} are of one cell, {name}; leave one of them there")
+    if "metrics" in record:
+        marks = {"trained parameters": (record.get("parameters") or {}).get("digest")}
+        marks["history"] = digest(record["history"]) if record["history"] else None
+        for what, mark in marks.items():
+            key = (cell["scale"], name.rpartition("/")[0], str(mark))
+            if mark and (other := trained.setdefault(key, name)) != name:
+                raise UserError(
+                    f"{other} and {name} have the same {what}; one of them is a copy: {seal.AGAIN}"
+                )
 
 
 def input_digest(record: Mapping[str, Any], what: str) -> str | None:

@@ -11,7 +11,7 @@ from multistep.pages.spec import Spec
 def remarks(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[str]:
     """Notes on methods whose results come from different machines or versions, choices with their
     diverged candidates, test episodes with numbers that aren't finite, passes held at once where
-    the inner loop moves the head alone, and records from before seals.
+    the inner loop moves the head alone, records from before seals, and code that no commit has.
     """
     return list(_remarks(spec, context, frame.runs(records)))
 
@@ -45,12 +45,14 @@ def _remarks(spec: Spec, context: Context, runs: DataFrame) -> Iterator[str]:
             f"{broken:,.0f} of {results['metrics.test_episodes'].sum():,.0f} test episodes had "
             "numbers that aren't finite; they count with the accuracy that remains."
         )
-    sealed = runs.drop_duplicates("file").sealed
-    if old := len(sealed) - sealed.sum():
+    files = runs.drop_duplicates("file")
+    if old := len(files) - files.sealed.sum():
         yield (
-            f"{old} of {len(sealed)} records are from before records were sealed: that they are as "
+            f"{old} of {len(files)} records are from before records were sealed: that they are as "
             "they were written is not proven."
         )
+    if changed := files.get("environment.dirty", files.sealed[:0]).eq(True).sum():
+        yield f"{changed} of {len(files)} records were made by code that differed from its commit."
 
 
 def _passes_held(spec: Spec, context: Context, runs: DataFrame) -> Iterator[str]:

@@ -26,6 +26,7 @@ from multistep.pages.spec import Spec
 from multistep.plan import choose
 from multistep.plan.cells import Cell, Choice, choice_path
 from multistep.plan.schema import Params
+from multistep.transfer import source_record
 
 Reader = Callable[[Path, results.Expected], object]
 Check = tuple[str, Callable[[], object]]  # of a path; UserError for what isn't as planned
@@ -109,7 +110,8 @@ class OnDisk:
 
     def _network(self, name: str) -> str | None:
         path = self.home / "data/networks" / name / "network.json"
-        return read_json(path).get("digest") if path.is_file() else None
+        about = read_json(path) if path.is_file() else None
+        return about.get("digest") if isinstance(about, dict) else None
 
     def expected(self, cell: Mapping[str, Any]) -> results.Expected:
         """What the record of a cell, or of a measurement, has to be beside what is there."""
@@ -137,13 +139,12 @@ def checks(
         path = home / f"data/networks/{name}/network.json"
         if not path.with_name("weights.pt").is_file():
             return  # they are made together
-        about = read_json(path)
-        seal.check(path, about)
-        if about.get("name") != name:
-            raise UserError(f"{path}: the network {about.get('name')}; {seal.AGAIN}")
+        found, about = source_record.describe(path.parent)
+        if found.name != name:
+            raise UserError(f"{path}: the network {found.name}; {seal.AGAIN}")
         spec = params.source_networks[name]
         right = spec.on(spec.dataset and params.dataset(spec.dataset)).decisive()
-        made = type(spec).model_validate(about["settings"]).decisive()
+        made = found.settings.decisive()
         for archive, entry in spec.archives.items():
             other = entry.sha256 not in (None, about["made_from"]["network"])
             if other and entry.contents is None:  # else it may have been packed anew
@@ -152,10 +153,8 @@ def checks(
         if spec.dataset is not None:
             dataset, there = about["made_from"].get("dataset"), inputs.dataset(right["dataset"])
             differences += results.unequal("made_from.dataset", dataset, there or dataset)
-        for key, found, wanted in differences:
-            raise UserError(
-                f"{path}: {key} is {found!r}, but the plan says {wanted!r}; {seal.AGAIN}"
-            )
+        for key, is_, was in differences:
+            raise UserError(f"{path}: {key} is {is_!r}, but the plan says {was!r}; {seal.AGAIN}")
 
     def choice(path: str) -> None:
         setting, candidates = choices[path]

@@ -52,7 +52,7 @@ class Epoch(Record):
     lambda_mean: list[Annotated[float, Field(ge=0)]] | None
     lambda_dead: list[Share] | None
     masked: Count
-    drift: list[tuple[int, float, float]] | None
+    drift: list[Annotated[tuple[int, float, float], Field(strict=False)]] | None
 
 
 class Result(ResultRecord):
@@ -86,8 +86,8 @@ class Result(ResultRecord):
         per_iteration = self.timing.train_seconds / count
         yield "timing.seconds_per_iteration", self.timing.seconds_per_iteration, per_iteration
         transfers = history[0].lambda_mean is not None
-        assert self.made_from is not None
-        yield "made_from.network", self.made_from.network is not None, transfers
+        network = self.made_from and self.made_from.network
+        yield "made_from.network", network is not None, transfers
         pairs = len(s["source_taps"]) * len(s["target_taps"]) if transfers else 0
         for key in ("lambda_mean", "lambda_dead"):
             lengths = [len(getattr(e, key) or []) for e in history]

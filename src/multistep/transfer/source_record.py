@@ -1,7 +1,7 @@
 """The record of a source network, checked on write and on read."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -11,6 +11,7 @@ from multistep.job.record import Count, Digest, Facts, Percent, Positive, Record
 from multistep.transfer.source_settings import SourceNetwork
 
 WEIGHTS, DESCRIPTION = "weights.pt", "network.json"
+AGAIN = "delete the folder and build it again"
 
 
 class SourceEpoch(Record):
@@ -35,7 +36,7 @@ class SourceMetrics(Record):
     train_seconds: Positive | None = None
     published: dict[str, Any] | None = None
     test_accuracy: Percent | None = None
-    test_interval95: tuple[Percent, Percent] | None = None
+    test_interval95: Annotated[tuple[Percent, Percent], Field(strict=False)] | None = None
     test_images: int | None = Field(default=None, ge=1)
 
 
@@ -78,25 +79,31 @@ class Network(Sealed):
             yield "metrics.test_interval95", m.test_interval95, interval
 
 
-def read(folder: Path) -> tuple[Network, dict[str, Any]]:
-    """A network's description, typed and as it stands in its file; its weights have the digest.
+def describe(folder: Path) -> tuple[Network, dict[str, Any]]:
+    """A network's description, typed and as it stands in its file, without a look at the weights.
 
     Raises UserError, one line, for what isn't as it was written.
     """
-    path, weights = folder / DESCRIPTION, folder / WEIGHTS
-    about, again = read_json(path), "delete the folder and build it again"
-    seal.check(path, about, again)
+    path = folder / DESCRIPTION
+    about = read_json(path)
+    seal.check(path, about, AGAIN)
     try:
-        found = Network.model_validate(about)
+        return Network.model_validate(about), about
     except (ValidationError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else repr(error)
         raise UserError(
-            f"{path}: not the description of a source network ({what}); {again}"
+            f"{path}: not the description of a source network ({what}); {AGAIN}"
         ) from None
+
+
+def read(folder: Path) -> tuple[Network, dict[str, Any]]:
+    """The same, of weights that have the digest."""
+    found, about = describe(folder)
+    weights = folder / WEIGHTS
     if not weights.is_file():
-        raise UserError(f"{weights}: no such file; {again}")
+        raise UserError(f"{weights}: no such file; {AGAIN}")
     if sha256(weights) != found.digest:
-        raise UserError(f"{weights}: its bytes differ from the digest in {DESCRIPTION}; {again}")
+        raise UserError(f"{weights}: its bytes differ from the digest in {DESCRIPTION}; {AGAIN}")
     return found, about
 
 

@@ -90,8 +90,7 @@ def save(
     buffer = io.BytesIO()  # a file's name would become part of the bytes
     torch.save({k: v.detach().cpu().contiguous() for k, v in state.items()}, buffer)
     # The description goes first and comes last: a pair with only one half new is never read.
-    (folder / DESCRIPTION).unlink(missing_ok=True)
-    with atomic_write(folder / WEIGHTS) as file:
+    with atomic_write(folder / WEIGHTS, outdated=folder / DESCRIPTION) as file:
         file.write(buffer.getvalue())
     digest = sha256(folder / WEIGHTS)
     about = {"schema": SCHEMA, "name": name, "digest": digest, "settings": spec.model_dump()}

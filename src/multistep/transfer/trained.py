@@ -9,6 +9,7 @@ import torch
 from multistep import stats
 from multistep.data.prepared import Prepared
 from multistep.files import UserError
+from multistep.job import parameters
 from multistep.networks.build import build
 from multistep.transfer import algorithms
 from multistep.transfer.batches import Batches, count_correct
@@ -31,9 +32,10 @@ class Trained:
         self.cell = cell = about["cell"]
         self.settings = algorithms.create(cell["algorithm"], cell["settings"]).settings
         params = {name: torch.from_numpy(p) for name, p in tensors.items()}
-        self.module = build(self.settings.target, about["network"]["classes"], None)
         own = {n.removeprefix(TARGET): p for n, p in params.items() if n.startswith(TARGET)}
-        self.module.load_state_dict(own)
+        with parameters.fitting():
+            self.module = build(self.settings.target, about["network"]["classes"], None)
+            self.module.load_state_dict(own)
         self.module.eval().requires_grad_(False)
         self.matching = {n: p for n, p in params.items() if n.startswith("match.")}
         self.meta = {n: p for n, p in params.items() if n.startswith("meta.")}

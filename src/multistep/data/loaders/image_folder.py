@@ -16,6 +16,7 @@ from multistep.data import decoding, prepared, validation
 from multistep.data.archives import gathered, names
 from multistep.data.settings import Dataset, Side
 from multistep.files import UserError
+from multistep.progress import say
 from multistep.settings import Model
 
 LAYOUT = r"(.*/)?[^/]+/[^/]+\.(?i:jpe?g|png|bmp|gif|ppm|tiff?|webp)"
@@ -68,10 +69,12 @@ def folders(archives: Iterable[Path]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     lies: dict[str, Path] = {}
+    others: list[str] = []
     for archive in archives:
         first = None
         for member in names(archive):
             if not _is_image(member):
+                others.append(f"{archive}: {member}")
                 continue
             folder = PurePosixPath(member).parent
             root, label = str(folder.parent), folder.name
@@ -89,6 +92,9 @@ def folders(archives: Iterable[Path]) -> dict[str, list[str]]:
                 )
             lies[key] = archive
             found.setdefault(label, []).append(key)
+    if others:
+        more = f" and {len(others) - 1} more" if others[1:] else ""
+        say(f"{others[0]}{more}: left out, no image by its name")
     return {label: validation.in_order(found[label]) for label in sorted(found)}
 
 

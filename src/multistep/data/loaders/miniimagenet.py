@@ -16,7 +16,16 @@ import numpy as np
 from multistep.data import listing, prepared
 from multistep.data.archives import gathered, members, names
 from multistep.data.class_splits import FILES, Labels, of_archive
-from multistep.data.decoding import AGAIN, LARGEST_FILE, Resample, decode, resized, text, unpickled
+from multistep.data.decoding import (
+    AGAIN,
+    LARGEST_FILE,
+    Resample,
+    decode,
+    resized,
+    text,
+    unpickled,
+    whole,
+)
 from multistep.data.settings import Dataset, Side
 from multistep.files import UserError
 from multistep.settings import Model
@@ -90,7 +99,7 @@ def _pickled_labels(archives: list[Path]) -> Labels:
     for part, where, images, indices in _pickles(archives):
         found = labels.setdefault(part, {})
         for label, places in indices.items():
-            for i in map(int, places):
+            for i in whole(places, f"{where}: class_dict"):
                 if not 0 <= i < len(images) or f"{part}/{i:06}" in found:
                     raise UserError(f"{where}: class_dict doesn't fit image_data; {AGAIN}")
                 found[f"{part}/{i:06}"] = text(label)

@@ -23,8 +23,9 @@ from multistep.data.decoding import (
     Resample,
     decode,
     png_files,
-    text,
     unpickled,
+    whole,
+    words,
 )
 from multistep.data.listing import lines
 from multistep.data.settings import Dataset, Side
@@ -113,19 +114,19 @@ def _numbered(
     labels, names = found.get("label_specific"), found.get("label_specific_str")
     if labels is None or not isinstance(names, list):
         raise UserError(f"{where}: no label_specific and label_specific_str; {AGAIN}")
+    indices = whole(labels, f"{where}: label_specific")
     left: dict[str, list[str]] = {}
     for label, number in known:
         left.setdefault(label, []).append(number)
     numbers = []
-    for label in (text(name).strip() for name in names):
+    for label in (name.strip() for name in words(names, where)):
         if not left.get(label):
             raise UserError(
                 f"{where}: class {label!r} has no number of the {part} classes in synsets.txt and "
                 f"class_names.txt; {AGAIN}"
             )
         numbers.append(left[label].pop(0))
-    indices = np.asarray(labels)
-    if not len(indices) or not 0 <= indices.min() <= indices.max() < len(numbers):
+    if not 0 <= min(indices) <= max(indices) < len(numbers):
         raise UserError(f"{where}: labels of classes without a name; {AGAIN}")
     return {f"{part}/{i:06}": numbers[label] for i, label in enumerate(indices)}
 
