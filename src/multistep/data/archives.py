@@ -299,8 +299,8 @@ def contents_digest(path: Path, *, once: bool = False) -> str:
 def verified_contents(name: str, dataset: Dataset, raw: Path) -> dict[str, str]:
     """The contents digest of each archive of a dataset.
 
-    Raises UserError if one differs from what its entry in params.yaml states, or from the record
-    beside it of what came.
+    Raises UserError if one differs from what its entry in params.yaml states, or where that states
+    no digest from the record beside it of what came.
     """
     for archive, entry in dataset.archives.items():
         path = raw / archive
@@ -310,7 +310,7 @@ def verified_contents(name: str, dataset: Dataset, raw: Path) -> dict[str, str]:
                 f"{path}: not the archive that datasets.{name} describes ({difference}); delete "
                 "the file and fetch it again"
             )
-        for record in path.parent.glob(f"{glob.escape(archive)}@*.json"):
+        for record in () if pinned else path.parent.glob(f"{glob.escape(archive)}@*.json"):
             check_record(record)
     return {archive: contents_digest(raw / archive) for archive in dataset.archives}
 
