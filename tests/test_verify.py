@@ -83,6 +83,10 @@ def test_what_differs_is_named_and_nothing_else(
     assert "all are as they were written" in told.out
     assert all(f" {kind}\n" in told.out for kind in files)
     assert "11 of 11 artefacts" in told.err
+    weights = files["source networks"].rename(tmp_path / "elsewhere")  # not pulled
+    assert cli.main(["verify", str(tmp_path)]) == 0
+    weights.rename(files["source networks"])
+    capsys.readouterr()
     for file in files.values():
         content = bytearray(file.read_bytes())
         content[-4] ^= 1

@@ -127,12 +127,12 @@ def _told(artefact: tuple[str, Path]) -> str | bool:
 
 
 def _network(path: Path) -> bool:
-    about = read_json(path)
-    old = isinstance(about, dict) and "seal" not in about
-    if not old or path.with_name(sources.WEIGHTS).exists():
-        sources.read(path.parent)
-        return True
-    return False
+    about, weights = read_json(path), path.with_name(sources.WEIGHTS).exists()
+    if not weights and isinstance(about, dict) and "seal" not in about:
+        return False
+    # Weights may lie elsewhere: in a remote that nothing was pulled from.
+    (sources.read if weights else sources.describe)(path.parent)
+    return True
 
 
 def _checkpoint(path: Path) -> None:
