@@ -11,7 +11,7 @@ from page_records import Record, made_up
 
 from multistep.pages import inputs, load, query
 from multistep.pages.tables import draw
-from multistep.pages.templates import render
+from multistep.pages.templates import _letter, latex, render
 from multistep.plan import params
 
 REPORT = ROOT / "workflow" / "report"
@@ -63,3 +63,16 @@ def test_every_table_fits_the_line_and_the_page(tmp_path: Path) -> None:
     }
     assert len(of) // 2 == len(texts)
     assert set(problems) == {"control"}, problems
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex here: see texlive-latex-recommended")
+def test_no_letter_is_wider_than_it_is_counted(tmp_path: Path) -> None:
+    """A table with many of one that is ("+" was) is set too wide."""
+    letters = [*map(chr, range(33, 127)), *"±–−†·√×≠φλ"]
+    boxes = (f"\\setbox0\\hbox{{{latex(c)}}}\\typeout{{<{ord(c)}>\\the\\wd0}}\n" for c in letters)
+    (tmp_path / "letters.tex").write_text(HEAD + "".join(boxes) + "\\end{document}\n")
+    command = [str(PDFLATEX), "-interaction=nonstopmode", "letters.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    real = re.findall(r"^<(\d+)>([\d.]+)pt", done.stdout, flags=re.M)
+    assert len(real) == len(letters)
+    assert [chr(int(c)) for c, w in real if float(w) / 10 > _letter(chr(int(c))) + 0.02] == []
