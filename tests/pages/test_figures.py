@@ -211,6 +211,8 @@ def test_curves_average_seeds_where_all_have_a_point(tmp_path: Path, context: Co
         few_shot(seed=1, history=[(10, 1.0, 40.0), (30, 1.0, 64.0)], seconds=[2.0, 5.0]),
         few_shot(method="fomaml", history=[(10, 1.0, 25.0), (20, 1.0, 35.0)]),
     ]
+    for timing in (record["timing"] for record in records):
+        timing["history_process_seconds"] = timing["history_seconds"]
     spec = figure_spec(CURVES | {"beyond": True})
     rows = written(tmp_path, spec, context, records)
     keys = ("method", "iteration", "tasks", "seconds", "accuracy", "accuracy_low", "seeds", "split")
@@ -238,15 +240,15 @@ def test_curves_average_seeds_where_all_have_a_point(tmp_path: Path, context: Co
 @pytest.mark.parametrize(
     ("device", "kept", "right", "seconds"),
     [
-        (None, None, PROCESS, [1.0, 2.0]),  # older results
+        (None, None, PROCESS, [1.0, 2.0]),  # older results, by what was done
         (None, [0.5, 2.0], PROCESS, [0.5, 2.0]),
-        ("Imaginary GPU", [0.5, 2.0], WALL, [4.0, 8.0]),
+        ("Imaginary GPU", [0.5, 2.0], WALL, [7.0, 8.0]),
     ],
 )
 def test_time_is_the_cell_s_own_on_a_processor_and_the_clock_s_on_a_gpu(
     context: Context, device: str | None, kept: list[float] | None, right: str, seconds: list[float]
 ) -> None:
-    result = few_shot(history=[(10, 1.0, 30.0), (20, 1.0, 40.0)], seconds=[4.0, 8.0])
+    result = few_shot(history=[(10, 1.0, 30.0), (20, 1.0, 40.0)], seconds=[7.0, 8.0])
     result["timing"] |= {"train_seconds": 8.0, "process_seconds": 2.0}
     if kept is not None:
         result["timing"]["history_process_seconds"] = kept

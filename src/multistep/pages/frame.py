@@ -183,8 +183,8 @@ def device_name(environment: Mapping[str, Any]) -> str:
 WALL, PROCESS = "wall seconds", "process seconds"
 CLOCKS = {
     WALL: "wall clock of training",
-    PROCESS: "process seconds of training (of results that only know the whole's: its wall clock "
-    "times the cell's share of the processor)",
+    PROCESS: "process seconds of training (of results that only know the whole's: in proportion to "
+    "what was done of it)",
 }
 
 
@@ -192,14 +192,17 @@ def training_clock(result: Mapping[str, Any]) -> tuple[str, list[float]]:
     """The clock of a result's history for readers, and its seconds until each entry.
 
     On a CPU cells share the machine, and the wall clock would show its load and pauses. Older
-    results know their process seconds in all alone: there the wall seconds are scaled to them.
+    results know their process seconds in all alone; one meta-iteration or epoch takes as many as
+    another.
     """
     timing = result["timing"]
     seconds: list[float] = timing["history_seconds"]
     if result["environment"]["device"] != "cpu":
         return WALL, seconds
-    share = timing["process_seconds"] / timing["train_seconds"]
-    return PROCESS, timing.get("history_process_seconds") or [share * s for s in seconds]
+    if kept := timing.get("history_process_seconds"):
+        return PROCESS, kept
+    done = [e.get("iteration", i) for i, e in enumerate(result["history"], start=1)]
+    return PROCESS, [timing["process_seconds"] * n / done[-1] for n in done]
 
 
 _NAMES = ("scale", "table", "experiment", "dataset", "method", "protocol", "quantity", "source")
