@@ -33,7 +33,7 @@ def measure(place: torch.device, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         found = photographs(Path(folder), total)
         batches = Batches(found, "train", s, place, seed=0, loaders=1)
-        source = source_network(s, place)
+        source = source_network(settings(EXPERIMENT, Contender(METHODS[-1]), batch), place)
         held = next(iter(batches.epoch(0)))
         jobs: dict[str, Callable[[int], object]] = {}
         for method in METHODS:

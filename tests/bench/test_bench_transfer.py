@@ -101,6 +101,17 @@ def test_photographs_differ_in_size_and_are_cut_by_a_loader(tmp_path: Path) -> N
     assert [tuple(x.shape) for x, _ in batches.epoch(0)] == [(2, 3, 224, 224)] * 2
 
 
+def test_loading_is_measured_with_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the runs themselves."""
+    monkeypatch.setattr(transfer_loading, "interleave", lambda jobs, rounds, title: list(jobs))
+    monkeypatch.setitem(transfer_loading.SIZES, "cpu", (1, 1, 2))
+    found = transfer_loading.measure(CPU, 1)["times"]
+    methods = [
+        f"{m}/{way}" for m in ("scratch", "l2t_multistep") for way in ("loading", "resident")
+    ]
+    assert found == [*methods, "loader"]
+
+
 def test_a_run_takes_the_same_number_of_mini_batches_with_loading_and_without() -> None:
     class Counting:
         settings = transfer_problem.settings("sgd_224", Contender("scratch"), 2)
