@@ -7,12 +7,11 @@ with. Only the file that is named is imported: a cell depends on its own algorit
 
 from __future__ import annotations
 
-import inspect
 import pkgutil
 import sys
 from typing import TypeVar
 
-from multistep.declared import imported
+from multistep.declared import imported, of_another_kind
 from multistep.files import UserError
 from multistep.settings import Model
 
@@ -46,8 +45,8 @@ def _wrong(kind: type) -> str:
         return f"{kind.__name__} lacks {', '.join(lacks)}; define it"
     word = "Options" if hasattr(kind, "Options") else "Settings"
     reads = getattr(kind, word)
-    if not (inspect.isclass(reads) and issubclass(reads, Model)):
-        return f"{kind.__name__}.{word} is no multistep.settings.Model; derive it from that"
+    if wrong := of_another_kind(f"{kind.__name__}.{word}", reads, Model):
+        return wrong
     given = [name for name, field in reads.model_fields.items() if not field.is_required()]
     if word == "Options" and given:
         # A cell's settings are recorded whole, of its options what params.yaml says.

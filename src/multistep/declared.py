@@ -24,7 +24,13 @@ def imported(name: str, *needs: str, **kinds: type) -> Any:
     if lacks := [need for need in (*needs, *kinds) if not hasattr(module, need)]:
         raise UserError(f"{module.__file__}: lacks {', '.join(lacks)}; see docs/adding.md")
     for key, base in kinds.items():
-        if not (isinstance(found := getattr(module, key), type) and issubclass(found, base)):
-            of = f"{base.__module__}.{base.__name__}"
-            raise UserError(f"{module.__file__}: {key} is no {of}; derive it from that")
+        if wrong := of_another_kind(key, getattr(module, key), base):
+            raise UserError(f"{module.__file__}: {wrong}")
     return module
+
+
+def of_another_kind(name: str, value: object, base: type) -> str:
+    """What is said of a value that should be a class derived from `base`; empty if it is one."""
+    if isinstance(value, type) and issubclass(value, base):
+        return ""
+    return f"{name} is no {base.__module__}.{base.__name__}; derive it from that"

@@ -302,9 +302,11 @@ def verified_contents(name: str, dataset: Dataset, raw: Path) -> dict[str, str]:
     Raises UserError if one differs from what its entry in params.yaml states, or where that states
     no digest from the record beside it of what came.
     """
+    found = {}
     for archive, entry in dataset.archives.items():
         path = raw / archive
-        pinned = path.is_file() and (entry.sha256 or entry.sha1 or entry.contents)
+        whole = entry.sha256 or entry.sha1
+        pinned = (whole or entry.contents) if path.is_file() else None
         if pinned and (difference := mismatch(path, entry)):
             raise UserError(
                 f"{path}: not the archive that datasets.{name} describes ({difference}); delete "
@@ -312,7 +314,9 @@ def verified_contents(name: str, dataset: Dataset, raw: Path) -> dict[str, str]:
             )
         for record in () if pinned else path.parent.glob(f"{glob.escape(archive)}@*.json"):
             check_record(record)
-    return {archive: contents_digest(raw / archive) for archive in dataset.archives}
+        # Where the contents alone are pinned, their digest has just been found.
+        found[archive] = contents_digest(path) if whole or not pinned else pinned
+    return found
 
 
 def mismatch(path: Path, archive: Archive, own: Path | None = None) -> str | None:

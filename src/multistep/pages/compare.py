@@ -61,7 +61,7 @@ def read(place: str) -> dict[Key, list[Run]]:
     found: dict[Key, list[Run]] = {}
     trained: dict[tuple[str, ...], str] = {}
     for home in [h / "results" for h in homes if (h / "results").is_dir()] or [folder]:
-        here = []
+        seen: query.Seen = {}
         for path in sorted(home.rglob("*.json")):
             within = f"/results/{path.relative_to(home).as_posix()}"
             if "/results/choices/" in within or not path.is_file():
@@ -71,13 +71,12 @@ def read(place: str) -> dict[Key, list[Run]]:
                 continue  # somebody else's
             record = results.in_place(path)
             query.check_copy(record, trained, str(path))
-            here.append(record)
+            query.check_bytes(record, seen)
             if not results.is_candidate(record):
                 cell, kind = record["cell"], () if "metrics" in record else ("measure",)
                 names = ("experiment", "dataset", "method")
                 key = (cell["scale"], *kind, *(cell[name] for name in names if name in cell))
                 found.setdefault(key, []).append(record)
-        query.check_inputs(here)
     if not found:
         raise UserError(
             f"{place}: no results in it; name a project, a scale or a folder of results"

@@ -47,15 +47,14 @@ def read(
     trained: dict[tuple[str, ...], str] = {}
     for home in (root, *sorted(root.glob("scales/*"))):
         files = [p for part in ("results", "evaluations") for p in (home / part).rglob("*.json")]
-        here = []
+        seen: query.Seen = {}
         for path in sorted(files):
             if path.relative_to(home).parts[1] != "choices":
                 source = path.relative_to(root).as_posix()
                 record = results.in_place(path, known.get(source))
                 query.check_copy(record, trained, source)
+                query.check_bytes(record, seen)
                 found += blocks(record, source, episodes, history)
-                here.append(record)
-        query.check_inputs(here)
     return joined(found)
 
 

@@ -15,6 +15,7 @@ from multistep.pages.spec import Spec
 from multistep.settings import Model
 
 Result = dict[str, Any]
+Seen = dict[tuple[str, ...], tuple[str, str]]  # scale and input → its digest, and a cell's name
 
 
 class Group(Model):
@@ -94,26 +95,32 @@ def check_inputs(records: Sequence[dict[str, Any]]) -> None:
     """Refuse records that name one dataset or source network and were made from different bytes,
     and seeds of one cell that were trained in the same way: one is a copy.
     """
-    seen: dict[tuple[str, ...], tuple[str, str]] = {}
+    seen: Seen = {}
     trained: dict[tuple[str, ...], str] = {}
     for record in records:
-        cell = record.get("cell", {})
         check_copy(record, trained)
-        of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
-        settings = [cell.get("settings", {}), *of_methods]
-        network = next((s["source"] for s in settings if s.get("source")), "")
-        tested = record.get("kind") == "evaluation"  # on other images, it may be
-        for what, name in (("dataset", not tested and cell.get("dataset")), ("network", network)):
-            made_of = input_digest(record, what)
-            if name and made_of:
-                here = cell_name(cell)
-                key = (cell.get("scale"), what, name)
-                first, there = seen.setdefault(key, (made_of, here))
-                if made_of != first:
-                    raise UserError(
-                        f"{there} and {here} were made from different bytes of {name}; build the "
-                        "older one again"
-                    )
+        check_bytes(record, seen)
+
+
+def check_bytes(record: Mapping[str, Any], seen: Seen) -> None:
+    """Refuse a record made from other bytes of a dataset or source network than those before, which
+    are `seen`.
+    """
+    cell = record.get("cell", {})
+    of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
+    settings = [cell.get("settings", {}), *of_methods]
+    network = next((s["source"] for s in settings if s.get("source")), "")
+    tested = record.get("kind") == "evaluation"  # on other images, it may be
+    for what, name in (("dataset", not tested and cell.get("dataset")), ("network", network)):
+        made_of = input_digest(record, what)
+        if name and made_of:
+            here = cell_name(cell)
+            first, there = seen.setdefault((cell.get("scale"), what, name), (made_of, here))
+            if made_of != first:
+                raise UserError(
+                    f"{there} and {here} were made from different bytes of {name}; build the "
+                    "older one again"
+                )
 
 
 def check_copy(

@@ -46,9 +46,6 @@ CURVES = {  # quantity of a history -> its heading
 }
 
 
-PARTS = ("index", "about", "audit", "claims", "coverage")  # pages of the site that it has once
-
-
 @dataclass
 class Shown:
     """A scale as the site shows it; `accuracies`: of its methods, by table."""
@@ -130,10 +127,9 @@ def _check_place(out: Path, names: Sequence[str]) -> None:
     """Raise UserError if what is about to be removed below `out` isn't of an earlier report."""
     index = out / "site" / "index.html"
     if not (index.is_file() and "– multistep</title>" in index.read_text("utf-8", "replace")):
-        made = [f"{name}.html" for name in (*PARTS, "methods", "datasets")]
-        check_folder(
-            index.parent, (*made[1:], "style.css", "methods", "datasets", "sheets", *names)
-        )
+        parts = ("about", "audit", "claims", "coverage", "methods", "datasets")
+        made = [f"{part}.html" for part in parts]
+        check_folder(index.parent, (*made, "style.css", *parts[-2:], "sheets", *names))
     for folder, form in itertools.product((out / name for name in names), SUFFIXES):
         for file in (folder / form).glob("*"):
             if file.suffix[1:] not in (*SUFFIXES[form], "json", "tmp"):

@@ -168,8 +168,7 @@ def _source_networks(params: Params) -> list[str]:
             if len(of.images or {}) < 3:
                 found.append(f"{path}.dataset: {dataset} states no `images` of three parts")
             size = of.prepare.get("size")
-            cropped = train and train.augmentation == "pad_crop" and not network.archives
-            if train and cropped and train.size != (size := of.prepare.get("size")):
+            if train and not network.archives and not train.takes(size):
                 found.append(
                     f"{path}.train.size: {train.size}, but datasets.{dataset}.prepare.size is "
                     f"{size}, and pad_crop doesn't resize"

@@ -68,7 +68,9 @@ def run(args: argparse.Namespace) -> None:
     taken = {*RESERVED, *load.RULES, *keyword.kwlist}
     if args.name in taken or _flow(args.name) != args.name:
         raise UserError(f"{args.name}: a word of Python, YAML or this project; choose another name")
-    base = params.load(args.project / "params.yaml")
+    file = args.project / "params.yaml"
+    [given] = params.layers(file)
+    base = params.merged([file], [given])
     for what in ("methods", "datasets", "experiments", "source_networks"):
         if args.name in getattr(base, what):
             raise UserError(f"{args.name}: one of the {what} of params.yaml; choose another name")
@@ -78,9 +80,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{', '.join(there)}: there already; choose another name, or move it away")
     overlay = Path(f"workflow/scales/{args.name}.yaml")
     if args.what == "dataset":  # of a method the algorithm isn't there yet
-        layers = params.read(args.project / "params.yaml"), yaml.safe_load(files[overlay])
         try:
-            params.validate(merge(*layers))
+            params.validate(merge(given, yaml.safe_load(files[overlay])))
         except UserError as error:
             wrong = [line.strip() for line in str(error).splitlines()[1:]]
             raise UserError(f"{args.name}: {'; '.join(wrong)}") from None

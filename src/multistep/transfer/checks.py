@@ -31,7 +31,7 @@ def impossible(layers: Layers, s: Training) -> Iterator[str]:
                 "episodes need it; transfer tests the classes that it trains"
             )
         size = dataset.prepare.get("size")
-        if s.augmentation == "pad_crop" and size != s.size:
+        if not s.takes(size):
             yield (
                 f"{layers.path('size')}: {s.size}, but datasets.{name}.prepare.size is {size}, and "
                 f"{layers.path('augmentation')} pad_crop doesn't resize"

@@ -21,6 +21,10 @@ class Batching(Model):
     augmentation: Literal["pad_crop", "random_resized_crop", "resize_crop"]
     batch_size: int = Field(ge=1)
 
+    def takes(self, size: int | None) -> bool:
+        """Whether images of this size can be made into batches: pad_crop doesn't resize."""
+        return self.augmentation != "pad_crop" or size == self.size
+
 
 class Pretrain(Batching):
     """How a source network is trained where no weights are given (SGD, momentum, steps)."""
