@@ -13,7 +13,7 @@ import torch
 from transfer_data import prepared_images, source_folder
 
 from multistep import cli, seal, verify
-from multistep.data.archives import write_record
+from multistep.data.identity import write_record
 from multistep.data.settings import Archive
 from multistep.files import write_json
 from multistep.job import checkpoint, parameters

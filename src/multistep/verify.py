@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from multistep import options, remote, seal
-from multistep.data import archives, prepared
+from multistep.data import identity, prepared
 from multistep.files import UserError, read_json
 from multistep.job import parameters, results
 from multistep.pages import record as page
@@ -164,7 +164,7 @@ CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
         lambda path: prepared.read(path.parent, path.parent.name),
     ),
     "source networks": (rf".*/{re.escape(sources.DESCRIPTION)}", _network),
-    "archives": (r".*/raw/.*@[^/]*\.json", archives.check_record),
+    "archives": (r".*/raw/.*@[^/]*\.json", identity.check_record),
     "evaluations": (
         r".*/evaluations/.*\.json",
         results.in_place,

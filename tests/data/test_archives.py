@@ -8,12 +8,8 @@ import zipfile
 
 import pytest
 
-from multistep.data.archives import (
-    contents_digest,
-    members,
-    mismatch,
-    streams,
-)
+from multistep.data.archives import contents_digest, members, streams
+from multistep.data.identity import mismatch
 from multistep.data.settings import Archive
 from multistep.files import UserError, sha256
 

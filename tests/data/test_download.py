@@ -17,8 +17,9 @@ import zipfile
 import pytest
 from data_sets import packed
 
-from multistep.data.archives import contents_digest, record_path, verified_contents
+from multistep.data.archives import contents_digest
 from multistep.data.download import fetch
+from multistep.data.identity import record_path, verified_contents
 from multistep.data.resume import Patience
 from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError, sha256

@@ -32,7 +32,7 @@ if settings_of_slurm := os.getenv("SLURM_CONF"):
         PATH=os.pathsep.join([str(ROOT / "profiles/slurm/bin"), os.getenv("PATH", "")]),
     )
 
-from multistep.data import archives  # noqa: E402
+from multistep.data import identity  # noqa: E402
 from multistep.job import accepted, parameters  # noqa: E402
 from multistep.plan import (
     by_path,
@@ -124,7 +124,7 @@ def records(owner):
     own = PARAMS.sources.get(owner)
     mine = own_path(own, ROOT) if own else None
     found = [
-        archives.record_path(entry, folder / name, mine and mine / name)
+        identity.record_path(entry, folder / name, mine and mine / name)
         for name, entry in owned.items()
     ]
     return [f"data/raw/{owner}/{record.name}" for record in found]

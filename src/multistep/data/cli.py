@@ -7,8 +7,9 @@ from typing import Any
 
 from multistep import lock
 from multistep.data import loaders
-from multistep.data.archives import names, write_record
+from multistep.data.archives import names
 from multistep.data.download import fetch, one_writer
+from multistep.data.identity import write_record
 from multistep.data.settings import Archive, Dataset
 from multistep.declared import imported
 from multistep.files import UserError, check_folder, own_path

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from multistep import lock
-from multistep.data.archives import mismatch, write_record
+from multistep.data.identity import mismatch, write_record
 from multistep.data.resume import MirrorError, Patience, Resume
 from multistep.data.settings import Archive
 from multistep.files import UserError, atomic_write, own_path, sha256, sync_directory

@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import Field
 
 from multistep import seal
-from multistep.data.archives import verified_contents
+from multistep.data.identity import verified_contents
 from multistep.data.settings import PARTS, Dataset, Part
 from multistep.files import UserError, atomic_write, digest, read_json, sha256, write_json
 from multistep.plan import provenance
