@@ -113,6 +113,15 @@ def test_a_misspelt_key_is_named_before_any_job(fresh):
     assert "Job stats" not in output
 
 
+def test_lists_and_mappings_of_the_command_line_hold_numbers(fresh):
+    folder = fresh()
+    asked = ("--config", "seeds=[7]", "few_shot={iterations: 1}", "device=cpu", "--")
+    output = workspace.snakemake(folder, "-n", "-p", *asked, "train")
+    assert all(said in output for said in ('"seed": 7', '"iterations": 1,'))
+    output = workspace.snakemake(folder, "-n", "--config", "seeds=[1e2]", status=1)
+    assert "--config seeds=[1e2], line 1: not valid YAML: in a list: readers" in output
+
+
 def test_what_nothing_makes_is_told_with_its_nearest(fresh):
     folder = fresh()
     name = "5way_1shot/drawn_first"

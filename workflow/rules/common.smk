@@ -55,7 +55,9 @@ try:
     # Read once more for what its own reader drops: equal keys.
     BASE, *_ = params.layers(ROOT / "params.yaml", *map(Path, workflow.overwrite_configfiles))
     # Snakemake puts the keys of an overlay first; rows go by the order of params.yaml.
-    PARAMS = params.validate(params.merge(BASE, config))
+    MERGED = params.merge(BASE, config)
+    ARGUMENTS = params.arguments(workflow.config_settings.config_args)
+    PARAMS = params.validate(params.merge(MERGED, ARGUMENTS))
     PAGES = load.pages(ROOT / "workflow" / "report", PARAMS)
 except UserError as error:
     raise WorkflowError(str(error)) from None

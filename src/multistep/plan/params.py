@@ -65,19 +65,35 @@ def read(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file, not yet validated."""
     try:
         text = Path(file).read_text(encoding="utf-8")
-        _shallow(text)
-        layer = yaml.load(text, _Loader)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{file}: no such file") from None
     except IsADirectoryError:
         raise UserError(f"{file}: a folder; name a YAML file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not valid YAML in UTF-8: {one_line(error)}") from None
+    return _mapping(text, file)
+
+
+def arguments(pairs: Iterable[str]) -> dict[str, Any]:
+    """What `snakemake --config KEY=VALUE ...` says, each value read as in an overlay: Snakemake
+    hands on the numbers in a list or a mapping as text.
+    """
+    layers = (_mapping(pair.replace("=", ": ", 1), f"--config {pair}") for pair in pairs)
+    return functools.reduce(merge, layers, {})
+
+
+def _mapping(text: str, name: object) -> dict[str, Any]:
+    """The mapping that YAML text of that name holds."""
+    try:
+        _shallow(text)
+        layer = yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{file}{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise UserError(f"{file}: not valid YAML in UTF-8: {one_line(error)}") from None
+        raise UserError(f"{name}{line}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UserError(f"{name}: not valid YAML in UTF-8: {one_line(error)}") from None
     if not isinstance(layer, dict):
-        raise UserError(f"{file}: must hold a mapping of keys, like params.yaml")
+        raise UserError(f"{name}: must hold a mapping of keys, like params.yaml")
     return layer
 
 
