@@ -15,7 +15,7 @@ from transfer_data import prepared_images, source_folder
 from multistep import cli, seal, verify
 from multistep.data.identity import write_record
 from multistep.data.settings import Archive
-from multistep.files import write_json
+from multistep.files import write_json, write_text
 from multistep.job import checkpoint, parameters
 from multistep.pages import record
 from multistep.pages.context import Context
@@ -55,6 +55,9 @@ def built(home: Path) -> dict[str, Path]:
     spec |= {"dataset": "patterns", "methods": ["maml"]}
     names = Context(scale="tiny", datasets={}, methods={})
     record.write(page, "figures", page_records.figure_spec(spec), names, [made], files, {})
+    index = home / "reports/site/index.html"
+    write_text(index, "<title>Report</title>")
+    record.write_report(home / "reports", ["tiny"])
     return {
         "archives": archive,
         "checkpoints": state,
@@ -64,6 +67,7 @@ def built(home: Path) -> dict[str, Path]:
         "pages": files[0],
         "parameters": parameters.beside(result),
         "prepared datasets": prepared_images(home / "data/processed/patterns") / "images.npy",
+        "reports": index,
         "results and measurements": home / "results/measure/5way_1shot/patterns.json",
         "source networks": source_folder(home / "data/networks/net") / "weights.pt",
     }
@@ -82,7 +86,7 @@ def test_what_differs_is_named_and_nothing_else(
     told = capsys.readouterr()
     assert "all are as they were written" in told.out
     assert all(f" {kind}\n" in told.out for kind in files)
-    assert "11 of 11 artefacts" in told.err
+    assert "12 of 12 artefacts" in told.err
     weights = files["source networks"].rename(tmp_path / "elsewhere")  # not pulled
     assert cli.main(["verify", str(tmp_path)]) == 0
     weights.rename(files["source networks"])
@@ -93,7 +97,7 @@ def test_what_differs_is_named_and_nothing_else(
         file.write_bytes(content)
     assert cli.main(["verify", "--jobs", "2", str(tmp_path)]) == 2
     first, *lines = capsys.readouterr().err.partition("error: ")[2].splitlines()
-    assert first == f"{len(files)} of 11 differ:"
+    assert first == f"{len(files)} of 12 differ:"
     for file in files.values():
         assert [line for line in lines if line.startswith(f"  {file}")], file
     record_property("injected", len(files))
@@ -107,7 +111,7 @@ def test_folders_above_a_project_may_be_called_as_those_in_it(tmp_path: Path) ->
         (project / name).write_text("{}")
     found = list(verify.artefacts(project))
     assert {kind for kind, _ in found} == set(files)
-    assert len(found) == 11
+    assert len(found) == 12
 
 
 def test_one_file_an_older_one_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,14 @@ def run(args: argparse.Namespace) -> None:
             advance(1)
     for kind, count in sorted(Counter(kind for kind, _ in found).items()):
         print(f"{count:6,} {kind}")
+    for folder in (
+        file.parent for _, file in found if file.name == "claims.json" and not _drawn(file)
+    ):
+        print(
+            f"{folder}: without {page.REPORT}, so "
+            "of its site, frame, curves and metrics nothing says that they are as drawn; "
+            "`multistep report site` draws them with it"
+        )
     if old:
         print(f"{old:6,} of them are older than seals, so nothing says that they are as written")
     if wrong:
@@ -145,13 +153,18 @@ def _checkpoint(path: Path) -> None:
 
 
 def _report(path: Path) -> bool:
-    """Claims and the audit: lists of sealed entries, or none."""
+    """Claims and the audit, lists of sealed entries; metrics, which a report's record knows."""
     content = read_json(path)
     entries = content if isinstance(content, list) else [content]
     sealed = any(isinstance(entry, dict) and "seal" in entry for entry in entries)
     for entry in entries if sealed else ():
         seal.check(path, entry)
-    return sealed
+    return sealed or _drawn(path)
+
+
+def _drawn(path: Path) -> bool:
+    """Whether a report's record lies beside a file of it or of a folder in it."""
+    return any((folder / page.REPORT).is_file() for folder in path.absolute().parents[:2])
 
 
 # How files of a kind are called (the first that fits), and what reads one: UserError if it differs,
@@ -178,5 +191,6 @@ CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
         lambda path: results.is_sealed(results.in_place(path)),
     ),
     "pages": (rf".*/reports/(.*/)?({'|'.join(page.SUFFIXES)})/[^/]*\.json", page.read),
+    "reports": (rf".*/reports/{re.escape(page.REPORT)}", page.check_report),
     "other reports": (r".*/reports/.*\.json", _report),
 }

@@ -8,7 +8,7 @@ from helpers import PARAMS, ROOT
 from page_records import made_up, read_csv
 
 from multistep import cli
-from multistep.files import read_json, write_json
+from multistep.files import UserError, read_json, write_json
 from multistep.pages import draw, inputs, load, query, record
 from multistep.pages.scales import scales
 from multistep.plan import params
@@ -55,6 +55,69 @@ def test_the_pages_of_what_was_run_are_drawn_and_recorded(
     capsys.readouterr()
     assert drawn("tabel4") == 2
     assert "no page named 'tabel4'; did you mean 'table4'?" in capsys.readouterr().err
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A checkout with a scale's results but those of multistep4, and pages of one's own."""
+    shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
+    shutil.copy2(PARAMS, tmp_path)
+    kept = tmp_path / "scales/omniglot-cpu/results"
+    shutil.copytree(ROOT / "scales/omniglot-cpu/results", kept)
+    for gone in kept.glob("*/omniglot/multistep4/*.json"):
+        gone.unlink()
+    report = tmp_path / "workflow/report"
+    page = {"kind": "accuracy", "title": "Mine", "caption": "", "dataset": "omniglot"}
+    (report / "omniglot-cpu/tables").mkdir(parents=True)
+    for name, experiment, methods in (
+        ("tables/nowhere", "5way_1shot", ["l2t"]),
+        ("tables/waits", "5way_1shot", ["multistep4"]),
+        ("tables/elsewhere", "mini_5way_1shot", ["maml"]),  # the paper's scale runs it
+        ("omniglot-cpu/tables/own", "20way_5shot", ["maml"]),  # that one does, this doesn't
+    ):
+        columns = {"columns": {experiment: "one"}, "methods": methods}
+        of = {"dataset": "miniimagenet"} if experiment.startswith("mini") else {}
+        write_json(report / f"{name}.yaml", page | columns | of)  # JSON is YAML
+    return tmp_path
+
+
+def test_pages_that_are_not_drawn_are_told_with_the_reason(project: Path) -> None:
+    paper, there = scales(project)
+    told = {line.partition(" ")[0]: line for line in draw.undrawn(paper, there)}
+    assert told == {
+        "nowhere": "nowhere isn't drawn: scale omniglot-cpu, like params.yaml, runs nothing of "
+        "what it shows (5way_1shot on omniglot (l2t)); name what is run, or add it to its "
+        "experiments",
+        "own": "own isn't drawn: scale omniglot-cpu runs nothing of what it shows (20way_5shot on "
+        "omniglot (maml)); name what is run, or add it to its experiments",
+        "waits": "waits isn't drawn: none of its 3 results at scale omniglot-cpu is there; "
+        "snakemake --configfile workflow/scales/omniglot-cpu.yaml -- reports/tables/waits.json",
+    }
+    (asked,) = draw.undrawn(paper, there, ["elsewhere", "table4"])
+    assert asked == "elsewhere isn't drawn: scale omniglot-cpu runs nothing of it"
+    plan = params.load(project / "params.yaml", project / "workflow/scales/omniglot-cpu.yaml")
+    folder = project / "workflow/report"
+    pages, own = load.pages(folder, plan), load.own(folder, plan)
+    planned = inputs.unshown(pages, inputs.Plan.of(plan), lambda: paper.plan, own)
+    assert planned == [told["nowhere"], told["own"]]  # and where the plan is made
+
+
+def test_an_overlay_that_can_not_be_run_stops_its_own_scale_alone(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("run", "not_run"):
+        overlay = project / f"workflow/scales/{name}.yaml"
+        overlay.write_text(f"scale: {name}\ndirectory: scales/{name}\nonly: [5way_1shto]\n")
+    assert [scale.name for scale in scales(project, ["omniglot-cpu"])[1]] == ["omniglot-cpu"]
+    assert [scale.name for scale in scales(project)[1]] == ["omniglot-cpu"]
+    told = capsys.readouterr().err
+    assert f"{project}/workflow/scales/not_run.yaml) can't be run" in told
+    assert f"{project}/workflow/scales/not_run.yaml is left out, since nothing of it" in told
+    (project / "scales/run/results").mkdir(parents=True)
+    with pytest.raises(
+        UserError, match=r"(?s)5way_1shto.*\n  nothing was drawn; mend .*/run\.yaml, or"
+    ):
+        scales(project)
 
 
 def test_sizes_are_drawn_of_the_datasets_that_are_there(tmp_path: Path) -> None:

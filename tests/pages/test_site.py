@@ -8,6 +8,7 @@ import json
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,8 +71,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reports(project: Path) -> Path:
-    assert cli.main(["report", "site", "--project", str(project), "--out", str(project / "r")]) == 0
-    return project / "r"
+    out = project / "reports"
+    assert cli.main(["report", "site", "--project", str(project), "--out", str(out)]) == 0
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,7 @@ def pages(reports: Path) -> dict[Path, Read]:
     [
         ("site", ".", "site/index.html"),  # somebody else's
         ("site", ".", "site/cv.pdf"),
+        ("site", ".", "report.json"),
         ("site", ".", f"{SCALE}/tables/table4.yaml"),
         ("claims", "a.json", "a.md"),
         ("audit", "a.json", "a.md"),
@@ -101,6 +104,45 @@ def test_what_a_report_has_not_made_is_neither_removed_nor_written_over(
     assert "name another" in capsys.readouterr().err
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
     assert file.read_text() == "# Mine"
+
+
+@pytest.mark.fault("a file of reports/ edited, deleted or put there", "named by `multistep verify`")
+def test_a_file_of_a_report_that_is_not_what_was_drawn_is_named(
+    reports: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], record_property: Any
+) -> None:
+    shutil.copytree(reports, copy := tmp_path / "reports")
+    assert cli.main(["verify", str(copy)]) == 0
+    assert "all are as they were written" in capsys.readouterr().out
+    entries = json.loads((copy / "claims.json").read_text())
+    (copy / "claims.json").write_text(json.dumps(entries[1:]))  # each is as it was sealed
+    edited = [
+        "audit.md", "claims.csv", "claims.md", "frame.csv.gz", "frame.md", "site/index.html",
+        f"curves/{SCALE}.csv", f"metrics/{SCALE}.json", f"site/{SCALE}/tables/table4.html",
+        *(f"{SCALE}/tables/table4.{form}" for form in ("csv", "md", "tex", "html", "json")),
+    ]  # fmt: skip
+    for name in edited:
+        (copy / name).write_bytes((copy / name).read_bytes() + b" ")
+    shutil.rmtree(copy / f"{SCALE}/figures")
+    (copy / "site/style.css").unlink()
+    (copy / "site/more.html").write_text("Better than the paper")
+    assert cli.main(["verify", str(copy)]) == 2
+    told = capsys.readouterr().err
+    wrong = ["claims.json", *edited, "site/style.css", "site/more.html"]
+    wrong += [f"{SCALE}/figures/{file.name}" for file in reports.glob(f"{SCALE}/figures/*.json")]
+    assert len(wrong) > 20
+    for name in wrong:
+        assert f"  {copy / name}: " in told, name
+    assert told.count(f"{copy}/site/") == 4  # and no other
+    record_property("injected", len(wrong))
+
+
+def test_a_report_without_a_record_is_told(
+    reports: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(reports, copy := tmp_path / "reports")
+    (copy / "report.json").unlink()
+    assert cli.main(["verify", str(copy)]) == 0
+    assert f"{copy}: without report.json, so of its site" in capsys.readouterr().out
 
 
 def test_every_link_leads_somewhere_and_nothing_is_fetched(pages: dict[Path, Read]) -> None:

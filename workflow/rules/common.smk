@@ -379,7 +379,8 @@ def unmade(arguments, rules):
 
 # What Snakemake has no record of counts only if it is what the plan says.
 if workflow.is_main_process:
-    for warning in inputs.unshown(PAGES, PLAN, lambda: PAPER):
+    own = load.own(ROOT / "workflow" / "report", PARAMS)
+    for warning in inputs.unshown(PAGES, PLAN, lambda: PAPER, own):
         print(f"warning: {warning}", file=sys.stderr)
     home = ROOT / PARAMS.directory
     planned = [unrecorded.checks(home, PARAMS, CELLS, CHOICES, MEASUREMENTS)]

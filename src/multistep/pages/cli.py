@@ -17,6 +17,7 @@ from typing import Any
 from multistep import settings
 from multistep.files import UserError
 from multistep.plan.mistakes import unknown
+from multistep.progress import say
 
 
 def add_parser(subparsers: Any) -> None:
@@ -76,13 +77,15 @@ def run(args: argparse.Namespace) -> int:
     if args.kind == "pages":
         from multistep.pages import draw, scales
 
-        _, found = scales.scales(args.project, args.scale or ())
+        paper, found = scales.scales(args.project, args.scale or ())
         known = {name for scale in found for name in scale.by_name}
         if wrong := unknown("report pages", args.names, known, "page"):
             raise UserError("\n".join(wrong))
         for scale in found:
             for path in draw.draw(scale, args.out / scale.name, args.names):
                 print(path)
+        for line in draw.undrawn(paper, found, args.names):
+            say(f"warning: {line}")
         return 0
     if args.kind == "site":
         from multistep.pages import site

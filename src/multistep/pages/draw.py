@@ -1,10 +1,11 @@
 """All pages of a scale in one process, drawn from those of its results that are there."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from multistep.pages import inputs
+from multistep.files import build_command
+from multistep.pages import inputs, load
 from multistep.pages.context import Context
 from multistep.pages.figures import write_figure
 from multistep.pages.scales import Scale
@@ -53,6 +54,28 @@ def draw(scale: Scale, out: Path, only: Collection[str] = ()) -> Iterator[Path]:
         if page.files and (page.name in only or not only):
             write = write_table if page.form == "tables" else write_figure
             yield from write(out / page.form / page.name, page.spec, page.context, page.records)
+
+
+def undrawn(paper: Scale, of: Sequence[Scale], only: Collection[str] = ()) -> Iterator[str]:
+    """A line for each page that none of the scales `of` draws, and why: of those `only`, else of
+    all but those that other scales than these run.
+    """
+    drawable = [page for scale in of for page in pages(scale)]
+    drawn = {page.name for page in drawable if page.files}
+    said: dict[str, str] = {}
+    for form, name, spec, planned, _, scale in drawable:
+        if name in drawn or (only and name not in only):
+            continue
+        own = load.own(scale.project / "workflow/report", scale.plan.params)
+        if planned:
+            command = build_command(scale.home / "reports" / form / f"{name}.json")
+            why = f"none of its {len(planned)} results at scale {scale.name} is there; {command}"
+            said[name] = f"{name} isn't drawn: {why}"
+        elif why := inputs.nothing(name, spec, scale.plan, paper.plan, own):
+            said.setdefault(name, why)
+        elif only:
+            said.setdefault(name, f"{name} isn't drawn: scale {scale.name} runs nothing of it")
+    yield from said.values()
 
 
 def pages(scale: Scale) -> Iterator[Drawable]:

@@ -25,6 +25,11 @@ RULES = {
 }  # fmt: skip
 
 
+def own(folder: Path, params: Params) -> set[str]:
+    """The names of the pages in the scale's own folder, below workflow/report."""
+    return {file.stem for form in FORMS for file in (folder / params.scale / form).glob("*.yaml")}
+
+
 def pages(folder: Path, params: Params) -> dict[str, dict[str, Spec]]:
     """The scale's tables and figures by name, or one `UserError` with a line per mistake.
 

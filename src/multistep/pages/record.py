@@ -1,4 +1,5 @@
-"""A page's record, `<name>.json` beside its files: sealed, with their digests and what they show.
+"""A page's record, `<name>.json` beside its files: sealed, with their digests and what they show;
+and the record of a whole report, `report.json`.
 
 Readers of a page's csv need nothing of it. `check` tells the page that the plan asks for, drawn
 from the records that are there, from one of other titles, printed numbers or results.
@@ -25,6 +26,7 @@ from multistep.settings import parse
 DRAWING = ("jinja2", "matplotlib", "numpy", "pandas", "seaborn")  # whose versions can change it
 SUFFIXES = {"tables": ("csv", "md", "tex", "html"), "figures": ("csv", "pdf", "png", "svg")}
 AGAIN = "delete this file, and Snakemake draws the page again"
+REPORT = "report.json"
 
 
 class MadeFrom(Record):
@@ -52,6 +54,16 @@ class Page(Record):
     files: dict[str, Digest]
     environment: dict[str, str]
     made_from: MadeFrom
+    seal: Digest
+
+
+class Report(Record):
+    """`files`: SHA-256 of every file of a report, by its path in the report's folder."""
+
+    schema_: Literal[2] = Field(alias="schema")
+    kind: Literal["report"]
+    files: dict[str, Digest]
+    made_from: None
     seal: Digest
 
 
@@ -88,8 +100,8 @@ def write(
 
 
 def read(path: Path) -> Page:
-    """The record at `path`, its files compared with it. Raises UserError, one line, for what isn't
-    as it was drawn.
+    """The record at `path`, its files compared with it. Raises UserError, a line for each file that
+    isn't as it was drawn.
     """
     record = read_json(path)
     seal.check(path, record, AGAIN)
@@ -97,12 +109,20 @@ def read(path: Path) -> Page:
         page = parse(Page, record, "")
     except UserError as error:
         raise UserError(f"{path}: not the record of a page ({error}); {AGAIN}") from None
-    for suffix in SUFFIXES[page.form]:
-        file = path.with_suffix(f".{suffix}")
-        if not file.is_file() or sha256(file) != page.files.get(suffix):
-            what = "differs from its digest in" if file.is_file() else "is missing beside"
-            raise UserError(f"{file}: it {what} {path.name}; {AGAIN}")
+    files = {path.with_suffix(f".{s}"): page.files.get(s) for s in SUFFIXES[page.form]}
+    if wrong := _differing(files, path, AGAIN):
+        raise UserError("\n  ".join(wrong))
     return page
+
+
+def _differing(files: Mapping[Path, str | None], record: Path, again: str) -> list[str]:
+    """A line for each file that isn't there, or hasn't the digest that its record says."""
+    return [
+        f"{file}: it {'differs from its digest in' if file.is_file() else 'is missing beside'} "
+        f"{record.name}; {again}"
+        for file, right in files.items()
+        if not file.is_file() or sha256(file) != right
+    ]
 
 
 def check(
@@ -135,3 +155,40 @@ def _digests(records: Sequence[dict[str, Any]]) -> dict[str, str]:
     names = [query.cell_name(r["cell"]) if "cell" in r else str(r["name"]) for r in records]
     seals = [str(r.get("seal") or digest(r)) for r in records]
     return dict(sorted(zip(names, seals, strict=True)))
+
+
+def write_report(folder: Path, scales: Sequence[str]) -> None:
+    """Write the record of the report in a folder, which shows these scales. Of a page it has the
+    record alone, which has the digests of its files.
+    """
+    own = [f"{scale}/{form}/*.json" for scale in scales for form in SUFFIXES]
+    own += [f"{part}.*" for name in scales for part in (f"metrics/{name}", f"curves/{name}")]
+    found = [f for like in ("claims.*", "audit.*", "frame.*", *own) for f in folder.glob(like)]
+    found = [f for f in (*found, *_site(folder)) if f.suffix != ".tmp"]  # what a kill has left
+    files = {f.relative_to(folder).as_posix(): sha256(f) for f in found}
+    report = {"schema": SCHEMA, "kind": "report", "files": dict(sorted(files.items()))}
+    write_json(folder / REPORT, seal.seal(report, None))
+
+
+def check_report(path: Path) -> None:
+    """Raise UserError with a line for each file of a report that isn't what was drawn; `path`: of
+    its record.
+    """
+    again = "`multistep report site` draws it again"
+    record = read_json(path)
+    seal.check(path, record, again)
+    try:
+        files = parse(Report, record, "").files
+    except UserError as error:
+        raise UserError(f"{path}: not the record of a report ({error}); {again}") from None
+    there = {path.parent / name: right for name, right in files.items()}
+    wrong = _differing(there, path, again)
+    more = [file for file in _site(path.parent) if file not in there]
+    wrong += [f"{file}: {REPORT} doesn't name it, so no report drew it; delete it" for file in more]
+    if wrong:
+        raise UserError("\n  ".join(wrong))
+
+
+def _site(folder: Path) -> list[Path]:
+    """Every file of its site."""
+    return sorted(file for file in (folder / "site").rglob("*") if file.is_file())

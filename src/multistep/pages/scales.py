@@ -16,6 +16,7 @@ from multistep.pages.spec import Spec
 from multistep.plan import cells, choose, params
 from multistep.plan.mistakes import unknown
 from multistep.plan.unrecorded import OnDisk
+from multistep.progress import say
 
 if TYPE_CHECKING:
     from multistep.pages.claims import Claim
@@ -126,15 +127,24 @@ def scales(project: Path, only: Sequence[str] = ()) -> tuple[Scale, list[Scale]]
     """The paper's scale, and all that have a folder of results, the paper's first; of them `only`
     some: by name, or by the path of an overlay that need not lie in workflow/scales.
 
-    Raises UserError: a scale that is asked for has no results.
+    Raises UserError: a scale that is asked for has no results, or an overlay can't be run.
     """
     own = [Path(name) for name in only if name.endswith((".yaml", ".yml"))]
-    overlays = (None, *sorted((project / "workflow" / "scales").glob("[!.]*.yaml")), *own)
+    theirs = sorted((project / "workflow" / "scales").glob("[!.]*.yaml"))
     report = (project / "workflow" / "report").resolve()
     settled = {}
     wanted = {*only} - {*map(str, own)}
-    for overlay in overlays:
-        plan = params.load(project / "params.yaml", *([overlay] if overlay else []))
+    for overlay in (None, *(file for file in theirs if file.stem in wanted or not only), *own):
+        try:
+            plan = params.load(project / "params.yaml", *([overlay] if overlay else []))
+        except UserError as error:
+            if overlay not in theirs:
+                raise
+            if (project / "scales" / overlay.stem).exists():
+                mend = f"nothing was drawn; mend {overlay}, or draw others by name (--scale)"
+                raise UserError(f"{error}\n  {mend}") from None
+            say(f"warning: {error}\n  {overlay} is left out, since nothing of it was run")
+            continue
         settled[plan.scale] = (plan, overlay)
         wanted |= {plan.scale} if overlay in own else set()
     found: list[Scale] = []
@@ -146,6 +156,9 @@ def scales(project: Path, only: Sequence[str] = ()) -> tuple[Scale, list[Scale]]
             files = [f for f in (*of.cells, *of.measurements) if (home / f).is_file()]
             found.append(Scale(of, paper, load.pages(report, plan), files, project, overlay))
     shown = {s.name: s for s in found if (s.home / "results").is_dir()}
-    if wrong := unknown("--scale", sorted(wanted - shown.keys()), shown, "scale with results"):
+    run = {f.stem for f in theirs if (project / "scales" / f.stem / "results").is_dir()}
+    if wrong := unknown(
+        "--scale", sorted(wanted - shown.keys()), run | shown.keys(), "scale with results"
+    ):
         raise UserError("\n".join(wrong))
     return found[0], [s for name, s in shown.items() if name in wanted or not only]

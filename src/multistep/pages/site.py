@@ -2,8 +2,8 @@
 
 `build` draws everything from the results in a checkout into one folder (reports/): `<scale>/tables`
 and `<scale>/figures`, claims.json, frame.csv.gz, a small JSON of metrics and a csv of curves for
-each scale (for DVC), and site/index.html. The site needs no network, script or server; what is not
-run is said to be so.
+each scale (for DVC), site/index.html, and report.json, which has the digests of all of these. The
+site needs no network, script or server; what is not run is said to be so.
 """
 
 import itertools
@@ -30,13 +30,14 @@ from multistep.pages import (
 )
 from multistep.pages import project as whole
 from multistep.pages.claims import EVERY, closed_form
-from multistep.pages.draw import pages
+from multistep.pages.draw import pages, undrawn
 from multistep.pages.figures import described, write_figure
 from multistep.pages.layout import Page
-from multistep.pages.record import SUFFIXES
+from multistep.pages.record import REPORT, SUFFIXES, write_report
 from multistep.pages.scales import Scale, scales
 from multistep.pages.tables import draw, write_table
 from multistep.plan import status
+from multistep.progress import say
 
 CURVES = {  # quantity of a history -> its heading
     "validation_accuracy": "Validation accuracy, %",
@@ -114,6 +115,9 @@ def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
         one.cells = list(_cells(one))
         _for_dvc(one, out, numbers, entries)
     _site(project, out / "site", paper, shown, entries, findings)
+    write_report(out, [one.name for one in shown])
+    for line in undrawn(paper, there):
+        say(f"warning: {line}")
     return {
         "claims": len({entry["id"] for entry in entries}),
         "scales": len(shown),
@@ -130,6 +134,9 @@ def _check_place(out: Path, names: Sequence[str]) -> None:
         parts = ("about", "audit", "claims", "coverage", "methods", "datasets")
         made = [f"{part}.html" for part in parts]
         check_folder(index.parent, (*made, "style.css", *parts[-2:], "sheets", *names))
+    place = out / REPORT
+    if place.exists() and '"kind": "report"' not in place.read_text("utf-8", "replace"):
+        raise UserError(f"{place}: in the way, and not of a report; name another folder")
     for folder, form in itertools.product((out / name for name in names), SUFFIXES):
         for file in (folder / form).glob("*"):
             if file.suffix[1:] not in (*SUFFIXES[form], "json", "tmp"):

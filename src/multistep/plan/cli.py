@@ -89,7 +89,10 @@ def warn(plan: Params, file: Path, layers: Sequence[dict[str, Any]], wanted: Wan
         pages = load.pages(folder, plan)
         here = inputs.Plan.of(plan)
         found = inputs.unshown(
-            pages, here, lambda: inputs.Plan.of(params.validate(base)) if overlays else here
+            pages,
+            here,
+            functools.cache(lambda: inputs.Plan.of(params.validate(base)) if overlays else here),
+            load.own(folder, plan),
         )
     except UserError as error:
         found = [str(error)]
