@@ -1,4 +1,4 @@
-"""`multistep completion bash|zsh|tcsh`: what makes a shell complete the words of `multistep`."""
+"""`multistep completion bash|zsh|...`: what makes a shell complete the words of `multistep`."""
 
 from __future__ import annotations
 

@@ -175,6 +175,42 @@ def test_inference_mode_and_rates_that_are_no_numbers_are_told() -> None:
             kind(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"dynamics": torch.optim.SGD([torch.ones(1)], lr=0.1)}, "dynamics: SGD has no init"),
+        ({"steps": 2.0}, "steps: a whole number, not 2.0"),
+        ({"window": "2"}, "window: a whole number, not '2'"),
+        ({"state": {}}, r"state: lacks \['velocity'\]; give what"),
+        ({"state": Adam(0.1).init({"x": torch.ones(1)})}, r"state: lacks \['velocity'\]"),
+        ({"state": SGD(0.1).init({"y": torch.ones(1)})}, r"state: lacks \['velocity'\]\['x'\]"),
+        ({"dynamics": Adam(0.1), "state": 5}, r"state: lacks \['mean'\]"),
+    ],
+)
+def test_what_is_no_dynamics_number_or_state_is_told(change: dict[str, Any], said: str) -> None:
+    asked: dict[str, Any] = {"dynamics": SGD(0.1), "steps": 2} | change
+    with pytest.raises((TypeError, ValueError), match=said):
+        unroll(lambda p: p["x"].sum(), {"x": torch.ones(1)}, **asked)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (SGD, {"lr": -0.1}),
+        (SGD, {"lr": float("nan")}),
+        (SGD, {"lr": 0.1, "momentum": -1}),
+        (SGD, {"lr": 0.1, "weight_decay": float("inf")}),
+        (Adam, {"lr": 0.1, "betas": (0.9, 1)}),
+        (Adam, {"lr": 0.1, "betas": 0.9}),
+        (Adam, {"lr": 0.1, "betas": (0.9, 0.9, 0.9)}),
+        (Adam, {"lr": 0.1, "eps": -1}),
+    ],
+)
+def test_settings_that_torch_optim_does_not_take_are_told(kind: Any, wrong: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{list(wrong)[-1]}(:| is) "):
+        kind(**wrong)
+
+
 def test_the_learned_rates_of_the_docstring() -> None:
     text = textwrap.dedent(str(Dynamics.__doc__).partition("rates:\n")[2])
     exec(text, names := {"Dynamics": Dynamics})

@@ -290,6 +290,14 @@ def test_three_lines_adapt_to_images_of_one_s_own(
             classify(images)
     with pytest.raises(UserError, match="8 labels of 3 classes for 9 images"):
         out["learner"].adapt(own, values["labels"][1:])
+    for labels in ([[name] for name in values["labels"]], torch.eye(9), 3):
+        with pytest.raises(UserError, match="labels: give a list with one label for each image"):
+            out["learner"].adapt(own, labels)
+    others.flags.writeable = False  # as of a file that is mapped; torch would warn
+    classify(others)
+    for place in ("", ".", home):
+        with pytest.raises(UserError, match=": a folder; name a result"):
+            multistep.load(place)
     numbers = torch.tensor([values["labels"].index(name) for name in values["labels"]])
     assert set(out["learner"].adapt(own, numbers)(others)) <= {0, 3, 6}
     for setting in ("steps", "ways", "inner_steps"):  # what would do nothing, or can't be

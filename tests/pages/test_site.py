@@ -87,6 +87,7 @@ def pages(reports: Path) -> dict[Path, Read]:
         ("site", ".", "site/index.html"),  # somebody else's
         ("site", ".", "site/cv.pdf"),
         ("site", ".", "report.json"),
+        ("site", "a.json", "a.json"),
         ("site", ".", f"{SCALE}/tables/table4.yaml"),
         ("claims", "a.json", "a.md"),
         ("audit", "a.json", "a.md"),

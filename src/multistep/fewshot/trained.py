@@ -72,7 +72,11 @@ class Trained:
         classes than the cell has ways, and any number of images of each.
         """
         labels = getattr(labels, "tolist", lambda: labels)()  # numpy's and torch's too
-        x, classes = self._pixels(images), list(dict.fromkeys(labels))
+        x = self._pixels(images)
+        try:
+            classes = list(dict.fromkeys(labels))
+        except TypeError:  # lists, as of one-hot rows, or no list at all
+            raise UserError("labels: give a list with one label for each image") from None
         if len(labels) != len(x) or not 2 <= len(classes) <= self.settings.ways:
             raise UserError(
                 f"{len(labels)} labels of {len(classes)} classes for {len(x)} images; give each "
@@ -99,8 +103,8 @@ class Trained:
             f"or numbers in [0, 1] [N, {config.channels}, {side}]"
         )
         try:
-            given = np.asarray(images)
-            x = torch.as_tensor(given)
+            given = np.asarray(images)  # torch warns of those that it could not write to
+            x = torch.as_tensor(given if given.flags.writeable else given.copy())
         except (TypeError, ValueError) as error:  # names, images of several sizes, ...
             raise UserError(f"these are no images ({one_line(error)}); {wanted}") from None
         if x.dtype == torch.uint8:

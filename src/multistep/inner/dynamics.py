@@ -55,13 +55,19 @@ class Dynamics(Protocol):
 
 
 def _numbers(of: Any) -> None:
+    """Raise TypeError or ValueError for settings that torch.optim's, too, doesn't take."""
     for name, value in vars(of).items():
+        below = 1.0 if name == "betas" else math.inf
+        if name == "betas" and not (isinstance(value, tuple) and len(value) == 2):
+            raise TypeError(f"betas: two numbers such as (0.9, 0.999), not {value!r}")
         for one in value if isinstance(value, tuple) else (value,):
             if not isinstance(one, Real):
                 raise TypeError(
                     f"{name} is a number, not {type(one).__name__}; rates that are learned take a "
                     "dynamics of their own, see multistep.inner.dynamics.Dynamics"
                 )
+            if not 0 <= float(one) < below:
+                raise ValueError(f"{name} is {one}; it is at least 0 and below {below}")
 
 
 @dataclass(frozen=True)

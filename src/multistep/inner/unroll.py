@@ -60,7 +60,19 @@ def unroll(
     """
     windows = count_windows(steps, window)
     _check(params)
-    state = dynamics.init(params) if state is None else state
+    if not all(callable(getattr(dynamics, name, None)) for name in ("init", "window")):
+        raise TypeError(
+            f"dynamics: {type(dynamics).__name__} has no init and window; give multistep.SGD or "
+            "multistep.Adam, or one of your own (multistep.inner.dynamics.Dynamics)"
+        )
+    fresh = dynamics.init(params)
+    if state is None:
+        state = fresh
+    elif missing := _missing(fresh, state):
+        raise ValueError(
+            f"state: lacks {missing}; give what these dynamics' init, or an earlier unroll of the "
+            "same params, gave"
+        )
     rebuild = recompute and not first_order and torch.is_grad_enabled()
     if rebuild and inside_transform():
         raise ValueError("recompute=True can't run inside torch.func transforms; leave it out")
@@ -78,6 +90,16 @@ def unroll(
         for _ in range(windows):
             here = advance(here)
     return here
+
+
+def _missing(fresh: Any, state: Any, name: str = "") -> str:
+    """The first key of a fresh state that a state lacks; empty if it has all."""
+    for key, value in fresh.items() if isinstance(fresh, Mapping) else ():
+        if not isinstance(state, Mapping) or key not in state:
+            return f"{name}[{key!r}]"
+        if found := _missing(value, state[key], f"{name}[{key!r}]"):
+            return found
+    return ""
 
 
 def _check(params: Tensors) -> None:
@@ -147,6 +169,9 @@ def _reaches_beyond(value: Tensor, inputs: Tensors, params: Tensors) -> bool:
 
 def count_windows(steps: int, window: int) -> int:
     """K = T / n, or say why there is no such K."""
+    for name, number in (("steps", steps), ("window", window)):
+        if not hasattr(number, "__index__"):
+            raise TypeError(f"{name}: a whole number, not {number!r}")
     if steps < 0 or window < 1:
         raise ValueError(f"need steps >= 0 and window >= 1, got steps={steps}, window={window}")
     if steps % window != 0:

@@ -57,10 +57,10 @@ def of(file: Path) -> Path:
     """The file of parameters that is meant by a result or by its own name. Raises UserError for
     another file, and where a result has none beside it.
     """
-    path = beside(file)
-    if file.is_dir() or file.suffix not in (".json", path.suffix):
+    if file.is_dir() or file.suffix not in (".json", ".safetensors"):
         kind = "a folder" if file.is_dir() else "neither"
-        raise UserError(f"{file}: {kind}; name a result (.json) or its parameters ({path.suffix})")
+        raise UserError(f"{file}: {kind}; name a result (.json) or its parameters (.safetensors)")
+    path = beside(file)
     if not path.exists() and file != path and file.exists():
         if "metrics" not in results.read(file):  # which says it if that is no record at all
             raise UserError(f"{file}: a measurement or choice, which trains nothing; name a result")

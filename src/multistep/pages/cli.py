@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     """Draw what the arguments ask for; a mistake in them is a UserError."""
     if args.kind in ("claims", "audit") and args.out.suffix != ".json":
         raise UserError(f"--out {args.out}: should end in .json; the others are written beside it")
+    if args.kind in ("pages", "site") and args.out.exists() and not args.out.is_dir():
+        raise UserError(f"--out {args.out}: a file is in the way; name a folder")
     if args.kind == "frame":
         from multistep.pages import project
 
