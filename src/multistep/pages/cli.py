@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.kind in ("claims", "audit") and args.out.suffix != ".json":
         raise UserError(f"--out {args.out}: should end in .json; the others are written beside it")
     if args.kind in ("pages", "site") and args.out.exists() and not args.out.is_dir():
-        raise UserError(f"--out {args.out}: a file is in the way; name a folder")
+        raise UserError(f"--out {args.out}: a file is in the way; name another place")
     if args.kind == "frame":
         from multistep.pages import project
 
