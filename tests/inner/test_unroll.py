@@ -181,10 +181,10 @@ def test_inference_mode_and_rates_that_are_no_numbers_are_told() -> None:
         ({"dynamics": torch.optim.SGD([torch.ones(1)], lr=0.1)}, "dynamics: SGD has no init"),
         ({"steps": 2.0}, "steps: a whole number, not 2.0"),
         ({"window": "2"}, "window: a whole number, not '2'"),
-        ({"state": {}}, r"state: lacks \['velocity'\]; give what"),
-        ({"state": Adam(0.1).init({"x": torch.ones(1)})}, r"state: lacks \['velocity'\]"),
-        ({"state": SGD(0.1).init({"y": torch.ones(1)})}, r"state: lacks \['velocity'\]\['x'\]"),
-        ({"dynamics": Adam(0.1), "state": 5}, r"state: lacks \['mean'\]"),
+        ({"state": {}}, "state: lacks velocity x; give what"),
+        ({"state": Adam(0.1).init({"x": torch.ones(1)})}, "state: lacks velocity x"),
+        ({"state": SGD(0.1).init({"y": torch.ones(1)})}, "state: lacks velocity x"),
+        ({"dynamics": Adam(0.1), "state": 5}, "state: lacks step"),
     ],
 )
 def test_what_is_no_dynamics_number_or_state_is_told(change: dict[str, Any], said: str) -> None:

@@ -125,8 +125,8 @@ class SGD(Dynamics):
             if self.weight_decay:
                 drive = torch.add(drive, p, alpha=self.weight_decay)
             new_p, new_v = torch.add(p, drive, alpha=b.b_phi), b.b_v * drive
+            v = _of(state, "velocity", name)
             if self.momentum:
-                v = state["velocity"][name]
                 new_p, new_v = new_p.add_(v, alpha=b.d_phi), new_v.add_(v, alpha=b.d_v)
             new_params[name], velocity[name] = new_p, new_v
         return new_params, {"velocity": velocity}
@@ -187,14 +187,15 @@ class Adam(Dynamics):
         """N steps with the same gradient: only g is frozen; decay, moments and bias corrections
         are taken anew at every sub-step. Element-wise work, no network evaluation.
         """
-        (beta1, beta2), count = self.betas, state["step"]
+        (beta1, beta2), count = self.betas, _of(state, "step")
         rates = [beta1, 1 - beta1, beta2, 1 - beta2, self.weight_decay]
         for t in range(count + 1, count + n + 1):
             root = (1 - beta2**t) ** 0.5
             rates += [self.lr * root / (1 - beta1**t), self.eps * root]
         new_params, mean, variance = {}, {}, {}
         for name, p in params.items():
-            start = p, state["mean"][name], state["variance"][name], _gradient(grads, name, p)
+            moments = (_of(state, of, name) for of in ("mean", "variance"))
+            start = p, *moments, _gradient(grads, name, p)
             steps = partial(_adam_steps, rates)
             if adam_window.suits(n, *start):
                 end = AdamWindow.apply(*start, rates, steps)
@@ -213,6 +214,20 @@ def _adam_steps(
         drive = torch.add(g, p, alpha=decay) if decay else g
         p, mean, variance = _AdamStep.apply(p, mean, variance, drive, beta1, beta2, alpha, eps)
     return p, mean, variance
+
+
+def _of(state: State, *keys: str) -> Any:
+    """What a state has under a key, and there under the next. Raises ValueError."""
+    value: Any = state
+    for key in keys:
+        try:
+            value = value[key]
+        except (KeyError, TypeError, IndexError):
+            raise ValueError(
+                f"state: lacks {' '.join(keys)}; give what init of these dynamics, or an earlier "
+                "unroll of the same params, gave"
+            ) from None
+    return value
 
 
 def _gradient(grads: Tensors, name: str, like: Tensor) -> Tensor:

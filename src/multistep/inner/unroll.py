@@ -65,14 +65,7 @@ def unroll(
             f"dynamics: {type(dynamics).__name__} has no init and window; give multistep.SGD or "
             "multistep.Adam, or one of your own (multistep.inner.dynamics.Dynamics)"
         )
-    fresh = dynamics.init(params)
-    if state is None:
-        state = fresh
-    elif missing := _missing(fresh, state):
-        raise ValueError(
-            f"state: lacks {missing}; give what these dynamics' init, or an earlier unroll of the "
-            "same params, gave"
-        )
+    state = dynamics.init(params) if state is None else state
     rebuild = recompute and not first_order and torch.is_grad_enabled()
     if rebuild and inside_transform():
         raise ValueError("recompute=True can't run inside torch.func transforms; leave it out")
@@ -90,16 +83,6 @@ def unroll(
         for _ in range(windows):
             here = advance(here)
     return here
-
-
-def _missing(fresh: Any, state: Any, name: str = "") -> str:
-    """The first key of a fresh state that a state lacks; empty if it has all."""
-    for key, value in fresh.items() if isinstance(fresh, Mapping) else ():
-        if not isinstance(state, Mapping) or key not in state:
-            return f"{name}[{key!r}]"
-        if found := _missing(value, state[key], f"{name}[{key!r}]"):
-            return found
-    return ""
 
 
 def _check(params: Tensors) -> None:
