@@ -113,6 +113,9 @@ def test_an_overlay_that_can_not_be_run_stops_its_own_scale_alone(
     told = capsys.readouterr().err
     assert f"{project}/workflow/scales/not_run.yaml) can't be run" in told
     assert f"{project}/workflow/scales/not_run.yaml is left out, since nothing of it" in told
+    shutil.copytree(project / "scales/omniglot-cpu", project / "scales/brought")
+    assert [scale.name for scale in scales(project)[1]] == ["omniglot-cpu"]
+    assert f"warning: {project}/scales/brought is left out: workflow" in capsys.readouterr().err
     (project / "scales/run/results").mkdir(parents=True)
     with pytest.raises(
         UserError, match=r"(?s)5way_1shto.*\n  nothing was drawn; mend .*/run\.yaml, or"

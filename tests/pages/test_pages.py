@@ -251,6 +251,14 @@ def test_other_mistakes_in_the_folder_name_the_file(report: Path) -> None:
         with pytest.raises(UserError, match=re.escape(f"figures/{name}.yaml: {said}")):
             load.pages(report, LOADED)
         file.unlink()
+    for name in ("tables/mine.yml", "mine.yaml", "omniglot-cpu/mine.yaml", "table/mine.yaml"):
+        (file := report / name).parent.mkdir(exist_ok=True)
+        file.write_text("kind: accuracy")
+        with pytest.raises(
+            UserError, match=f"workflow/report/{name}: read by nothing here; a page"
+        ):
+            load.pages(report, LOADED)
+        file.unlink()
     shutil.copy(report / "figures" / "figure1.yaml", report / "figures" / "table4.yaml")
     with pytest.raises(UserError, match=r"figures/table4\.yaml: a table has this name too; choose"):
         load.pages(report, LOADED)

@@ -335,10 +335,12 @@ def test_files_have_an_order_and_those_of_workflow_scales_their_scale_s_name(tmp
         text = "" if name == "plain" else "scale: demo\ndirectory: scales/demo\n"
         (folder / f"{name}.yaml").write_text(f"{text}seeds: [5]\n")
     demo, mine, plain = (folder / f"{name}.yaml" for name in ("demo", "mine", "plain"))
+    (short := folder / "demo.yml").write_text(demo.read_text())  # no report would look for it
     for files, message in (
         ([demo], rf"^{demo}: lacks .*experiments, .*; name params.yaml before overlays$"),
         ([demo, PARAMS], rf"^{PARAMS}: takes back the scale demo of {demo}; name it before"),
         ([PARAMS, mine], rf"^{mine}: of scale demo, but a file in workflow/scales is called as"),
+        ([PARAMS, short], rf"^{short}: of scale demo, .* as its scale \(demo.yaml\); rename"),
         ([PARAMS, plain], rf"^{plain}: of scale paper, but a file in workflow/scales"),
     ):
         with pytest.raises(UserError, match=message):

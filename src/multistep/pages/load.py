@@ -43,6 +43,14 @@ def pages(folder: Path, params: Params) -> dict[str, dict[str, Spec]]:
     if (other := params.pages_of) is not None:
         own = {file.parents[1].name for file in folder.glob("*/*/[!.]*.yaml")}
         mistakes = unknown("pages_of", [other], own, "scale with a folder of pages")
+    for file in folder.rglob("[!.]*.y*ml"):
+        *scale, form = file.relative_to(folder).parts[:-1] or ("",)
+        read_here = form in (*FORMS, "claims") and len(scale) < 2 and file.suffix == ".yaml"
+        if not read_here and file != folder / "audit.yaml":
+            mistakes.append(
+                f"{file.relative_to(folder.parents[1])}: read by nothing here; a page is a file "
+                "tables/NAME.yaml or figures/NAME.yaml, also in a folder called as its scale"
+            )
     for form in FORMS:
         layers: dict[str, list[Path]] = {}
         for place in (folder / form, *(folder / name / form for name in params.own_pages)):

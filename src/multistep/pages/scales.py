@@ -155,6 +155,13 @@ def scales(project: Path, only: Sequence[str] = ()) -> tuple[Scale, list[Scale]]
             home, paper = project / plan.directory, found[0].plan if found else of
             files = [f for f in (*of.cells, *of.measurements) if (home / f).is_file()]
             found.append(Scale(of, paper, load.pages(report, plan), files, project, overlay))
+    homes = {(project / plan.directory).resolve() for plan, _ in settled.values()}
+    for home in sorted(project.glob("scales/*/")):
+        if not only and (home / "results").is_dir() and home.resolve() not in homes:
+            say(
+                f"warning: {home} is left out: workflow/scales/ has no overlay of it; name yours "
+                "(--scale)"
+            )
     shown = {s.name: s for s in found if (s.home / "results").is_dir()}
     run = {f.stem for f in theirs if (project / "scales" / f.stem / "results").is_dir()}
     if wrong := unknown(

@@ -39,10 +39,11 @@ def layers(*files: Path) -> list[dict[str, Any]]:
     scale, of = PAPER, files[0]
     for file, layer in zip(files, found, strict=True):
         said = layer.get("scale", scale)
-        if file.absolute().parts[-3:-1] == ("workflow", "scales") and said != file.stem:
+        here = file.absolute().parts[-3:-1] == ("workflow", "scales")
+        if here and file.name != f"{said}.yaml":
             raise UserError(
-                f"{file}: of scale {said}, but a file in workflow/scales is called as its scale; "
-                "rename it or its `scale`, or keep it elsewhere"
+                f"{file}: of scale {said}, but a file in workflow/scales is called as its scale "
+                f"({said}.yaml); rename it or its `scale`, or keep it elsewhere"
             )
         if said == PAPER != scale:
             raise UserError(f"{file}: takes back the scale {scale} of {of}; name it before that")
