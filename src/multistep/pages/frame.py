@@ -234,32 +234,17 @@ def joined(blocks: Iterable[Mapping[str, Any]]) -> DataFrame:
     import pandas as pd
 
     found = list(blocks)
-    lengths = [len(block["value"]) for block in found]
-    starts = list(itertools.accumulate(lengths, initial=0))
-    columns: dict[str, Any] = {}
-    for column in COLUMNS:
-        given = [block.get(column) for block in found]
-        codes: dict[str | None, int] = {None: -1}
-        if column in _NAMES:
-            for name in itertools.chain.from_iterable(
-                x if isinstance(x, list) else [x] for x in given
-            ):
-                codes.setdefault(name, len(codes) - 1)
-            given = [[codes[n] for n in x] if isinstance(x, list) else codes[x] for x in given]
-        same = [np.nan if x is None or isinstance(x, list | np.ndarray) else x for x in given]
-        whole = np.repeat(np.array(same, float), lengths)
-        for start, values in zip(starts, given, strict=False):
-            if isinstance(values, list | np.ndarray):
-                whole[start : start + len(values)] = values
-        if column in _NAMES:
-            columns[column] = pd.Categorical.from_codes(whole.astype(np.int32), [*codes][1:])
-        elif column in _COUNTS:
-            missing = np.isnan(whole)
-            whole[missing] = 0
-            columns[column] = pd.arrays.IntegerArray(whole.astype(np.int64), missing)
-        else:
-            columns[column] = whole
-    return pd.DataFrame(columns)
+
+    def whole(column: str, of: type) -> Any:
+        parts: list[Any] = [np.empty(0, of)]
+        for block in found:
+            parts.append(np.broadcast_to(np.asarray(block.get(column), of), len(block["value"])))
+        return np.concatenate(parts)
+
+    names = {key: pd.factorize(whole(key, object)) for key in _NAMES}
+    columns = {key: pd.Categorical.from_codes(*pair) for key, pair in names.items()}
+    columns |= {key: pd.array(whole(key, float), "Int64") for key in _COUNTS}
+    return pd.DataFrame({**columns, "value": whole("value", float)}, columns=list(COLUMNS))
 
 
 def _run(record: Mapping[str, Any], episodes: bool, history_too: bool) -> Iterator[dict[str, Any]]:
