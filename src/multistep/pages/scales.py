@@ -99,10 +99,10 @@ class Scale:
         """File and result of a cell by seed, for those that there are."""
         return self._cells.get((experiment, self.plan.params.dataset(dataset), method), {})
 
-    def measured(self, experiment: str, dataset: str) -> tuple[str, Run] | None:
-        """File and record of a measurement, if there is one."""
+    def measured(self, experiment: str, dataset: str) -> tuple[str, Run]:
+        """File and record of a measurement; one without rows if there is none."""
         path = f"results/measure/{experiment}/{self.plan.params.dataset(dataset)}.json"
-        return (self.file(path), self.records[path]) if path in self.records else None
+        return self.file(path), self.records.get(path, {"rows": []})
 
     def differing(self, claim: Claim) -> dict[str, list[tuple[str, Any, Any]]]:
         """In which settings a claim's cells aren't the paper's, see `inputs.differing`."""
@@ -121,6 +121,10 @@ class Scale:
 
     def method_title(self, method: str) -> str:
         return self.plan.params.methods[method].title
+
+    def title(self, experiment: str, dataset: str, method: str) -> str:
+        """A cell for readers, whatever its seed."""
+        return f"{self.method_title(method)}, {self.cell_title(experiment, dataset)}"
 
 
 def scales(project: Path, only: Sequence[str] = ()) -> tuple[Scale, list[Scale]]:

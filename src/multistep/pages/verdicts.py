@@ -109,7 +109,7 @@ def _decisive(run: Sequence[Part], claim: Claim) -> Part | None:
 
     def room(part: Part) -> float:
         assert part.estimate is not None
-        low, high = part.within or claim.range
+        low, high = claim.range
         value, ends = part.estimate.shown, part.estimate.interval()
         gaps = [value - low] if low is not None else []
         gaps += [high - value] if high is not None else []

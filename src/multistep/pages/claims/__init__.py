@@ -12,6 +12,7 @@ paper only where nothing `differs`.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -46,7 +47,6 @@ class Part(NamedTuple):
     estimate: Estimate | None = None
     files: tuple[str, ...] = ()  # results that it is from, below the project's folder
     missing: str = ""
-    within: Range | None = None  # if not the claim's own
 
 
 class Claim(Spec):
@@ -165,9 +165,8 @@ class OfMethod(Claim):
 
     def runs(self, scale: Scale) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
         """Of each cell its name for readers, and the file and result of each seed."""
-        for experiment, dataset, method in self.wants().cells:
-            name = f"{scale.method_title(method)}, {scale.cell_title(experiment, dataset)}"
-            yield name, list(scale.runs(experiment, dataset, method).values())
+        for cell in self.wants().cells:
+            yield scale.title(*cell), list(scale.runs(*cell).values())
 
 
 def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Claim]:
@@ -235,8 +234,8 @@ def side(part: Part, within: Range, level: float = 0.95) -> str:
     interval = part.estimate.interval(level)
     if interval is None:
         return "open"
-    low, high = (end for end in part.within or within)
-    low, high = (-float("inf") if low is None else low, float("inf") if high is None else high)
+    low = -math.inf if within[0] is None else within[0]
+    high = math.inf if within[1] is None else within[1]
     if low <= interval[0] and interval[1] <= high:
         return "inside"
     return "outside" if interval[1] < low or interval[0] > high else "open"

@@ -26,14 +26,13 @@ class Spec(claims.Claim):
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset, method in self.wants().cells:
             value = self.chosen[experiment][method]
-            title = f"{scale.method_title(method)}, {scale.cell_title(experiment, dataset)}"
             choose = scale.plan.params.experiments[experiment].choice(method)
             setting, values = (choose.setting, choose.values) if choose else ("", [])
             tried: dict[float, list[Any]] = {}
             for other in values:
                 runs = scale.runs(f"{experiment}-{setting}-{other:g}", dataset, method)
                 tried[other] = list(runs.values())
-            name = f"{setting} {value:g} of {title}"
+            name = f"{setting} {value:g} of {scale.title(experiment, dataset, method)}"
             if value not in tried or not all(tried.values()):
                 yield claims.Part(name, missing="not every candidate has been run")
                 continue
@@ -41,13 +40,9 @@ class Spec(claims.Claim):
             scores = {other: _score(runs) for other, runs in tried.items()}
             mean, error = scores.pop(value)
             best, its_error = max(scores.values())
-            n = settings["validation_episodes"]
-            errors = ((error, None), (its_error, None))
-            estimate = stats.Estimate(
-                mean - best,
-                errors,
-                {"seeds": min(map(len, tried.values())), "validation episodes": n},
-            )
+            n = {"seeds": min(map(len, tried.values()))}
+            n["validation episodes"] = settings["validation_episodes"]
+            estimate = stats.Estimate(mean - best, ((error, None), (its_error, None)), n)
             files = tuple(file for runs in tried.values() for file, _ in runs)
             yield claims.Part(name, estimate, files)
 

@@ -31,14 +31,12 @@ class Spec(claims.Comparison):
                 first, second = (scale.method_title(method) for method in methods)
                 at = f", {steps} steps" if steps else ""
                 name = f"{self.quantity} of {first} / {second}, {title}{at}"
-                measured = scale.measured(experiment, dataset)
-                record = {"rows": []} if measured is None else measured[1]
+                file, record = scale.measured(experiment, dataset)
                 ours, theirs = (row_of(record, method, steps) for method in methods)
-                if measured is None or ours is None or theirs is None:
+                if ours is None or theirs is None:
                     yield claims.Part(name, missing="not measured")
                 else:
-                    ratio = relative(ours, theirs, self.quantity)
-                    yield claims.Part(name, ratio, (measured[0],))
+                    yield claims.Part(name, relative(ours, theirs, self.quantity), (file,))
 
 
 def row_of(record: Run, method: str, steps: int | None) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ class Spec(cost.Spec):
             methods = [method for _, method in both]
             first, second = (scale.method_title(method) for method in methods)
             name = f"hours of {second} − {first}, {scale.cell_title(experiment, dataset)}"
-            file, record = scale.measured(experiment, dataset) or ("", {"rows": []})
+            file, record = scale.measured(experiment, dataset)
             rows = [cost.row_of(record, method, None) for method in methods]
             if None in rows:
                 yield claims.Part(name, missing="not measured")

@@ -31,7 +31,7 @@ class Spec(claims.Claim):
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset in self.wants().measured:
             name = f"time over inner steps, {scale.cell_title(experiment, dataset)}"
-            file, record = scale.measured(experiment, dataset) or ("", {"rows": []})
+            file, record = scale.measured(experiment, dataset)
             several = len(self.methods) > 1
             rows = {
                 steps: cost.row_of(record, method, None if several else steps)

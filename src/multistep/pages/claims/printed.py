@@ -44,9 +44,8 @@ class Spec(claims.Claim):
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         differing = scale.differing(self)
         for cell, (printed, spread) in self.values.items():
-            experiment, dataset, method = cell.split("/")
-            name = f"{scale.method_title(method)}, {scale.cell_title(experiment, dataset)}"
-            runs = list(scale.runs(experiment, dataset, method).values())
+            names = cell.split("/")
+            name, runs = scale.title(*names), list(scale.runs(*names).values())
             if not runs or cell in differing:
                 why = "run otherwise than the paper's" if runs else "no result"
                 yield claims.Part(name, missing=why)

@@ -30,20 +30,17 @@ class Spec(claims.Claim):
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for dataset, sizes in self.values.items():
             here = scale.plan.params.dataset(dataset)
-            run = next(
-                (
-                    (path, record["metrics"])
-                    for path, record in scale.records.items()
-                    if record["cell"]["dataset"] == here
-                    and "train_images" in record.get("metrics", {})
-                ),
-                None,
-            )
+            runs = [
+                (scale.file(path), record["metrics"])
+                for path, record in scale.records.items()
+                if record["cell"]["dataset"] == dataset
+                and "train_images" in record.get("metrics", {})
+            ]
             for part in ("train", "test"):
                 name = f"{part} images of {scale.plan.params.datasets[here].title}"
-                if run is None or here != dataset:
+                if not runs or here != dataset:
                     yield claims.Part(name, missing="no result on this dataset")
                     continue
-                images = run[1][f"{part}_images"] - sizes[part]
-                file = scale.file(run[0])
+                file, counted = runs[0]
+                images = counted[f"{part}_images"] - sizes[part]
                 yield claims.Part(name, stats.Estimate(images, exact=True), (file,))
