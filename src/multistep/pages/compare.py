@@ -3,9 +3,10 @@
 import argparse
 import io
 import itertools
+import re
 import subprocess
-import tarfile
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -86,22 +87,17 @@ def read(place: str) -> dict[Key, list[Run]]:
 
 def _extract(commit: str, into: Path) -> None:
     """The results of a commit, as files."""
-    listed = ["git", "ls-tree", "-r", "--full-tree", "--name-only", commit]
+    listed = ["git", "ls-tree", "-r", "--full-tree", commit]
     names = subprocess.run(listed, capture_output=True, text=True, check=False)
     if names.returncode:
         raise UserError(f"{commit}: neither a folder nor a commit; name one that there is")
-    files = [n for n in names.stdout.splitlines() if f"/{n}".find("/results/") >= 0]
-    files = [name for name in files if name.endswith(".json")]
+    # Files alone, whose modes begin with 100: no links.
+    files = re.findall(r"(?m)^100.*\t((?:.*/)?results/.*\.json)$", names.stdout)
     if files:
         top = subprocess.check_output(["git", "rev-parse", "--show-toplevel"], text=True).strip()
-        packed = subprocess.check_output(["git", "-C", top, "archive", commit, "--", *files])
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            for member in filter(tarfile.TarInfo.isfile, archive):  # no links, and git has no ".."
-                content = archive.extractfile(member)
-                assert content is not None
-                path = into / member.name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content.read())
+        zipped = ["git", "-C", top, "archive", "--format=zip", commit, "--", *files]
+        with zipfile.ZipFile(io.BytesIO(subprocess.check_output(zipped))) as archive:
+            archive.extractall(into)
 
 
 def compare(a: dict[Key, list[Run]], b: dict[Key, list[Run]]) -> dict[str, Any]:
