@@ -161,15 +161,17 @@ def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any
             yield f"{before}{key}", value
 
 
+def cell_name(cell: Mapping[str, Any]) -> str:
+    """experiment/dataset/method/seed of a cell, experiment/dataset of a measurement."""
+    parts = (cell.get(key) for key in (*CELL, "seed"))
+    return "/".join(str(part) for part in parts if part is not None)
+
+
 def place(record: Mapping[str, Any]) -> str:
     """The file of a result, a measurement or an evaluation in its scale's plan."""
-    cell, kind = record["cell"], record.get("kind")
-    names = [cell["experiment"], cell["dataset"]]
-    if kind == "measure":
-        names = ["measure", *names]
-    else:
-        names += [cell["method"], str(cell["seed"])]
-    return f"{'evaluations' if kind == 'evaluation' else 'results'}/{'/'.join(names)}.json"
+    folders = {"measure": "results/measure", "evaluation": "evaluations"}
+    folder = folders.get(record.get("kind", ""), "results")
+    return f"{folder}/{cell_name(record['cell'])}.json"
 
 
 def device_name(environment: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from multistep.files import UserError, digest, read_json
 from multistep.job import results
 from multistep.pages import DataFrame, frame
 from multistep.pages.context import Context
-from multistep.pages.frame import CELL
+from multistep.pages.frame import CELL, cell_name
 from multistep.pages.spec import Spec
 from multistep.settings import Model
 
@@ -239,19 +239,13 @@ def _alike(first: dict[str, Any], second: dict[str, Any]) -> None:
             )
 
 
-def cell_name(cell: dict[str, Any]) -> str:
-    """The path-like name of a cell for messages: experiment/dataset/method/seed."""
-    parts = (cell.get(key) for key in ("experiment", "dataset", "method", "seed"))
-    return "/".join(str(part) for part in parts if part is not None)
+def csv_text(of: DataFrame, digits: int = 6) -> str:
+    """A frame as csv: numbers with so many digits, whole ones in full, nothing for missing ones."""
 
+    def text(value: float) -> str:
+        return f"{value:.0f}" if value == round(value) else f"{value:.{digits}g}"
 
-def csv_text(cells: DataFrame) -> str:
-    """A frame as csv: numbers with six digits, whole ones in full, nothing where one is missing."""
-
-    def digits(value: float) -> str:
-        return f"{value:.0f}" if value == round(value) else f"{value:.6g}"
-
-    return str(cells.to_csv(index=False, lineterminator="\n", float_format=digits))
+    return str(of.to_csv(index=False, lineterminator="\n", float_format=text))
 
 
 def costs(data: Data) -> DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 from multistep import stats
 from multistep.files import UserError
 from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
-from multistep.pages import DataFrame, query
+from multistep.pages import DataFrame, frame, query
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, known, plus_minus, signed
 from multistep.pages.spec import Dataset, Experiment, Methods, Wants
@@ -52,7 +52,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
             right = {own: cell["settings"][key] for own, key in OWN.items()}
             if s != right:
                 raise UserError(
-                    f"{query.cell_name(cell)}: evaluated with other settings than the cell's "
+                    f"{frame.cell_name(cell)}: evaluated with other settings than the cell's "
                     f"({s}, not {right}); build the evaluation again"
                 )
         for column, heading in spec.columns.items():
