@@ -8,6 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+from PIL import Image
+
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
 from multistep.pages.scales import Scale
@@ -57,14 +62,9 @@ def datasets(paper: Scale, shown: Sequence[Scale], sheets: Path) -> Iterator[dic
             facts["images a class"] = f"{dataset.images_per_class:,}"
         facts |= {f"prepared with {k}": str(v) for k, v in dataset.prepare.items()}
         for archive, entry in dataset.archives.items():
-            digest = (
-                entry.sha256
-                or entry.sha1
-                or ("drawn here" if entry.drawn is not None else "unverified")
-            )
-            facts[f"archive {archive}"] = (
-                f"{digest}; {' '.join(entry.urls) or 'brought by its user'}"
-            )
+            otherwise = "drawn here" if entry.drawn is not None else "unverified"
+            known, urls = entry.sha256 or entry.sha1 or otherwise, " ".join(entry.urls)
+            facts[f"archive {archive}"] = f"{known}; {urls or 'brought by its user'}"
         folders = (s.home / "data" / "processed" / name for s in (paper, *shown))
         folder = next((f for f in folders if (f / "dataset.json").exists()), None)
         data = prepared.read(folder, name) if folder else None
@@ -82,8 +82,6 @@ def datasets(paper: Scale, shown: Sequence[Scale], sheets: Path) -> Iterator[dic
 
 def _balance(data: Prepared) -> list[list[str]]:
     """Classes and images of each part of a prepared dataset."""
-    import numpy as np
-
     rows = []
     for part, indices in data.splits.items():
         counts = np.bincount(data.labels[indices])
@@ -95,18 +93,13 @@ def _balance(data: Prepared) -> list[list[str]]:
 
 def _sheet(data: Prepared, path: Path) -> str:
     """Ten images of each of six classes as one PNG; its way from the site's folder."""
-    import numpy as np
-    from PIL import Image
-
     if data.shapes is not None:  # images of their own sizes make no sheet
         return ""
     images, labels = data.images, data.labels
-    rows = []
-    for label in np.unique(labels)[:: max(1, len(np.unique(labels)) // 6)][:6]:
-        chosen = np.flatnonzero(labels == label)[:10]
-        row = [
-            images[chosen[i]] if i < len(chosen) else np.zeros_like(images[0]) for i in range(10)
-        ]
+    rows, classes = [], np.unique(labels)
+    for label in classes[:: max(1, len(classes) // 6)][:6]:
+        row = [*images[np.flatnonzero(labels == label)[:10]]]
+        row += [np.zeros_like(images[0])] * (10 - len(row))
         rows.append(np.concatenate(row, axis=1))
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(rows)).save(path, optimize=True)
@@ -115,9 +108,6 @@ def _sheet(data: Prepared, path: Path) -> str:
 
 def decisions(project: Path) -> Any:
     """docs/decisions.md below its first heading, its links as plain text; nothing without it."""
-    from markdown_it import MarkdownIt
-    from markupsafe import Markup
-
     page = project / "docs" / "decisions.md"
     if not page.exists():
         return ""

@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from multistep.files import UserError, check_folder, write_json, write_text
 from multistep.job import results
 from multistep.pages import (
@@ -24,7 +26,6 @@ from multistep.pages import (
     frame,
     inputs,
     load,
-    query,
     templates,
     verdicts,
 )
@@ -32,7 +33,6 @@ from multistep.pages import project as whole
 from multistep.pages.claims import EVERY, closed_form
 from multistep.pages.draw import pages, undrawn
 from multistep.pages.figures import described, write_figure
-from multistep.pages.layout import Page
 from multistep.pages.record import REPORT, SUFFIXES, write_report
 from multistep.pages.scales import Scale, scales
 from multistep.pages.tables import draw, write_table
@@ -167,15 +167,14 @@ def _draw_pages(shown: Shown, out: Path) -> None:
         shown.coverage.append(row)
         if not page.files:
             continue
-        prefix, of = (
-            out / shown.name / page.form / page.name,
-            (page.spec, page.context, page.records),
-        )
+        prefix = out / shown.name / page.form / page.name
+        of = page.spec, page.context, page.records
         about = {"name": page.name, "form": page.form, "suffixes": SUFFIXES[page.form]}
         if page.form == "tables":
             drawn = draw(*of)
             write_table(prefix, *of, drawn)
-            shown.tables.append(about | vars(drawn[0]) | {"grid": _grid(drawn[0])})
+            grid = Markup(templates.render(drawn[0], "grid.html"))
+            shown.tables.append(about | vars(drawn[0]) | {"grid": grid})
             own = page.name not in papers["tables"]
             if page.spec.kind in ("accuracy", "transfer") and (own or not page.spec.beyond):
                 ours = drawn[1][(drawn[1].section == "ours") & drawn[1].ours.notna()]
@@ -189,12 +188,6 @@ def _draw_pages(shown: Shown, out: Path) -> None:
             shown.figures.append(about | said._asdict())
 
 
-def _grid(page: Page) -> Any:
-    from markupsafe import Markup
-
-    return Markup(templates.render(page, "grid.html"))
-
-
 def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
     """What the site says of each result, measurements apart."""
     params = shown.scale.plan.params
@@ -202,19 +195,20 @@ def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
         if "metrics" not in record:
             continue
         cell, metrics, environment = record["cell"], record["metrics"], record["environment"]
-        name = query.cell_name(cell)
-        parameters = Path(shown.scale.file(path)).with_suffix(".safetensors")
+        name, file = frame.cell_name(cell), shown.scale.file(path)
+        href = f"cells/{name.replace('/', '-')}.html"
+        parameters = Path(file).with_suffix(".safetensors")
+        pulled = (shown.scale.project / parameters).exists()
         yield {
-            **{key: cell[key] for key in ("experiment", "dataset", "method", "seed")},
+            **{key: cell[key] for key in ("scale", "experiment", "dataset", "method", "seed")},
             "name": name,
             "path": path,
-            "file": shown.scale.file(path),
-            "href": f"cells/{name.replace('/', '-')}.html",
+            "file": file,
+            "href": href,
+            "page": f"{shown.name}/{href}",
             "method_title": params.methods[cell["method"]].title,
             "dataset_title": shown.context.dataset_title(cell["dataset"]),
-            "parameters": parameters.as_posix()
-            if (shown.scale.project / parameters).exists()
-            else "",
+            "parameters": parameters.as_posix() if pulled else "",
             "accuracy": metrics.get("test_accuracy", metrics.get("validation_accuracy")),
             "trained": _trained(record),
             "device": frame.device_name(environment),
@@ -293,8 +287,6 @@ def _site(
     entries: Sequence[Mapping[str, Any]],
     findings: Any,
 ) -> None:
-    from markupsafe import Markup
-
     shutil.rmtree(site, ignore_errors=True)
     by_claim: dict[str, dict[str, Mapping[str, Any]]] = {}
     for entry in entries:
@@ -305,7 +297,7 @@ def _site(
         for one in shown
         for page in (*one.tables, *one.figures)
     }
-    cells = {cell["file"]: f"{one.name}/{cell['href']}" for one in shown for cell in one.cells}
+    cells = {cell["file"]: cell for one in shown for cell in one.cells}
     common = {
         "scales": shown,
         "claims": by_claim,
@@ -331,16 +323,11 @@ def _site(
         "method": list(catalogue.methods(paper)),
         "dataset": list(catalogue.datasets(paper, [one.scale for one in shown], site / "sheets")),
     }
-    every = [
-        cell | {"scale": one.name, "page": f"{one.name}/{cell['href']}"}
-        for one in shown
-        for cell in one.cells
-        if cell["accuracy"] is not None  # as of candidates
-    ]
     for what, of in cards.items():
         write(f"{what}s.html", f"{what}s", **{f"{what}s": of})
         for card in of:
-            used = [cell for cell in every if cell[what] == card["name"]]
+            used = [cell for cell in cells.values() if cell[what] == card["name"]]
+            used = [cell for cell in used if cell["accuracy"] is not None]  # as of candidates
             write(f"{what}s/{card['name']}.html", what, **{what: card}, used=used)
     citation = (project / "CITATION.cff").read_text(encoding="utf-8")
     about = {"citation": citation, "decisions": catalogue.decisions(project)}
@@ -360,22 +347,16 @@ def _site(
                 shutil.copyfile(site.parent / f"{name}.svg", copy)
             write(f"{name}.html", "page", scale=one, page=page | {"claims": resting})
         for cell in one.cells:
-            write(f"{one.name}/{cell['href']}", "cell", scale=one, cell=cell)
+            write(cell["page"], "cell", scale=one, cell=cell)
 
 
 def _groups(by_claim: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     """The claims as the first page has them, by heading; those that were not run come last."""
-    groups: dict[str, list[str]] = {
-        "Tested on runs": [],
-        "Tested by formulas alone": [],
-        "Not run": [],
-    }
+    on_runs, formulas, not_run = list[str](), list[str](), list[str]()
     for name, found in by_claim.items():
         run = any(entry["verdict"] != "not run" for entry in found.values())
-        groups[
-            "Tested by formulas alone" if EVERY in found else "Tested on runs" if run else "Not run"
-        ].append(name)
-    return groups
+        (formulas if EVERY in found else on_runs if run else not_run).append(name)
+    return {"Tested on runs": on_runs, "Tested by formulas alone": formulas, "Not run": not_run}
 
 
 def _write(site: Path, common: Mapping[str, Any], path: str, template: str, **own: Any) -> None:

@@ -48,12 +48,8 @@ def _entry(name: str, claim: Claim, scale: Scale) -> dict[str, Any]:
     wants = claim.wants()
     pages = [
         page
-        for page, spec in scale.by_name.items()
-        if run
-        and (
-            set(wants.cells) & set(spec.wants().cells)
-            or set(wants.measured) & set(spec.wants().measured)
-        )
+        for page, spec in (scale.by_name.items() if run else ())
+        if {*wants.cells, *wants.measured} & {*spec.wants().cells, *spec.wants().measured}
     ]
     differing = {
         cell: keys
