@@ -337,7 +337,7 @@ def page_caption(form, wildcards):
     spec = spec_of(form, wildcards)
     datasets = spec.wants().datasets
     caption = spec.caption.format(data=CONTEXT.titles(datasets))
-    made = CONTEXT.provenance(*map(CONTEXT.dataset, datasets))
+    made = CONTEXT.provenance(datasets)
     text = f"{spec.title}: {caption}, at scale **{PARAMS.scale}**. {inspect.getdoc(spec)}"
     return "\n\n".join([text, f"{made[0].upper()}{made[1:]}.", *spec.notes])
 

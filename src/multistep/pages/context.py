@@ -1,6 +1,6 @@
 """The names around a page, as params.yaml has them: titles, stand-ins, the order of methods."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,17 +25,13 @@ class Context(BaseModel):
         """In which settings a cell, or what is timed, isn't the paper's; empty if in none."""
         return self.differences.get("/".join(names), "")
 
-    def dataset(self, name: str) -> str:
-        """The dataset that this scale uses where a spec says `name`."""
+    def used(self, name: str) -> str:
+        """The dataset, or the source network, that this scale uses where a spec says `name`."""
         return self.stand_ins.get(name, name)
 
     def dataset_title(self, dataset: str) -> str:
         """The name of a dataset for readers."""
         return self.datasets.get(dataset, dataset)
-
-    def source(self, name: str) -> str:
-        """The source network that this scale uses where a spec says `name`."""
-        return self.stand_ins.get(name, name)
 
     def source_title(self, network: str) -> str:
         """The name of a source network for readers."""
@@ -43,32 +39,32 @@ class Context(BaseModel):
 
     def titles(self, datasets: Iterable[str]) -> str:
         """The names of what this scale has in the place of `datasets`, each once."""
-        return ", ".join(dict.fromkeys(self.dataset_title(self.dataset(d)) for d in datasets))
+        return ", ".join(dict.fromkeys(self.dataset_title(self.used(d)) for d in datasets))
 
-    def is_stand_in(self, name: str) -> bool:
-        """Whether a dataset is drawn, or a source network trained on one that is.
+    # Below `datasets` are as a spec says them, and `sources` the source networks that were used.
+
+    def stand_in(self, datasets: Iterable[str], sources: Iterable[str] = ()) -> bool:
+        """Whether any data here are drawn, or any source network was trained on such data.
 
         Real data in another packing, though they take a dataset's place, are no stand-in.
         """
-        return name in self.drawn
+        return not {*map(self.used, datasets), *sources}.isdisjoint(self.drawn)
 
-    def origin(self, *datasets: str, sources: Iterable[str] = ()) -> str:
+    def origin(self, datasets: Iterable[str], sources: Iterable[str] = ()) -> str:
         """The line that every page carries: scale, data, source networks, as really used."""
-        line = f"scale: {self.scale}; data: {_listed(map(self.dataset_title, datasets))}"
+        data = _listed(self.dataset_title(self.used(d)) for d in datasets)
         networks = _listed(map(self.source_title, sources))
-        return line + (f"; source: {networks}" if networks else "")
+        return f"scale: {self.scale}; data: {data}" + (f"; source: {networks}" * bool(networks))
 
-    def badge(self, *used: str) -> str:
-        """Why a page of these datasets and source networks isn't the paper's; "" if it is."""
-        stand_in = any(map(self.is_stand_in, used))
-        if self.scale == "paper" and not stand_in:
-            return ""
-        return f"{'Stand-in data, n' if stand_in else 'N'}ot a reproduction of the paper"
+    def badge(self, datasets: Iterable[str], sources: Iterable[str] = ()) -> str:
+        """Why a page isn't the paper's; "" if it is."""
+        if self.stand_in(datasets, sources):
+            return "Stand-in data, not a reproduction of the paper"
+        return "" if self.scale == "paper" else "Not a reproduction of the paper"
 
-    def provenance(self, *datasets: str, sources: Iterable[str] = ()) -> str:
+    def provenance(self, datasets: Sequence[str], sources: Sequence[str] = ()) -> str:
         """Both in one line."""
-        sources = list(sources)
-        line, badge = self.origin(*datasets, sources=sources), self.badge(*datasets, *sources)
+        line, badge = self.origin(datasets, sources), self.badge(datasets, sources)
         return f"{line}; this is not a reproduction of the paper" if badge else line
 
 

@@ -57,18 +57,17 @@ class Page:
         spec: Any,
         context: Context,
         datasets: Sequence[str],
-        sources: Iterable[str] = (),
+        sources: Sequence[str] = (),
         *,
         notes: Iterable[str] = (),
         **rest: Any,
     ) -> Page:
         """A page with what its spec says; `datasets` that it shows, as the spec calls them."""
-        used = [context.dataset(dataset) for dataset in datasets]
         return cls(
             title=spec.title,
             caption=spec.caption.format(data=context.titles(datasets)) + spec.remark,
-            badge=context.badge(*used, *sources),
-            provenance=context.origin(*used, sources=sources),
+            badge=context.badge(datasets, sources),
+            provenance=context.origin(datasets, sources),
             notes=(*notes, *spec.notes),
             **{"references": tuple(spec.references.values()), **rest},
         )

@@ -3,6 +3,7 @@
 import math
 
 from multistep.pages import DataFrame
+from multistep.pages.layout import joined
 
 LABELS = {
     "process seconds": "process time",
@@ -43,10 +44,8 @@ def how(times: DataFrame) -> str:
         return "Not measured."
 
     def said(key: str, words: dict[str, str] | None = None) -> str:
-        values = [value for value in times[key].dropna() if value != ""]
-        return " or ".join(
-            dict.fromkeys(words[v] if words else f"{v:g}" if key in _COUNTS else v for v in values)
-        )
+        values = times[key][times[key] != ""]
+        return joined(values.map(words) if words else values)
 
     return (
         f"Measured: {said('batches')} mini-batches of {said('batch_size')} images of each method "
@@ -54,6 +53,3 @@ def how(times: DataFrame) -> str:
         f"scaled to an epoch; {said('scheme', _SCHEMES)}; source features "
         f"{said('source_features', _FEATURES)}; device: {said('device')}."
     )
-
-
-_COUNTS = ("batches", "batch_size")

@@ -208,7 +208,7 @@ def groups(
                 f"{context.scale}; give only results of one scale"
             )
         there.setdefault(tuple(cell[key] for key in keys), []).append(record)
-    shown = {names: (names[0], context.dataset(names[1]), *names[2:]) for names in wanted}
+    shown = {names: (names[0], context.used(names[1]), *names[2:]) for names in wanted}
     if wanted and there and not there.keys() & {*shown.values()}:
         columns = [dict.fromkeys(column) for column in zip(*shown.values(), strict=True)]
         what = (

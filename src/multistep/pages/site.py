@@ -183,8 +183,8 @@ def _draw_pages(shown: Shown, out: Path) -> None:
         else:
             said, rows = described(*of)
             write_figure(prefix, *of, (said, rows))
-            badge = of[1].badge(*map(of[1].dataset, page.spec.wants().datasets))
-            about |= {"badge": badge, "training": "", "grid": "", "references": ()}
+            about |= {"badge": of[1].badge(page.spec.wants().datasets)}
+            about |= {"training": "", "grid": "", "references": ()}
             shown.figures.append(about | said._asdict())
 
 

@@ -71,7 +71,7 @@ def rows_of(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> 
 def draw(spec: Spec, context: Context, rows: DataFrame) -> style.Figure:
     """The picture of `rows`, with a badge on what isn't the paper's: it may be seen alone."""
     datasets, sources = _used(spec, rows)
-    stand_in = any(map(context.is_stand_in, [*map(context.dataset, datasets), *sources]))
+    stand_in = context.stand_in(datasets, sources)
     why = "stand-in data" if stand_in else "not a reproduction"
     with style.theme():
         figure: style.Figure = module("figures", spec.kind).draw(spec, context, rows)
@@ -88,7 +88,7 @@ def caption(
     """What is said beside a figure with these rows, which were made of `records`."""
     datasets, sources = _used(spec, rows)
     devices = "; ".join(dict.fromkeys(name for name in rows.device if name))
-    provenance = context.provenance(*map(context.dataset, datasets), sources=sources)
+    provenance = context.provenance(datasets, sources)
     notes = [] if rows.empty else module("figures", spec.kind).notes(spec, context, rows)
     return Caption(
         spec.title,
@@ -117,6 +117,15 @@ def over_seeds(data: query.Data, at: str, *quantities: str) -> DataFrame:
     wide["seeds"] = wide.groupby(CELL).seed.transform("nunique")
     wide["everywhere"] = wide.groupby([*CELL, at]).seed.transform("size") == wide.seeds
     return cells(data).merge(wide.astype({at: int, "seed": int}), on=CELL)
+
+
+def of_seeds(rows: DataFrame, **numbers: tuple[str, str]) -> DataFrame:
+    """One row for those of `over_seeds` that differ in the seed alone, where all seeds have one;
+    its `numbers` are said as to pandas' `agg`.
+    """
+    common = [*rows.columns.difference(["seed", *(of for of, _ in numbers.values())], sort=False)]
+    groups = rows[rows.everywhere].groupby(common, sort=False, dropna=False)
+    return groups.agg(**numbers).reset_index()
 
 
 def cells(data: query.Data) -> DataFrame:
@@ -148,4 +157,4 @@ def seeds(rows: DataFrame, spread: str = "") -> str:
 
 def heading(context: Context, dataset: str, title: str) -> str:
     """The title of a dataset's panel or bars; a stand-in isn't called by the name alone."""
-    return title + ("\n(stand-in)" if context.is_stand_in(context.dataset(dataset)) else "")
+    return title + ("\n(stand-in)" if context.stand_in([dataset]) else "")

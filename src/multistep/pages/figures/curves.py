@@ -5,7 +5,7 @@ from typing import Any
 
 from multistep.pages import measured, query, style
 from multistep.pages.context import Context
-from multistep.pages.figures import heading, missing, over_seeds, panels, seeds
+from multistep.pages.figures import heading, missing, of_seeds, over_seeds, panels, seeds
 from multistep.pages.frame import CELL, CLOCKS
 from multistep.pages.spec import FewShotFigure, Wants
 
@@ -40,13 +40,14 @@ def curves(data: query.Data, at: str, **more: str) -> style.DataFrame:
     validated = data.numbers[data.numbers.quantity == "validation_accuracy"].dropna(subset=at)
     all_are = len(validated[[*CELL, "seed"]].drop_duplicates()) == len(data.runs)
     key = "validation_accuracy" if all_are else "train_accuracy"
-    found = over_seeds(data, at, key, "seconds", *more)
-    found = found[found.everywhere]
-    common = [name for name in found if name not in ("seed", "seconds", key, *more)]
-    numbers = {name: (name, how) for name, how in more.items()} | {"seconds": ("seconds", "mean")}
-    spread = {"accuracy": "mean", "accuracy_low": "min", "accuracy_high": "max"}
-    numbers |= {name: (key, how) for name, how in spread.items()}
-    found = found.groupby(common, sort=False, dropna=False).agg(**numbers).reset_index()
+    found = of_seeds(
+        over_seeds(data, at, key, "seconds", *more),
+        **{name: (name, how) for name, how in more.items()},
+        seconds=("seconds", "mean"),
+        accuracy=(key, "mean"),
+        accuracy_low=(key, "min"),
+        accuracy_high=(key, "max"),
+    )
     return found.assign(split="validation" if all_are else "training")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from multistep.pages import query, style
 from multistep.pages.context import Context
-from multistep.pages.figures import over_seeds, seeds
+from multistep.pages.figures import of_seeds, over_seeds, seeds
 from multistep.pages.spec import OneExperiment
 
 COLUMNS = "method part seed iteration drift seeds device source scale data"
@@ -27,10 +27,9 @@ def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style
     data = query.data(spec, context, records, history=True)
     wide = over_seeds(data, "iteration", "drift", "drift_backbone")
     wide = wide.rename(columns={"drift": "all", "drift_backbone": "backbone"})
-    common = [name for name in wide if name not in ("seed", *PARTS)]
-    mean = wide[wide.everywhere].groupby(common, sort=False, dropna=False)[[*PARTS]].mean()
-    every = [wide.sort_values(["seed", "iteration"]), mean.reset_index().assign(seed="mean")]
-    long = pd.concat(every).melt([*common, "seed"], PARTS, "part", "drift")
+    mean = of_seeds(wide, **{part: (part, "mean") for part in PARTS})
+    every = pd.concat([wide.sort_values(["seed", "iteration"]), mean.assign(seed="mean")])
+    long = every.melt(every.columns.difference([*PARTS]), [*PARTS], "part", "drift")
     return style.ordered(long, method=spec.methods, part=PARTS)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from multistep.pages import query, style
 from multistep.pages.context import Context
-from multistep.pages.figures import over_seeds, seeds
+from multistep.pages.figures import of_seeds, over_seeds, seeds
 from multistep.pages.spec import OneExperiment
 
 COLUMNS = "method term epoch norm norm_low norm_high seeds device source scale data"
@@ -21,10 +21,9 @@ def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style
     In drawing order, at the epochs that all seeds recorded.
     """
     wide = over_seeds(query.data(spec, context, records, history=True), "epoch", *_TERMS)
-    common = [name for name in wide if name not in ("seed", *_TERMS)]
-    long = wide[wide.everywhere].melt([*common, "seed"], _TERMS, "term", "norm")
-    by = long.replace({"term": _TERMS}).groupby([*common, "term"], sort=False, dropna=False).norm
-    found = by.agg(norm="mean", norm_low="min", norm_high="max").reset_index()
+    long = wide.melt(wide.columns.difference([*_TERMS]), [*_TERMS], "term", "norm")
+    ends = {"norm_low": ("norm", "min"), "norm_high": ("norm", "max")}
+    found = of_seeds(long.replace({"term": _TERMS}), **ends, norm=("norm", "mean"))
     return style.ordered(found, method=spec.methods)
 
 

@@ -116,8 +116,7 @@ def _left_out(spec: Spec, context: Context, rows: style.DataFrame) -> str:
     paper = spec.paper
     names = [(spec.bars[method].experiment, spec.dataset, method) for method in paper.accuracy]
     timed = [("measure", spec.measured, spec.dataset, method) for method in paper.seconds]
-    stand_in = any(map(context.is_stand_in, [context.dataset(spec.dataset), *rows.source]))
-    if stand_in and (names or timed):
+    if context.stand_in([spec.dataset], rows.source) and (names or timed):
         return "stand-in data"
     return "; ".join(dict.fromkeys(filter(None, (context.differs(*n) for n in (*names, *timed)))))
 

@@ -159,6 +159,7 @@ def compared(
     """
     import pandas as pd
 
+    rows = rows.reindex(columns=dict.fromkeys([*rows, "ours", "paper"]))
     found: list[Mapping[str, Any]] = []
     for cell in rows.itertuples():
         if not (known(cell.ours) and known(cell.paper)):

@@ -103,9 +103,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
 
     runs = query.data(spec, context, records).runs
     found = grid(spec, context, spec.methods, spec.dataset)
-    found = found.merge(per_cell(runs, "experiment", _of_seeds), "left").reindex(
-        columns=[*found.columns, "ours", "ours_low", "ours_high", "n", *COLUMNS.split()]
-    )
+    found = found.merge(per_cell(runs, "experiment", _of_seeds), "left")
     remarks = {(m, c): text for m, texts in spec.cell_notes.items() for c, text in texts.items()}
     cells = list(zip(found.row, found.column, strict=True))
     if paper := spec.paper:
@@ -117,8 +115,8 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
             batches = found.column.map(paper.meta_batch)
             found["paper_half_width"] /= batches**0.5
         found = compared(
-            found.drop(columns="within"),
-            lambda _: context.is_stand_in(context.dataset(spec.dataset)),
+            found,
+            lambda _: context.stand_in([spec.dataset]),
             lambda c: context.differs(c.column, spec.dataset, c.row) or _differs(spec, c),
             lambda c: _gap(paper, c),
         )

@@ -97,15 +97,10 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
     cells = cells.assign(scale=context.scale, data=context.titles([spec.dataset]))
     if (paper := spec.paper) is None:
         return cells
-    theirs = {
-        method: {
-            "seconds": paper.seconds.get(method, []),
-            "hours": [x for x in [paper.hours.get(method)] if x is not None],
-            "ratio": [x for x in [paper.ratio.get(method)] if x is not None],
-        }
-        for method in spec.methods
-    }
-    values = {m: {c: n for c, n in of.items() if n} for m, of in theirs.items()}
+    theirs = {"seconds": paper.seconds}
+    theirs |= {"hours": {method: [hours] for method, hours in paper.hours.items()}}
+    theirs |= {"ratio": {method: [ratio] for method, ratio in paper.ratio.items()}}
+    values = {m: {c: of[m] for c, of in theirs.items() if m in of} for m in spec.methods}
     of_first = context.differs("measure", spec.experiment, spec.dataset, spec.methods[0])
 
     def differs(cell: Any) -> str:
@@ -120,13 +115,8 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
     # The ratio says something on any device, seconds do not.
     cells = cells.merge(numbers(values), "left")
     alike = (cells.column == "ratio") & (cells.row != spec.methods[0])
-    used = context.dataset(spec.dataset)
-    judged = compared(
-        cells[alike],
-        lambda c: any(map(context.is_stand_in, (used, c.source))),
-        differs,
-        gap,
-    )
+    stand_in = lambda c: context.stand_in([spec.dataset], [c.source])  # noqa: E731
+    judged = compared(cells[alike], stand_in, differs, gap)
     return pd.concat([cells[~alike], judged]).sort_index()
 
 

@@ -8,7 +8,7 @@ from multistep.files import UserError
 from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
 from multistep.pages import DataFrame, frame, query
 from multistep.pages.context import Context
-from multistep.pages.layout import Page, groups, known, plus_minus, signed
+from multistep.pages.layout import Page, groups, joined, known, plus_minus, signed
 from multistep.pages.spec import Dataset, Experiment, Methods, Wants
 from multistep.pages.spec import Spec as AnySpec
 
@@ -89,7 +89,7 @@ def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
         }
 
     trained = rows[(rows.row != "nearest") & rows.ours.notna()]
-    seeds = " or ".join(f"{n:.0f}" for n in sorted(set(trained.n.astype(float))))
+    seeds = joined(sorted(trained.n.astype(float)))
     return Page.of(
         spec,
         context,

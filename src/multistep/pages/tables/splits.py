@@ -54,8 +54,8 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
     prepared = {record["name"]: record for record in records if "splits" in record}
     found = []
     for dataset, label in spec.rows.items():
-        name = context.dataset(dataset)
-        stand_in, title, about = context.is_stand_in(name), context.dataset_title(name), {}
+        name, about = context.used(dataset), {}
+        stand_in, title = context.stand_in([dataset]), context.dataset_title(name)
         sizes: dict[str, int] = {}
         if record := prepared.get(name):
             sizes = {p: sum(b - a for a, b in runs) for p, runs in record["splits"].items()}

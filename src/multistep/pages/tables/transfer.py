@@ -101,14 +101,13 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
     found["experiment"] = [spec.rows[c.row].get(c.column, "") for c in found.itertuples()]
     ours = per_cell(query.data(spec, context, records).runs, "dataset", _of_seeds)
     found = found.merge(ours, "left")
-    found = found.reindex(columns=dict.fromkeys([*found.columns, "n", "ours", *COLUMNS.split()]))
     values = {m: dict(v) for m, v in spec.paper.values.items()} if spec.paper else {}
-    taken = set()
+    taken = set[tuple[str, str]]()
     for entry in spec.literature.values():
-        beside = values.setdefault(entry.method, {}) if entry.method else entry.values
-        for column in entry.values.keys() - beside.keys():
-            beside[column] = entry.values[column]
-            taken.add((entry.method, column))
+        if entry.method:
+            own = values.get(entry.method, {})
+            values[entry.method] = entry.values | own
+            taken |= {(entry.method, column) for column in entry.values.keys() - own.keys()}
     found = found.merge(numbers(values), "left")
     found["quoted"] = ["yes" if (c.row, c.column) in taken else "" for c in found.itertuples()]
 
@@ -120,7 +119,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
 
     found = compared(
         found,
-        lambda c: any(map(context.is_stand_in, (context.dataset(c.column), c.source))),
+        lambda c: context.stand_in([c.column], [c.source]),
         differs,
         lambda c: {"gap": c.ours - c.paper},
     )
@@ -182,7 +181,7 @@ def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
         spec,
         context,
         shown,
-        used or [context.source(spec.sources[column]) for column in shown],
+        used or [context.used(spec.sources[column]) for column in shown],
         training=training(
             spec.columns,
             ours,
@@ -202,10 +201,10 @@ def _subheadings(spec: Spec, context: Context, run: DataFrame) -> list[Line]:
     lines, ours, data = [Line("Source", theirs, "detail")], [], []
     for column, heading in spec.columns.items():
         used = sorted({source for source in run[run.column == column].source if source})
-        networks = used or [context.source(spec.sources[column])]
+        networks = used or [context.used(spec.sources[column])]
         ours.append(", ".join(short(context.source_title(network)) for network in networks))
-        name = context.dataset(column)
-        data.append(short(context.dataset_title(name)) if context.is_stand_in(name) else heading)
+        title = short(context.titles([column]))
+        data.append(title if context.stand_in([column]) else heading)
     if ours != theirs:
         lines.append(Line("Our source", ours, "detail"))
     if data != list(spec.columns.values()):
