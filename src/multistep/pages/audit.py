@@ -11,15 +11,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from multistep import seal, stats
+from multistep.fewshot import algorithms as few_shot
 from multistep.files import UserError, digest, write_beside, write_json
+from multistep.inner.dynamics import SGD
+from multistep.networks.build import build
 from multistep.pages import load
 from multistep.pages.claims import closed_form
 from multistep.plan import params
 from multistep.plan.params import cell_settings
 from multistep.plan.schema import Params
 from multistep.settings import Model, parse
+from multistep.transfer import algorithms as transfer
+from multistep.transfer.learner import Learner
 
 
 class Entry(Model):
@@ -151,10 +158,8 @@ def _float16(_: Params, tables: Any) -> dict[str, Any]:
 
 
 def _windows(base: Params, _: Any) -> dict[str, Any]:
-    import multistep
-
     s = cell_settings(base, "5way_1shot", "multistep4")
-    sgd = multistep.SGD(s.inner_lr, s.momentum, s.weight_decay)
+    sgd = SGD(s.inner_lr, s.momentum, s.weight_decay)
     one, two = (sgd.coefficients(n) for n in (s.inner_steps, s.inner_steps // 2))
     return {
         "rate": s.inner_lr,
@@ -170,12 +175,10 @@ def _windows(base: Params, _: Any) -> dict[str, Any]:
 
 
 def _first_order_row(base: Params, tables: Any) -> dict[str, Any]:
-    import multistep
-
     maml, first = (cell_settings(base, "5way_1shot", m) for m in ("maml", "fomaml"))
     other = first.model_dump()
     moves = [
-        -multistep.SGD(1.0, s.momentum, s.weight_decay).coefficients(s.inner_steps).b_phi
+        -SGD(1.0, s.momentum, s.weight_decay).coefficients(s.inner_steps).b_phi
         for s in (maml, first)
     ]
     rates = tables["table5"].paper.inner_lr
@@ -215,13 +218,6 @@ def transfer_operations(base: Params, size: int = 64) -> dict[str, float]:
     Counted on images of `size` pixels: all but a thousandth is convolutions, whose operations grow
     with the area alike.
     """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from multistep.networks.build import build
-    from multistep.transfer import algorithms
-    from multistep.transfer.learner import Learner
-
     images = torch.linspace(-1, 1, 6 * size**2).view(2, 3, size, size)
     labels, place = torch.zeros(2, dtype=torch.long), torch.device("cpu")
 
@@ -233,7 +229,7 @@ def transfer_operations(base: Params, size: int = 64) -> dict[str, float]:
         generator = torch.Generator().manual_seed(0)
         source = build(network.architecture, network.classes, generator)
         target = build(settings.target, base.datasets["bird"].classes, generator)
-        algorithm = algorithms.create(base.methods[method].algorithm, settings.model_dump())
+        algorithm = transfer.create(base.methods[method].algorithm, settings.model_dump())
         learner = Learner(source, target, algorithm, 0, place)
         with FlopCounterMode(display=False) as whole:
             learner.step(images, labels, settings.lr)
@@ -257,13 +253,11 @@ def transfer_operations(base: Params, size: int = 64) -> dict[str, float]:
 
 
 def _twice_as_fast(base: Params, _: Any) -> dict[str, Any]:
-    from multistep.fewshot import algorithms
-
     def ratio(method: str, shots: int, queries: int) -> float:
         costs = []
         for name in (method, "maml"):
             settings = cell_settings(base, f"5way_{shots}shot", name)
-            kind = algorithms.get(base.methods[name].algorithm)
+            kind = few_shot.get(base.methods[name].algorithm)
             costs.append(kind(settings.model_copy(update={"queries": queries})).cost())
         return costs[0] / costs[1]
 

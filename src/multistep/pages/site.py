@@ -11,7 +11,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -315,7 +314,13 @@ def _site(
         "cell_of": cells.get,
         "source_of": lambda name: closed_form.source(name.rpartition(".")[2]),
     }
-    write = partial(_write, site, common)
+
+    def write(path: str, template: str, **own: Any) -> None:
+        """A page of the site, from templates/site/<template>.html."""
+        here = own["scale"].name if "scale" in own else template
+        page, up = templates.template(f"site/{template}.html"), "../" * path.count("/")
+        write_text(site / path, page.render(**common, **own, up=up, here=here))
+
     write_text(site / "style.css", templates.template("site/style.css").render())
     for name in ("index", "claims", "coverage", "audit"):
         write(f"{name}.html", name)
@@ -335,11 +340,8 @@ def _site(
     for one in shown:
         write(f"{one.name}/index.html", "scale", scale=one)
         for page in (*one.tables, *one.figures):
-            resting = [
-                id
-                for id, found in by_claim.items()
-                if one.name in found and page["name"] in found[one.name]["evidence"]["pages"]
-            ]
+            of_scale = [entry for entry in entries if entry["scale"] == one.name]
+            resting = [e["id"] for e in of_scale if page["name"] in e["evidence"]["pages"]]
             name = f"{one.name}/{page['form']}/{page['name']}"
             if page["form"] == "figures":
                 copy = site / f"{name}.svg"
@@ -357,15 +359,6 @@ def _groups(by_claim: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
         run = any(entry["verdict"] != "not run" for entry in found.values())
         (formulas if EVERY in found else on_runs if run else not_run).append(name)
     return {"Tested on runs": on_runs, "Tested by formulas alone": formulas, "Not run": not_run}
-
-
-def _write(site: Path, common: Mapping[str, Any], path: str, template: str, **own: Any) -> None:
-    """A page of the site, from templates/site/<template>.html."""
-    here = own["scale"].name if "scale" in own else template
-    text = templates.template(f"site/{template}.html").render(
-        **common, **own, up="../" * path.count("/"), here=here
-    )
-    write_text(site / path, text)
 
 
 def number(value: float | None) -> str:

@@ -10,6 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from multistep import seal
 from multistep.files import digest, write_beside, write_json, write_text
 from multistep.pages import inputs
@@ -210,8 +212,6 @@ def write(out: Path, entries: Sequence[Mapping[str, Any]]) -> list[Path]:
 
     Equal results give equal bytes.
     """
-    import pandas as pd
-
     table = pd.DataFrame(
         {
             **{key: [entry[key] for entry in entries] for key in COLUMNS if key in entries[0]},
