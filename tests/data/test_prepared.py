@@ -10,7 +10,7 @@ import pytest
 import records
 
 from multistep import seal
-from multistep.data import prepared
+from multistep.data import prepared, stated
 from multistep.data.archives import contents_digest
 from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError, read_json, sha256, write_json
@@ -152,7 +152,7 @@ def test_images_that_do_not_fit_are_named(raw, images, message):
 )
 def test_what_params_states_is_checked(changes, parts, message):
     with pytest.raises(UserError) as error:
-        prepared.check("pets", dataset(**changes), CLASSES, LABELS, parts)
+        stated.check("pets", dataset(**changes), CLASSES, LABELS, parts)
     assert message in str(error.value)
 
 

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from multistep.data.settings import PARTS
+from multistep.data.settings import PARTS, Dataset
 from multistep.files import UserError, digest, read_json
 
 Split = dict[str, list[str]]
@@ -128,8 +128,8 @@ def class_by_class(parts: Split, class_of: Mapping[str, str], where: str) -> dic
 
 
 def of_archive(
-    loader: str, rule: str, labels: Labels, wanted: str, name: str, raw: Path
-) -> dict[str, Any]:  # fmt: skip
+    name: str, dataset: Dataset, raw: Path, labels: Labels, wanted: str
+) -> dict[str, Any]:
     """The same from what an archive itself says: the class of each image by part and key.
 
     Raises UserError if a part is absent, `wanted` being the file that would have it, or if classes
@@ -142,7 +142,8 @@ def of_archive(
                 f"as another one (datasets.{name}.archives)"
             )
     parts = {part: sorted(set(labels[part].values())) for part in PARTS}
-    for part, expected in committed(loader, rule).items() if rule != "listed" else ():
+    rule = dataset.prepare["split"]
+    for part, expected in committed(dataset.loader, rule).items() if rule != "listed" else ():
         if different := sorted(set(expected) ^ set(parts[part])):
             has = "lacks" if different[0] in expected else "has"
             raise UserError(

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from multistep.data import decoding, listing, prepared, validation
+from multistep.data import decoding, listing, prepared, stated, validation
 from multistep.data.archives import gathered, names
 from multistep.data.decoding import AGAIN
 from multistep.data.settings import Dataset, Side
@@ -100,7 +100,7 @@ def write(
     own = [labels[file] for file in files]
     parts = validation.divide(name, dataset, raw, files, own, balanced=balanced)
     parts["test"] = [image.member for image in listed.test]
-    prepared.check(name, dataset, listed.classes, labels, parts)
+    stated.check(name, dataset, listed.classes, labels, parts)
     path, prefix = raw / archive, f"{folder}/"
     inside = listing.named((prefix + key for key in labels), names(path), str(path))
     keys = {member: listed.removeprefix(prefix) for member, listed in inside.items()}

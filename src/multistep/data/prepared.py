@@ -10,7 +10,6 @@ archive prepares to the same bytes.
 """
 
 import hashlib
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from multistep import seal
+from multistep.data import stated
 from multistep.data.identity import verified_contents
 from multistep.data.settings import PARTS, Dataset, Part
 from multistep.files import UserError, atomic_write, digest, read_json, sha256, write_json
@@ -148,7 +148,7 @@ def write(
     missing or comes twice. What was in `out` stays until all images are there. What may be meant is
     told: classes that differ in case alone, the same pixels in two classes or parts.
     """
-    check(name, dataset, classes, labels, parts)
+    stated.check(name, dataset, classes, labels, parts)
     contents = verified_contents(name, dataset, raw)
     part_of = {key: part for part in PARTS for key in parts[part]}
     lost = {key: part_of.pop(key) for key in left_out}
@@ -262,57 +262,6 @@ def _runs(indices: Iterable[int]) -> list[list[int]]:
     return [[int(run[0]), int(run[-1]) + 1] for run in runs if len(run)]
 
 
-def check(
-    name: str, dataset: Dataset, classes: Sequence[str], labels: Mapping[str, int],
-    parts: Mapping[str, Sequence[str]],
-) -> None:  # fmt: skip
-    """Raise UserError unless classes, parts and images per class are what params.yaml states.
-
-    Also if an image stands in two parts, or twice in one: a test on training images says nothing.
-    """
-    where, again = f"datasets.{name}", "get the archives again or correct it"
-    if len(classes) != dataset.classes:
-        raise UserError(
-            f"{where}: {len(classes)} classes in the archives, but params.yaml states "
-            f"{dataset.classes}; {again}"
-        )
-    if twice := repeated(unicodedata.normalize("NFC", label) for label in classes):
-        raise UserError(f"{where}: two classes are called {twice[0]}; {again}")
-    seen: dict[str, str] = {}
-    for part, key in ((p, k) for p in PARTS for k in parts[p]):
-        if key in seen:
-            raise UserError(f"{where}: {key} stands in {seen[key]} and in {part}; mend the list")
-        seen[key] = part
-    least = dataset.images_per_class
-    if (dataset.images is None and least is None) or (dataset.images and len(dataset.images) < 3):
-        raise UserError(f"{where}.images: state the number of train, validation and test images")
-    counts = Counter(labels[key] for key in seen)
-    for i, label in enumerate(classes):
-        if not counts[i]:
-            raise UserError(f"{where}: class {label} has no image; {again}")
-        if least and (counts[i] < least or (dataset.images is None and counts[i] > least)):
-            bound = "" if dataset.images is None else " or more"
-            raise UserError(
-                f"{where}: class {label} has {counts[i]} images, not {least}{bound} as "
-                f"params.yaml states (images_per_class); {again}"
-            )
-    trained, tested = ({labels[key] for key in parts[part]} for part in ("train", "test"))
-    if trained & tested and (odd := sorted(tested - trained)):  # parts of images, not of classes
-        raise UserError(f"{where}: class {classes[odd[0]]} has no training image; {again}")
-    found = {part: len(parts[part]) for part in PARTS}
-    if dataset.images is not None and found != dataset.images:
-        here, stated = (
-            ", ".join(f"{count[part]} {part}" for part in PARTS)
-            for count in (found, dict[str, int](dataset.images))  # type: ignore[arg-type]
-        )
-        raise UserError(
-            f"{where}: found {here} images, expected {stated} as params.yaml states; {again}"
-        )
-    if dataset.images is None and not all(found.values()):
-        empty = next(part for part in PARTS if not found[part])
-        raise UserError(f"{where}: no {empty} images in the archives; {again}")
-
-
 # --- reading ----------------------------------------------------------------------------------
 
 
@@ -340,7 +289,6 @@ def read(
         )
     try:
         found = _unfolded(about, images)
-        _fit(found)
         lost = Counter(((about.made_from or {}).get("left_out") or {}).values())
         sizes = {part: len(indices) + lost[part] for part, indices in found.splits.items()}
         for key, is_so in (("classes", len(found.classes)), ("images", sizes)):
@@ -386,7 +334,9 @@ def describe(
 
 
 def _unfolded(about: Description, images: np.ndarray) -> Prepared:
-    """The description's runs as arrays; ValueError if they are longer than the images can be."""
+    """The description's runs as arrays. Raises ValueError where they contradict each other or the
+    images, and before anything is made that is longer than these can be.
+    """
     n = sum(count for _, count in about.labels)
     if any(count < 1 for _, count in about.labels) or n > images.size:
         raise ValueError(f"labels of {n} images")
@@ -402,15 +352,8 @@ def _unfolded(about: Description, images: np.ndarray) -> Prepared:
             raise ValueError(f"part {part} isn't sorted, or has an image twice")
         ranges = [np.arange(first, end, dtype=np.int64) for first, end in runs]
         splits[part] = np.concatenate([np.zeros(0, np.int64), *ranges])
-    return Prepared(
-        about.name, images, np.repeat(*np.array(about.labels, np.int64).reshape(-1, 2).T), shapes,
-        about.classes, splits, about.digest,
-    )  # fmt: skip
-
-
-def _fit(found: Prepared) -> None:
-    """Raise ValueError where the parts of a description contradict each other or the array."""
-    n, images = len(found), found.images
+    labels = np.repeat(*np.array(about.labels, np.int64).reshape(-1, 2).T)
+    found = Prepared(about.name, images, labels, shapes, about.classes, splits, about.digest)
     if images.dtype != np.uint8:
         raise ValueError("not bytes")
     if found.shapes is None:
@@ -430,3 +373,4 @@ def _fit(found: Prepared) -> None:
         raise ValueError(f"{n - len(every)} images are in no part")
     if len(set(found.classes)) != len(found.classes):
         raise ValueError("two classes have one name")
+    return found

@@ -53,7 +53,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     pickled = any(_PICKLE.search(member) for path in archives for member in names(path))
     labels = _pickled_labels(archives) if pickled else _listed(archives)
     wanted = "mini-imagenet-cache-{}.pkl" if pickled else "{}.csv"
-    described = of_archive("miniimagenet", s.split, labels, wanted, name, raw)
+    described = of_archive(name, dataset, raw, labels, wanted)
     images = _files(archives, s, labels)
     if pickled:
         images = (

@@ -57,7 +57,7 @@ def prepare(name: str, dataset: Dataset, raw: Path, out: Path) -> None:
     pickled = any(_IMAGES.search(member) for path in archives for member in names(path))
     labels = _pickled_labels(archives, s.split) if pickled else _filed_labels(archives)
     wanted = "{}_labels.pkl" if pickled else "{}/n<8 digits>/<file>"
-    described = of_archive("tieredimagenet", s.split, labels, wanted, name, raw)
+    described = of_archive(name, dataset, raw, labels, wanted)
     images = _pickled_images(archives, s, labels) if pickled else _files(archives, s)
     shape = (s.size, s.size, 3)
     prepared.write(name, dataset, raw, out, **described, shape=shape, images=images)
