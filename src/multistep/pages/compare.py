@@ -115,22 +115,15 @@ def compare(a: dict[Key, list[Run]], b: dict[Key, list[Run]]) -> dict[str, Any]:
         level = 1 - 0.05 / many[row["of"]]
         estimate = row.pop("estimate")
         none = 1.0 if estimate.ratio or estimate.exact else 0.0
-        beyond, alone = (_leaves_out(none, estimate.interval(at)) for at in (level, 0.95))
-        interval = estimate.interval()
-        row |= {
-            "difference": estimate.shown,
-            "interval": None if interval is None else list(interval),
-            "n": dict(estimate.n),
-            "beyond_noise": beyond,
-            "alone": alone,
-        }
+        row |= {"difference": estimate.shown, "interval": None, "n": dict(estimate.n)}
+        row |= {"beyond_noise": None, "alone": None}
+        if (interval := estimate.interval()) is not None:
+            low, high = estimate.interval(level)
+            row |= {"interval": list(interval), "beyond_noise": not low <= none <= high}
+            row |= {"alone": not interval[0] <= none <= interval[1]}
     only = {name: ["/".join(filter(None, key)) for key in one if key not in other]
             for name, one, other in (("only_a", a, b), ("only_b", b, a))}  # fmt: skip
     return {"rows": rows, **only}
-
-
-def _leaves_out(value: float, interval: tuple[float, float] | None) -> bool | None:
-    return None if interval is None else not interval[0] <= value <= interval[1]
 
 
 def _rows(key: Key, a: list[Run], b: list[Run]) -> Iterator[dict[str, Any]]:

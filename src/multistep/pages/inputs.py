@@ -44,6 +44,10 @@ class Plan:
             found.setdefault((cell.experiment, cell.dataset, cell.method), []).append(cell)
         return found
 
+    def measured(self, experiment: str, dataset: str) -> str:
+        """The path of a measurement, whether it is planned or not; `dataset` as pages call it."""
+        return f"results/measure/{experiment}/{self.params.dataset(dataset)}.json"
+
 
 def results(spec: Spec, plan: Plan) -> list[str]:
     """Paths of results, measurements and prepared datasets, relative to the scale's directory.
@@ -58,14 +62,10 @@ def results(spec: Spec, plan: Plan) -> list[str]:
     )
     found = [c.path for names, of in plan.seeds.items() if names in selected for c in of]
     found += [c.evaluation for names, of in plan.seeds.items() if names in evaluated for c in of]
-    for experiment, dataset in wants.measured:
-        path = f"results/measure/{experiment}/{dataset_of(dataset)}.json"
-        if path in plan.measurements:
-            found.append(path)
-    prepared = {dataset for _, dataset, _ in plan.seeds}
-    for dataset in wants.prepared:
-        if dataset_of(dataset) in prepared:
-            found.append(f"data/processed/{dataset_of(dataset)}/dataset.json")
+    measured = (plan.measured(*pair) for pair in wants.measured)
+    found += [path for path in measured if path in plan.measurements]
+    prepared, trained_on = map(dataset_of, wants.prepared), {names[1] for names in plan.seeds}
+    found += [f"data/processed/{name}/dataset.json" for name in prepared if name in trained_on]
     return list(dict.fromkeys(found))
 
 
@@ -265,8 +265,7 @@ def _definitions(spec: Spec, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]
                 },
             )
     for experiment, dataset in spec.wants().measured:
-        path = f"results/measure/{experiment}/{params.dataset(dataset)}.json"
-        job = plan.measurements.get(path, {"methods": {}})
+        job = plan.measurements.get(plan.measured(experiment, dataset), {"methods": {}})
         for method, timed in job["methods"].items():
             yield (
                 f"measure/{experiment}/{dataset}/{method}",

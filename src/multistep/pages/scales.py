@@ -101,7 +101,7 @@ class Scale:
 
     def measured(self, experiment: str, dataset: str) -> tuple[str, Run]:
         """File and record of a measurement; one without rows if there is none."""
-        path = f"results/measure/{experiment}/{self.plan.params.dataset(dataset)}.json"
+        path = self.plan.measured(experiment, dataset)
         return self.file(path), self.records.get(path, {"rows": []})
 
     def differing(self, claim: Claim) -> dict[str, list[tuple[str, Any, Any]]]:

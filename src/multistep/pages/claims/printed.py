@@ -28,13 +28,12 @@ class Spec(claims.Claim):
     def settled(self, pages: Mapping[str, Page]) -> Spec:
         page: Any = pages[self.page]
         paper, values = page.paper, {}
+        too_wide = getattr(paper, "too_wide", lambda column: 1.0)  # of half-widths over episodes
         own = set(paper.values)
         for q in page.quotations():
             if q.method in own and q.quantity == "test_accuracy" and q.spread is not None:
-                # Table 4's half-widths are those of fewer episodes than were tested: see its notes.
-                fewer = getattr(paper, "interval_n", "") == "episodes/meta_batch"
-                factor = math.sqrt(paper.meta_batch[q.experiment]) if fewer else 1.0
-                values[f"{q.experiment}/{q.dataset}/{q.method}"] = [q.value, q.spread / factor]
+                half_width = q.spread / too_wide(q.experiment)
+                values[f"{q.experiment}/{q.dataset}/{q.method}"] = [q.value, half_width]
         return self.model_copy(update={"values": values})
 
     def wants(self) -> Wants:

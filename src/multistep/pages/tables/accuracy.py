@@ -1,5 +1,6 @@
 """Tables of test accuracies (Tables 4, 5): ours over seeds beside the printed ones."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -59,6 +60,10 @@ class AccuracyPaper(Model):
     inner_lr: dict[ShownMethod, dict[Column, float]] = {}  # what it chose by validation
     values: dict[ShownMethod, dict[Column, Number]]
 
+    def too_wide(self, column: str) -> float:
+        """By what factor half-widths of a column are those of fewer episodes than were tested."""
+        return 1.0 if self.interval_n == "episodes" else math.sqrt(self.meta_batch[column])
+
 
 class Spec(FewShotTable):
     """Few-shot accuracies beside the paper's.
@@ -110,10 +115,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
         found = found.merge(numbers(paper.values), "left")
         rates = {(m, c): rate for m, rates in paper.inner_lr.items() for c, rate in rates.items()}
         found["paper_inner_lr"] = [rates.get(cell) for cell in cells]
-        found["paper_half_width"] = found.paper_spread
-        if paper.interval_n != "episodes":
-            batches = found.column.map(paper.meta_batch)
-            found["paper_half_width"] /= batches**0.5
+        found["paper_half_width"] = found.paper_spread / found.column.map(paper.too_wide)
         found = compared(
             found,
             lambda _: context.stand_in([spec.dataset]),
