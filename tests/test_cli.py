@@ -38,10 +38,11 @@ def test_public_names_have_the_signatures_that_others_rely_on() -> None:
         _ = multistep.unrol
 
 
-def test_the_package_and_the_plan_cost_no_torch() -> None:
+def test_the_package_and_the_plan_cost_no_torch_and_no_pandas() -> None:
     code = (
         "import sys, multistep\nfrom multistep import cli\n"
-        "assert cli.main(['plan', sys.argv[1], '--json']) == 0\nassert 'torch' not in sys.modules"
+        "assert cli.main(['plan', sys.argv[1], '--json']) == 0\n"
+        "assert not {'torch', 'pandas', 'seaborn'} & sys.modules.keys()"
     )
     run = [sys.executable, "-c", code, str(PARAMS)]
     found = subprocess.run(run, capture_output=True, text=True, check=True)

@@ -1,7 +1,20 @@
 """Results → one frame; tables, figures, claims, the audit."""
 
+import importlib
 from typing import Any, TypeAlias
 
-# pandas publishes no types, and is imported where something is computed with it: what Snakemake
-# reads of pages costs none of it.
-DataFrame: TypeAlias = Any
+
+class _WhenUsed:
+    """A module that is imported when something of it is used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, key: str) -> Any:
+        return getattr(importlib.import_module(self._name), key)
+
+
+# What Snakemake reads of pages draws nothing, and costs neither of these.
+pd: Any = _WhenUsed("pandas")
+sns: Any = _WhenUsed("seaborn")
+DataFrame: TypeAlias = Any  # pandas publishes no types

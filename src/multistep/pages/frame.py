@@ -11,7 +11,7 @@ import numpy as np
 
 from multistep.job import results
 from multistep.job.record import TRAINED
-from multistep.pages import DataFrame
+from multistep.pages import DataFrame, pd
 
 COLUMNS = {
     "scale": "the scale of a result or a measurement; none for a printed number",
@@ -121,8 +121,6 @@ def runs(records: Iterable[Mapping[str, Any]]) -> DataFrame:
         iterations_per_epoch: mini-batches, of measurements of meta-transfer.
 
     """
-    import pandas as pd
-
     rows: list[dict[str, Any]] = []
     for record in records:
         if "cell" not in record or record.get("kind") == "evaluation":
@@ -233,8 +231,6 @@ def blocks(
 
 def joined(blocks: Iterable[Mapping[str, Any]]) -> DataFrame:
     """All rows of blocks; names are categories, as codes, so that millions of rows fit."""
-    import pandas as pd
-
     found = list(blocks)
 
     def whole(column: str, of: type) -> Any:

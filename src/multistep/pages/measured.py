@@ -3,7 +3,7 @@
 import math
 
 from multistep.pages import DataFrame
-from multistep.pages.layout import joined
+from multistep.pages.layout import joined, known
 
 LABELS = {
     "process seconds": "process time",
@@ -33,9 +33,9 @@ def text(quantity: str, value: float) -> str:
 
 
 def seconds(value: float, spread: float | None = None) -> str:
-    """Seconds with about four digits, their spread with as many decimals."""
+    """Seconds with about four digits, their spread, if it is known, with as many decimals."""
     decimals = 3 if value < 10 else 2 if value < 100 else 1
-    return " ± ".join(f"{x:,.{decimals}f}" for x in (value, spread) if x is not None)
+    return " ± ".join(f"{x:,.{decimals}f}" for x in (value, spread) if known(x))
 
 
 def how(times: DataFrame) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from multistep import seal, stats
 from multistep.files import UserError, digest, read_json
 from multistep.job import results
-from multistep.pages import DataFrame, frame
+from multistep.pages import DataFrame, frame, pd
 from multistep.pages.context import Context
 from multistep.pages.frame import CELL, cell_name
 from multistep.pages.spec import Spec
@@ -255,8 +255,6 @@ def costs(data: Data) -> DataFrame:
     quartiles, bytes, clock, memory (what is measured), tasks (in the meta-batch), trained_steps,
     shared_steps (those that all methods were measured with).
     """
-    import pandas as pd
-
     seconds = _timed(data, "seconds", "steps")
     ends = {"seconds_low": 0.25, "seconds": 0.5, "seconds_high": 0.75}
     found = pd.DataFrame({name: seconds.quantile(q) for name, q in ends.items()})

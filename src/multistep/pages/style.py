@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from multistep.files import atomic_write
 from multistep.pages import DataFrame as DataFrame
+from multistep.pages import sns
 from multistep.pages.context import Context
 
 if TYPE_CHECKING:  # figures annotate what they draw with `style.Figure` and so on
@@ -69,11 +70,8 @@ def theme() -> Any:
     if not modules.keys() & {"seaborn", "scipy"}:
         # Half a second for what isn't drawn here: densities and clusters.
         modules["scipy"] = None
-        import seaborn as sns
-
+        _ = sns.lineplot  # which imports it
         modules.pop("scipy")
-    import seaborn as sns
-
     paper: dict[Any, Any] = {**sns.axes_style("ticks"), **sns.plotting_context("paper"), **RC}
     return matplotlib.rc_context(paper)
 
@@ -150,8 +148,6 @@ def lines(
     The spread is drawn as bars, or as `bands`. A line has about eight markers at most, a dashed
     one so many `open_markers`; they stand in turns, since lines may lie on top of each other.
     """
-    import seaborn as sns
-
     looks = {method: look(context, method) for method in rows.method.unique()}
     sns.lineplot(
         rows,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multistep.files import write_text
-from multistep.pages import DataFrame, query, record, remarks, style
+from multistep.pages import DataFrame, pd, query, record, remarks, style
 from multistep.pages.context import Context
 from multistep.pages.frame import CELL
 from multistep.pages.spec import Spec, module
@@ -61,8 +61,6 @@ def described(
 
 def rows_of(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """The csv of a figure, as a frame."""
-    import pandas as pd
-
     kind = module("figures", spec.kind)
     rows = kind.rows(spec, context, records) if records else pd.DataFrame()
     return rows.reindex(columns=kind.COLUMNS.split())

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from multistep.pages import query, style
+from multistep.pages import pd, query, sns, style
 from multistep.pages.context import Context
 from multistep.pages.figures import of_seeds, over_seeds, seeds
 from multistep.pages.spec import OneExperiment
@@ -22,8 +22,6 @@ def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style
     A drift is a mean over `log_every` mini-batches; its part is all of φ that has a transfer
     gradient, or the backbone alone.
     """
-    import pandas as pd
-
     data = query.data(spec, context, records, history=True)
     wide = over_seeds(data, "iteration", "drift", "drift_backbone")
     wide = wide.rename(columns={"drift": "all", "drift_backbone": "backbone"})
@@ -43,8 +41,6 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
 
 def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     """Two panels (all of φ, the backbone alone): seeds as light lines, their mean dark."""
-    import seaborn as sns
-
     figure, axes = style.panels(rows, (1, 2), sharey=True)
     rows = rows.assign(method=[style.look(context, method).name for method in rows.method])
     looks = [style.look(context, method) for method in spec.methods]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from multistep.pages import measured, query, style
+from multistep.pages import measured, query, sns, style
 from multistep.pages.context import Context
 from multistep.pages.figures import heading, missing
 from multistep.pages.layout import signed
@@ -54,8 +54,6 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
 
 def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     """One panel per experiment (sizes of images differ a lot), a group of bars per dataset."""
-    import seaborn as sns
-
     groups = [here for _, here in rows.groupby("experiment", sort=False)]
     widths = [here.dataset.nunique() for here in groups]
     shape = {"width": style.PAGE if sum(widths) > 2 else style.COLUMN}

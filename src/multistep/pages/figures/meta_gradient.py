@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from multistep.pages import query, style
+from multistep.pages import query, sns, style
 from multistep.pages.context import Context
 from multistep.pages.figures import of_seeds, over_seeds, seeds
 from multistep.pages.spec import OneExperiment
@@ -36,8 +36,6 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
 
 def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     """One panel per method on a common logarithmic scale: the two terms."""
-    import seaborn as sns
-
     shown = rows[rows.norm > 0]
     figure, axes = style.panels(rows, (1, rows.method.nunique()), sharey=True)
     for panel, (method, here) in zip(axes[0], shown.groupby("method", sort=False), strict=False):

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-from multistep.pages import measured, query, style
+from multistep.pages import measured, pd, query, sns, style
 from multistep.pages.context import Context
 from multistep.pages.figures import cells, seeds
 from multistep.pages.spec import Dataset, Experiment, Method, Number, Quotation, Ref, Wants
@@ -57,8 +57,6 @@ class Spec(AnySpec):
 
 def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> style.DataFrame:
     """All bars in drawing order, those without a result or measurement too."""
-    import pandas as pd
-
     data = query.data(spec, context, records)
     bars = pd.DataFrame(
         (method, bar.label, bar.experiment, bar.of or "", *_printed(spec, method))
@@ -136,8 +134,6 @@ def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
 
 def _panel(axes: style.Axes, rows: style.DataFrame, quantity: str, marks: str) -> None:
     """Bars of one quantity from zero with their values; `marks`: the paper's in the legend."""
-    import seaborn as sns
-
     kinds = rows.estimate_of.map(lambda of: "estimated" if of else "exact")
     drawn = {"hue": kinds, "hue_order": [*_INKS], "palette": _INKS, "dodge": False, **style.BARS}
     sns.barplot(rows, x="label", y=quantity, width=0.75, ax=axes, **drawn)

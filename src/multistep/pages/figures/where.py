@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from multistep.pages import query, style
+from multistep.pages import query, sns, style
 from multistep.pages.context import Context
 from multistep.pages.figures import cells, seeds
 from multistep.pages.frame import CELL
@@ -56,9 +56,6 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
 
 def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     """Rows of heat maps for each method, a map per epoch, one colour scale for all."""
-    import seaborn as sns
-    from seaborn.utils import relative_luminance
-
     methods, epochs = list(rows.method.unique()), sorted(rows.epoch.unique())
     lines = max(1, math.ceil(len(epochs) / 4))  # of maps for a method
     across = math.ceil(len(epochs) / lines)
@@ -78,8 +75,8 @@ def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
         drawn = {"cmap": colours, "vmin": 0, "vmax": top, "annot_kws": small, "cbar": False}
         sns.heatmap(weight, annot=text, fmt="", ax=panel, **drawn)
         for label, value in zip(panel.texts, weight.values.flat, strict=True):
-            dark = relative_luminance(colours(value / top)) < 0.18  # white has more contrast
-            label.set_color("white" if dark else style.INK)
+            light = sns.utils.relative_luminance(colours(value / top)) >= 0.18
+            label.set_color(style.INK if light else "white")  # which has more contrast
         name = f"{style.look(context, method).name}, " if x == 0 else ""
         panel.set(title=f"{name}epoch {epoch}", xlabel="target tap")
         panel.set_ylabel("source tap" if x == 0 else "")

@@ -11,7 +11,7 @@ from typing import Any
 
 from multistep import stats
 from multistep.files import write_text
-from multistep.pages import DataFrame, query, record, remarks, templates
+from multistep.pages import DataFrame, pd, query, record, remarks, templates
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, grouped, known
 from multistep.pages.spec import Spec, module
@@ -80,8 +80,6 @@ def grid(
 
     `dataset`: what all columns show; without one each shows the dataset of its name.
     """
-    import pandas as pd
-
     return pd.DataFrame(
         {
             "row": method,
@@ -100,8 +98,6 @@ def per_cell(
     runs: DataFrame, column: str, of: Callable[[DataFrame], Mapping[str, Any]]
 ) -> DataFrame:
     """What `of` says of the runs of each cell: a row for each method and `column`."""
-    import pandas as pd
-
     groups = runs.groupby(["method", column], sort=False)
     rows = [{"row": row, "column": name, **of(group)} for (row, name), group in groups]
     return pd.DataFrame(rows, columns=None if rows else ["row", "column"])
@@ -109,8 +105,6 @@ def per_cell(
 
 def numbers(values: Mapping[str, Mapping[str, Sequence[float]]]) -> DataFrame:
     """Printed numbers [value, its ± if any] by row and column, to merge with a grid."""
-    import pandas as pd
-
     flat = [(row, c, *[*n, None][:2]) for row, ns in values.items() for c, n in ns.items()]
     found = pd.DataFrame(flat, columns=["row", "column", "paper", "paper_spread"])
     return found.astype({"paper": float, "paper_spread": float})
@@ -118,8 +112,6 @@ def numbers(values: Mapping[str, Mapping[str, Sequence[float]]]) -> DataFrame:
 
 def literature(spec: Any) -> DataFrame:
     """The cells of numbers of the literature; after the title the "[11]" of their reference."""
-    import pandas as pd
-
     rows = []
     for name, entry in spec.literature.items():
         mark, bracket, _ = spec.references[entry.source].partition("]")
@@ -157,8 +149,6 @@ def compared(
 
     `stand_in`: whether a cell is of stand-in data; `differs`: in what it isn't the paper's run.
     """
-    import pandas as pd
-
     rows = rows.reindex(columns=dict.fromkeys([*rows, "ours", "paper"]))
     found: list[Mapping[str, Any]] = []
     for cell in rows.itertuples():

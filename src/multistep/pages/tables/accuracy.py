@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from multistep import stats
-from multistep.pages import DataFrame, query
+from multistep.pages import DataFrame, pd, query
 from multistep.pages.context import Context
 from multistep.pages.layout import (
     DASH,
@@ -104,8 +104,6 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
 
     Records may be incomplete: a cell without one has n = 0 and no number of ours.
     """
-    import pandas as pd
-
     runs = query.data(spec, context, records).runs
     found = grid(spec, context, spec.methods, spec.dataset)
     found = found.merge(per_cell(runs, "experiment", _of_seeds), "left")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from multistep.pages import DataFrame, measured, query
+from multistep.pages import DataFrame, measured, pd, query
 from multistep.pages.context import Context
 from multistep.pages.layout import (
     Line,
@@ -64,8 +64,6 @@ meta_batch: as in multistep.pages.tables.accuracy. spread: what paper_spread is.
 
 def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """Three rows per method and column, then the literature's; what is missing has n = 0."""
-    import pandas as pd
-
     data = query.data(spec, context, records)
     cells = grid(spec, context, spec.methods, spec.dataset)
     results = data.runs[data.runs.record == "result"]
@@ -86,8 +84,6 @@ def _costs(spec: Spec, costs: DataFrame) -> DataFrame:
     """Time and memory with as many inner steps as a method trains with, if they were measured;
     where not, with the most that were.
     """
-    import pandas as pd
-
     trained = costs.assign(trained=costs.steps == costs.trained_steps)
     ours = trained.sort_values(["trained", "steps"]).groupby(["experiment", "method"]).tail(1)
     ours = ours.rename(columns={"experiment": "column", "method": "row"})

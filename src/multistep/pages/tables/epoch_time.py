@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from multistep.pages import DataFrame, measured, query
+from multistep.pages import DataFrame, measured, pd, query
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, known, plus_minus, printed, signed
 from multistep.pages.spec import (
@@ -71,8 +71,6 @@ and bytes are of; source: the source network.
 
 def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """Three cells per method; without a measurement they have the printed numbers alone."""
-    import pandas as pd
-
     times = query.epoch_times(query.data(spec, context, records)).set_index("method")
     times = times.reindex(spec.methods)
     times["n"], hours, first = times.batches, spec.epochs / 3600, times.iloc[0]
@@ -125,13 +123,11 @@ def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
 
     def texts(c: Any) -> dict[str, str | None]:
         seconds = c.column == "seconds"
-        ours = (
-            measured.seconds(c.ours, c.epoch_sd if known(c.epoch_sd) else None) if seconds else None
-        )
+        ours = measured.seconds(c.ours, c.epoch_sd) if seconds and known(c.ours) else None
         theirs = f"{c.paper:g}" if c.column == "hours" and known(c.paper) else None
         fewest = 1 if seconds else 2
         return {
-            "": ours if seconds and known(c.ours) else plus_minus(c.ours, None),
+            "": ours or plus_minus(c.ours, None),
             "mini-batches": (f"n = {c.n:g}" if c.n else None) if seconds else "",
             "paper": theirs or printed(c.paper, c.paper_spread, fewest),
             "gap": signed(c.gap),

@@ -6,7 +6,7 @@ from typing import Any
 from multistep import stats
 from multistep.files import UserError
 from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
-from multistep.pages import DataFrame, frame, query
+from multistep.pages import DataFrame, frame, pd, query
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, joined, known, plus_minus, signed
 from multistep.pages.spec import Dataset, Experiment, Methods, Wants
@@ -40,8 +40,6 @@ the others: of the untrained network, of its head alone, and the difference to t
 
 def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """A cell per method and protocol, and the nearest pixels last."""
-    import pandas as pd
-
     found: list[dict[str, Any]] = []
     nearest: dict[str, dict[str, Any]] = {}
     wanted = spec.wants().evaluated

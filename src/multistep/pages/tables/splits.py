@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from multistep.files import UserError, digest
-from multistep.pages import DataFrame
+from multistep.pages import DataFrame, pd
 from multistep.pages.context import Context
 from multistep.pages.layout import Bold, Page, grouped, groups, known, plus_minus, signed
 from multistep.pages.spec import Dataset, Quotation, Ref, Reference, Wants
@@ -49,8 +49,6 @@ COLUMNS = "contents"
 
 def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """Four cells per dataset; a dataset that was not prepared has the printed numbers alone."""
-    import pandas as pd
-
     prepared = {record["name"]: record for record in records if "splits" in record}
     found = []
     for dataset, label in spec.rows.items():

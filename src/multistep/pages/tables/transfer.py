@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from multistep import stats
-from multistep.pages import DataFrame, query
+from multistep.pages import DataFrame, pd, query
 from multistep.pages.context import Context, short
 from multistep.pages.layout import (
     Bold,
@@ -95,8 +95,6 @@ that the paper took from elsewhere. source: the source network that was used.
 
 def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """All cells of a table: one per method and target, then what the paper quotes."""
-    import pandas as pd
-
     found = grid(spec, context, spec.rows)
     found["experiment"] = [spec.rows[c.row].get(c.column, "") for c in found.itertuples()]
     ours = per_cell(query.data(spec, context, records).runs, "dataset", _of_seeds)
