@@ -4,9 +4,7 @@ from pathlib import Path
 
 from multistep.data import cifar, prepared, validation
 from multistep.data.settings import Dataset
-from multistep.data.validation import Settings
-
-__all__ = ["Settings"]
+from multistep.data.validation import Settings as Settings
 
 LAYOUT = r"cifar-100-python/train"
 

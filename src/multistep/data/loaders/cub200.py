@@ -11,13 +11,12 @@ from pathlib import Path
 from multistep.data import galleries
 from multistep.data.archives import extract
 from multistep.data.decoding import AGAIN
-from multistep.data.galleries import Lists, Settings, in_folders
+from multistep.data.galleries import Lists, in_folders
+from multistep.data.galleries import Settings as Settings
 from multistep.data.listing import lines
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import repeated
-
-__all__ = ["Settings"]
 
 LAYOUT = r"CUB_200_2011/images\.txt"
 

@@ -10,12 +10,10 @@ from pathlib import Path
 from multistep.data import galleries
 from multistep.data.archives import extract
 from multistep.data.galleries import Lists, in_folders
-from multistep.data.galleries import OwnSettings as Settings
 from multistep.data.listing import lines
 from multistep.data.settings import Dataset
 
-__all__ = ["Settings"]
-
+Settings = galleries.OwnSettings
 LAYOUT = r"Images/(?!n\d{8}-)[^/]+/[^/]+\.jpg"
 
 ARCHIVE, FOLDER = "indoorCVPR_09.tar", "Images"

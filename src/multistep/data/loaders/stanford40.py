@@ -12,13 +12,11 @@ from multistep.data import galleries
 from multistep.data.archives import extract
 from multistep.data.decoding import AGAIN
 from multistep.data.galleries import Listed, Lists
-from multistep.data.galleries import OwnSettings as Settings
 from multistep.data.listing import fields, lines, path
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 
-__all__ = ["Settings"]
-
+Settings = galleries.OwnSettings
 LAYOUT = r"JPEGImages/[^/]+_\d+\.jpg"
 
 IMAGES, SPLITS = "Stanford40_JPEGImages.zip", "Stanford40_ImageSplits.zip"

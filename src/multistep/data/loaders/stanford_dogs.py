@@ -9,10 +9,9 @@ from pathlib import Path
 from multistep.data import galleries
 from multistep.data.archives import extract
 from multistep.data.decoding import matlab_strings
-from multistep.data.galleries import Lists, Settings, in_folders
+from multistep.data.galleries import Lists, in_folders
+from multistep.data.galleries import Settings as Settings
 from multistep.data.settings import Dataset
-
-__all__ = ["Settings"]
 
 LAYOUT = r"Images/n\d{8}-[^/]+/[^/]+\.jpg"
 

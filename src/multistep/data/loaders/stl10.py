@@ -14,10 +14,8 @@ from multistep.data.archives import blocks, extract, naming, streams
 from multistep.data.decoding import AGAIN, resized
 from multistep.data.listing import lines
 from multistep.data.settings import Dataset
-from multistep.data.validation import Settings
+from multistep.data.validation import Settings as Settings
 from multistep.files import UserError
-
-__all__ = ["Settings"]
 
 LAYOUT = r"stl10_binary/train_X\.bin"
 
