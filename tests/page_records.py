@@ -316,12 +316,12 @@ def table(spec: Spec, context: Context, records: Sequence[Record]) -> list[Any]:
 
 def drawn(spec: Spec, context: Context, records: Sequence[Record]) -> Any:
     """A figure."""
-    return figures.draw(spec, context, figures.rows_of(spec, context, records))
+    return figures.draw(spec, context, figures.described(spec, context, records)[1])
 
 
 def said(spec: Spec, context: Context, records: Sequence[Record]) -> str:
     """What stands beside a figure."""
-    return figures.caption(spec, context, records, figures.rows_of(spec, context, records)).text
+    return figures.described(spec, context, records)[0].text
 
 
 def read_csv(text: str) -> list[dict[str, str]]:

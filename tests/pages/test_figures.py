@@ -30,7 +30,7 @@ from scipy import optimize
 from multistep.files import UserError, read_json
 from multistep.pages import style
 from multistep.pages.context import Context
-from multistep.pages.figures import rows_of, write_figure
+from multistep.pages.figures import described, write_figure
 from multistep.pages.frame import PROCESS, WALL
 
 COST: Record = {
@@ -201,7 +201,7 @@ def test_records_that_are_not_the_page_s_are_refused(
     context: Context, records: list[Record], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        rows_of(CURVES_SPEC if "metrics" in records[0] else COST_SPEC, context, records)
+        described(CURVES_SPEC if "metrics" in records[0] else COST_SPEC, context, records)
 
 
 def test_curves_average_seeds_where_all_have_a_point(tmp_path: Path, context: Context) -> None:
@@ -253,7 +253,7 @@ def test_time_is_the_cell_s_own_on_a_processor_and_the_clock_s_on_a_gpu(
     if kept is not None:
         result["timing"]["history_process_seconds"] = kept
     result["environment"]["device"] = device or result["environment"]["device"]
-    found = of(rows_of(CURVES_SPEC, context, [result]), "seconds", "clock")
+    found = of(described(CURVES_SPEC, context, [result])[1], "seconds", "clock")
     assert found == [(s, right) for s in seconds]
 
 
@@ -262,7 +262,7 @@ def test_without_validation_the_curves_show_training_accuracy(context: Context) 
         few_shot(history=[(10, 33.0, None)]),
         few_shot(method="fomaml", history=[(10, 44.0, 50.0)]),
     ]
-    found = of(rows_of(CURVES_SPEC, context, records), "split", "accuracy")
+    found = of(described(CURVES_SPEC, context, records)[1], "split", "accuracy")
     assert found == [("training", 33.0), ("training", 44.0)]
     assert "training\naccuracy (%)" in texts(drawn(CURVES_SPEC, context, records))
 

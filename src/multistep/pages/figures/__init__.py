@@ -53,17 +53,22 @@ def write_figure(
 def described(
     spec: Spec, context: Context, records: Sequence[dict[str, Any]]
 ) -> tuple[Caption, DataFrame]:
-    """What stands beside a figure, and its csv."""
+    """What stands beside a figure, and its csv as a frame."""
     query.check_inputs(records)
-    rows = rows_of(spec, context, records)
-    return caption(spec, context, records, rows), rows
-
-
-def rows_of(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
-    """The csv of a figure, as a frame."""
     kind = module("figures", spec.kind)
     rows = kind.rows(spec, context, records) if records else pd.DataFrame()
-    return rows.reindex(columns=kind.COLUMNS.split())
+    rows = rows.reindex(columns=kind.COLUMNS.split())
+    datasets, sources = _used(spec, rows)
+    devices = "; ".join(dict.fromkeys(name for name in rows.device if name))
+    provenance = context.provenance(datasets, sources)
+    notes = [] if rows.empty else kind.notes(spec, context, rows)
+    caption = Caption(
+        spec.title,
+        spec.caption.format(data=context.titles(datasets)) + spec.remark.rstrip("."),
+        provenance + (f"; device: {devices}" if devices else ""),
+        [*spec.notes, *filter(None, notes), *remarks.remarks(spec, context, records)],
+    )
+    return caption, rows
 
 
 def draw(spec: Spec, context: Context, rows: DataFrame) -> style.Figure:
@@ -78,22 +83,6 @@ def draw(spec: Spec, context: Context, rows: DataFrame) -> style.Figure:
         figure.draw_without_rendering()
     figure.set_layout_engine("none")  # one layout for all formats
     return figure
-
-
-def caption(
-    spec: Spec, context: Context, records: Sequence[dict[str, Any]], rows: DataFrame
-) -> Caption:
-    """What is said beside a figure with these rows, which were made of `records`."""
-    datasets, sources = _used(spec, rows)
-    devices = "; ".join(dict.fromkeys(name for name in rows.device if name))
-    provenance = context.provenance(datasets, sources)
-    notes = [] if rows.empty else module("figures", spec.kind).notes(spec, context, rows)
-    return Caption(
-        spec.title,
-        spec.caption.format(data=context.titles(datasets)) + spec.remark.rstrip("."),
-        provenance + (f"; device: {devices}" if devices else ""),
-        [*spec.notes, *filter(None, notes), *remarks.remarks(spec, context, records)],
-    )
 
 
 def _used(spec: Spec, rows: DataFrame) -> tuple[list[str], list[str]]:
