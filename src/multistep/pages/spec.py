@@ -28,29 +28,22 @@ if TYPE_CHECKING:
     from multistep.plan.schema import Params
 
 PLACEHOLDERS = ("data",)  # of captions: the titles of the datasets that are really shown
-_PARTS = {
-    "dataset": "datasets",
-    "source network": "source_networks",
-    "method": "methods",
-    "experiment": "experiments",
-}
 
 
 @dataclass(frozen=True)
 class Ref:
-    """Marks a text in a spec as the name of `what`.
-
-    It has to stand in the spec itself under the key `among`, or, without one, in params.yaml.
+    """Marks a text in a spec as the name of `what`, which has to stand under the key `among` of the
+    spec itself, or of params.yaml.
     """
 
     what: str
-    among: str = ""
+    among: str
 
 
-Dataset = Annotated[str, Ref("dataset")]
-SourceNetwork = Annotated[str, Ref("source network")]
-Method = Annotated[str, Ref("method")]
-Experiment = Annotated[str, Ref("experiment")]
+Dataset = Annotated[str, Ref("dataset", "params.datasets")]
+SourceNetwork = Annotated[str, Ref("source network", "params.source_networks")]
+Method = Annotated[str, Ref("method", "params.methods")]
+Experiment = Annotated[str, Ref("experiment", "params.experiments")]
 Column = Annotated[str, Ref("column", "columns")]
 Reference = Annotated[str, Ref("reference", "references")]
 ShownMethod = Annotated[str, Ref("method", "methods")]
@@ -123,8 +116,9 @@ class Spec(Model):
         """A line for each name that points nowhere; without `params`, only within the spec."""
         found = []
         for path, name, ref in _names(self, type(self), ""):
-            among: Any = self if ref.among else params
-            for key in (ref.among or _PARTS[ref.what]).split("."):
+            first, *keys = ref.among.split(".")
+            among: Any = params if first == "params" else getattr(self, first)
+            for key in keys:
                 among = getattr(among, key, None)
             if among is not None:
                 found += unknown(path, [name], among, ref.what)
