@@ -160,12 +160,7 @@ class Data(NamedTuple):
 
 
 def data(
-    spec: Spec,
-    context: Context,
-    records: Sequence[dict[str, Any]],
-    *,
-    episodes: bool = False,
-    history: bool = False,
+    spec: Spec, context: Context, records: Sequence[dict[str, Any]], *, history: bool = False
 ) -> Data:
     """The results and measurements that a page shows as two frames, in the page's order.
 
@@ -179,7 +174,7 @@ def data(
         for names, group in groups(spec, context, records, kind, wanted):
             here = {"dataset": names[1], "data_title": context.titles([names[1]])}
             found += [record | {"cell": record["cell"] | here} for record in group]
-    return Data(frame.runs(found), frame.of(found, episodes=episodes, history=history))
+    return Data(frame.runs(found), frame.of(found, episodes=False, history=history))
 
 
 # The kinds of records that pages show, each with a key that it alone has.

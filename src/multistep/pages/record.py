@@ -21,7 +21,7 @@ from multistep.pages import frame
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 from multistep.plan import provenance
-from multistep.settings import parse
+from multistep.settings import ModelT, parse
 
 DRAWING = ("jinja2", "matplotlib", "numpy", "pandas", "seaborn")  # whose versions can change it
 SUFFIXES = {"tables": ("csv", "md", "tex", "html"), "figures": ("csv", "pdf", "png", "svg")}
@@ -103,16 +103,21 @@ def read(path: Path) -> Page:
     """The record at `path`, its files compared with it. Raises UserError, a line for each file that
     isn't as it was drawn.
     """
-    record = read_json(path)
-    seal.check(path, record, AGAIN)
-    try:
-        page = parse(Page, record, "")
-    except UserError as error:
-        raise UserError(f"{path}: not the record of a page ({error}); {AGAIN}") from None
+    page = _sealed(path, Page, AGAIN)
     files = {path.with_suffix(f".{s}"): page.files.get(s) for s in SUFFIXES[page.form]}
     if wrong := _differing(files, path, AGAIN):
         raise UserError("\n  ".join(wrong))
     return page
+
+
+def _sealed(path: Path, model: type[ModelT], again: str) -> ModelT:
+    """The record at `path`, if it is one of this kind and as it was sealed."""
+    record, kind = read_json(path), model.__name__.lower()
+    seal.check(path, record, again)
+    try:
+        return parse(model, record, "")
+    except UserError as error:
+        raise UserError(f"{path}: not the record of a {kind} ({error}); {again}") from None
 
 
 def _differing(files: Mapping[Path, str | None], record: Path, again: str) -> list[str]:
@@ -175,12 +180,7 @@ def check_report(path: Path) -> None:
     its record.
     """
     again = "`multistep report site` draws it again"
-    record = read_json(path)
-    seal.check(path, record, again)
-    try:
-        files = parse(Report, record, "").files
-    except UserError as error:
-        raise UserError(f"{path}: not the record of a report ({error}); {again}") from None
+    files = _sealed(path, Report, again).files
     there = {path.parent / name: right for name, right in files.items()}
     wrong = _differing(there, path, again)
     more = [file for file in _site(path.parent) if file not in there]

@@ -81,9 +81,8 @@ class Shown:
         place, home = self.scale.overlay, self.scale.project
         if place is not None and place.is_relative_to(home):
             place = place.relative_to(home)
-        return (
-            f"snakemake --cores all {f'--configfile {place}' if place else '--resources gpu=1'} --"
-        )
+        options = f"--configfile {place}" if place else "--resources gpu=1"
+        return f"snakemake --cores all {options} --"
 
 
 def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
@@ -151,9 +150,8 @@ def real(scale: Scale) -> bool:
 def _draw_pages(shown: Shown, out: Path) -> None:
     """Draw those pages of which something is run, and count what each of them lacks."""
     states = {job.path: job.state for job in shown.jobs}
-    papers = load.pages(
-        (shown.scale.project / "workflow/report").resolve(), shown.scale.paper.params
-    )
+    report = (shown.scale.project / "workflow/report").resolve()
+    papers = load.pages(report, shown.scale.paper.params)["tables"]
     for page in pages(shown.scale):
         if not page.planned:
             continue
@@ -170,21 +168,21 @@ def _draw_pages(shown: Shown, out: Path) -> None:
         of = page.spec, page.context, page.records
         about = {"name": page.name, "form": page.form, "suffixes": SUFFIXES[page.form]}
         if page.form == "tables":
-            drawn = draw(*of)
-            write_table(prefix, *of, drawn)
-            grid = Markup(templates.render(drawn[0], "grid.html"))
-            shown.tables.append(about | vars(drawn[0]) | {"grid": grid})
-            own = page.name not in papers["tables"]
+            said, rows = draw(*of)
+            write_table(prefix, *of, (said, rows))
+            about |= {"grid": Markup(templates.render(said, "grid.html"))}
+            shown.tables.append(about | vars(said))
+            own = page.name not in papers
             if page.spec.kind in ("accuracy", "transfer") and (own or not page.spec.beyond):
-                ours = drawn[1][(drawn[1].section == "ours") & drawn[1].ours.notna()]
+                ours = rows[(rows.section == "ours") & rows.ours.notna()]
                 wide = ours.pivot(index="row", columns="column", values="ours").dropna(axis=1)
                 shown.accuracies[page.name] = wide.mean(axis=1).dropna().round(3).to_dict()
         else:
-            said, rows = described(*of)
-            write_figure(prefix, *of, (said, rows))
+            caption, rows = described(*of)
+            write_figure(prefix, *of, (caption, rows))
             about |= {"badge": of[1].badge(page.spec.wants().datasets)}
             about |= {"training": "", "grid": "", "references": ()}
-            shown.figures.append(about | said._asdict())
+            shown.figures.append(about | caption._asdict())
 
 
 def _cells(shown: Shown) -> Iterator[dict[str, Any]]:

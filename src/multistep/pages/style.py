@@ -10,7 +10,6 @@ import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -250,10 +249,8 @@ def save(figure: Figure, prefix: Path, about: dict[str, str]) -> list[Path]:
     for kind, without in undated.items():
         if kind == "pdf":
             about = {"Title": about["Title"], "Subject": about["Description"]}
-        buffer, metadata = BytesIO(), {**about, **dict.fromkeys(without)}
-        with theme():
-            figure.savefig(buffer, format=kind, dpi=220, metadata=metadata)
+        metadata = {**about, **dict.fromkeys(without)}
         paths.append(prefix.with_name(f"{prefix.name}.{kind}"))
-        with atomic_write(paths[-1]) as file:
-            file.write(buffer.getvalue())
+        with theme(), atomic_write(paths[-1]) as file:
+            figure.savefig(file, format=kind, dpi=220, metadata=metadata)
     return paths
