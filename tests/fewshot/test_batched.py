@@ -98,6 +98,10 @@ def batched(
     return outer.value(query.logits).sum(), network.sum_tasks(by_theta), by_shared
 
 
+def as_double(t: Tensor) -> Tensor:
+    return t.double() if t.is_floating_point() else t
+
+
 def error(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
     return max(relative(f, e) for f, e in zip(found[1:], expected[1:], strict=True))
 
@@ -137,8 +141,15 @@ def test_both_ways_to_convolve_fit_the_whole_network(
     [("default", 8), ("default", 48), ("adapted", 16), ("finn", 16), ("pooled, adapted", 16)],
 )
 def test_float32_agrees_too(name: str, filters: int) -> None:
-    work = *setting(name, torch.float32, filters), SGD(0.1, 0.9, 1e-4), 1
-    assert error(batched(*work), reference(*work)) < 1e-4
+    """With float64 on the same numbers: on some processors torch's own float32 is 3e-4 off, where
+    rounding moves a number over ReLU's kink.
+    """
+    network, params, data = setting(name, torch.float32, filters)
+    dynamics = SGD(0.1, 0.9, 1e-4)
+    exact = {n: p.double() for n, p in params.items()}, tuple(map(as_double, data))
+    found = batched(network, params, data, dynamics, 1)
+    expected = reference(network, *exact, dynamics, 1)
+    assert error(tuple(map(as_double, found)), expected) < 1e-5
 
 
 # The 300 queries of a 20-way episode, and 75 images of miniImageNet's size.
