@@ -62,16 +62,16 @@ def undrawn(paper: Scale, of: Sequence[Scale], only: Collection[str] = ()) -> It
     """
     drawable = [page for scale in of for page in pages(scale)]
     drawn = {page.name for page in drawable if page.files}
+    owned = {s.name: load.own(s.project / "workflow/report", s.plan.params) for s in of}
     said: dict[str, str] = {}
     for form, name, spec, planned, _, scale in drawable:
         if name in drawn or (only and name not in only):
             continue
-        own = load.own(scale.project / "workflow/report", scale.plan.params)
         if planned:
             command = build_command(scale.home / "reports" / form / f"{name}.json")
             why = f"none of its {len(planned)} results at scale {scale.name} is there; {command}"
             said[name] = f"{name} isn't drawn: {why}"
-        elif why := inputs.nothing(name, spec, scale.plan, paper.plan, own):
+        elif why := inputs.nothing(name, spec, scale.plan, paper.plan, owned[scale.name]):
             said.setdefault(name, why)
         elif only:
             said.setdefault(name, f"{name} isn't drawn: scale {scale.name} runs nothing of it")

@@ -234,13 +234,13 @@ def _alike(first: dict[str, Any], second: dict[str, Any]) -> None:
             )
 
 
-def csv_text(of: DataFrame, digits: int = 6) -> str:
-    """A frame as csv: numbers with so many digits, whole ones in full, nothing for missing ones."""
+def csv_text(cells: DataFrame) -> str:
+    """A frame as csv: numbers with six digits, whole ones in full, nothing where one is missing."""
 
-    def text(value: float) -> str:
-        return f"{value:.0f}" if value == round(value) else f"{value:.{digits}g}"
+    def digits(value: float) -> str:
+        return f"{value:.0f}" if value == round(value) else f"{value:.6g}"
 
-    return str(of.to_csv(index=False, lineterminator="\n", float_format=text))
+    return str(cells.to_csv(index=False, lineterminator="\n", float_format=digits))
 
 
 def costs(data: Data) -> DataFrame:
