@@ -9,7 +9,7 @@ from page_records import made_up, read_csv
 
 from multistep import cli
 from multistep.files import UserError, read_json, write_json
-from multistep.pages import draw, inputs, load, query, record
+from multistep.pages import checks, draw, inputs, load, query, record
 from multistep.pages.scales import scales
 from multistep.plan import params
 
@@ -86,9 +86,9 @@ def test_pages_that_are_not_drawn_are_told_with_the_reason(project: Path) -> Non
     told = {line.partition(" ")[0]: line for line in draw.undrawn(paper, there)}
     assert told == {
         "nowhere": "nowhere isn't drawn: scale omniglot-cpu, like params.yaml, runs nothing of "
-        "what it shows (5way_1shot on omniglot (l2t)); name what is run, or add it to its "
+        "what it names (5way_1shot on omniglot (l2t)); name what is run, or add it to its "
         "experiments",
-        "own": "own isn't drawn: scale omniglot-cpu runs nothing of what it shows (20way_5shot on "
+        "own": "own isn't drawn: scale omniglot-cpu runs nothing of what it names (20way_5shot on "
         "omniglot (maml)); name what is run, or add it to its experiments",
         "waits": "waits isn't drawn: none of its 3 results at scale omniglot-cpu is there; "
         "snakemake --configfile workflow/scales/omniglot-cpu.yaml -- reports/tables/waits.json",
@@ -98,7 +98,7 @@ def test_pages_that_are_not_drawn_are_told_with_the_reason(project: Path) -> Non
     plan = params.load(project / "params.yaml", project / "workflow/scales/omniglot-cpu.yaml")
     folder = project / "workflow/report"
     pages, own = load.pages(folder, plan), load.own(folder, plan)
-    planned = inputs.unshown(pages, inputs.Plan.of(plan), lambda: paper.plan, own)
+    planned = checks.unshown(pages, inputs.Plan.of(plan), lambda: paper.plan, own)
     assert planned == [told["nowhere"], told["own"]]  # and where the plan is made
 
 

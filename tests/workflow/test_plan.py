@@ -139,12 +139,18 @@ def test_what_nothing_makes_is_told_with_its_nearest(fresh):
         assert f"did you mean {meant}" in line
 
 
-def test_a_mistake_in_a_page_names_its_file_before_any_job(fresh):
+def test_a_mistake_in_a_page_or_a_claim_names_its_file_before_any_job(fresh):
     folder = fresh()
     page = folder / "workflow" / "report" / "tables" / "table4.yaml"
     page.write_text(page.read_text().replace("dataset: omniglot", "dataset: omniglott"))
     output = workspace.snakemake(folder, "-n", status=1)
     assert "table4.yaml: dataset: no dataset named 'omniglott'; did you mean 'omniglot'" in output
+    assert "Job stats" not in output
+    page.write_text(page.read_text().replace("omniglott", "omniglot"))
+    claims = folder / "workflow" / "report" / "claims" / "few_shot.yaml"
+    claims.write_text(claims.read_text().replace("of: [multistep4]", "of: [multistep5]", 1))
+    output = workspace.snakemake(folder, "-n", status=1)
+    assert "compare.of: no method named 'multistep5'; did you mean 'multistep8'" in output
     assert "Job stats" not in output
 
 

@@ -44,7 +44,7 @@ from multistep.plan import (
     unrecorded,
 )  # noqa: E402
 from multistep.files import UserError, canonical_json, own_path  # noqa: E402
-from multistep.pages import inputs, load, record  # noqa: E402
+from multistep.pages import checks, inputs, load, record  # noqa: E402
 
 try:
     for file in map(Path, workflow.configfiles):
@@ -379,9 +379,11 @@ def unmade(arguments, rules):
 
 # What Snakemake has no record of counts only if it is what the plan says.
 if workflow.is_main_process:
-    own = load.own(ROOT / "workflow" / "report", PARAMS)
-    for warning in inputs.unshown(PAGES, PLAN, lambda: PAPER, own):
-        print(f"warning: {warning}", file=sys.stderr)
+    try:
+        for warning in checks.warnings(ROOT / "workflow" / "report", PLAN, lambda: PAPER, PAGES):
+            print(f"warning: {warning}", file=sys.stderr)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
     home = ROOT / PARAMS.directory
     planned = [unrecorded.checks(home, PARAMS, CELLS, CHOICES, MEASUREMENTS)]
     for form, shown in {"tables": TABLES, "figures": FIGURES}.items():

@@ -1,7 +1,7 @@
 """Trained few-shot parameters in use: adapted to given images, and tested once more.
 
 Batch norm takes the statistics of the images at hand, so an accuracy depends on which queries are
-classified together (`multistep.job.evaluate.PROTOCOLS`). The floors are what there is without
+classified together (`multistep.job.protocols`). The floors are what there is without
 meta-training.
 """
 

@@ -17,19 +17,11 @@ from multistep.data import prepared
 from multistep.data.prepared import Prepared
 from multistep.files import UserError
 from multistep.job import parameters, results
+from multistep.job.protocols import PROTOCOLS
 from multistep.job.record import TRAINED
 from multistep.plan import provenance
 from multistep.plan.families import module
 from multistep.progress import say
-
-# Which queries go through the network together: batch norm takes the statistics of those.
-PROTOCOLS = {
-    "together": "all of an episode, as many of each class: the paper",
-    "support": "each by itself, with the statistics of the support set",
-    "class": "those of one class at a time",
-    "unbalanced": "all of one class with one of each other, for each class",
-    "alone": "one at a time, with its own statistics",
-}
 
 
 def add_parser(subparsers: Any) -> None:

@@ -19,24 +19,13 @@ from multistep.fewshot import algorithms as few_shot
 from multistep.files import UserError, digest, write_beside, write_json
 from multistep.inner.dynamics import SGD
 from multistep.networks.build import build
-from multistep.pages import load
+from multistep.pages import checks, load
 from multistep.pages.claims import closed_form
 from multistep.plan import params
 from multistep.plan.params import cell_settings
 from multistep.plan.schema import Params
-from multistep.settings import Model, parse
 from multistep.transfer import algorithms as transfer
 from multistep.transfer.learner import Learner
-
-
-class Entry(Model):
-    """What the YAML file says of a finding; `quotes` are certain, too."""
-
-    title: str
-    source: str
-    certain: str = ""
-    inferred: str = ""
-    quotes: list[str] = []
 
 
 class Finding(NamedTuple):
@@ -60,8 +49,7 @@ def findings(project: Path) -> list[Finding]:
     report = (project / "workflow" / "report").resolve()
     tables: dict[str, Any] = load.pages(report, base)["tables"]
     found = []
-    for name, values in params.read(report / "audit.yaml").items():
-        entry = parse(Entry, values, f"audit.yaml: {name}.")
+    for name, entry in checks.audit(report).items():
         try:
             numbers = NUMBERS[name](base, tables) if name in NUMBERS else {}
             certain, inferred = (t.format(**numbers) for t in (entry.certain, entry.inferred))

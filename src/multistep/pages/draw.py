@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multistep.files import build_command
-from multistep.pages import inputs, load
+from multistep.pages import checks, inputs, load
 from multistep.pages.context import Context
 from multistep.pages.figures import write_figure
 from multistep.pages.scales import Scale
@@ -69,13 +69,14 @@ def undrawn(paper: Scale, of: Sequence[Scale], only: Collection[str] = ()) -> It
             continue
         if planned:
             command = build_command(scale.home / "reports" / form / f"{name}.json")
-            why = f"none of its {len(planned)} results at scale {scale.name} is there; {command}"
-            said[name] = f"{name} isn't drawn: {why}"
-        elif why := inputs.nothing(name, spec, scale.plan, paper.plan, owned[scale.name]):
+            said[name] = (
+                f"none of its {len(planned)} results at scale {scale.name} is there; {command}"
+            )
+        elif why := checks.nothing(name, spec, scale.plan, paper.plan, owned[scale.name]):
             said.setdefault(name, why)
         elif only:
-            said.setdefault(name, f"{name} isn't drawn: scale {scale.name} runs nothing of it")
-    yield from said.values()
+            said.setdefault(name, f"scale {scale.name} runs nothing of it")
+    yield from (f"{name} isn't drawn: {why}" for name, why in said.items())
 
 
 def pages(scale: Scale) -> Iterator[Drawable]:

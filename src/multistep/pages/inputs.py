@@ -6,7 +6,7 @@ Read inside Snakemake: no torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,6 @@ from multistep.pages.query import record_name
 from multistep.pages.spec import Spec
 from multistep.plan import cells
 from multistep.plan.cells import Cell
-from multistep.plan.params import PAPER
 from multistep.plan.schema import Params
 
 
@@ -67,91 +66,6 @@ def results(spec: Spec, plan: Plan) -> list[str]:
     prepared, trained_on = map(dataset_of, wants.prepared), {names[1] for names in plan.seeds}
     found += [f"data/processed/{name}/dataset.json" for name in prepared if name in trained_on]
     return list(dict.fromkeys(found))
-
-
-def nothing(name: str, spec: Spec, plan: Plan, paper: Plan, own: Collection[str] = ()) -> str:
-    """Why a page shows nothing; empty if it shows something. Unless it is of `own`, the pages that
-    were written for this scale, empty also if the `paper` or the scale that it was written for runs
-    some of it.
-    """
-    others = name not in own and (plan.params.pages_of or results(spec, paper))
-    if others or results(spec, plan):
-        return ""
-    wants = spec.wants()
-    cells = ((f"{e} on {d}", m) for e, d, m in (*wants.cells, *wants.evaluated))
-    timed = ((f"{e} on {d}", "measured") for e, d in wants.measured)
-    listed = _listed([*cells, *timed, *((d, "prepared") for d in wants.prepared)])
-    scale = plan.params.scale
-    like = "" if name in own or scale == PAPER else ", like params.yaml,"
-    return (
-        f"{name} isn't drawn: scale {scale}{like} runs nothing of what it shows ({listed}); name "
-        "what is run, or add it to its experiments"
-    )
-
-
-def unshown(
-    pages: Mapping[str, Mapping[str, Spec]],
-    plan: Plan,
-    paper: Callable[[], Plan],
-    own: Collection[str] = (),
-) -> list[str]:
-    """Warnings, a line each: of cells that no page shows; of pages that show nothing (`own`: those
-    that were written for this scale), and of methods and experiments of a page of which it shows no
-    cell, here as in the `paper` (a scale that runs less leaves rows out); of other cells than the
-    paper's in the paper's own folder.
-    """
-    found, shown = [], set[str]()
-    if plan.params.scale == PAPER:
-        theirs = paper().cells
-        other = sum(theirs.get(path) != cell for path, cell in plan.cells.items())
-        if other:
-            found.append(
-                f"{other} of {len(plan.cells)} cells aren't those of params.yaml, in whose folder "
-                "they lie; give the overlay a name (scale: mine, directory: scales/mine)"
-            )
-    for name, spec in (item for form in pages.values() for item in form.items()):
-        files = results(spec, plan)
-        shown.update(files)
-        if not files and (why := nothing(name, spec, plan, paper(), own)):
-            found.append(why)
-        lacking = _lacking(spec, plan) if files else set()
-        if lacking and (lacking := lacking & _lacking(spec, paper())):
-            found.append(
-                f"{name} lists {', '.join(sorted(lacking))}, of which it shows no cell; add "
-                "it to `methods` or `datasets` of its experiments, or leave it out there"
-            )
-    cells = [c for c in plan.cells.values() if c.kind == "cell"]
-    unseen = [
-        (f"{cell.experiment} on {cell.dataset}", cell.method)
-        for cell in cells
-        if shown.isdisjoint((cell.path, cell.evaluation))
-    ]
-    if unseen:
-        found.append(
-            f"no page shows {len(unseen)} of {len(cells)} cells: {_listed(unseen)}; add a page "
-            "(docs/adding.md), or leave them out"
-        )
-    return found
-
-
-def _listed(cells: Iterable[tuple[str, str]]) -> str:
-    """Methods by experiment and dataset, of at most three of these."""
-    found: dict[str, dict[str, None]] = {}
-    for name, method in cells:
-        found.setdefault(name, {})[method] = None
-    of = [f"{name} ({', '.join(methods)})" for name, methods in found.items()]
-    more = f" and {len(of) - 3} more" if of[3:] else ""
-    return f"{'; '.join(of[:3])}{more}"
-
-
-def _lacking(spec: Spec, plan: Plan) -> set[str]:
-    """Methods of a page, and experiments, of which the plan has no cell that it shows."""
-    wanted = spec.wants().cells
-    run = {(e, d, m) for e, d, m in wanted if (e, plan.params.dataset(d), m) in plan.seeds}
-    names, there = (
-        {name for e, d, m in cells for name in (m, f"{e} on {d}")} for cells in (wanted, run)
-    )
-    return names - there
 
 
 def expectations(files: Sequence[str], plan: Plan) -> dict[str, Any]:

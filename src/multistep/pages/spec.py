@@ -33,17 +33,20 @@ PLACEHOLDERS = ("data",)  # of captions: the titles of the datasets that are rea
 @dataclass(frozen=True)
 class Ref:
     """Marks a text in a spec as the name of `what`, which has to stand under the key `among` of the
-    spec itself, or of params.yaml.
+    spec itself, or of params.yaml; `family`: of an experiment, where only one's can be shown.
     """
 
     what: str
     among: str
+    family: str = ""
 
 
 Dataset = Annotated[str, Ref("dataset", "params.datasets")]
 SourceNetwork = Annotated[str, Ref("source network", "params.source_networks")]
 Method = Annotated[str, Ref("method", "params.methods")]
 Experiment = Annotated[str, Ref("experiment", "params.experiments")]
+FewShot = Annotated[str, Ref("experiment", "params.experiments", "few_shot")]
+Transfer = Annotated[str, Ref("experiment", "params.experiments", "transfer")]
 Column = Annotated[str, Ref("column", "columns")]
 Reference = Annotated[str, Ref("reference", "references")]
 ShownMethod = Annotated[str, Ref("method", "methods")]
@@ -55,9 +58,14 @@ class Wants(NamedTuple):
     """What a page shows, in names of params.yaml: a scale may have stand-ins for the datasets."""
 
     cells: Collection[tuple[str, str, str]] = ()  # (experiment, dataset, method), every seed
-    measured: Collection[tuple[str, str]] = ()  # (experiment, dataset)
+    timed: Collection[tuple[str, str, str]] = ()  # the same of measurements
     prepared: Collection[str] = ()  # datasets
     evaluated: Collection[tuple[str, str, str]] = ()  # as cells: tests of their parameters
+
+    @property
+    def measured(self) -> list[tuple[str, str]]:
+        """(experiment, dataset) of every measurement."""
+        return list(dict.fromkeys((experiment, dataset) for experiment, dataset, _ in self.timed))
 
     @property
     def datasets(self) -> list[str]:
@@ -120,8 +128,14 @@ class Spec(Model):
             among: Any = params if first == "params" else getattr(self, first)
             for key in keys:
                 among = getattr(among, key, None)
-            if among is not None:
-                found += unknown(path, [name], among, ref.what)
+            if among is None:
+                continue
+            found += unknown(path, [name], among, ref.what)
+            if ref.family and name in among and among[name].family != ref.family:
+                found.append(
+                    f"{path}: {name} is of the family {among[name].family}, and {self.kind} shows "
+                    f"{ref.family}; name another, or choose another kind"
+                )
         return list(dict.fromkeys(found))
 
 
@@ -194,7 +208,7 @@ class FewShotTable(Spec):
     """What the few-shot tables share: a column per experiment, a row per method."""
 
     dataset: Dataset
-    columns: dict[Experiment, str] = Field(min_length=1)  # experiment: heading
+    columns: dict[FewShot, str] = Field(min_length=1)  # experiment: heading
     methods: Methods
     literature: dict[str, Any] = {}
     paper: Any = None
@@ -218,7 +232,7 @@ class FewShotFigure(Spec):
     """What the few-shot figures share: a row of panels per experiment, a line per method."""
 
     dataset: Dataset
-    panels: dict[Experiment, str] = Field(min_length=1)  # experiment: heading
+    panels: dict[FewShot, str] = Field(min_length=1)  # experiment: heading
     methods: Methods
 
 
@@ -226,7 +240,7 @@ class OneExperiment(Spec):
     """What the figures of one transfer experiment on one dataset share."""
 
     dataset: Dataset
-    experiment: Experiment
+    experiment: Transfer
     methods: Methods
 
     def wants(self) -> Wants:
@@ -239,5 +253,5 @@ class Panels(Spec):
     panels: dict[
         Annotated[Dataset, Ref("entry of experiments", "experiments")], str
     ]  # dataset: heading
-    experiments: dict[Annotated[str, Ref("panel", "panels")], Experiment]  # dataset: experiment
+    experiments: dict[Annotated[str, Ref("panel", "panels")], Transfer]  # dataset: experiment
     methods: Methods

@@ -76,7 +76,7 @@ def warn(plan: Params, file: Path, layers: Sequence[dict[str, Any]], wanted: Wan
     """Say on standard error what overlays say in vain, and what nobody will see, as the project's
     pages are. `layers`: of params.yaml, which is `file`, and of the overlays.
     """
-    from multistep.pages import inputs, load
+    from multistep.pages import checks, inputs
 
     base, *overlays = layers
     over: dict[str, Any] = functools.reduce(merge, overlays, {})
@@ -86,14 +86,9 @@ def warn(plan: Params, file: Path, layers: Sequence[dict[str, Any]], wanted: Wan
     if not folder.is_dir():
         return
     try:
-        pages = load.pages(folder, plan)
         here = inputs.Plan.of(plan)
-        found = inputs.unshown(
-            pages,
-            here,
-            functools.cache(lambda: inputs.Plan.of(params.validate(base)) if overlays else here),
-            load.own(folder, plan),
-        )
+        paper = functools.cache(lambda: inputs.Plan.of(params.validate(base)) if overlays else here)
+        found = checks.warnings(folder, here, paper)
     except UserError as error:
         found = [str(error)]
     for warning in found:

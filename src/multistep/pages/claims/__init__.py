@@ -32,6 +32,7 @@ from multistep.pages.spec import (
     parse,
 )
 from multistep.plan import params
+from multistep.plan.mistakes import unknown
 from multistep.plan.schema import Params
 from multistep.settings import Model
 from multistep.stats import Estimate
@@ -92,7 +93,7 @@ class Claim(Spec):
     @property
     def methods_of(self) -> set[str]:
         """The methods that it is about; of what is timed others are left out."""
-        return {method for _, _, method in self.wants().cells}
+        return {method for _, _, method in (*self.wants().cells, *self.wants().timed)}
 
     @property
     def evidence(self) -> dict[str, Any]:
@@ -128,7 +129,7 @@ class Pair(NamedTuple):
 class Comparison(Claim):
     """What the claims that compare methods share."""
 
-    compare: list[Compared] = Field(min_length=1)
+    compare: Sequence[Compared] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _has_a_range(self) -> Comparison:
@@ -146,12 +147,27 @@ class Comparison(Claim):
                     of, to = ((one.elsewhere.get(m, experiment), m) for m in (a, b))
                     yield Pair(experiment, dataset, of, to)
 
-    @property
-    def methods_of(self) -> set[str]:
-        return {method for pair in self.pairs() for _, method in (pair.of, pair.to)}
-
     def wants(self) -> Wants:
         return Wants([(e, p.dataset, m) for p in self.pairs() for e, m in (p.of, p.to)])
+
+
+class OfPage(Claim):
+    """What the claims on numbers share that a page prints of the paper's own."""
+
+    page: str
+    values: dict[Any, Any] = {}  # from the page
+
+    def settled(self, pages: Mapping[str, Spec]) -> Self:
+        if wrong := unknown("page", [self.page], pages, "page"):
+            raise UserError(wrong[0])
+        own = self.printed(pages[self.page])
+        if not own:
+            raise UserError(f"page: {self.page} prints no such numbers of the paper's own")
+        return self.model_copy(update={"values": own})
+
+    def printed(self, page: Any) -> dict[Any, Any]:
+        """What it says `values` are, on this page."""
+        raise NotImplementedError
 
 
 class OfMethod(Claim):
@@ -194,9 +210,14 @@ def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Cla
             claim = parse("claims", values, where[name])
             assert isinstance(claim, Claim)
             mistakes += [where[name] + mistake for mistake in claim.mistakes(of)]
-            found[name] = claim.settled(pages)
+            found[name] = claim
         except UserError as error:
             mistakes += str(error).splitlines()
+            continue
+        try:
+            found[name] = claim.settled(pages)
+        except UserError as error:
+            mistakes.append(f"{where[name]}{error}")
     if mistakes:
         raise UserError("claims can't be tested:\n" + "\n".join(f"  {m}" for m in mistakes))
     return found

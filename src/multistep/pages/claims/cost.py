@@ -20,7 +20,7 @@ class Spec(claims.Comparison):
     steps: list[int] = [8]
 
     def wants(self) -> Wants:
-        return Wants(measured=list(dict.fromkeys(pair[:2] for pair in self.pairs())))
+        return Wants(timed=[(p.experiment, p.dataset, m) for p in self.pairs() for _, m in p[2:]])
 
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset, *both in self.pairs():

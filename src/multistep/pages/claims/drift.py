@@ -2,10 +2,22 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from multistep import stats
 from multistep.pages import claims
+from multistep.pages.spec import Dataset, Transfer
+
+
+def _span(ends: list[float]) -> list[float]:
+    if len(ends) != 2 or not 0 <= ends[0] < ends[1] <= 1:
+        raise ValueError("from where to where, as shares of training: [0.0, 0.1]")
+    return ends
+
+
+Span = Annotated[list[float], AfterValidator(_span)]
 
 
 class Spec(claims.OfMethod):
@@ -15,8 +27,9 @@ class Spec(claims.OfMethod):
     divided by, if any.
     """
 
-    during: list[float]
-    relative_to: list[float] | None = None
+    cells: dict[Dataset, list[Transfer]]
+    during: Span
+    relative_to: Span | None = None
 
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for name, runs in self.runs(scale):

@@ -1,18 +1,26 @@
 """Claims on hours saved by a training, on the device that they name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
+
+from pydantic import Field
 
 from multistep import stats
 from multistep.pages import claims
 from multistep.pages.claims import cost
 from multistep.pages.frame import device_name
+from multistep.pages.spec import Dataset, Transfer
+
+
+class OfEpochs(claims.Compared):
+    cells: dict[Dataset, list[Transfer]]
 
 
 class Spec(cost.Spec):
     """Hours that `epochs` of `of` take less than those of `to`, from single mini-batches."""
 
     unit: ClassVar[str] = " h"
+    compare: Sequence[OfEpochs] = Field(min_length=1)
     epochs: int
     device: str
 

@@ -22,11 +22,8 @@ class Spec(claims.Claim):
     methods: dict[Method, list[int]]
 
     def wants(self) -> Wants:
-        return Wants(measured=[(e, d) for d, of in self.cells.items() for e in of])
-
-    @property
-    def methods_of(self) -> set[str]:
-        return set(self.methods)
+        places = [(e, d) for d, of in self.cells.items() for e in of]
+        return Wants(timed=[(*place, method) for place in places for method in self.methods])
 
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset in self.wants().measured:

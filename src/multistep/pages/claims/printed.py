@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 from multistep import stats
 from multistep.pages import claims
 from multistep.pages.claims import accuracy
-from multistep.pages.spec import Spec as Page
 from multistep.pages.spec import Wants
 
 
-class Spec(claims.Claim):
+class Spec(claims.OfPage):
     """Our accuracy minus the printed one, in points, where a cell is the paper's in every setting.
 
     `page`: the table whose numbers they are. `spread`: what their ± is, a 95% half-width over test
@@ -21,20 +20,18 @@ class Spec(claims.Claim):
     """
 
     unit: ClassVar[str] = " points"
-    page: str
     spread: Literal["episodes", "three seeds"]
-    values: dict[str, list[Any]] = {}  # by experiment/dataset/method, from the page
 
-    def settled(self, pages: Mapping[str, Page]) -> Spec:
-        page: Any = pages[self.page]
-        paper, values = page.paper, {}
+    def printed(self, page: Any) -> dict[str, list[float]]:
+        """Value and half-width or deviation by experiment/dataset/method."""
+        paper, values = getattr(page, "paper", None), {}
         too_wide = getattr(paper, "too_wide", lambda column: 1.0)  # of half-widths over episodes
-        own = set(paper.values)
+        own = set(getattr(paper, "values", ()))
         for q in page.quotations():
             if q.method in own and q.quantity == "test_accuracy" and q.spread is not None:
                 half_width = q.spread / too_wide(q.experiment)
                 values[f"{q.experiment}/{q.dataset}/{q.method}"] = [q.value, half_width]
-        return self.model_copy(update={"values": values})
+        return values
 
     def wants(self) -> Wants:
         cells = (name.split("/") for name in self.values)

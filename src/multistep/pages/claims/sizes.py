@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from multistep import stats
 from multistep.pages import claims
-from multistep.pages.spec import Dataset, Wants
-from multistep.pages.spec import Spec as Page
+from multistep.pages.spec import Wants
 
 
-class Spec(claims.Claim):
+class Spec(claims.OfPage):
     """Images of a part of a dataset, counted by a run on it, minus those that a page prints."""
 
     unit: ClassVar[str] = " images"
     at_least: float | None = 0.0
     at_most: float | None = 0.0
-    page: str
-    values: dict[Dataset, dict[str, int]] = {}  # from the page
 
-    def settled(self, pages: Mapping[str, Page]) -> Spec:
-        page: Any = pages[self.page]
-        return self.model_copy(update={"values": page.paper.values})
+    def printed(self, page: Any) -> dict[str, dict[str, float]]:
+        """Images of each part by dataset."""
+        found: dict[str, dict[str, float]] = {}
+        for q in page.quotations():
+            if q.quantity.startswith("images."):
+                found.setdefault(q.dataset, {})[q.quantity.removeprefix("images.")] = q.value
+        return found
 
     def wants(self) -> Wants:
         return Wants(prepared=list(self.values))
@@ -37,6 +38,8 @@ class Spec(claims.Claim):
                 and "train_images" in record.get("metrics", {})
             ]
             for part in ("train", "test"):
+                if part not in sizes:
+                    continue
                 name = f"{part} images of {scale.plan.params.datasets[here].title}"
                 if not runs or here != dataset:
                     yield claims.Part(name, missing="no result on this dataset")

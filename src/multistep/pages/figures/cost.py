@@ -25,7 +25,7 @@ class Spec(FewShotFigure):
     remarks: dict[ShownMethod, str] = {}
 
     def wants(self) -> Wants:
-        return Wants(measured=[(experiment, self.dataset) for experiment in self.panels])
+        return Wants(timed=[(e, self.dataset, m) for e in self.panels for m in self.methods])
 
 
 def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> style.DataFrame:

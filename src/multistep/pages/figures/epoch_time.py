@@ -25,7 +25,7 @@ class Spec(Panels):
     """
 
     def wants(self) -> Wants:
-        return Wants(measured=[(self.experiments[dataset], dataset) for dataset in self.panels])
+        return Wants(timed=[(self.experiments[d], d, m) for d in self.panels for m in self.methods])
 
 
 def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> style.DataFrame:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from multistep.pages import measured, pd, query, sns, style
 from multistep.pages.context import Context
 from multistep.pages.figures import cells, seeds
-from multistep.pages.spec import Dataset, Experiment, Method, Number, Quotation, Ref, Wants
+from multistep.pages.spec import Dataset, Method, Number, Quotation, Ref, Transfer, Wants
 from multistep.pages.spec import Spec as AnySpec
 from multistep.settings import Model
 
@@ -23,7 +23,7 @@ OneBar = Annotated[str, Ref("bar", "bars")]
 
 class Bar(Model):
     label: str
-    experiment: Experiment  # has the cells of this bar
+    experiment: Transfer  # has the cells of this bar
     of: OneBar | None = None  # the method that this one estimates: drawn in the second colour
 
 
@@ -38,7 +38,7 @@ class Spec(AnySpec):
 
     dataset: Dataset
     bars: dict[Method, Bar]  # method: bar
-    measured: Experiment  # the experiment whose measurement times all of them
+    measured: Transfer  # the experiment whose measurement times all of them
     paper: StepsPaper = StepsPaper(device="")
 
     def quotations(self) -> Iterator[Quotation]:
@@ -51,7 +51,7 @@ class Spec(AnySpec):
     def wants(self) -> Wants:
         return Wants(
             [(bar.experiment, self.dataset, method) for method, bar in self.bars.items()],
-            measured=[(self.measured, self.dataset)],
+            timed=[(self.measured, self.dataset, method) for method in self.bars],
         )
 
 

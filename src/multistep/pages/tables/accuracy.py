@@ -23,7 +23,7 @@ from multistep.pages.layout import (
 )
 from multistep.pages.spec import (
     Column,
-    Experiment,
+    FewShot,
     FewShotTable,
     Literature,
     Number,
@@ -74,7 +74,7 @@ class Spec(FewShotTable):
     """
 
     columns: Annotated[
-        dict[Annotated[Experiment, Ref("paper.meta_batch entry", "paper.meta_batch")], str],
+        dict[Annotated[FewShot, Ref("paper.meta_batch entry", "paper.meta_batch")], str],
         Field(min_length=1),
     ]
     literature: dict[str, Literature] = {}

@@ -43,8 +43,8 @@ class Spec(FewShotTable):
     literature: dict[str, Printed] = {}
 
     def wants(self) -> Wants:
-        measured = [(column, self.dataset) for column in self.columns]
-        return super().wants()._replace(measured=measured)
+        wants = super().wants()
+        return wants._replace(timed=wants.cells)
 
 
 COLUMNS = (

@@ -10,12 +10,12 @@ from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, known, plus_minus, printed, signed
 from multistep.pages.spec import (
     Dataset,
-    Experiment,
     Methods,
     Number,
     Quotation,
     Reference,
     ShownMethod,
+    Transfer,
     Wants,
 )
 from multistep.pages.spec import Spec as AnySpec
@@ -38,7 +38,7 @@ class Spec(AnySpec):
     """
 
     dataset: Dataset
-    experiment: Experiment
+    experiment: Transfer
     methods: Methods
     epochs: int = Field(ge=1)  # whose hours are shown
     paper: EpochTimePaper | None = None
@@ -54,7 +54,7 @@ class Spec(AnySpec):
                     yield Quotation(paper.source, quantity, value, None, *of, method)
 
     def wants(self) -> Wants:
-        return Wants(measured=[(self.experiment, self.dataset)])
+        return Wants(timed=[(self.experiment, self.dataset, m) for m in self.methods])
 
 
 COLUMNS = (

@@ -1,15 +1,18 @@
 """Tables of what an accuracy owes to the protocol of the test, and to meta-training at all."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from multistep import stats
 from multistep.files import UserError
+from multistep.job.protocols import PROTOCOLS
 from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
 from multistep.pages import DataFrame, frame, pd, query
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, joined, known, plus_minus, signed
-from multistep.pages.spec import Dataset, Experiment, Methods, Wants
+from multistep.pages.spec import Dataset, FewShot, Methods, Ref, Wants
 from multistep.pages.spec import Spec as AnySpec
 
 OWN = {"episodes": "test_episodes", "steps": "test_steps", "window": "window", "rate": "inner_lr"}
@@ -23,10 +26,13 @@ class Spec(AnySpec):
     meta-training adds, with the interval of the differences on the same episodes.
     """
 
-    experiment: Experiment
+    experiment: FewShot
     dataset: Dataset
     methods: Methods
-    columns: dict[str, str]  # protocol of multistep evaluate: heading
+    columns: dict[Annotated[str, Ref("protocol", "protocols")], str] = Field(
+        min_length=1
+    )  # heading
+    protocols: ClassVar[dict[str, str]] = PROTOCOLS
     references: dict[str, str] = {}
 
     def wants(self) -> Wants:

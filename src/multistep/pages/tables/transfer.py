@@ -18,7 +18,6 @@ from multistep.pages.layout import (
 from multistep.pages.spec import (
     Column,
     Dataset,
-    Experiment,
     Literature,
     Method,
     Number,
@@ -26,6 +25,7 @@ from multistep.pages.spec import (
     Ref,
     Reference,
     SourceNetwork,
+    Transfer,
     Wants,
 )
 from multistep.pages.spec import Spec as AnySpec
@@ -63,7 +63,7 @@ class Spec(AnySpec):
 
     columns: dict[Annotated[Dataset, Ref("entry of sources", "sources")], str]  # dataset: heading
     sources: dict[Column, SourceNetwork]  # what the paper transfers from
-    rows: dict[Method, dict[Column, Experiment]]  # which has the cells
+    rows: dict[Method, dict[Column, Transfer]]  # which has the cells
     literature: dict[str, Quoted] = {}
     paper: TransferPaper | None = None
     references: dict[str, str] = {}

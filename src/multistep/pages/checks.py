@@ -1,0 +1,152 @@
+"""What is told of pages and claims before anything is run; nothing here imports torch."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+
+from multistep.files import UserError
+from multistep.pages import claims, load
+from multistep.pages.inputs import Plan, results
+from multistep.pages.spec import Spec
+from multistep.plan import params
+from multistep.plan.params import PAPER
+from multistep.settings import Model, parse
+
+Pages = Mapping[str, Mapping[str, Spec]]
+
+
+class Entry(Model):
+    """What audit.yaml says of a finding; `quotes` are certain, too."""
+
+    title: str
+    source: str
+    certain: str = ""
+    inferred: str = ""
+    quotes: list[str] = []
+
+
+def audit(folder: Path) -> dict[str, Entry]:
+    """The entries of audit.yaml; `folder`: workflow/report. Raises UserError, a line a mistake."""
+    found, mistakes = {}, []
+    for name, values in params.read(folder / "audit.yaml").items():
+        try:
+            entry = found[name] = parse(Entry, values, f"audit.yaml: {name}: ")
+            for text in (entry.certain, entry.inferred):
+                list(string.Formatter().parse(text))
+        except UserError as error:
+            mistakes.append(str(error))
+        except ValueError as error:  # of a lone brace
+            mistakes.append(f"audit.yaml: {name}: {error}; mend the text")
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    return found
+
+
+def warnings(
+    folder: Path, plan: Plan, paper: Callable[[], Plan], pages: Pages | None = None
+) -> list[str]:
+    """A line for all that nobody will see, see `unshown`; `folder`: workflow/report.
+
+    Raises UserError, a line for each mistake in pages, claims and the audit.
+    """
+    pages = load.pages(folder, plan.params) if pages is None else pages
+    by_name = {name: spec for form in pages.values() for name, spec in form.items()}
+    said = claims.claims(folder, plan.params, by_name)
+    if (folder / "audit.yaml").exists():
+        audit(folder)
+    return unshown(pages, plan, paper, load.own(folder, plan.params), said)
+
+
+def unshown(
+    pages: Pages,
+    plan: Plan,
+    paper: Callable[[], Plan],
+    own: Collection[str] = (),
+    said: Mapping[str, claims.Claim] = {},
+) -> list[str]:
+    """Warnings, a line each: of cells that no page shows; of pages that show nothing (`own`: those
+    that were written for this scale) and claims (`said`) that nothing is run of, and of methods and
+    experiments of either of which it gets no result, here as in the `paper` (a scale that runs less
+    leaves rows out); of other cells than the paper's in the paper's own folder.
+    """
+    found, shown = [], set[str]()
+    if plan.params.scale == PAPER:
+        theirs = paper().cells
+        other = sum(theirs.get(path) != cell for path, cell in plan.cells.items())
+        if other:
+            found.append(
+                f"{other} of {len(plan.cells)} cells aren't those of params.yaml, in whose folder "
+                "they lie; give the overlay a name (scale: mine, directory: scales/mine)"
+            )
+    drawn = (item for form in pages.values() for item in form.items())
+    named: list[tuple[str, str, Spec]] = [(name, "isn't drawn", spec) for name, spec in drawn]
+    named += [(f"claim {n}", "isn't tested", c) for n, c in said.items() if c.scaled]
+    for name, without, spec in named:
+        files = results(spec, plan)
+        if not isinstance(spec, claims.Claim):
+            shown.update(files)
+        if not files and (why := nothing(name, spec, plan, paper(), own)):
+            found.append(f"{name} {without}: {why}")
+        lacking = _lacking(spec, plan) if files else set()
+        if lacking and (lacking := lacking & _lacking(spec, paper())):
+            found.append(
+                f"{name} lists {', '.join(sorted(lacking))}, of which it gets no result; add it to "
+                "`methods`, `datasets` or `measured` of its experiments, or leave it out there"
+            )
+    cells = [c for c in plan.cells.values() if c.kind == "cell"]
+    unseen = [
+        (f"{cell.experiment} on {cell.dataset}", cell.method)
+        for cell in cells
+        if shown.isdisjoint((cell.path, cell.evaluation))
+    ]
+    if unseen:
+        found.append(
+            f"no page shows {len(unseen)} of {len(cells)} cells: {_listed(unseen)}; add a page "
+            "(docs/adding.md), or leave them out"
+        )
+    return found
+
+
+def nothing(name: str, spec: Spec, plan: Plan, paper: Plan, own: Collection[str] = ()) -> str:
+    """Why a page shows nothing; empty if it shows something. Unless it is of `own`, the pages that
+    were written for this scale, empty also if the `paper` or the scale that it was written for runs
+    some of it.
+    """
+    others = name not in own and (plan.params.pages_of or results(spec, paper))
+    if others or results(spec, plan):
+        return ""
+    wants = spec.wants()
+    cells = ((f"{e} on {d}", m) for e, d, m in (*wants.cells, *wants.evaluated))
+    timed = ((f"{e} on {d}", "measured") for e, d in wants.measured)
+    listed = _listed([*cells, *timed, *((d, "prepared") for d in wants.prepared)])
+    scale = plan.params.scale
+    like = "" if name in own or scale == PAPER else ", like params.yaml,"
+    return (
+        f"scale {scale}{like} runs nothing of what it names ({listed}); name what is run, or add "
+        "it to its experiments"
+    )
+
+
+def _listed(cells: Iterable[tuple[str, str]]) -> str:
+    """Methods by experiment and dataset, of at most three of these."""
+    found: dict[str, dict[str, None]] = {}
+    for name, method in cells:
+        found.setdefault(name, {})[method] = None
+    of = [f"{name} ({', '.join(methods)})" for name, methods in found.items()]
+    more = f" and {len(of) - 3} more" if of[3:] else ""
+    return f"{'; '.join(of[:3])}{more}"
+
+
+def _lacking(spec: Spec, plan: Plan) -> set[str]:
+    """Methods of a page or a claim, and experiments, of which the plan has no result for it."""
+    wants = spec.wants()
+    cells, timed = {*wants.cells, *wants.evaluated}, {*wants.timed}
+    run = {(e, d, m) for e, d, m in cells if (e, plan.params.dataset(d), m) in plan.seeds}
+    jobs = {(e, d): plan.measurements.get(plan.measured(e, d), {}) for e, d in wants.measured}
+    run |= {(e, d, m) for e, d, m in timed if m in jobs[e, d].get("methods", ())}
+    names, there = (
+        {name for e, d, m in of for name in (m, f"{e} on {d}")} for of in (cells | timed, run)
+    )
+    return names - there
