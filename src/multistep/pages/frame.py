@@ -232,17 +232,28 @@ def blocks(
 def joined(blocks: Iterable[Mapping[str, Any]]) -> DataFrame:
     """All rows of blocks; names are categories, as codes, so that millions of rows fit."""
     found = list(blocks)
+    lengths = [len(block["value"]) for block in found]
 
-    def whole(column: str, of: type) -> Any:
-        parts: list[Any] = [np.empty(0, of)]
-        for block in found:
-            parts.append(np.broadcast_to(np.asarray(block.get(column), of), len(block["value"])))
-        return np.concatenate(parts)
+    def whole(column: str, of: type) -> tuple[Any, int | list[int]]:
+        """The values of a column, and how often each stands there."""
+        values = [block.get(column) for block in found]
+        if not any(isinstance(value, list | np.ndarray) for value in values):
+            return np.array(values, of), lengths
+        pairs = zip(values, lengths, strict=True)
+        parts: list[Any] = [
+            np.broadcast_to(np.asarray(value, of), length) for value, length in pairs
+        ]
+        return np.concatenate(parts), 1
 
-    names = {key: pd.factorize(whole(key, object)) for key in _NAMES}
-    columns = {key: pd.Categorical.from_codes(*pair) for key, pair in names.items()}
-    columns |= {key: pd.array(whole(key, float), "Int64") for key in _COUNTS}
-    return pd.DataFrame({**columns, "value": whole("value", float)}, columns=list(COLUMNS))
+    columns: dict[str, Any] = {}
+    for key in _NAMES:
+        values, times = whole(key, object)
+        codes, names = pd.factorize(values)
+        columns[key] = pd.Categorical.from_codes(np.repeat(codes, times), names)
+    for key in _COUNTS:
+        columns[key] = pd.array(np.repeat(*whole(key, float)), "Int64")
+    columns["value"] = np.repeat(*whole("value", float))
+    return pd.DataFrame(columns, columns=list(COLUMNS))
 
 
 def _run(record: Mapping[str, Any], episodes: bool, history_too: bool) -> Iterator[dict[str, Any]]:

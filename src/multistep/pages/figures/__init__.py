@@ -81,7 +81,7 @@ def draw(spec: Spec, context: Context, rows: DataFrame) -> style.Figure:
         if stand_in or context.scale != "paper":
             style.badge(figure, f"{context.scale}: {why}")
         figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # one layout for all formats
+        figure.set_layout_engine(None)  # one layout for all formats; "none" would draw each twice
     return figure
 
 
