@@ -295,8 +295,8 @@ STEPS = {
 }
 # The rooms that this code lies in, beside those of one half of the paper.
 DATA = {"data", "declared", "files", "lock", "options", "progress", "seal", "settings"}
-ENGINE = {*DATA, "algorithms", "inner", "job", "machine_code", "networks", "plan", "stats"}
-READ = {"declared", "files", "job", "plan", "seal", "settings", "stats"}
+ENGINE = {*DATA, "algorithms", "inner", "job", "kinds", "machine_code", "networks", "plan", "stats"}
+READ = {"declared", "files", "job", "kinds", "plan", "seal", "settings", "stats"}
 ROOMS = {"download": DATA, "prepare": {*DATA, "plan"}, "networks": ENGINE}
 ROOMS |= {"train": ENGINE, "measure": ENGINE, "choices": READ}
 ROOMS |= {"tables": {*READ, "pages"}, "figures": {*READ, "pages"}}

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from multistep import seal
+from multistep import kinds, seal
 from multistep.files import (
     UserError,
     atomic_write,
@@ -27,6 +27,7 @@ from multistep.files import (
     canonical_json,
     one_line,
     parse_json,
+    read_json,
 )
 from multistep.job import results
 from multistep.job.record import SCHEMA, CellRecord, Digest, MadeFrom, Record
@@ -62,8 +63,8 @@ def of(file: Path) -> Path:
         raise UserError(f"{file}: {kind}; name a result (.json) or its parameters (.safetensors)")
     path = beside(file)
     if not path.exists() and file != path and file.exists():
-        if "metrics" not in results.read(file):  # which says it if that is no record at all
-            raise UserError(f"{file}: a measurement or choice, which trains nothing; name a result")
+        kinds.check(file, read_json(file), kinds.RESULT)
+        results.read(file)  # which says it if that is none
         raise UserError(
             f"{file}: no parameters beside it ({path.name}); it was made before they were kept, or "
             f"they weren't copied with it: copy them too, or build it again ({build_command(path)})"

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from multistep import seal
+from multistep import kinds, seal
 from multistep.files import UserError, build_command, check_writable, read_json, write_json
 from multistep.job.record import SCHEMA, TRAINED, Choice, Evaluation, Sealed, short
 from multistep.plan.families import FAMILIES, module, widest
@@ -73,6 +73,7 @@ def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
     beside it, or that isn't `expected`.
     """
     record = read_json(path)
+    kinds.check(path, record, kinds.RESULT, kinds.MEASUREMENT, kinds.EVALUATION)
     if not isinstance(record, dict) or record.get("schema") != 1 or "seal" in record:
         seal.check(path, record, again(path))
     validate(path, record)
@@ -148,6 +149,7 @@ def read_choice(path: Path, right: Mapping[str, Any] | None = None) -> dict[str,
     Raises UserError, one line, for one that isn't as it was made, and for another's.
     """
     choice = read_json(path)
+    kinds.check(path, choice, kinds.CHOICE)
     if not isinstance(choice, dict) or "schema" in choice:
         seal.check(path, choice, again(path))
     try:

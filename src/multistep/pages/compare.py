@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from multistep import stats
+from multistep import kinds, stats
 from multistep.files import UserError, read_json, write_json
 from multistep.job import results
 from multistep.pages import query
@@ -70,6 +70,8 @@ def read(place: str) -> dict[Key, list[Run]]:
             about = read_json(path)
             if isinstance(about, dict) and not about.keys() & {"cell", "schema", "seal"}:
                 continue  # somebody else's
+            if kinds.of(about) not in (None, kinds.RESULT, kinds.MEASUREMENT):
+                continue
             record = results.in_place(path)
             query.check_copy(record, trained, str(path))
             query.check_bytes(record, seen)

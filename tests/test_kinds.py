@@ -1,0 +1,91 @@
+"""A JSON of ours that is right, but of another kind than is wanted, is no damaged one."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import records
+from helpers import ROOT
+
+import multistep
+from multistep import cli, kinds
+from multistep.data import prepared
+from multistep.files import UserError, read_json
+from multistep.job import results
+from multistep.pages import compare
+from multistep.plan import params
+from multistep.transfer import source_record
+
+CHOICE = "miniimagenet-long/results/choices/mini_5way_1shot/miniimagenet_x100/multistep8.json"
+FILES = {  # where a project has one of each kind
+    kinds.RESULT: "scales/dogs32-long/results/sgd_32/dogs32/l2t/0.json",
+    kinds.MEASUREMENT: "scales/omniglot-cpu/results/measure/5way_5shot/omniglot.json",
+    kinds.EVALUATION: "scales/omniglot-long/evaluations/5way_1shot/omniglot/fomaml/0.json",
+    kinds.CHOICE: f"scales/{CHOICE}",
+    "the record of a page": "reports/omniglot-long/tables/table4.json",
+    "the record of a report": "reports/report.json",
+    "claims with their verdicts": "reports/claims.json",
+    "the audit of the paper": "reports/audit.json",
+    "the metrics of a report": "reports/metrics/omniglot-long.json",
+}
+
+DATASET, NETWORK = (f"the description of a {of}" for of in ("prepared dataset", "source network"))
+
+
+@pytest.fixture
+def one_of_each(tmp_path: Path) -> dict[str, Path]:
+    """A copy of a file of each kind, without what lies beside it there."""
+    found = {kind: tmp_path / kind.replace(" ", "-") / "0.json" for kind in FILES}
+    for kind, path in found.items():
+        path.parent.mkdir()
+        shutil.copy2(ROOT / FILES[kind], path)
+    return found
+
+
+def test_every_kind_is_told_from_all_others(
+    one_of_each: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, path in one_of_each.items():
+        assert kinds.of(read_json(path)) == kind
+    assert cli.main(["plan", "--json", str(ROOT / "params.yaml")]) == 0
+    (tmp_path / "plan.json").write_text(capsys.readouterr().out)
+    assert kinds.of(read_json(tmp_path / "plan.json")) == "a plan"
+    for record in ([], {}, None, "text", [1], {"cell": {}}, {"schema": 2, "seal": ""}):
+        assert kinds.of(record) is None
+    for make in (*records.RESULTS.values(), *records.MEASUREMENTS.values()):
+        assert kinds.of(make()) in (kinds.RESULT, kinds.MEASUREMENT, kinds.EVALUATION)
+    assert kinds.of({**prepared.Description.model_fields}) == DATASET
+    assert kinds.of({**source_record.Network.model_fields}) == NETWORK
+
+
+def test_who_wants_a_result_says_what_it_was_given(one_of_each: dict[str, Path]) -> None:
+    readers: dict[Any, tuple[str, ...]] = {
+        multistep.load: (kinds.RESULT,),
+        results.read: (kinds.RESULT, kinds.MEASUREMENT, kinds.EVALUATION),
+        results.read_choice: (kinds.CHOICE,),
+    }
+    for reader, wanted in readers.items():
+        for kind, path in one_of_each.items():
+            if kind not in wanted:
+                told = re.escape(f"{path}: {kind}, but {' or '.join(wanted)} is wanted here; name")
+                with pytest.raises(UserError, match=told):
+                    reader(path)
+    with pytest.raises(UserError, match=r"0\.json: not YAML; name params\.yaml"):
+        params.load(one_of_each[kinds.RESULT])
+
+
+def test_a_folder_is_compared_by_its_results_alone(one_of_each: dict[str, Path]) -> None:
+    folder = next(iter(one_of_each.values())).parents[1]
+    result = one_of_each.pop(kinds.RESULT)
+    with pytest.raises(UserError, match="it is of the cell 5way_5shot/omniglot"):
+        compare.read(str(folder))  # a measurement in another's place
+    one_of_each.pop(kinds.MEASUREMENT).unlink()
+    place = folder / "sgd_32/dogs32/l2t/0.json"
+    place.parent.mkdir(parents=True)
+    result.rename(place)
+    assert [key[-1] for key in compare.read(str(folder))] == ["l2t"]
+    place.unlink()
+    with pytest.raises(UserError, match="no results in it"):
+        compare.read(str(folder))
