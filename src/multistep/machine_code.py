@@ -49,11 +49,16 @@ def columns(size: int, most: int = 4) -> int:
 
 def suit(*tensors: Tensor, sizes: Iterable[int] = ()) -> bool:
     """Whether loops may go over them: float32 in the CPU's memory, numbers of columns in `sizes`
-    that are whole vectors, and nobody who counts torch's operations or transforms them looks on.
+    that are whole vectors, and nobody who counts, transforms or compiles torch's operations looks
+    on.
     """
-    if not width() or torch._C._len_torch_dispatch_stack() or inside_transform():
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or inside_transform():
         return False
-    single = all(t.is_cpu and t.dtype == torch.float32 for t in tensors)
+    if not width():
+        return False
+    single = all(
+        t.is_cpu and t.dtype == torch.float32 and torch._C._has_storage(t) for t in tensors
+    )
     return single and not any(size % width() for size in sizes)
 
 

@@ -1,5 +1,8 @@
 """Dynamics against torch.optim, Lemma 1's coefficients, and Proposition 1's numbers."""
 
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -247,3 +250,54 @@ def test_a_compiled_window_of_adam(dynamics: Adam, n: int, size: int) -> None:
 
     for one, other in zip(found(torch.float32), found(torch.float64), strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(not machine_code.width(), reason="no compiler for this machine")
+def test_a_compiled_window_of_adam_whose_gradient_depends_on_the_parameters() -> None:
+    """As in an inner loop: what comes by g must not count twice where the graph is kept, and what
+    is differentiated many times at once has no memory that a loop could go over.
+    """
+    drawn = torch.randn(4, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def found(dtype: torch.dtype) -> list[Tensor]:
+        p, m, v, weight = drawn.to(dtype)
+        p.requires_grad_()
+        state = {"mean": {"w": m}, "variance": {"w": v.square()}, "step": 3}
+        end, _ = ADAMS[1].window({"w": p}, state, {"w": p.sin()}, 2)
+        first = torch.autograd.grad(end["w"], p, weight, retain_graph=True)
+        kept = torch.autograd.grad(end["w"], p, weight, create_graph=True)
+        second = torch.autograd.grad(kept[0].sum(), p, retain_graph=True)
+        rows = torch.autograd.grad(end["w"], p, torch.eye(32).to(dtype), is_grads_batched=True)
+        return [*first, *kept, *second, *rows]
+
+    for one, other in zip(found(torch.float32), found(torch.float64), strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dynamics", [SGD(0.1, 0.9, 0.1), Adam(0.1)], ids=str)
+def test_tasks_are_mapped_over_gradients_or_a_state_alone(dynamics: Dynamics) -> None:
+    params, drawn = {"w": torch.ones(3)}, torch.rand(2, 3)
+    state = dynamics.init(params)
+
+    def by_gradient(g: Tensor) -> Tensor:
+        return dynamics.window(params, state, {"w": g}, 2)[0]["w"]
+
+    def by_state(m: Tensor) -> Tensor:
+        given = {k: {"w": m} if isinstance(v, dict) else v for k, v in state.items()}
+        return dynamics.window(params, given, {"w": params["w"]}, 2)[0]["w"]
+
+    for of in (by_gradient, by_state):
+        expected = torch.stack([of(row) for row in drawn])
+        torch.testing.assert_close(torch.func.vmap(of)(drawn), expected)
+
+
+def test_adam_of_complex_parameters_is_told() -> None:
+    params = {"z": torch.ones(2, dtype=torch.complex64)}
+    with pytest.raises(TypeError, match=r"params\['z'\]: torch.complex64, .* torch.view_as_real"):
+        Adam(0.1).step(params, Adam(0.1).init(params), params)
+
+
+def test_settings_are_numbers_of_double_precision() -> None:
+    """A float32 of numpy carried its precision into Adam's bias corrections."""
+    assert type(SGD(np.float32(0.1)).lr) is type(Adam(1).lr) is float
+    assert SGD(Fraction(1, 4)) == SGD(0.25)

@@ -5,7 +5,7 @@ import torch
 from inner_problem import F64, problem
 from torch import Tensor
 
-from multistep.inner.dynamics import SGD, Adam, Dynamics, Tensors
+from multistep.inner.dynamics import SGD, Adam, Dynamics, State, Tensors
 from multistep.inner.unroll import unroll
 from multistep.transfer.saved import saved_bytes
 
@@ -128,3 +128,67 @@ def test_transforms_of_torch_func_still_work() -> None:
     torch.testing.assert_close(stacked, outer(params["w1"]).expand(3))
     with pytest.raises(ValueError, match="leave it out"):
         torch.func.grad(lambda w: outer(w, recompute=True))(params["w1"])
+
+
+def test_what_is_closed_over_must_be_named() -> None:
+    """Its gradient was left out without a word, as of θ in a proximal term."""
+    w = torch.ones(2, dtype=F64, requires_grad=True)
+
+    def loss(p: Tensors) -> Tensor:
+        return (p["w"] - w * 2).square().sum()
+
+    expected, found = (
+        torch.autograd.grad(unroll(loss, {"w": w}, SGD(0.1), steps=2, **kwargs)[0]["w"].sum(), w)[0]  # type: ignore[arg-type]
+        for kwargs in ({}, {"recompute": True, "closure": iter([w])})
+    )
+    torch.testing.assert_close(found, expected)
+    for closure in ([], [torch.ones(2, requires_grad=True)]):
+        with pytest.raises(ValueError, match=r"closure: lacks a tensor \[2\] .*; name it there"):
+            unroll(loss, {"w": w}, SGD(0.1), steps=2, recompute=True, closure=closure)
+
+
+def test_a_loss_with_other_values_on_the_way_back_is_told() -> None:
+    """With the next mini-batches the meta-gradient would be another function's."""
+    batches = iter(torch.linspace(0, 3, 40, dtype=F64).view(20, 2))
+    start = {"w": torch.ones(2, dtype=F64, requires_grad=True)}
+    end, _ = unroll(
+        lambda p: (p["w"] * next(batches)).sin().sum(), start, SGD(0.1), steps=4, recompute=True
+    )
+    with pytest.raises(RuntimeError, match=r"^loss: has other values .*; draw its mini-batches"):
+        end["w"].sum().backward()
+
+
+def test_the_way_back_has_the_autocast_of_before() -> None:
+    w = torch.linspace(-1, 1, 64).view(8, 8).requires_grad_()
+    found = []
+    for recompute in (False, True):
+        with torch.autocast("cpu", torch.bfloat16):
+            features = torch.ones(4, 8) @ w  # in bfloat16, which no other product takes
+            start = {"v": torch.ones(8, 1, requires_grad=True)}
+            end, _ = unroll(
+                lambda p, of=features: (of @ p["v"]).float().square().mean(), start, SGD(0.01),
+                steps=2, recompute=recompute, closure=[features],
+            )  # fmt: skip
+        found += torch.autograd.grad(end["v"].sum(), w)
+    torch.testing.assert_close(found[1], found[0], rtol=2e-2, atol=2e-2)
+
+
+def test_a_state_that_grows() -> None:
+    class Momentum(Dynamics):
+        def init(self, params: Tensors) -> State:
+            return {}
+
+        def window(
+            self, params: Tensors, state: State, grads: Tensors, n: int
+        ) -> tuple[Tensors, State]:
+            new = {k: 0.9 * state[k] + g if k in state else g for k, g in grads.items()}
+            return {k: p - 0.1 * n * new[k] for k, p in params.items()}, new
+
+    start = {"w": torch.ones(2, dtype=F64, requires_grad=True)}
+    found = []
+    for recompute in (False, True):
+        end, _ = unroll(
+            lambda p: p["w"].sin().sum(), start, Momentum(), steps=3, recompute=recompute
+        )
+        found += torch.autograd.grad(end["w"].sum(), start["w"])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-13, atol=1e-14)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.autograd.forward_ad as fwAD
 from inner_problem import F64, problem
 from torch import Tensor
 
@@ -185,6 +186,14 @@ def test_inference_mode_and_rates_that_are_no_numbers_are_told() -> None:
         ({"state": Adam(0.1).init({"x": torch.ones(1)})}, "state: lacks velocity x"),
         ({"state": SGD(0.1).init({"y": torch.ones(1)})}, "state: lacks velocity x"),
         ({"dynamics": Adam(0.1), "state": 5}, "state: lacks step"),
+        ({"dynamics": Adam(0.1), "state": {"step": 3.0}}, "state: step is a whole number, not 3.0"),
+        (
+            {"state": SGD(0.1).init({"x": torch.ones(2)})},
+            r"velocity x is no tensor \[1\] like .*; give",
+        ),
+        ({"state": {"velocity": {"x": 1.0}}}, r"velocity x is no tensor \[1\] like the parameter"),
+        ({"closure": torch.ones(2)}, "closure: give a list of tensors"),
+        ({"closure": {"psi": torch.ones(2)}}, "closure: give a list of tensors"),
     ],
 )
 def test_what_is_no_dynamics_number_or_state_is_told(change: dict[str, Any], said: str) -> None:
@@ -209,6 +218,67 @@ def test_what_is_no_dynamics_number_or_state_is_told(change: dict[str, Any], sai
 def test_settings_that_torch_optim_does_not_take_are_told(kind: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError), match=f"^{list(wrong)[-1]}(:| is) "):
         kind(**wrong)
+
+
+def test_a_loss_of_a_module_s_own_parameters_is_told() -> None:
+    """They are the first parameters, so that a first step, but no other, could be taken."""
+    module = torch.nn.Linear(2, 1)
+    with pytest.raises(ValueError, match=r"depends on none of params; .*functional_call"):
+        unroll(lambda p: module(torch.ones(2)).sum(), dict(module.named_parameters()), SGD(0.1),
+               steps=2)  # fmt: skip
+    with torch.inference_mode():
+        params = {"x": torch.ones(1)}
+    with pytest.raises(ValueError, match=r"params\['x'\]: made under inference_mode\(\).* clone"):
+        unroll(lambda p: p["x"].sum(), params, SGD(0.1), steps=2)
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_inner_gradients_are_partial_derivatives(requires_grad: bool) -> None:
+    """Of parameters that are one tensor, depend on one another, are closed over or have a hook."""
+    w = torch.tensor([0.3, -0.5], dtype=F64, requires_grad=requires_grad)
+    params = {"w": w, "again": w, "twice": 2 * w}
+    if requires_grad:
+        w.register_hook(lambda g: 0 * g)
+
+    def loss(p: Tensors) -> Tensor:
+        return (p["w"] * p["again"].exp() * p["twice"].sin() * w).sum()
+
+    end, _ = unroll(loss, params, SGD(0.1), steps=2)
+    apart = {name: p.detach().clone() for name, p in params.items()}
+    w = w.detach().clone()
+    expected, _ = unroll(loss, apart, SGD(0.1), steps=2)
+    for name in params:
+        torch.testing.assert_close(end[name].detach(), expected[name], rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by torch itself
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_forward_mode(requires_grad: bool) -> None:
+    params, loss = problem(torch.tensor([0.3, -0.2], dtype=F64))
+
+    def end(w1: Tensor) -> Tensor:
+        return unroll(loss, {**params, "w1": w1}, SGD(0.1, 0.9), steps=4, window=2)[0]["w2"]
+
+    start, tangent = params["w1"], torch.ones_like(params["w1"])
+    _, expected = torch.func.jvp(end, (start,), (tangent,))
+    with fwAD.dual_level():
+        dual = fwAD.make_dual(start.clone().requires_grad_(requires_grad), tangent)
+        found = fwAD.unpack_dual(end(dual)).tangent
+    torch.testing.assert_close(found, expected)
+
+
+def test_sparse_gradients() -> None:
+    at = torch.tensor([1, 2, 1])
+    table = torch.linspace(-1, 1, 12, dtype=F64).view(4, 3).requires_grad_()
+    found: list[Tensor] = []
+    for sparse in (False, True):
+
+        def loss(p: Tensors, sparse: bool = sparse) -> Tensor:
+            return torch.nn.functional.embedding(at, p["w"], sparse=sparse).sin().sum()
+
+        end, _ = unroll(loss, {"w": table}, SGD(0.1, 0.9), steps=4, window=2)
+        found += [end["w"], *torch.autograd.grad(end["w"].square().sum(), table)]
+    torch.testing.assert_close(found[2:], found[:2], rtol=1e-13, atol=1e-14)
 
 
 def test_the_learned_rates_of_the_docstring() -> None:

@@ -21,8 +21,9 @@ MOST = 8  # steps that fit into registers and are worth compiling
 
 def suits(steps: int, *tensors: Tensor) -> bool:
     """Whether the loops take so many steps on these tensors, all of one size."""
-    dense = all(t.is_contiguous() and t.numel() >= width() for t in tensors)
-    return steps <= MOST and suit(*tensors) and dense
+    if steps > MOST or not suit(*tensors):
+        return False
+    return all(t.is_contiguous() and t.numel() >= width() for t in tensors)
 
 
 class AdamWindow(torch.autograd.Function):
@@ -47,18 +48,23 @@ class AdamWindow(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         given, wanted = ctx.saved_tensors, ctx.needs_input_grad[:4]
-        if torch.is_grad_enabled():
-            ends = zip(ctx.plain(*given), cotangents, strict=True)
-            pairs = zip(*((end, c) for end, c in ends if c is not None), strict=True)
-            inputs = [t for t, w in zip(given, wanted, strict=True) if w]
-            outputs, weights = pairs
-            found = iter(
-                torch.autograd.grad(outputs, inputs, weights, create_graph=True, allow_unused=True)
-            )
+        further, there = torch.is_grad_enabled(), [c for c in cotangents if c is not None]
+        if further or not suit(*there):  # some at once, which have no memory of their own
+            with torch.enable_grad():
+                # Tensors of its own: g depends on φ, and what comes by g is for g's gradient.
+                own = [t.view_as(t) for t in given]
+                ends = zip(ctx.plain(*own), cotangents, strict=True)
+                outputs = [end for end, c in ends if c is not None]
+                inputs = [t for t, w in zip(own, wanted, strict=True) if w]
+                found = iter(
+                    torch.autograd.grad(
+                        outputs, inputs, there, create_graph=further, allow_unused=True
+                    )
+                )
             return *(next(found) if w else None for w in wanted), None, None
         results = [torch.empty_like(given[0]) if w else None for w in wanted]
-        there = [None if c is None else c.contiguous() for c in cotangents]
-        _run("back", ctx.rates, [*given, *there], results)
+        dense = [None if c is None else c.contiguous() for c in cotangents]
+        _run("back", ctx.rates, [*given, *dense], results)
         return *results, None, None
 
 
@@ -68,11 +74,11 @@ def _run(
 ) -> None:  # fmt: skip
     """Go over all tensors; one that is missing is read as zeros, or not kept."""
     count = next(t for t in read if t is not None).numel()
-    numbers = torch.tensor(rates, dtype=torch.float32)
+    numbers = torch.tensor(rates, dtype=torch.float32, device="cpu")
     loop = _loop(way, len(rates) // 2 - 2)
 
     def run(first: int, last: int) -> None:
-        zeros, sink = torch.zeros(width()), torch.empty(width())
+        zeros, sink = torch.zeros(2, width(), dtype=torch.float32, device="cpu")
         places = [zeros if t is None else t for t in read]
         places += [sink if t is None else t for t in written]
         moving = [int(t is not None) for t in (*read, *written)]

@@ -13,6 +13,7 @@ gradient at the current parameters, as in `torch.optim`.
 """
 
 import math
+import operator
 from dataclasses import dataclass
 from functools import cache, partial
 from numbers import Real
@@ -68,6 +69,8 @@ def _numbers(of: Any) -> None:
                 )
             if not 0 <= float(one) < below:
                 raise ValueError(f"{name} is {one}; it is at least 0 and below {below}")
+        plain = tuple(map(float, value)) if isinstance(value, tuple) else float(value)
+        object.__setattr__(of, name, plain)
 
 
 @dataclass(frozen=True)
@@ -125,9 +128,10 @@ class SGD(Dynamics):
             if self.weight_decay:
                 drive = torch.add(drive, p, alpha=self.weight_decay)
             new_p, new_v = torch.add(p, drive, alpha=b.b_phi), b.b_v * drive
-            v = _of(state, "velocity", name)
-            if self.momentum:
-                new_p, new_v = new_p.add_(v, alpha=b.d_phi), new_v.add_(v, alpha=b.d_v)
+            v = _moment(state, "velocity", name, p)
+            if self.momentum:  # not in place: where tasks are mapped, v may be larger
+                new_p = torch.add(new_p, v, alpha=b.d_phi)
+                new_v = torch.add(new_v, v, alpha=b.d_v)
             new_params[name], velocity[name] = new_p, new_v
         return new_params, {"velocity": velocity}
 
@@ -188,13 +192,22 @@ class Adam(Dynamics):
         are taken anew at every sub-step. Element-wise work, no network evaluation.
         """
         (beta1, beta2), count = self.betas, _of(state, "step")
+        try:
+            count = operator.index(count)
+        except TypeError:
+            raise ValueError(f"state: step is a whole number, not {count!r}") from None
         rates = [beta1, 1 - beta1, beta2, 1 - beta2, self.weight_decay]
         for t in range(count + 1, count + n + 1):
             root = (1 - beta2**t) ** 0.5
             rates += [self.lr * root / (1 - beta1**t), self.eps * root]
         new_params, mean, variance = {}, {}, {}
         for name, p in params.items():
-            moments = (_of(state, of, name) for of in ("mean", "variance"))
+            if p.is_complex():
+                raise TypeError(
+                    f"params[{name!r}]: {p.dtype}, of which Adam has no second moment; give it as "
+                    "torch.view_as_real, which the loss undoes"
+                )
+            moments = (_moment(state, of, name, p) for of in ("mean", "variance"))
             start = p, *moments, _gradient(grads, name, p)
             steps = partial(_adam_steps, rates)
             if adam_window.suits(n, *start):
@@ -227,6 +240,17 @@ def _of(state: State, *keys: str) -> Any:
                 f"state: lacks {' '.join(keys)}; give what init of these dynamics, or an earlier "
                 "unroll of the same params, gave"
             ) from None
+    return value
+
+
+def _moment(state: State, of: str, name: str, like: Tensor) -> Tensor:
+    """A parameter's tensor in a state. Raises ValueError if it isn't of its shape."""
+    value: Tensor = _of(state, of, name)
+    if getattr(value, "shape", None) != like.shape:
+        raise ValueError(
+            f"state: {of} {name} is no tensor {list(like.shape)} like the parameter; give what "
+            "init of these dynamics, or an earlier unroll of the same params, gave"
+        )
     return value
 
 
@@ -263,8 +287,9 @@ class _AdamStep(torch.autograd.Function):
         p: Tensor, mean: Tensor, variance: Tensor, g: Tensor, beta1: float, beta2: float,
         alpha: float, eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        mean = (beta1 * mean).add_(g, alpha=1 - beta1)
-        variance = torch.addcmul(beta2 * variance, g, g, value=1 - beta2)  # maps under vmap
+        # Not in place: where tasks are mapped, g may be larger.
+        mean = torch.add(beta1 * mean, g, alpha=1 - beta1)
+        variance = torch.addcmul(beta2 * variance, g, g, value=1 - beta2)
         root = _above_zero(variance).sqrt_()
         return torch.addcdiv(p, mean, root.add_(eps), value=-alpha), mean, variance
 

@@ -6,7 +6,7 @@ its inner steps).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,12 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 Rebuild = Callable[[Sequence[Tensor]], Any]
 
 
-def chain(advance: Callable[[Any], Any], start: Any, count: int, closure: Sequence[Tensor]) -> Any:
-    """`advance` applied `count` times to `start`, nested dictionaries and tuples with tensors. The
-    way back draws from torch's generators what was drawn before, such as the masks of dropout.
+def chain(
+    advance: Callable[[Any, int], Any], start: Any, count: int, closure: Sequence[Tensor]
+) -> Any:
+    """`advance(here, number)` applied `count` times to `start`, nested dictionaries and tuples with
+    tensors. The way back draws from torch's generators what was drawn before, such as the masks of
+    dropout, and has the autocast of before.
 
     The result is differentiable, once, with respect to the tensors of `start` and to those of
     `closure`, which are all that `advance` closes over and that is to be differentiated.
@@ -34,10 +37,10 @@ def chain(advance: Callable[[Any], Any], start: Any, count: int, closure: Sequen
 
 @dataclass
 class _Links:
-    advance: Callable[[Any], Any]
+    advance: Callable[[Any, int], Any]
     count: int
     rebuild: Rebuild
-    tensors: int  # at every link's start; those of the closure follow the first ones
+    tensors: int  # at the first link's start; those of the closure follow
     result: Rebuild | None = None
 
 
@@ -48,10 +51,11 @@ class _Chain(torch.autograd.Function):
         rebuild = links.rebuild
         starts: list[Tensor] = []
         ctx.links, ctx.closure, ctx.rebuilds = links, inputs[links.tensors :], []
-        for _ in range(links.count):
+        ctx.autocast = _autocast(inputs)
+        for number in range(links.count):
+            ctx.rebuilds.append((rebuild, len(starts), _generators()))
             starts += tensors
-            ctx.rebuilds.append((rebuild, _generators()))
-            tensors, rebuild = flatten(links.advance(rebuild(tensors)))
+            tensors, rebuild = flatten(links.advance(rebuild(tensors), number))
         ctx.save_for_backward(*starts)
         links.result = rebuild
         # What comes out as it went in still has to be an output of this node.
@@ -65,15 +69,17 @@ class _Chain(torch.autograd.Function):
         closed = [c for c, need in zip(ctx.closure, needed[links.tensors :], strict=True) if need]
         by_closed: list[Tensor | None] = [None] * len(closed)
         starts = ctx.saved_tensors
-        for number, (rebuild, drawn_with) in reversed(list(enumerate(ctx.rebuilds))):
-            tensors = starts[number * links.tensors : (number + 1) * links.tensors]
+        for number, (rebuild, first, drawn_with) in reversed(list(enumerate(ctx.rebuilds))):
+            tensors, starts = starts[first:], starts[:first]
             # Before the first link only what somebody asked for is differentiated.
             wanted = [
                 t.is_floating_point() and (number > 0 or needed[i]) for i, t in enumerate(tensors)
             ]
             leaves = [t.detach().requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
-            with torch.enable_grad(), _as_they_were(drawn_with):
-                ends, _ = flatten(links.advance(rebuild(leaves)))
+            with torch.enable_grad(), _as_they_were(drawn_with), ExitStack() as stack:
+                for kind, options in ctx.autocast.items():
+                    stack.enter_context(torch.autocast(kind, **options))
+                ends, _ = flatten(links.advance(rebuild(leaves), number))
             opened = [leaf for leaf in leaves if leaf.requires_grad]
             grads = _vjp(ends, [*opened, *closed], cotangents)
             by_opened = iter(grads[: len(opened)])
@@ -81,6 +87,20 @@ class _Chain(torch.autograd.Function):
             by_closed = [_sum(a, b) for a, b in zip(by_closed, grads[len(opened) :], strict=True)]
         rest = iter(by_closed)
         return None, *cotangents, *(next(rest) if n else None for n in needed[links.tensors :])
+
+
+def _autocast(tensors: Sequence[Tensor]) -> dict[str, dict[str, Any]]:
+    """What `torch.autocast` is told now, of each kind of device that is used."""
+    kinds = {"cpu", *(t.device.type for t in tensors)}
+    return {
+        kind: {
+            "enabled": torch.is_autocast_enabled(kind),
+            "dtype": torch.get_autocast_dtype(kind),
+            "cache_enabled": torch.is_autocast_cache_enabled(),
+        }
+        for kind in kinds
+        if torch.amp.is_autocast_available(kind)
+    }
 
 
 def _generators() -> list[Tensor]:

@@ -59,7 +59,7 @@ def _pass(
     if count < FEW or not suit(*tensors):
         return rule(_plain, numbers, *read)
     flat = [t.view(-1) for t in tensors]
-    given = torch.tensor(numbers, dtype=torch.float32)
+    given = torch.tensor(numbers, dtype=torch.float32, device="cpu")
     whole = count - count % (2 * width())
     _loop(rule, len(numbers), len(read), len(into))(whole, *(t.data_ptr() for t in (given, *flat)))
     if whole < count:

@@ -9,7 +9,7 @@ Two functions compute the same thing:
   window and can keep only the window starts, so that memory does not grow with the steps.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ Loss = Callable[[Tensors], Tensor]
 def unroll(
     loss: Loss, params: Tensors, dynamics: Dynamics, *, steps: int, window: int = 1,
     state: State | None = None, first_order: bool = False, recompute: bool = False,
-    closure: Sequence[Tensor] = (), watch: Callable[[Tensors], None] | None = None,
+    closure: Iterable[Tensor] = (), watch: Callable[[Tensors], None] | None = None,
 ) -> tuple[Tensors, State]:  # fmt: skip
     """Take `steps` inner steps on `loss` and return the final parameters and state.
 
@@ -51,9 +51,10 @@ def unroll(
 
     `recompute=True` keeps only the parameters and the state at the window starts and evaluates
     each window once more on the way back: the same numbers to rounding, in memory that does not
-    grow with the windows' graphs. What `loss` closes over and is to be differentiated (once) must
-    then be named in `closure`. What it draws from torch's generators (dropout) is the same again;
-    what it changes on the side (running statistics) is changed once more.
+    grow with the windows' graphs. The result can be differentiated once, and what `loss` closes
+    over that requires a gradient must be named in `closure`. What it draws from torch's global
+    generators (dropout) is the same again; what it changes on the side (running statistics) is
+    changed once more. A loss that has other values the second time is told.
 
     `watch(grads)` sees every evaluated gradient, detached; with `recompute` not again on the way
     back.
@@ -65,23 +66,34 @@ def unroll(
             f"dynamics: {type(dynamics).__name__} has no init and window; give multistep.SGD or "
             "multistep.Adam, or one of your own (multistep.inner.dynamics.Dynamics)"
         )
+    closed = [] if isinstance(closure, Tensor) else list(closure)
+    if isinstance(closure, Tensor) or not all(isinstance(c, Tensor) for c in closed):
+        raise TypeError("closure: give a list of tensors, the very ones that loss closes over")
     state = dynamics.init(params) if state is None else state
     rebuild = recompute and not first_order and torch.is_grad_enabled()
     if rebuild and inside_transform():
         raise ValueError("recompute=True can't run inside torch.func transforms; leave it out")
+    values: dict[int, Tensor] = {}  # of the loss, of each window that will be taken again
+    again: dict[int, Tensor] = {}
 
-    def advance(start: tuple[Tensors, State]) -> tuple[Tensors, State]:
-        grads = _gradient(loss, start[0], constant=first_order)
-        if watch is not None and not (rebuild and torch.is_grad_enabled()):
+    def advance(start: tuple[Tensors, State], number: int) -> tuple[Tensors, State]:
+        back = number in values
+        named = closed if rebuild and not back else None
+        value, grads = _gradient(loss, start[0], constant=first_order, named=named)
+        if rebuild:
+            (again if back else values)[number] = value.detach()
+        if back and number == 0:
+            _check_again(values, again)
+        if watch is not None and not back:
             watch({name: g.detach() for name, g in grads.items()})
         return dynamics.window(*start, grads, window)
 
-    here = (params, state)
+    here = (dict(params), state)
     if rebuild:
-        here = chain(advance, here, windows, closure)
+        here = chain(advance, here, windows, closed)
     else:
-        for _ in range(windows):
-            here = advance(here)
+        for number in range(windows):
+            here = advance(here, number)
     return here
 
 
@@ -100,54 +112,99 @@ def _check(params: Tensors) -> None:
                 f"params[{name!r}]: {kind}, along which nothing can step; leave it out of params, "
                 "and let the loss close over it"
             )
+        if p.is_inference():
+            raise ValueError(
+                f"params[{name!r}]: made under inference_mode(), so without gradients; clone() it"
+            )
 
 
-def _gradient(loss: Loss, params: Tensors, *, constant: bool) -> Tensors:
-    """∂loss/∂params of those that it uses; differentiable unless `constant` or under no_grad."""
+def _gradient(
+    loss: Loss, params: Tensors, *, constant: bool, named: Sequence[Tensor] | None
+) -> tuple[Tensor, Tensors]:
+    """The loss, and its ∂/∂params of those that it uses; differentiable unless `constant` or under
+    no_grad. Raises ValueError if it depends on something else than they and the `named`.
+    """
     if inside_transform():
         given = {name: p.detach() for name, p in params.items()} if constant else params
-        grads = torch.func.grad(loss)(given)
-        return {name: g.detach() for name, g in grads.items()} if constant else grads
+        grads, value = torch.func.grad_and_value(loss)(given)
+        return value, {name: g.detach() for name, g in grads.items()} if constant else grads
     differentiable = torch.is_grad_enabled() and not constant
+
+    def own(p: Tensor) -> Tensor:
+        if differentiable and p.requires_grad:
+            alias: Tensor = torch.ops.aten.alias(p)  # a view would refuse sparse gradients
+            return alias
+        with torch.no_grad():  # a view keeps the tangent of forward mode
+            return (p.detach() if constant else p.view_as(p)).requires_grad_()
+
     with torch.enable_grad():
-        # Constants become leaves of their own, so that nobody's .grad or graph is touched.
-        inputs = {
-            name: p if differentiable and p.requires_grad else p.detach().requires_grad_()
-            for name, p in params.items()
-        }
+        # Each is a tensor of its own, so that nobody's .grad, graph or hook is touched, and of two
+        # that are one tensor, or depend on one another, each has its partial derivative.
+        inputs = {name: own(p) for name, p in params.items()}
         value = loss(dict(inputs))
         if not isinstance(value, Tensor) or value.numel() != 1:
             what = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"loss: has to give a tensor with one number, not {what}; take a mean")
-        if not value.requires_grad and inputs:
-            raise ValueError("loss: depends on none of params; is it detached, or under no_grad()?")
         if not inputs:
-            return {}
-        keep = differentiable and _reaches_beyond(value, inputs, params)
+            return value, {}
         by = list(inputs.values())
-        grads = torch.autograd.grad(value, by, create_graph=keep, allow_unused=True)
-    return {name: g for name, g in zip(inputs, grads, strict=True) if g is not None}
+        if named is not None and (left := _beyond(value, [*by, *named])) is not None:
+            raise ValueError(
+                f"closure: lacks a tensor {list(left.shape)} that loss closes over and that "
+                "requires a gradient; name it there, or detach it"
+            )
+        grads = dict.fromkeys(inputs)
+        if value.requires_grad:
+            keep = any(p.requires_grad for p in params.values()) or _beyond(value, by) is not None
+            found = torch.autograd.grad(
+                value, by, create_graph=differentiable and keep, allow_unused=True
+            )
+            grads = dict(zip(inputs, found, strict=True))
+    used = {name: g for name, g in grads.items() if g is not None}
+    if not used:
+        raise ValueError(
+            "loss: depends on none of params; is it detached, under no_grad(), or of a module's "
+            "own parameters, where torch.func.functional_call takes others?"
+        )
+    return value, {
+        n: torch.zeros_like(inputs[n]) + g if g.is_sparse else g for n, g in used.items()
+    }
 
 
-def _reaches_beyond(value: Tensor, inputs: Tensors, params: Tensors) -> bool:
-    """Whether the loss depends on anything differentiable but the leaves that we made ourselves.
+def _beyond(value: Tensor, known: Sequence[Tensor]) -> Tensor | None:
+    """A leaf that `value` depends on otherwise than by the tensors that are `known`.
 
-    If not, its gradient is a constant to everybody else and should look like one.
+    If there is none beside the leaves that we made ourselves, its gradient is a constant to
+    everybody else and should look like one.
     """
-    if any(p.requires_grad for p in params.values()):
-        return True
-    own = {id(p) for p in inputs.values()}
-    seen, todo = set(), [value.grad_fn]
+    own = {id(p) for p in known}
+    seen = {(p.grad_fn, p.output_nr) for p in known}
+    todo = [(value.grad_fn, value.output_nr)]
     while todo:
-        node = todo.pop()
-        if node is None or node in seen:
+        step = todo.pop()
+        if step[0] is None or step in seen:
             continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
+        seen.add(step)
+        leaf = getattr(step[0], "variable", None)
         if leaf is not None and id(leaf) not in own:
-            return True
-        todo += [following for following, _ in node.next_functions]
-    return False
+            found: Tensor = leaf
+            return found
+        todo += step[0].next_functions
+    return None
+
+
+def _check_again(first: Mapping[int, Tensor], again: Mapping[int, Tensor]) -> None:
+    """Raise RuntimeError if the loss of a window was another one on the way back; on a GPU when the
+    device comes to it, since nobody waits for that here.
+    """
+    a, b = (torch.stack([values[number] for number in first]) for values in (first, again))
+    rounding = max(1e-3, 4 * torch.finfo(a.dtype).eps)
+    same = ((a - b).abs().max() > rounding * a.abs().max()).logical_not()  # or not finite
+    torch._assert_async(
+        same,
+        "loss: has other values when recompute=True evaluates it again; draw its mini-batches and "
+        "random numbers before unroll, or leave recompute out",
+    )
 
 
 def count_windows(steps: int, window: int) -> int:
