@@ -118,8 +118,17 @@ def test_lists_and_mappings_of_the_command_line_hold_numbers(fresh):
     asked = ("--config", "seeds=[7]", "few_shot={iterations: 1}", "device=cpu", "--")
     output = workspace.snakemake(folder, "-n", "-p", *asked, "train")
     assert all(said in output for said in ('"seed": 7', '"iterations": 1,'))
-    output = workspace.snakemake(folder, "-n", "--config", "seeds=[1e2]", status=1)
-    assert "--config seeds=[1e2], line 1: not valid YAML: in a list: readers" in output
+    output = workspace.snakemake(folder, "-n", "--config", "seeds=[017]", status=1)
+    assert "--config seeds=[017], line 1: not valid YAML: in a list: readers" in output
+
+
+def test_numbers_as_dvc_writes_them_are_numbers(fresh):
+    """`dvc exp run -S few_shot.inner_lr=0.00002` writes 2e-05, which is text to Snakemake."""
+    folder = fresh()
+    (folder / "over.yaml").write_text("few_shot: {inner_lr: 2e-05, meta_lr: 0.5}")
+    asked = ("--config", "few_shot={meta_lr: 3e-04}", "--configfile", "over.yaml")
+    output = workspace.snakemake(folder, "-n", "-p", "train", *asked)
+    assert all(said in output for said in ('"inner_lr": 2e-05,', '"meta_lr": 0.0003,'))
 
 
 def test_what_nothing_makes_is_told_with_its_nearest(fresh):

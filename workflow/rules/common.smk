@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from functools import cache, partial
+from functools import cache, partial, reduce
 from itertools import chain
 from pathlib import Path
 
@@ -52,12 +52,13 @@ try:
             raise UserError(
                 f"{file}: no overlay: --configfile takes every name that follows it; put -- before a target"
             )
-    # Read once more for what its own reader drops: equal keys.
-    BASE, *_ = params.layers(ROOT / "params.yaml", *map(Path, workflow.overwrite_configfiles))
-    # Snakemake puts the keys of an overlay first; rows go by the order of params.yaml.
-    MERGED = params.merge(BASE, config)
+    # Read once more for what its own reader drops (equal keys) or takes for text (2e-05, of DVC).
+    LAYERS = params.layers(ROOT / "params.yaml", *map(Path, workflow.overwrite_configfiles))
+    BASE = LAYERS[0]
     ARGUMENTS = params.arguments(workflow.config_settings.config_args)
-    PARAMS = params.validate(params.merge(MERGED, ARGUMENTS))
+    # Snakemake puts the keys of an overlay first; rows go by the order of params.yaml.
+    MERGED = reduce(params.merge, [BASE, config, *LAYERS, ARGUMENTS])
+    PARAMS = params.validate(MERGED)
     PAGES = load.pages(ROOT / "workflow" / "report", PARAMS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
@@ -278,8 +279,7 @@ def network_data_option(wildcards, input):
 
 
 # The paper's own scale, to which pages compare what this one does.
-SAME = params.merge(BASE, config) == BASE
-PAPER = PLAN if SAME else inputs.Plan.of(params.validate(BASE))
+PAPER = PLAN if MERGED == BASE else inputs.Plan.of(params.validate(BASE))
 CONTEXT = inputs.context(PARAMS)
 # Those pages of which this scale computes anything, with the files that they are drawn from.
 TABLES, FIGURES = (

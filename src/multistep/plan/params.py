@@ -151,12 +151,15 @@ def _refuse(node: Any, problem: str) -> NoReturn:
     raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
+# Text to PyYAML, but nobody means that: `dvc exp run -S meta_lr=0.00002` writes 2e-05.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
 _AMBIGUOUS = {
-    r"[-+]?(\d[\d_]*)(\.\d*)?[eE]\d+|[-+]?\d[\d_]*[eE][-+]?\d+": (
-        "it with point and sign: 2.0e-3, or the text in quotes"
-    ),
     r"[-+]?0[0-9_]+|0o[0-7]+": "the number without the 0 before it",
-    r"[-+]?(?=.*_)(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*|0x[\da-fA-F_]+)|[-+]?0b[01_]+": (
+    r"[-+]?(?=.*_)(\d[\d_]*(\.[\d_]*)?([eE][-+]?\d+)?|\.\d[\d_]*|0x[\da-fA-F_]+)|[-+]?0b[01_]+": (
         "the number without _, in base ten"
     ),
     r"[-+]?\d+(:[0-5]?\d)+(\.\d*)?": "the number itself, or the text in quotes",
