@@ -304,6 +304,8 @@ def test_three_lines_adapt_to_images_of_one_s_own(
         with pytest.raises(UserError, match=f"no setting '{setting}' that adapting takes; it"):
             multistep.load(home / "results/e/omniglot/reptile/0.json", **{setting: 3})
     path = home / "results/e/omniglot/multistep2/0.json"
+    with pytest.raises(UserError, match=r"0\.json: settings\.test_steps: Input should be greater"):
+        multistep.load(path, test_steps=0)  # without an option of a command line
     with pytest.raises(UserError, match="adapting diverged"):
         multistep.load(path, inner_lr=1e38, weight_decay=0.1).adapt(own, values["labels"])
 

@@ -132,9 +132,8 @@ def _choice(
 
 
 def _check_complete(cell: dict[str, Any], choice: Path | None) -> None:
-    """Raise UserError for an algorithm that isn't there, and for a setting that a choice gives.
-
-    The settings themselves are checked where they are used first, by the family's run.
+    """Raise UserError for an algorithm that isn't there, for settings that aren't its, and for one
+    that a choice gives.
     """
     try:
         model = model_of(cell)
@@ -147,3 +146,4 @@ def _check_complete(cell: dict[str, Any], choice: Path | None) -> None:
             f"--cell: settings.{missing.pop()} is missing; if the cell waits for a choice, "
             f"--choice results/choices/{waits}.json gives it"
         )
+    parse(model, cell["settings"], "--cell: settings.")

@@ -100,7 +100,7 @@ get = partial(algorithms.get, __name__, Algorithm)  # type: ignore[type-abstract
 
 def create(name: str, settings: dict[str, Any], kind: str = "cell") -> Algorithm:
     """The algorithm of a cell of a `kind` with the cell's settings."""
-    return get(name)(parse(settings_of(name, kind), settings, "--cell: settings."))
+    return get(name)(parse(settings_of(name, kind), settings, "settings."))
 
 
 def settings_of(name: str, kind: str = "cell") -> type[FewShot]:

@@ -55,7 +55,7 @@ get = partial(algorithms.get, __name__, Algorithm)  # type: ignore[type-abstract
 
 def create(name: str, settings: dict[str, Any]) -> Algorithm:
     """The algorithm of a cell with the cell's settings."""
-    return get(name)(parse(settings_of(name), settings, "--cell: settings."))
+    return get(name)(parse(settings_of(name), settings, "settings."))
 
 
 def settings_of(name: str, kind: str = "cell") -> type[Training]:
