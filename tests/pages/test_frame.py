@@ -151,9 +151,11 @@ def test_the_command_line_writes_equal_bytes(
 
 
 def test_a_folder_that_is_no_project_and_a_damaged_record_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"params\.yaml: no such file"):
+    with pytest.raises(UserError, match=r"params\.yaml: no such file; give the project that is m"):
         multistep.frame(tmp_path)
     folder = project(tmp_path / "project", few_shot(scale="small"))
+    with pytest.raises(UserError, match=rf"params\.yaml: no such file; .* meant, {folder}$"):
+        multistep.frame(folder / "scales/small")
     (file,) = folder.glob("scales/small/results/*/*/*/*.json")
     file.write_text(file.read_text().replace('"seed": 0', '"seed": "x"'))
     with pytest.raises(UserError, match=r"0\.json: not a result"):

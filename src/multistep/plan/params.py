@@ -69,12 +69,20 @@ def read(file: Path) -> dict[str, Any]:
     try:
         text = Path(file).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{file}: no such file") from None
+        raise UserError(f"{file}: no such file{_elsewhere(Path(file))}") from None
     except IsADirectoryError:
         raise UserError(f"{file}: a folder; name a YAML file") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not valid YAML in UTF-8: {one_line(error)}") from None
     return _mapping(text, file)
+
+
+def _elsewhere(file: Path) -> str:
+    """What to give where there is no params.yaml: who reads it wants a project."""
+    if file.name != "params.yaml":
+        return ""
+    homes = (folder for folder in file.absolute().parents[1:] if (folder / file.name).is_file())
+    return f"; give the project that is meant, {next(homes, 'the folder with its params.yaml')}"
 
 
 def arguments(pairs: Iterable[str]) -> dict[str, Any]:
