@@ -13,6 +13,7 @@ import multistep
 from multistep import cli
 from multistep.files import UserError, write_json
 from multistep.pages import frame, inputs, load, query
+from multistep.pages import project as whole
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 from multistep.plan import params
@@ -160,6 +161,7 @@ def test_a_folder_that_is_no_project_and_a_damaged_record_are_refused(tmp_path: 
     file.write_text(file.read_text().replace('"seed": 0', '"seed": "x"'))
     with pytest.raises(UserError, match=r"0\.json: not a result"):
         multistep.frame(folder)
+    assert whole.read(folder, {}, of=[folder]).scale.isna().all()  # what isn't asked for isn't read
 
 
 def test_what_was_run_joins_the_numbers_of_a_page(spec: Spec, stand_in: Context) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import itertools
 import json
 import shutil
@@ -70,10 +72,32 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reports(project: Path) -> Path:
-    out = project / "reports"
-    assert cli.main(["report", "site", "--project", str(project), "--out", str(out)]) == 0
-    return out
+def told(project: Path) -> str:
+    """What is said while the report is drawn, beside what an earlier one has left, and a damaged
+    result of a scale that isn't shown.
+    """
+    out, other = project / "reports", project / "scales/other/results/0.json"
+    left = [out / name for name in ("gone/tables/table4.csv", "metrics/gone.json")]
+    for file in (*left, other):
+        file.parent.mkdir(parents=True)
+        file.write_text("{")
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert cli.main(["report", "site", "--project", str(project), "--out", str(out)]) == 0
+    shutil.rmtree(out / "gone")
+    left[1].unlink()
+    shutil.rmtree(project / "scales/other")
+    return said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def reports(project: Path, told: str) -> Path:
+    return project / "reports"
+
+
+def test_what_a_scale_that_has_gone_has_left_is_told(reports: Path, told: str) -> None:
+    left = f"{reports}/gone/tables, {reports}/metrics/gone.json"
+    assert f"warning: {left}: of an earlier report, which showed gone; it has no results" in told
+    assert told.count("of an earlier report") == 1
 
 
 @pytest.fixture(scope="module")

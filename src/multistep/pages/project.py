@@ -5,7 +5,7 @@ since it reads params.yaml, of which a page says only what its own cells are.
 """
 
 import gzip
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,19 @@ def frame(folder: Path | str = ".", *, episodes: bool = True, history: bool = Tr
 
 
 def read(
-    root: Path, known: Mapping[str, dict[str, Any]], episodes: bool = True, history: bool = True
+    root: Path,
+    known: Mapping[str, dict[str, Any]],
+    episodes: bool = True,
+    history: bool = True,
+    of: Collection[Path] | None = None,
 ) -> DataFrame:
-    """The same, where `known` are records that have been read, by their path in the project."""
+    """The same, where `known` are records that have been read, by their path in the project; `of`:
+    the folders of the scales that are wanted, if not all.
+    """
     found = _printed(root)
     trained: dict[tuple[str, ...], str] = {}
-    for home in (root, *sorted(root.glob("scales/*"))):
+    homes = (root, *sorted(root.glob("scales/*")))
+    for home in homes if of is None else (home for home in homes if home in of):
         files = [p for part in ("results", "evaluations") for p in (home / part).rglob("*.json")]
         seen: query.Seen = {}
         for path in sorted(files):

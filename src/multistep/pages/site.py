@@ -9,7 +9,7 @@ site needs no network, script or server; what is not run is said to be so.
 import itertools
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,7 @@ def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
     Raises UserError: a result isn't as it was sealed, or isn't what the plan says.
     """
     paper, there = scales(project, only)
+    run = {scale.name for scale in there if scale.files}
     there = [scale for scale in there if scale.files and (only or real(scale))]
     _check_place(out, [scale.name for scale in there])
     entries = verdicts.evaluate(project, [paper, *(s for s in there if s is not paper)])
@@ -102,7 +103,7 @@ def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
     audit.write(out / "audit.json", findings)
     shown = [Shown(scale) for scale in there]
     known = {s.file(path): record for s in there for path, record in s.records.items()}
-    numbers = whole.read(project, known)
+    numbers = whole.read(project, known, of=[scale.home for scale in there])
     here = numbers.scale.isna() | numbers.scale.isin([one.name for one in shown])
     numbers = numbers[here.to_numpy()]
     whole.write(out / "frame.csv.gz", numbers)
@@ -116,6 +117,11 @@ def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
     write_report(out, [one.name for one in shown])
     for line in undrawn(paper, there):
         say(f"warning: {line}")
+    for name, left in {} if only else _left(out, run).items():
+        say(
+            f"warning: {', '.join(map(str, left))}: of an earlier report, which showed {name}; it "
+            "has no results here any more: bring them back, or delete these"
+        )
     return {
         "claims": len({entry["id"] for entry in entries}),
         "scales": len(shown),
@@ -139,6 +145,19 @@ def _check_place(out: Path, names: Sequence[str]) -> None:
         for file in (folder / form).glob("*"):
             if file.suffix[1:] not in (*SUFFIXES[form], "json", "tmp"):
                 raise UserError(f"{file}: in the way, and not of a report; name another folder")
+
+
+def _left(out: Path, names: Collection[str]) -> dict[str, list[Path]]:
+    """What earlier reports have made of scales that aren't among `names`, by scale. It isn't theirs
+    to remove: results may be missing that are pushed elsewhere.
+    """
+    found: dict[str, list[Path]] = {}
+    places = [*out.glob("*/tables"), *out.glob("*/figures"), *out.glob("metrics/*.json")]
+    for place in (*places, *out.glob("curves/*.csv")):
+        name = place.parent.name if place.is_dir() else place.stem
+        if name not in names:
+            found.setdefault(name, []).append(place)
+    return found
 
 
 def real(scale: Scale) -> bool:
