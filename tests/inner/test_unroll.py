@@ -159,12 +159,49 @@ def test_unused_parameters_move_by_decay() -> None:
         (sum, torch.nn.Linear(2, 2), "params: .*, not Linear"),
         (sum, {"n": torch.tensor(3)}, r"params\['n'\]: torch.int64, .* leave it out"),
         (sum, {"n": 3.0}, r"params\['n'\]: float, .* leave it out"),
+        (sum, {"n": torch.eye(3).to_sparse()}, r"params\['n'\]: torch.sparse_coo; give it dense"),
     ],
 )
 def test_what_cannot_be_stepped_along_is_told(loss: Any, params: Any, said: str) -> None:
     for recompute in (False, True):
         with pytest.raises((TypeError, ValueError), match=said):
             unroll(loss, params, SGD(0.1), steps=2, recompute=recompute)
+
+
+@pytest.mark.parametrize("dynamics", [SGD(0.1, 0.9), Adam(0.1)])
+@pytest.mark.parametrize("wrong", [torch.arange(3), torch.eye(3).to_sparse(), 3.0])
+def test_dynamics_by_themselves_tell_it_too(dynamics: Dynamics, wrong: Any) -> None:
+    """Adam made floats of whole numbers without a word."""
+    with pytest.raises(TypeError, match=r"params\['n'\]: "):
+        dynamics.init({"n": wrong})
+
+
+def test_complex_parameters_step_as_torch_optim_steps_them() -> None:
+    """By SGD; by Adam as their real view."""
+    start = torch.tensor([1 + 2j, 3 - 1j])
+
+    def loss(z: torch.Tensor) -> torch.Tensor:
+        return (z.abs() ** 3).sum() + (z * z).real.sum()
+
+    for kind, ours, options in (
+        (torch.optim.SGD, SGD(0.1, 0.9, 0.01), {"momentum": 0.9, "weight_decay": 0.01}),
+        (torch.optim.Adam, Adam(0.1), {}),
+    ):
+        right = start.clone().requires_grad_()
+        optimiser = kind([right], lr=0.1, **options)
+        for _ in range(3):
+            optimiser.zero_grad()
+            loss(right).backward()
+            optimiser.step()
+        if kind is torch.optim.SGD:
+            found = unroll(lambda p: loss(p["z"]), {"z": start}, ours, steps=3)[0]["z"]
+        else:
+            with pytest.raises(TypeError, match=r"params\['z'\]: torch.complex64, .*view_as_real"):
+                unroll(lambda p: loss(p["z"]), {"z": start}, ours, steps=3)
+            view = {"z": torch.view_as_real(start)}
+            as_real = lambda p: loss(torch.view_as_complex(p["z"]))  # noqa: E731
+            found = torch.view_as_complex(unroll(as_real, view, ours, steps=3)[0]["z"])
+        torch.testing.assert_close(found, right.detach())
 
 
 def test_inference_mode_and_rates_that_are_no_numbers_are_told() -> None:

@@ -55,6 +55,22 @@ class Dynamics(Protocol):
         return self.window(params, state, grads, 1)
 
 
+def check(params: Tensors) -> None:
+    """Raise TypeError, one line, for what isn't a dense tensor of real or complex numbers."""
+    for name, p in params.items():
+        if not isinstance(p, Tensor) or not (p.is_floating_point() or p.is_complex()):
+            kind = str(p.dtype) if isinstance(p, Tensor) else type(p).__name__
+            raise TypeError(
+                f"params[{name!r}]: {kind}, along which nothing can step; leave it out of params, "
+                "and let the loss close over it"
+            )
+        if p.layout != torch.strided:
+            raise TypeError(
+                f"params[{name!r}]: {p.layout}; give it dense (to_dense()), and let the loss make "
+                "it sparse"
+            )
+
+
 def _numbers(of: Any) -> None:
     """Raise TypeError or ValueError for settings that torch.optim's, too, doesn't take."""
     for name, value in vars(of).items():
@@ -115,6 +131,7 @@ class SGD(Dynamics):
         _numbers(self)
 
     def init(self, params: Tensors) -> State:
+        check(params)
         return {"velocity": {name: torch.zeros_like(p) for name, p in params.items()}}
 
     def window(
@@ -179,6 +196,7 @@ class Adam(Dynamics):
         _numbers(self)
 
     def init(self, params: Tensors) -> State:
+        check(params)
         return {
             "mean": {name: torch.zeros_like(p) for name, p in params.items()},
             "variance": {name: torch.zeros_like(p) for name, p in params.items()},

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from multistep.inner import sgd_window
-from multistep.inner.dynamics import SGD, Coefficients, Dynamics, State, Tensors
+from multistep.inner.dynamics import SGD, Coefficients, Dynamics, State, Tensors, check
 from multistep.inner.recompute import chain
 from multistep.machine_code import inside_transform
 
@@ -105,13 +105,8 @@ def _check(params: Tensors) -> None:
             f"params: give a dictionary of tensors, not {type(params).__name__}; of a module "
             "dict(module.named_parameters())"
         )
+    check(params)
     for name, p in params.items():
-        if not isinstance(p, Tensor) or not (p.is_floating_point() or p.is_complex()):
-            kind = str(p.dtype) if isinstance(p, Tensor) else type(p).__name__
-            raise TypeError(
-                f"params[{name!r}]: {kind}, along which nothing can step; leave it out of params, "
-                "and let the loss close over it"
-            )
         if p.is_inference():
             raise ValueError(
                 f"params[{name!r}]: made under inference_mode(), so without gradients; clone() it"
