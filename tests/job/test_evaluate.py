@@ -310,6 +310,51 @@ def test_three_lines_adapt_to_images_of_one_s_own(
         multistep.load(path, inner_lr=1e38, weight_decay=0.1).adapt(own, values["labels"])
 
 
+def test_images_and_labels_as_people_have_them(home: Path) -> None:
+    """Each gave a traceback, was refused, or was adapted to otherwise than is said."""
+    learner = multistep.load(home / "results/e/omniglot/multistep2/0.json")
+    images = prepared.read(home / "data/processed/omniglot").images[[0, 20, 1, 21]]
+    floats, names = (images[:, None] / 255).astype("f4"), [0, 1, 0, 1]
+    right = learner.adapt(images, names).logits(floats)
+    flipped = floats[..., ::-1].copy()[..., ::-1]
+    for given in (flipped, floats.astype(">f4"), torch.tensor(floats, requires_grad=True)):
+        assert torch.equal(learner.adapt(given, names).logits(given), right)
+    assert learner.adapt(torch.tensor(floats).bfloat16(), names).classes == [0, 1]
+    for labels in (iter(names), [torch.tensor(n) for n in names], [*map(np.float64, names)]):
+        found = learner.adapt(floats, labels)
+        assert found.classes == [0, 1]
+        assert torch.equal(found.logits(floats), right)
+    for unordered in ({0, 1, 2, 3}, dict.fromkeys(range(4))):
+        with pytest.raises(UserError, match="labels: give a list with one label for each image"):
+            learner.adapt(floats, unordered)
+    for none in (None, np.nan):
+        with pytest.raises(UserError, match=f"labels: {none} is none; leave out what has no label"):
+            learner.adapt(floats, [0, 1, 0, none])
+
+
+def test_what_torch_makes_by_default_does_not_matter(home: Path) -> None:
+    path = home / "results/e/omniglot/multistep2/0.json"
+    images = prepared.read(home / "data/processed/omniglot").images[[0, 20, 1, 21]]
+
+    def logits() -> torch.Tensor:
+        learner = multistep.load(path)
+        return learner.adapt(images, [0, 1, 0, 1]).logits(images)
+
+    right = logits()
+    with torch.device("meta"):
+        assert torch.equal(logits(), right)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(logits(), right)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):  # adapting was refused as diverged
+        found = multistep.load(path).adapt(images, [0, 1, 0, 1])
+    assert torch.equal(found.logits(images), right)
+    with pytest.raises(UserError, match=r"0.json: test_steps: Input should be"):
+        multistep.load(path, test_steps=0)
+
+
 def test_of_meta_transfer_the_target_network_is_loaded(home: Path) -> None:
     found = multistep.load(home / "results/e/patterns/bilevel/0.json")
     taps, logits = found.module(torch.zeros(2, 3, 32, 32))

@@ -7,7 +7,7 @@ meta-training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -48,7 +48,10 @@ class Trained:
                 f"no setting {unknown[0]!r} that adapting takes; it takes {', '.join(ADAPTING)}"
             )
         settings = cell["settings"] | changes
-        self.algorithm = algorithms.create(cell["algorithm"], settings, cell["kind"])
+        try:
+            self.algorithm = algorithms.create(cell["algorithm"], settings, cell["kind"])
+        except UserError as error:
+            raise UserError(str(error).replace("--cell: settings.", "")) from None
         self.settings = s = self.algorithm.settings
         if s.test_steps % s.window:
             raise UserError(
@@ -56,43 +59,54 @@ class Trained:
                 "another number of steps, or a window that divides them"
             )
         params = {name: torch.from_numpy(p) for name, p in tensors.items()}
-        with parameters.fitting():
+        with parameters.fitting(), torch.device("cpu"):
             self.network = meta.build_network(s, **about["network"])
             shapes = self.algorithm.carried(self.network.adapted_size, torch.device("cpu"))
             carried = {n: params.pop(f"carried.{n}").view(p.shape) for n, p in shapes.items()}
-            self.module = Conv4(self.network.config)
-            self.module.load_state_dict(params)
             self.theta = Theta(*self.network.pack(params), carried)
+            self.module = self._module(params)
 
-    def adapt(self, images: Any, labels: Sequence[Any]) -> Classifier:
+    def _module(self, params: dict[str, Tensor]) -> Conv4:
+        """A network of its own with these parameters."""
+        module = Conv4(self.network.config).to(self.theta.adapted.dtype)
+        module.load_state_dict(params)
+        return module
+
+    @torch.autocast("cpu", enabled=False)  # the derivatives written out are for one precision
+    def adapt(self, images: Any, labels: Iterable[Any]) -> Classifier:
         """What classifies as the `labels` (anything that can be told apart) of these images say.
 
         `images`: bytes `[N, size, size]` (grey) or `[N, size, size, 3]`, or numbers in [0, 1]
         `[N, channels, size, size]`, prepared as those that were trained on. There can be fewer
         classes than the cell has ways, and any number of images of each.
         """
-        labels = getattr(labels, "tolist", lambda: labels)()  # numpy's and torch's too
         x = self._pixels(images)
         try:
+            if isinstance(labels, Set | Mapping):  # in no order, or keys
+                raise TypeError
+            labels = [_plain(label) for label in _plain(labels)]
             classes = list(dict.fromkeys(labels))
+            missing = [label for label in classes if label is None or label != label]
         except TypeError:  # lists, as of one-hot rows, or no list at all
             raise UserError("labels: give a list with one label for each image") from None
+        if missing:
+            raise UserError(f"labels: {missing[0]} is none; leave out what has no label")
         if len(labels) != len(x) or not 2 <= len(classes) <= self.settings.ways:
             raise UserError(
                 f"{len(labels)} labels of {len(classes)} classes for {len(x)} images; give each "
                 f"image a label, of 2 to {self.settings.ways} classes"
             )
-        y = torch.tensor([classes.index(label) for label in labels])
-        order = y.argsort(stable=True)
-        support = x[order].unsqueeze(0)
-        seeds = torch.zeros(1, dtype=torch.int64)
-        batch = Batch(support, y[order].unsqueeze(0), support, y[order].unsqueeze(0), seeds)
-        window = self.settings.window
-        phi = meta.adapt(self.algorithm, self.network, self.theta, batch, window=window)
-        if not phi.isfinite().all():
-            raise UserError("adapting diverged: parameters that aren't finite; lower inner_lr")
-        module = Conv4(self.network.config)
-        module.load_state_dict(self.network.unpack(phi, self.theta.shared))
+        with torch.device("cpu"):
+            y = torch.tensor([classes.index(label) for label in labels])
+            order = y.argsort(stable=True)
+            support = x[order].unsqueeze(0)
+            seeds = torch.zeros(1, dtype=torch.int64)
+            batch = Batch(support, y[order].unsqueeze(0), support, y[order].unsqueeze(0), seeds)
+            window = self.settings.window
+            phi = meta.adapt(self.algorithm, self.network, self.theta, batch, window=window)
+            if not phi.isfinite().all():
+                raise UserError("adapting diverged: parameters that aren't finite; lower inner_lr")
+            module = self._module(self.network.unpack(phi, self.theta.shared))
         return Classifier(module, classes, support[0], self._pixels)
 
     def _pixels(self, images: Any) -> Tensor:
@@ -103,9 +117,17 @@ class Trained:
             f"or numbers in [0, 1] [N, {config.channels}, {side}]"
         )
         try:
-            given = np.asarray(images)  # torch warns of those that it could not write to
-            x = torch.as_tensor(given if given.flags.writeable else given.copy())
-        except (TypeError, ValueError) as error:  # names, images of several sizes, ...
+            if isinstance(images, Tensor):
+                images = images.detach().cpu()
+                images = images.float() if images.dtype == torch.bfloat16 else images
+            given = np.asarray(images)
+            # Torch takes no reversed ones or foreign bytes, and warns where it could not write.
+            x = torch.from_numpy(np.array(given, given.dtype.newbyteorder("="), order="C"))
+        except (
+            TypeError,
+            ValueError,
+            RuntimeError,
+        ) as error:  # names, images of several sizes, ...
             raise UserError(f"these are no images ({one_line(error)}); {wanted}") from None
         if x.dtype == torch.uint8:
             x = (x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1)) / 255
@@ -114,7 +136,7 @@ class Trained:
             raise UserError(f"images of {list(given.shape)} ({given.dtype}); {wanted}")
         if len(x) and not (x.min() >= -1e-3 and x.max() <= 1.001):  # resampling overshoots
             raise UserError(f"images of numbers from {x.min():g} to {x.max():g}; {wanted}")
-        return x.to(torch.get_default_dtype())
+        return x.to(self.theta.adapted.dtype)
 
     @torch.no_grad()
     def accuracies(
@@ -200,6 +222,11 @@ class Classifier:
     def __call__(self, images: Any, *, together: bool = False) -> list[Any]:
         """The labels of images (see `Trained.adapt`)."""
         return [self.classes[i] for i in self.logits(images, together=together).argmax(1).tolist()]
+
+
+def _plain(value: Any) -> Any:
+    """Lists and numbers of Python for those of numpy, torch and pandas."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def batches(protocol: str, ways: int, queries: int) -> Tensor:
