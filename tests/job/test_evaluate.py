@@ -96,7 +96,7 @@ def test_other_steps_rates_and_windows_give_what_they_should(home: Path) -> None
     assert entry["settings"] == {"episodes": 15, "steps": 2, "window": 2, "rate": 0.05}
     cell = json.loads(small_cell("multistep2").json)
     cell["settings"].update(test_episodes=15, test_steps=2, inner_lr=0.05)
-    about, tensors = parameters.read(parameters.beside(result))
+    about, tensors, _ = parameters.read(parameters.beside(result))
     learner = trained.Trained({**about, "cell": cell}, tensors)
     right, _ = evaluate.episode_accuracies(
         learner.algorithm, learner.network, learner.theta, sampler(home, learner), episodes=15

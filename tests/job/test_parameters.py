@@ -70,7 +70,7 @@ def test_identical_runs_leave_identical_files_that_say_what_they_are(
     assert trained.read_bytes() == again.read_bytes()
     record = results.read(trained.with_suffix(".json"))
     dataset = record["made_from"]["dataset"]
-    about, tensors = parameters.read(trained, results.Expected(cell, dataset))
+    about, tensors, _ = parameters.read(trained, results.Expected(cell, dataset))
     assert about["cell"] == cell
     assert about["made_from"] == record["made_from"]
     assert record["parameters"] == {"file": "0.safetensors", "digest": about["digest"]}
@@ -101,7 +101,7 @@ def test_a_damaged_file_is_refused(trained: Path, tmp_path: Path, record_propert
 def test_every_field_of_the_header_is_guarded_or_free(
     trained: Path, tmp_path: Path, record_property: Any
 ) -> None:
-    about, tensors = parameters.read(trained)
+    about, tensors, _ = parameters.read(trained)
     header, path = tmp_path / "header.json", tmp_path / "0.safetensors"
     write_json(header, about)
     shutil.copy(trained.with_suffix(".json"), tmp_path)
@@ -160,7 +160,7 @@ def test_of_meta_transfer_the_network_of_the_reported_epoch_is_kept(
 ) -> None:
     prepared_images(tmp_path / "data")
     cell = small_transfer(algorithm, epochs=4, lr=0.2)
-    about, tensors = parameters.read(file := train(tmp_path, cell, tmp_path))
+    about, tensors, _ = parameters.read(file := train(tmp_path, cell, tmp_path))
     with pytest.raises(UserError, match=r"safetensors: test_steps: a network of meta-transfer"):
         parameters.load(file, test_steps=3)
     state = {n: torch.from_numpy(p) for n, p in tensors.items()}

@@ -15,7 +15,8 @@ from page_records import few_shot, few_shot_times, transfer
 
 import multistep
 from multistep import cli
-from multistep.files import UserError, write_json
+from multistep.files import UserError, read_json, write_json
+from multistep.job import results
 from multistep.pages import compare
 
 EPISODES = [[30.0, 40.0, 50.0, 60.0], [20.0, 30.0, 50.0, 50.0], [10.0, 40.0, 40.0, 50.0]]
@@ -133,6 +134,16 @@ def test_a_copy_in_another_cells_place_is_no_second_run(tmp_path: Path, read: An
         _put(tmp_path / place, record)
     with pytest.raises(UserError, match=r"are of one cell, 5way_1shot/.*/0; leave one of them"):
         read(str(tmp_path))
+
+
+def test_each_file_is_read_once(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    for module in (compare, results):
+        monkeypatch.setattr(
+            module, "read_json", lambda path: (read.append(path), read_json(path))[1]
+        )
+    compare.read(str(places[0]))
+    assert len(read) == len({*read}) > 0
 
 
 def test_one_seed_says_so(places: tuple[Path, Path], tmp_path: Path) -> None:

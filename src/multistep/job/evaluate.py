@@ -60,16 +60,16 @@ def run(args: argparse.Namespace) -> None:
     given, found = [], []
     for file in args.files:  # all are read before any is tested
         path = parameters.of(file)
-        about, tensors = parameters.read(path)
+        about, tensors, made = parameters.read(path)
         cell, made_from = about["cell"], about["made_from"]
         names = [str(cell[key]) for key in ("experiment", "dataset", "method", "seed")]
         out = args.out and args.out.joinpath(*names[:-1], f"{names[-1]}.json")
         if out:
             results.check_place(out, "evaluation")
         images = _images(path, cell, made_from["dataset"], args.dataset)
-        given.append((file, about, tensors, images, out))
+        given.append((file, about, tensors, made, images, out))
     try:
-        for file, about, tensors, images, out in given:
+        for file, about, tensors, made, images, out in given:
             cell = about["cell"]
             family = module(cell["family"], "trained")
             try:
@@ -83,8 +83,9 @@ def run(args: argparse.Namespace) -> None:
             entry["parameters"] = about["digest"]
             found.append(entry)
             made_from = {**about["made_from"], "dataset": images.digest}
-            result = parameters.of(file).with_suffix(".json")
-            results.check_tested(file, result, entry | {"made_from": made_from})
+            if made is not None:
+                tested = entry | {"made_from": made_from}
+                results.check_tested(file, tested, file.with_suffix(".json"), made)
             if out:
                 entry |= {"kind": "evaluation"}
                 entry["environment"] = device.environment(place, args.threads)

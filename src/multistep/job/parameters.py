@@ -96,19 +96,22 @@ def write(
     return {"file": path.name, "digest": digest}
 
 
-def read(path: Path, expected: results.Expected | None = None) -> tuple[dict[str, Any], Arrays]:
-    """The header and the tensors. Raises UserError, one line, where they aren't as they were
-    written, or aren't what is `expected`.
+def read(
+    path: Path, expected: results.Expected | None = None
+) -> tuple[dict[str, Any], Arrays, dict[str, Any] | None]:
+    """The header, the tensors, and the result beside them if it is there. Raises UserError, one
+    line, where they aren't as they were written, or aren't what is `expected`.
     """
-    made = path.with_suffix(".json")
+    result = path.with_suffix(".json")
     about, tensors = _open(path)
     if digest_of(tensors) != about["digest"]:
         raise UserError(f"{path}: its tensors differ from their digest; {results.again(path)}")
-    if made.is_file() and not results.read(made).get("parameters"):
-        raise UserError(f"{path}: {made.name} is of other parameters; {results.again(path)}")
+    made = results.read(result) if result.is_file() else None
+    if made is not None and not made.get("parameters"):
+        raise UserError(f"{path}: {result.name} is of other parameters; {results.again(path)}")
     if expected is not None:
         results.compare(path, about, expected)
-    return about, tensors
+    return about, tensors, made
 
 
 def check(path: Path, record: Mapping[str, Any]) -> None:
@@ -167,7 +170,7 @@ def load(path: Path | str, **settings: Any) -> Any:
     each is a plain `torch.nn.Module`. `settings`: what to adapt with in place of the cell's own,
     `test_steps` or `inner_lr` for instance.
     """
-    about, tensors = read(of(Path(path)))
+    about, tensors, _ = read(of(Path(path)))
     try:
         return module(about["cell"]["family"], "trained").Trained(about, tensors, **settings)
     except UserError as error:

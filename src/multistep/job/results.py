@@ -72,7 +72,11 @@ def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
     differs, what to do; for one that isn't as it was sealed, that contradicts itself or what lies
     beside it, or that isn't `expected`.
     """
-    record = read_json(path)
+    return checked(path, read_json(path), expected)
+
+
+def checked(path: Path, record: Any, expected: Expected | None = None) -> dict[str, Any]:
+    """The same of what has been read of its file."""
     kinds.check(path, record, kinds.RESULT, kinds.MEASUREMENT, kinds.EVALUATION)
     if not isinstance(record, dict) or record.get("schema") != 1 or "seal" in record:
         seal.check(path, record, again(path))
@@ -105,30 +109,29 @@ def _check_beside(path: Path, record: Mapping[str, Any]) -> None:
         parameters.check(parameters.beside(path), record)
         return
     *home, folder, experiment, dataset, method, name = path.absolute().parts
-    if folder == "evaluations":
-        check_tested(path, Path(*home, "results", experiment, dataset, method, name), record)
+    result = Path(*home, "results", experiment, dataset, method, name)
+    if folder == "evaluations" and result.is_file():
+        check_tested(path, record, result, read(result))
 
 
-def check_tested(path: Path, result: Path, record: Mapping[str, Any]) -> None:
+def check_tested(
+    path: Path, record: Mapping[str, Any], result: Path, made: Mapping[str, Any]
+) -> None:
     """Raise UserError if the test of parameters that a `record` has (of an evaluation, at `path`)
-    isn't of those of the `result`, where that is there, or contradicts its own test.
+    isn't of those of the `result`, which was `made`, or contradicts its own test.
     """
-    if not result.is_file():
-        return
-    made = read(result)
     if (made.get("parameters") or {}).get("digest") != record["parameters"]:
         raise UserError(f"{path}: of other parameters than those of {result}; {again(path)}")
     settings, metrics = made["cell"]["settings"], made["metrics"]
     keys = {"episodes": "test_episodes", "steps": "test_steps"}
     keys |= {"window": "window", "rate": "inner_lr"}
-    few_shot = made["cell"]["family"] == "few_shot"
-    own = {key: settings.get(of) for key, of in keys.items()} if few_shot else {}
-    row = record["rows"][TRAINED].get("together" if few_shot else "test")
-    same_data = record["made_from"]["dataset"] == made["made_from"]["dataset"]
-    if row and same_data and record["settings"] == own:
-        within = metrics["test_ci95"] if few_shot else (row["high"] - row["low"]) / 2
+    own = all(value == settings.get(keys.get(key)) for key, value in record["settings"].items())
+    tested = record["rows"][TRAINED]
+    row = tested.get("together") or tested.get("test")  # on episodes, or on images
+    if own and row and record["made_from"]["dataset"] == made["made_from"]["dataset"]:
+        of = "images" if row.get("ci95") is None else "episodes"
+        within = (row["high"] - row["low"]) / 2 if of == "images" else metrics["test_ci95"]
         if abs(row["mean"] - metrics["test_accuracy"]) > within:
-            of = "episodes" if few_shot else "images"
             found = f"{row['mean']:.2f}% on the {of} that gave {metrics['test_accuracy']:.2f}%"
             raise UserError(f"{path}: {found} in {result}; {again(path)}")
 

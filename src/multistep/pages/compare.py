@@ -72,7 +72,7 @@ def read(place: str) -> dict[Key, list[Run]]:
                 continue  # somebody else's
             if kinds.of(about) not in (None, kinds.RESULT, kinds.MEASUREMENT):
                 continue
-            record = results.in_place(path)
+            record = results.in_place(path, results.checked(path, about))
             query.check_copy(record, trained, str(path))
             query.check_bytes(record, seen)
             if not results.is_candidate(record):

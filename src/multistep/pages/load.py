@@ -41,8 +41,8 @@ def pages(folder: Path, params: Params) -> dict[str, dict[str, Spec]]:
     found: dict[str, dict[str, Spec]] = {form: {} for form in FORMS}
     mistakes = []
     if (other := params.pages_of) is not None:
-        own = {file.parents[1].name for file in folder.glob("*/*/[!.]*.yaml")}
-        mistakes = unknown("pages_of", [other], own, "scale with a folder of pages")
+        scales = {file.parents[1].name for file in folder.glob("*/*/[!.]*.yaml")}
+        mistakes = unknown("pages_of", [other], scales, "scale with a folder of pages")
     for file in folder.rglob("[!.]*.y*ml"):
         *scale, form = file.relative_to(folder).parts[:-1] or ("",)
         read_here = form in (*FORMS, "claims") and len(scale) < 2 and file.suffix == ".yaml"
