@@ -48,10 +48,7 @@ class Trained:
                 f"no setting {unknown[0]!r} that adapting takes; it takes {', '.join(ADAPTING)}"
             )
         settings = cell["settings"] | changes
-        try:
-            self.algorithm = algorithms.create(cell["algorithm"], settings, cell["kind"])
-        except UserError as error:
-            raise UserError(str(error).replace("--cell: settings.", "")) from None
+        self.algorithm = algorithms.create(cell["algorithm"], settings, cell["kind"])
         self.settings = s = self.algorithm.settings
         if s.test_steps % s.window:
             raise UserError(
