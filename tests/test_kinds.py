@@ -89,3 +89,54 @@ def test_a_folder_is_compared_by_its_results_alone(one_of_each: dict[str, Path])
     place.unlink()
     with pytest.raises(UserError, match="no results in it"):
         compare.read(str(folder))
+
+
+def test_nothing_is_written_over_a_file_of_another_kind(
+    one_of_each: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a result, which took days, by `report audit --out`; told before any work."""
+    choice = str(one_of_each[kinds.CHOICE])
+    commands = {
+        kinds.CLAIMS: ["report", "claims", "--project", str(ROOT), "--out", ""],
+        kinds.AUDIT: ["report", "audit", "--project", str(ROOT), "--out", ""],
+        kinds.COMPARISON: ["compare", str(ROOT), str(ROOT), "--json", ""],
+        kinds.CHOICE: ["choose", "--setting", "inner_lr", choice, "--out", ""],
+        kinds.PAGE: [
+            "report",
+            "table",
+            "--name",
+            "a",
+            "--spec",
+            "{}",
+            "--context",
+            "{}",
+            "--out",
+            "",
+        ],
+    }
+    for own, (*command, end) in commands.items():
+        for kind, path in one_of_each.items():
+            if kind != own:
+                before = path.read_bytes()
+                place = path.with_suffix("") if own == kinds.PAGE else path
+                assert cli.main([*command, f"{place}{end}"]) == 2
+                assert capsys.readouterr().err.startswith(
+                    f"error: {path}: in the way, and {kind}; move it away, or name another place"
+                )
+                assert path.read_bytes() == before
+
+
+def test_an_evaluation_in_the_place_of_a_result_is_none(one_of_each: dict[str, Path]) -> None:
+    """Pages took it for a cell that wasn't run."""
+    source = one_of_each[kinds.EVALUATION]
+    name = Path(FILES[kinds.EVALUATION]).relative_to("scales/omniglot-long/evaluations")
+    for folder, wanted in (("evaluations", None), ("results", "a result"), ("elsewhere", None)):
+        path = source.parent / folder / name
+        path.parent.mkdir(parents=True)
+        shutil.copy2(source, path)
+        if wanted is None:
+            assert results.read(path)["kind"] == "evaluation"
+        else:
+            with pytest.raises(UserError, match="an evaluation, but a result is wanted here; name"):
+                results.read(path)
+            path.unlink()

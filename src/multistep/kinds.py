@@ -7,10 +7,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from multistep.files import UserError
+from multistep.files import UserError, check_writable, read_json
 
 RESULT, MEASUREMENT, EVALUATION = "a result", "a measurement", "an evaluation"
-CHOICE = "a choice"
+CHOICE, PAGE, COMPARISON = "a choice", "the record of a page", "a comparison"
+CLAIMS, AUDIT = "claims with their verdicts", "the audit of the paper"
 # The first whose keys are all there; of a list those of its first entry.
 KINDS: dict[str, set[str]] = {
     RESULT: {"cell", "metrics", "history"},
@@ -20,13 +21,13 @@ KINDS: dict[str, set[str]] = {
     "the description of a prepared dataset": {"splits", "labels"},
     "the description of a source network": {"digest", "settings", "metrics"},
     "the record of an archive": {"archive", "sha256"},
-    "the record of a page": {"form", "spec", "context"},
+    PAGE: {"form", "spec", "context"},
     "the record of a report": {"kind", "files", "seal"},
-    "claims with their verdicts": {"claimed", "verdict"},
-    "the audit of the paper": {"certain", "inferred"},
+    CLAIMS: {"claimed", "verdict"},
+    AUDIT: {"certain", "inferred"},
     "the metrics of a report": {"accuracy", "claims"},
     "a plan": {"cells", "choices", "measurements"},
-    "a comparison": {"only_a", "only_b"},
+    COMPARISON: {"only_a", "only_b"},
 }
 
 
@@ -44,4 +45,22 @@ def check(path: Path, record: Any, *wanted: str) -> None:
     if (kind := of(record)) not in (None, *wanted):
         raise UserError(
             f"{path}: {kind}, but {' or '.join(wanted)} is wanted here; name one, or move it away"
+        )
+
+
+def check_place(path: Path, kind: str) -> None:
+    """Raise UserError, before any work, unless one of this `kind` can be written at `path`: as
+    .json, and over nothing but one of its kind or a damaged one.
+    """
+    if path.suffix != ".json":
+        raise UserError(f"{path}: should end in .json; what else is made lies beside it")
+    check_writable(path)
+    try:
+        found = read_json(path) if path.exists() else None
+    except UserError:  # damaged: nothing is lost with it
+        return
+    if found and of(found) != kind:
+        raise UserError(
+            f"{path}: in the way, and {of(found) or 'no such record'}; move it away, or name "
+            "another place"
         )

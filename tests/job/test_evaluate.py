@@ -209,7 +209,10 @@ def test_other_data_and_several_cells_stand_in_one_table(
         ("omniglot/multistep2/1.json", "1.json: no such file; build it first"),
         ("omniglot/multistep2/0.json --dataset DATA/absent", "no such file; build it first"),
         ("omniglot/multistep2/0.json --dataset DATA/ragged", "ragged: images of many sizes, but"),
-        ("omniglot/multistep2/0.json --out CLASH", "0.json: in the way, and no such record; move"),
+        (
+            "omniglot/multistep2/0.json --out CLASH",
+            "0.json: in the way, and a result; move",
+        ),
         (
             "omniglot/multistep2/0.json --out FILE",
             "file/5way_1shot/omniglot/multistep2/0.json: can't",

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from multistep import options
+from multistep import kinds, options
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
 from multistep.files import UserError
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
         names = [str(cell[key]) for key in ("experiment", "dataset", "method", "seed")]
         out = args.out and args.out.joinpath(*names[:-1], f"{names[-1]}.json")
         if out:
-            results.check_place(out, "evaluation")
+            kinds.check_place(out, kinds.EVALUATION)
         images = _images(path, cell, made_from["dataset"], args.dataset)
         given.append((file, about, tensors, made, images, out))
     try:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from multistep import kinds
 from multistep.job import arguments, results
 from multistep.job.settings import Definition
 from multistep.plan import provenance
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     name = f"{definition['experiment']}/{definition['dataset']}"
     data = args.data or Path("data/processed") / definition["dataset"]
     out = args.out or Path(f"results/measure/{name}.json")
-    results.check_place(out, "measure")
+    kinds.check_place(out, kinds.MEASUREMENT)
     from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
 
     place = device.prepare(args.device, args.threads)

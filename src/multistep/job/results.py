@@ -12,7 +12,7 @@ schema 1 were written before seals; `is_sealed` tells, and pages that show them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from multistep import kinds, seal
-from multistep.files import UserError, build_command, check_writable, read_json, write_json
+from multistep.files import UserError, build_command, read_json, write_json
 from multistep.job.record import SCHEMA, TRAINED, Choice, Evaluation, Sealed, short
 from multistep.plan.families import FAMILIES, module, widest
 from multistep.settings import parse
@@ -52,21 +52,6 @@ def again(path: Path) -> str:
     return f"{seal.AGAIN} ({build_command(path)})"
 
 
-def check_place(path: Path, kind: str | None = None) -> None:
-    """Raise UserError, before any work, unless a record can be written at `path`: as .json, and
-    over nothing but a record of this `kind` (None: of a cell).
-    """
-    if path.suffix != ".json":
-        raise UserError(f"{path}: should end in .json; what else is made lies beside it")
-    check_writable(path)
-    try:
-        found = read_json(path) if path.exists() else {"cell": {}, "kind": kind}
-    except UserError:  # damaged: nothing is lost with it
-        return
-    if not isinstance(found, dict) or "cell" not in found or found.get("kind") != kind:
-        raise UserError(f"{path}: in the way, and no such record; move it away")
-
-
 def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
     """Read a result, a measurement or an evaluation. Raises UserError, one line: which file, what
     differs, what to do; for one that isn't as it was sealed, that contradicts itself or what lies
@@ -77,7 +62,7 @@ def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
 
 def checked(path: Path, record: Any, expected: Expected | None = None) -> dict[str, Any]:
     """The same of what has been read of its file."""
-    kinds.check(path, record, kinds.RESULT, kinds.MEASUREMENT, kinds.EVALUATION)
+    kinds.check(path, record, *_kinds_at(path))
     if not isinstance(record, dict) or record.get("schema") != 1 or "seal" in record:
         seal.check(path, record, again(path))
     validate(path, record)
@@ -85,6 +70,15 @@ def checked(path: Path, record: Any, expected: Expected | None = None) -> dict[s
         compare(path, record, expected)
     _check_beside(path, record)
     return dict(record)
+
+
+def _kinds_at(path: Path) -> Sequence[str]:
+    """What can lie at a path, by the folders of a scale."""
+    home, *parts = ["", *path.absolute().parts][-5:]  # of cells; of measurements one less
+    if parts[:2] == ["results", "measure"]:
+        return [kinds.MEASUREMENT]
+    own = {"results": [kinds.RESULT], "evaluations": [kinds.EVALUATION]}
+    return own.get(home, [kinds.RESULT, kinds.MEASUREMENT, kinds.EVALUATION])
 
 
 def in_place(path: Path, record: dict[str, Any] | None = None) -> dict[str, Any]:

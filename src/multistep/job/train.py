@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from multistep import seal
+from multistep import kinds, seal
 from multistep.files import UserError, check_writable
 from multistep.job import arguments, parameters, results
 from multistep.job.record import CellRecord
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or Path(f"results/{stem}.json")
     scratch = args.checkpoint or Path(f"scratch/results/{stem}.pt")
     place = device.prepare(args.device, args.threads)
-    results.check_place(out)
+    kinds.check_place(out, kinds.RESULT)
     for path in (parameters.beside(out), scratch):
         check_writable(path)
     with checkpoint.exclusive(scratch):

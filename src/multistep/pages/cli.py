@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from multistep import settings
+from multistep import kinds, settings
 from multistep.files import UserError
 from multistep.plan.mistakes import unknown
 from multistep.progress import say
@@ -59,8 +59,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw what the arguments ask for; a mistake in them is a UserError."""
-    if args.kind in ("claims", "audit") and args.out.suffix != ".json":
-        raise UserError(f"--out {args.out}: should end in .json; the others are written beside it")
+    own = {"claims": kinds.CLAIMS, "audit": kinds.AUDIT, "table": kinds.PAGE, "figure": kinds.PAGE}
+    if args.kind in own:
+        page = own[args.kind] == kinds.PAGE  # without a suffix
+        kinds.check_place(Path(f"{args.out}.json") if page else args.out, own[args.kind])
     if args.kind in ("pages", "site") and args.out.exists() and not args.out.is_dir():
         raise UserError(f"--out {args.out}: a file is in the way; name another place")
     if args.kind == "frame":

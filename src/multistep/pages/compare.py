@@ -41,6 +41,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the comparison as Markdown."""
+    if args.json:
+        kinds.check_place(args.json, kinds.COMPARISON)
     found = compare(read(args.a), read(args.b))
     if args.json:
         write_json(args.json, {"a": args.a, "b": args.b, **found})

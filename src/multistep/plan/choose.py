@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from multistep import seal
+from multistep import kinds, seal
 from multistep.files import UserError, write_json
 from multistep.job import results
 from multistep.job.record import SCHEMA, same, short
@@ -116,6 +116,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read the candidates, choose, write."""
+    kinds.check_place(args.out, kinds.CHOICE)
     expected = _expected(args.choice_of, args.candidates)
     candidates = [
         results.read(path, right) for path, right in zip(args.candidates, expected, strict=True)
@@ -130,7 +131,6 @@ def run(args: argparse.Namespace) -> None:
     of = definition(args.setting, cells)
     choice = {"cell": of["cell"], "seeds": of["seeds"], **choose(args.setting, candidates)}
     made_from = {"candidates": [candidate.get("seal") for candidate in candidates]}
-    results.check_place(args.out)
     write_json(args.out, seal.seal({"schema": SCHEMA, **choice}, made_from))
     print(json.dumps(choice, indent=1))
 
