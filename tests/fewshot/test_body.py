@@ -59,7 +59,7 @@ def test_body_and_head_make_up_the_network(name: str) -> None:
     torch.testing.assert_close(by_phi, whole.by_phi, rtol=1e-9, atol=1e-11 * scale)
     torch.testing.assert_close(by_shared, whole.by_shared, rtol=1e-9, atol=1e-11 * scale)
     # A gradient of the whole holds this, φ and the features.
-    held = loss.body_bytes(saved) + phi.nbytes + features.nbytes
+    held = loss.bytes_of(saved) + phi.nbytes + features.nbytes
     assert whole.nbytes == held
 
 

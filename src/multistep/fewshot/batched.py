@@ -259,7 +259,7 @@ class EpisodeLoss:
         views = self.network.views(phi, self.shared, self.tasks)
         gradient, shared, grads = self._buffers(phi)
         logits, saved = self._forward(views, self.network.layers)
-        nbytes = self._bytes(saved, phi)
+        nbytes = self.bytes_of(saved, phi)
         probabilities = logits.softmax(2)
         g: Any = (probabilities - self.targets).div_(self.images)
         kept: list[Any] = []
@@ -269,7 +269,7 @@ class EpisodeLoss:
                 kept.append(k)
         tape = None
         if keep:
-            nbytes_kept = self._bytes(kept, probabilities, phi)
+            nbytes_kept = self.bytes_of(kept, probabilities, phi)
             tape = Tape(phi, probabilities, kept[::-1], nbytes_kept)
         return Evaluation(logits, gradient, shared, nbytes, tape)
 
@@ -293,13 +293,11 @@ class EpisodeLoss:
         return product, mixed
 
     def body(self, phi: Tensor) -> tuple[Tensor, list[Any]]:
-        """What the head reads, `[tasks, images, features]`, and what `body_backward` needs."""
+        """What the head reads, `[tasks, images, features]`, and what `body_backward` needs, whose
+        `bytes_of` has neither images nor φ nor features.
+        """
         views = self.network.views(phi, self.shared, self.tasks)
         return self._forward(views, self.network.layers[:-1])
-
-    def body_bytes(self, saved: list[Any]) -> int:
-        """Bytes that `body` saved; the images, φ and the features are the caller's to count."""
-        return self._bytes(saved)
 
     def body_backward(
         self, phi: Tensor, saved: list[Any], by_features: Tensor
@@ -333,7 +331,7 @@ class EpisodeLoss:
         shared = like.new_empty(self.tasks * self.network.shared_size)
         return flat, shared, self.network.views(flat, shared, self.tasks)
 
-    def _bytes(self, *kept: Any) -> int:
+    def bytes_of(self, *kept: Any) -> int:
         """Bytes of the distinct storages behind nested tensors, the images' not counted; equal of
         all passes of one size, so counted once.
         """

@@ -12,6 +12,7 @@ that holds them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,6 +134,14 @@ class Sampler:
     def batch(self, iteration: int, tasks: int) -> Batch:
         """Draw and gather."""
         return self.gather(self.draw(iteration, tasks).to(self.images.device))
+
+    def numbered(self, episodes: int, size: int) -> Iterator[Batch]:
+        """So many episodes, `size` at a time. Each is drawn by its own number, so more of them
+        begin with the same.
+        """
+        for start in range(0, episodes, size):
+            draws = [self.draw(i, 1) for i in range(start, min(start + size, episodes))]
+            yield self.gather(join(draws).to(self.images.device))
 
 
 def stacked(images: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from multistep import stats
 from multistep.fewshot import meta
 from multistep.fewshot.algorithms import Algorithm
 from multistep.fewshot.batched import BatchedConv4
-from multistep.fewshot.episodes import Sampler, join
+from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.settings import FewShot
 
 
@@ -17,16 +17,13 @@ def episode_accuracies(
     """Accuracy in percent of each of `episodes` episodes, in order, and how many aren't finite.
 
     Adaptation takes `test_steps` steps with the dynamics of training (`window` of the settings
-    unless given). Each episode is drawn by its own number, so more episodes begin with the same.
+    unless given).
     """
     s = algorithm.settings
     window = window or s.window
-    size = at_once(network, s, sampler.images.device)
     accuracies: list[float] = []
     non_finite = 0
-    for start in range(0, episodes, size):
-        draws = [sampler.draw(number, 1) for number in range(start, min(start + size, episodes))]
-        batch = sampler.gather(join(draws).to(sampler.images.device))
+    for batch in sampler.numbered(episodes, at_once(network, s, sampler.images.device)):
         accuracy, finite = meta.query_accuracy(algorithm, network, theta, batch, window=window)
         accuracies += (100 * accuracy.double()).tolist()
         non_finite += int((~finite).sum())

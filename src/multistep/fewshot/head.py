@@ -83,14 +83,14 @@ class SupportPass:
         self.loss, self.phi, self.rebuilt = loss, phi, 0
         self.features, saved = loss.body(phi)
         self.saved = None if again else saved
-        self.nbytes = 0 if again else loss.body_bytes(saved)
+        self.nbytes = 0 if again else loss.bytes_of(saved)
 
     def backward(self, by_features: Tensor) -> tuple[Tensor, Tensor]:
         """Derivatives by φ `[tasks·P]` and by shared `[tasks·S]` of what the features lead to."""
         saved = self.saved
         if saved is None:
             _, saved = self.loss.body(self.phi)
-            self.rebuilt = self.phi.nbytes + self.loss.body_bytes(saved)
+            self.rebuilt = self.phi.nbytes + self.loss.bytes_of(saved)
         return self.loss.body_backward(self.phi, saved, by_features)
 
 
@@ -120,7 +120,7 @@ class RepeatedBody:
         gradient, tape = on_features.gradient(head, keep=keep)
         if tape is None:
             return gradient, None
-        nbytes = self.loss.body_bytes(saved) + on_features.nbytes + tape.nbytes
+        nbytes = self.loss.bytes_of(saved) + on_features.nbytes + tape.nbytes
         return gradient, BodyTape(on_features, tape, saved, nbytes)
 
     def hessian_product(self, tape: BodyTape, direction: Tensor) -> tuple[Tensor, Tensor]:

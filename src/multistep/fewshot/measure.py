@@ -16,7 +16,7 @@ from multistep.fewshot import algorithms, meta
 from multistep.fewshot.episodes import Batch, Sampler
 from multistep.fewshot.trainer import Trainer
 from multistep.job import device
-from multistep.job.measure import interleaved
+from multistep.job.measure import interleaved, unit
 
 
 def measure(
@@ -47,12 +47,8 @@ def measure(
     seconds = interleaved(definition["experiment"], trainers, timed, rounds, 1)
     for trainer in trainers.values():
         trainer.means()  # refuses timings of a run that has diverged into infinities
-    cuda = place.type == "cuda"
     measured = {
-        "unit": {
-            "time": "CUDA-event seconds" if cuda else "process seconds",
-            "memory": "peak allocated bytes" if cuda else "bytes saved for backward per task",
-        },
+        "unit": unit(place, "bytes saved for backward per task"),
         "rows": [
             {"method": m, "steps": t, "seconds": seconds[m, t], "bytes": memory[m, t]}
             for m, t in trainers

@@ -74,6 +74,13 @@ class Tasks:
         """The cross-entropy of other images, `[tasks, images, ...]`, at θ's shared parameters."""
         return EpisodeLoss(self.network, self.theta.shared, images, labels)
 
+    def classified(self, phi: Tensor) -> tuple[Tensor, Tensor]:
+        """Accuracy of each task on its queries at φ, `[tasks]`, and whether all its logits are
+        finite. The queries are one batch. One whose logits aren't finite counts as any other.
+        """
+        logits = self.query.logits(phi)
+        return self.query.accuracy(logits), logits.isfinite().all(2).all(1)
+
     def start(self) -> Tensor:
         """φ₁ = θ of every task, `[tasks·P]`; a new tensor."""
         return self.network.expand(self.theta.adapted, self.count)
@@ -159,9 +166,10 @@ def meta_gradient(
             gradient = torch.no_grad()(_of)
             of = [Tasks(network, theta, part) for part in chunks]
             parts = list(pool.map(partial(gradient, algorithm), of))
+    first, *rest = parts
     return MetaGradient(
-        adapted=_total([p.adapted for p in parts]) / batch.tasks,
-        shared=_total([p.shared for p in parts]) / batch.tasks,
+        adapted=sum((p.adapted for p in rest), first.adapted) / batch.tasks,
+        shared=sum((p.shared for p in rest), first.shared) / batch.tasks,
         loss=torch.cat([p.loss for p in parts]), accuracy=torch.cat([p.accuracy for p in parts]),
         nbytes=max(p.nbytes for p in parts), carried=theta.carried,
     )  # fmt: skip
@@ -181,13 +189,9 @@ def adapt(
 def query_accuracy(
     algorithm: Algorithm, network: BatchedConv4, theta: Theta, batch: Batch, *, window: int
 ) -> tuple[Tensor, Tensor]:
-    """Accuracy of each episode after adaptation, `[tasks]`, and whether all its logits are finite.
-
-    The queries are one batch. A query whose logits aren't finite counts as any other.
-    """
-    tasks = Tasks(network, theta, batch)
-    logits = tasks.query.logits(adapt(algorithm, network, theta, batch, window=window))
-    return tasks.query.accuracy(logits), logits.isfinite().all(2).all(1)
+    """Of each episode after adaptation, see `Tasks.classified`."""
+    phi = adapt(algorithm, network, theta, batch, window=window)
+    return Tasks(network, theta, batch).classified(phi)
 
 
 def _of(algorithm: Algorithm, tasks: Tasks) -> MetaGradient:
@@ -211,10 +215,3 @@ def _fits(what: str, given: Tensor | None, *shape: int) -> None:
     if not isinstance(given, Tensor) or given.shape != shape:
         is_ = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
         raise UserError(f"{what} is {is_}, but has to be a tensor of {list(shape)}")
-
-
-def _total(parts: list[Tensor]) -> Tensor:
-    total = parts[0].clone()
-    for part in parts[1:]:
-        total += part
-    return total

@@ -17,6 +17,7 @@ from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.settings import Tested
 from multistep.fewshot.trainer import DivergedError, Trainer
 from multistep.job import loop
+from multistep.job.record import name_of
 from multistep.progress import say
 
 # Test and validation episodes are the same for every seed and method, so that they can be compared
@@ -49,8 +50,9 @@ class Run(loop.Run):
                 ["validation"], "validation", EVALUATION_SEED, s.rotate_test
             )
         self.trainer = Trainer(self.network, self.algorithm, sampler, cell["seed"])
-        title = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
-        super().__init__(title, "iterations", s.iterations, best=None, trainer=self.trainer.state)
+        super().__init__(
+            name_of(cell), "iterations", s.iterations, best=None, trainer=self.trainer.state
+        )
 
     @property
     def lengthened_by(self) -> str | None:

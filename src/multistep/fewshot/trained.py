@@ -19,7 +19,7 @@ from torch.func import functional_call
 from multistep import stats
 from multistep.data.prepared import Prepared
 from multistep.fewshot import algorithms, meta
-from multistep.fewshot.episodes import Batch, Sampler, join
+from multistep.fewshot.episodes import Batch, Sampler
 from multistep.fewshot.evaluate import at_once
 from multistep.fewshot.head import adapt_head
 from multistep.fewshot.meta import Tasks, Theta
@@ -154,10 +154,7 @@ class Trained:
             ways |= {UNTRAINED: (start, adapt), HEAD: (start, head)}
         size = at_once(network, self.settings, device)
         with progress(self.cell["method"], episodes, "episodes") as advance:
-            for first in range(0, episodes, size):
-                numbers = range(first, min(first + size, episodes))
-                draws = join([sampler.draw(number, 1) for number in numbers])
-                batch = sampler.gather(draws.to(device))
+            for batch in sampler.numbered(episodes, size):
                 for what, (theta, how) in ways.items():
                     tasks = Tasks(network, theta, batch)
                     phi = how(tasks, window)
@@ -168,13 +165,13 @@ class Trained:
                     found = 100 * nearest(batch)
                     for protocol in protocols:
                         yield NEAREST, protocol, found, found.isfinite()
-                advance(len(numbers))
+                advance(batch.tasks)
 
     def _classified(self, tasks: Tasks, phi: Tensor, protocol: str) -> tuple[Tensor, Tensor]:
         """The share of right answers of each task, and whether all its logits are finite."""
         if protocol == "together":
-            logits = tasks.query.logits(phi)
-            return tasks.query.accuracy(logits).double(), logits.isfinite().flatten(1).all(1)
+            accuracy, finite = tasks.classified(phi)
+            return accuracy.double(), finite
         batch, network, found = tasks.batch, self.network, []
         order = batches(protocol, self.settings.ways, self.settings.queries)
         for t, own in enumerate(network.split(phi, tasks.count, 1)):

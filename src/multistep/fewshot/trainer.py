@@ -88,8 +88,9 @@ class Trainer:
         """One meta-iteration on these episodes: recorded at the first call and replayed, where
         there is a recorder.
         """
+        self.state["summed"] += 1
         if self.record is None:
-            self.iterate_eagerly(draw)
+            self._iterate(draw.to(self.device))
             return
         if self._inputs is None or self.replay is None:
             self._inputs = inputs = Draw(*(t.clone() for t in vars(draw.to(self.device)).values()))
@@ -100,12 +101,6 @@ class Trainer:
             # The processor doesn't wait: it draws the next episodes while the device computes.
             static.copy_(new, non_blocking=True)
         self.replay()
-        self.state["summed"] += 1
-
-    def iterate_eagerly(self, draw: Draw) -> None:
-        """One meta-iteration as it is written, whatever the device."""
-        self._iterate(draw.to(self.device))
-        self.state["summed"] += 1
 
     def means(self) -> dict[str, float]:
         """Means since the last call; a `UserError` if something is no longer finite."""

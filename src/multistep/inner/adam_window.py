@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from multistep.inner.recompute import vjp
 from multistep.machine_code import Code, Value, in_pieces, suit, width
 
 Plain = Callable[[Tensor, Tensor, Tensor, Tensor], Sequence[Tensor]]
@@ -48,19 +49,14 @@ class AdamWindow(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         given, wanted = ctx.saved_tensors, ctx.needs_input_grad[:4]
-        further, there = torch.is_grad_enabled(), [c for c in cotangents if c is not None]
-        if further or not suit(*there):  # some at once, which have no memory of their own
+        further = torch.is_grad_enabled()
+        # Some at once have no memory of their own.
+        if further or not suit(*(c for c in cotangents if c is not None)):
             with torch.enable_grad():
                 # Tensors of its own: g depends on φ, and what comes by g is for g's gradient.
                 own = [t.view_as(t) for t in given]
-                ends = zip(ctx.plain(*own), cotangents, strict=True)
-                outputs = [end for end, c in ends if c is not None]
                 inputs = [t for t, w in zip(own, wanted, strict=True) if w]
-                found = iter(
-                    torch.autograd.grad(
-                        outputs, inputs, there, create_graph=further, allow_unused=True
-                    )
-                )
+                found = iter(vjp(ctx.plain(*own), inputs, cotangents, create_graph=further))
             return *(next(found) if w else None for w in wanted), None, None
         results = [torch.empty_like(given[0]) if w else None for w in wanted]
         dense = [None if c is None else c.contiguous() for c in cotangents]

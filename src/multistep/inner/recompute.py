@@ -81,7 +81,7 @@ class _Chain(torch.autograd.Function):
                     stack.enter_context(torch.autocast(kind, **options))
                 ends, _ = flatten(links.advance(rebuild(leaves), number))
             opened = [leaf for leaf in leaves if leaf.requires_grad]
-            grads = _vjp(ends, [*opened, *closed], cotangents)
+            grads = vjp(ends, [*opened, *closed], cotangents)
             by_opened = iter(grads[: len(opened)])
             cotangents = tuple(next(by_opened) if w else None for w in wanted)
             by_closed = [_sum(a, b) for a, b in zip(by_closed, grads[len(opened) :], strict=True)]
@@ -122,9 +122,11 @@ def _as_they_were(states: Sequence[Tensor]) -> Iterator[None]:
             setter(state)
 
 
-def _vjp(
-    ends: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor | None]
-) -> Sequence[Tensor | None]:
+def vjp(
+    ends: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor | None], *,
+    create_graph: bool = False,
+) -> Sequence[Tensor | None]:  # fmt: skip
+    """Cotangents of the inputs from those of the ends; of these None and constants add nothing."""
     pairs = [
         (end, c)
         for end, c in zip(ends, cotangents, strict=True)
@@ -133,7 +135,9 @@ def _vjp(
     if not pairs or not inputs:
         return [None] * len(inputs)
     outputs, weights = zip(*pairs, strict=True)
-    return torch.autograd.grad(outputs, inputs, weights, allow_unused=True)
+    return torch.autograd.grad(
+        outputs, inputs, weights, create_graph=create_graph, allow_unused=True
+    )
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:

@@ -93,11 +93,7 @@ def load(path: Path, key: str) -> State | None:
         return None
     saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     if saved["key"] != key:
-        _set_aside(
-            path,
-            "stale",
-            "it belongs to other settings, data, code, torch or machine",
-        )
+        _set_aside(path, "stale", "it belongs to other settings, data, code, torch or machine")
         return None
     state: State = saved["state"]
     return state

@@ -18,7 +18,7 @@ from multistep.data.prepared import Prepared
 from multistep.files import UserError
 from multistep.job import parameters, results
 from multistep.job.protocols import PROTOCOLS
-from multistep.job.record import TRAINED
+from multistep.job.record import TRAINED, name_of
 from multistep.plan import provenance
 from multistep.plan.families import module
 from multistep.progress import say
@@ -62,8 +62,7 @@ def run(args: argparse.Namespace) -> None:
         path = parameters.of(file)
         about, tensors, made = parameters.read(path)
         cell, made_from = about["cell"], about["made_from"]
-        names = [str(cell[key]) for key in ("experiment", "dataset", "method", "seed")]
-        out = args.out and args.out.joinpath(*names[:-1], f"{names[-1]}.json")
+        out = args.out and args.out / f"{name_of(cell)}.json"
         if out:
             kinds.check_place(out, kinds.EVALUATION)
         images = _images(path, cell, made_from["dataset"], args.dataset)

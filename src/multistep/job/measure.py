@@ -10,15 +10,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from multistep import kinds
 from multistep.job import arguments, results
+from multistep.job.record import name_of
 from multistep.job.settings import Definition
 from multistep.plan import provenance
 from multistep.plan.families import module, settings_of
 from multistep.progress import progress
 from multistep.settings import json_of, parse
+
+if TYPE_CHECKING:
+    import torch
 
 Key = TypeVar("Key")
 What = TypeVar("What")
@@ -43,6 +47,13 @@ def interleaved(
     return seconds
 
 
+def unit(place: torch.device, kept: str) -> dict[str, str]:
+    """What times and bytes of a measurement are; `kept`: on a CPU the bytes for the way back."""
+    if place.type == "cuda":
+        return {"time": "CUDA-event seconds", "memory": "peak allocated bytes"}
+    return {"time": "process seconds", "memory": kept}
+
+
 def add_parser(subparsers: Any) -> None:
     """`multistep measure`."""
     parser = subparsers.add_parser(
@@ -61,9 +72,8 @@ def run(args: argparse.Namespace) -> None:
     for name, timed in checked.methods.items():
         model = settings_of(checked.family, timed.algorithm)
         parse(model, timed.settings, f"{where}methods.{name}.settings.")
-    name = f"{definition['experiment']}/{definition['dataset']}"
     data = args.data or Path("data/processed") / definition["dataset"]
-    out = args.out or Path(f"results/measure/{name}.json")
+    out = args.out or Path(f"results/measure/{name_of(definition)}.json")
     kinds.check_place(out, kinds.MEASUREMENT)
     from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
 

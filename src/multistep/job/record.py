@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -296,6 +296,12 @@ class MeasurementRecord(Sealed):
         cuda = self.environment.cuda is not None
         yield "unit.time", self.unit.time == "CUDA-event seconds", cuda
         yield "unit.memory", self.unit.memory == "peak allocated bytes", cuda
+
+
+def name_of(cell: Mapping[str, Any]) -> str:
+    """What names a cell, or a measurement, and where its record lies among others."""
+    keys = ("experiment", "dataset", "method", "seed")
+    return "/".join(str(cell[key]) for key in keys if key in cell)
 
 
 def same(found: Any, right: Any) -> bool:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from multistep import kinds, seal
 from multistep.files import UserError, build_command, read_json, write_json
-from multistep.job.record import SCHEMA, TRAINED, Choice, Evaluation, Sealed, short
+from multistep.job.record import SCHEMA, TRAINED, Choice, Evaluation, Sealed, name_of, short
 from multistep.plan.families import FAMILIES, module, widest
 from multistep.settings import parse
 
@@ -84,11 +84,9 @@ def _kinds_at(path: Path) -> Sequence[str]:
 def in_place(path: Path, record: dict[str, Any] | None = None) -> dict[str, Any]:
     """The same of a record that lies where its own cell's does; a copy elsewhere is refused."""
     record = read(path) if record is None else record
-    cell, stem = record["cell"], path.absolute().with_suffix("").parts
-    keys = ("experiment", "dataset", "method", "seed")
-    own = [str(cell[key]) for key in keys if key in cell]
-    if list(stem[-len(own) :]) != own:
-        raise UserError(f"{path}: it is of the cell {'/'.join(own)}; delete it, or build it again")
+    own = name_of(record["cell"])
+    if not path.absolute().with_suffix("").as_posix().endswith(f"/{own}"):
+        raise UserError(f"{path}: it is of the cell {own}; delete it, or build it again")
     return record
 
 

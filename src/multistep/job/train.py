@@ -16,7 +16,7 @@ from typing import Any
 from multistep import kinds, seal
 from multistep.files import UserError, check_writable
 from multistep.job import arguments, parameters, results
-from multistep.job.record import CellRecord
+from multistep.job.record import CellRecord, name_of
 from multistep.plan import provenance
 from multistep.plan.families import FAMILIES, module, settings_of
 from multistep.progress import say
@@ -54,11 +54,11 @@ def run(args: argparse.Namespace) -> None:
     from multistep.job import checkpoint, device, loop
 
     source = cell["settings"].get("source")
-    stem = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
+    name = name_of(cell)
     data = args.data or Path("data/processed") / cell["dataset"]
     network = args.network or (Path("data/networks") / source if source else None)
-    out = args.out or Path(f"results/{stem}.json")
-    scratch = args.checkpoint or Path(f"scratch/results/{stem}.pt")
+    out = args.out or Path(f"results/{name}.json")
+    scratch = args.checkpoint or Path(f"scratch/results/{name}.pt")
     place = device.prepare(args.device, args.threads)
     kinds.check_place(out, kinds.RESULT)
     for path in (parameters.beside(out), scratch):
@@ -66,11 +66,11 @@ def run(args: argparse.Namespace) -> None:
     with checkpoint.exclusive(scratch):
         run = module(cell["family"], "run").Run(cell, data, network, place)
         entries = provenance.cell_modules(cell["family"], cell["algorithm"])
-        names = ("family", "kind", "algorithm", "seed", "settings")
+        kept = ("family", "kind", "algorithm", "seed")
 
         def key(without: str | None) -> str:
             settings = {k: v for k, v in cell["settings"].items() if k != without}
-            decisive = {name: cell[name] for name in names} | {"settings": settings}
+            decisive = {k: cell[k] for k in kept} | {"settings": settings}
             return checkpoint.run_key([decisive, run.made_from], entries, place, args.threads)
 
         def outcome() -> dict[str, Any]:
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
         every = args.checkpoint_seconds
         made = loop.to_the_end(run, scratch, key(None), every, place, outcome, longer)
         made_from = {**run.made_from, "choice": choice, "code": provenance.code(*entries)}
-        tensors = {name: p.numpy() for name, p in made["parameters"].items()}
+        tensors = {n: p.numpy() for n, p in made["parameters"].items()}
         file = parameters.beside(out)
         # A kill between the two leaves parameters that no result knows; both are written again.
         made["parameters"] = parameters.write(file, tensors, cell, run.built_with, made_from)
@@ -141,7 +141,7 @@ def _check_complete(cell: dict[str, Any], choice: Path | None) -> None:
         raise UserError(f"--cell: {error}") from None
     missing = model.model_fields.keys() - cell["settings"].keys()
     if choice is None and len(missing) == 1 and cell["settings"].keys() < model.model_fields.keys():
-        waits = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method"))
+        waits, _, _ = name_of(cell).rpartition("/")
         raise UserError(
             f"--cell: settings.{missing.pop()} is missing; if the cell waits for a choice, "
             f"--choice results/choices/{waits}.json gives it"

@@ -7,8 +7,6 @@ from multistep.networks.resnet import BLOCKS, ResNet, ResNet32
 from multistep.networks.settings import Architecture
 from multistep.networks.vgg9 import VGG9
 
-__all__ = ["Backbone", "build"]
-
 
 def build(architecture: Architecture, classes: int, generator: torch.Generator | None) -> Backbone:
     """A network with values drawn from `generator`; None where they will be loaded.

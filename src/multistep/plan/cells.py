@@ -116,16 +116,9 @@ def choice_path(experiment: str, dataset: str, method: str) -> str:
 
 
 def _cell(
-    params: Params,
-    family: str,
-    experiment: str,
-    dataset: str,
-    method: str,
-    seed: int,
-    settings: str,
-    choice: str | None = None,
-    kind: Literal["cell", "candidate"] = "cell",
-) -> Cell:
+    params: Params, family: str, experiment: str, dataset: str, method: str, seed: int,
+    settings: str, choice: str | None = None, kind: Literal["cell", "candidate"] = "cell",
+) -> Cell:  # fmt: skip
     return Cell(
         scale=params.scale, family=family, experiment=experiment, dataset=dataset, method=method,
         algorithm=params.methods[method].algorithm, seed=seed, kind=kind,

@@ -95,10 +95,7 @@ class Layers:
 
 
 def overruled(
-    params: Params,
-    base: dict[str, Any],
-    over: dict[str, Any],
-    wanted: Mapping[str, Sequence[str]],
+    params: Params, base: dict[str, Any], over: dict[str, Any], wanted: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
     """A line for each value that the overlays `over` lay over `base` and that cells don't have:
     others stand over it, or validation chooses it. `wanted`: of these methods, experiments alone.

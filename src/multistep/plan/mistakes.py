@@ -25,13 +25,9 @@ def unknown(path: str, names: Iterable[str], known: Collection[str], what: str) 
 
 
 def explain(
-    error: ValidationError,
-    model: type[BaseModel],
-    where: str | Callable[..., str] = "",
-    known: type[BaseModel] | None = None,
-    *,
-    part: bool = False,
-) -> list[str]:
+    error: ValidationError, model: type[BaseModel], where: str | Callable[..., str] = "",
+    known: type[BaseModel] | None = None, *, part: bool = False,
+) -> list[str]:  # fmt: skip
     """One line per mistake: path, what is wrong, the closest known key.
 
     `where`: what stands before the path, or what makes a path of keys. `known`: the model whose

@@ -50,7 +50,7 @@ class MetaGradient:
 
 def inner_loop(
     losses: Losses, phi: Tensors, state: State, lr: float, s: Transfer, *,
-    first_order: bool = False, watch: Callable[[Tensors], None] | None = None,
+    watch: Callable[[Tensors], None] | None = None,
 ) -> tuple[Tensors, State]:  # fmt: skip
     """φ and the optimiser's state after T transfer steps and one accuracy step.
 
@@ -64,12 +64,11 @@ def inner_loop(
     phi, state = unroll(
         lambda p: factor * losses.transfer(p, next(buffers)), phi,
         dynamics(s, lr * s.transfer_lr_factor), steps=s.inner_steps, window=s.window, state=state,
-        first_order=first_order, recompute=s.scheme == "replay", closure=losses.closure,
-        watch=watch,
+        recompute=s.scheme == "replay", closure=losses.closure, watch=watch,
     )  # fmt: skip
     return unroll(
         lambda p: losses.accuracy(p, next(buffers)), phi, dynamics(s, lr), steps=1, state=state,
-        first_order=first_order, recompute=s.scheme == "replay",
+        recompute=s.scheme == "replay",
     )  # fmt: skip
 
 

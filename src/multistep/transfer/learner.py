@@ -242,8 +242,8 @@ class MiniBatch:
     def _source_features(self, target_taps: Taps) -> tuple[PairWeights, Taps]:
         learner, matching = self.learner, self.learner.matching
         assert matching is not None
-        features = matching.features(learner.source, self.x, target_taps)
-        return matching.pair_weights(learner.theta, features.pooled), features.maps
+        pooled, maps = matching.features(learner.source, self.x, target_taps)
+        return matching.pair_weights(learner.theta, pooled), maps
 
 
 AHEAD = 32  # mini-batches whose values may be under way from a GPU

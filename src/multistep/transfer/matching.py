@@ -30,17 +30,6 @@ SATURATION = 6.0  # of ReLU6
 
 
 @dataclass(frozen=True)
-class Features:
-    """What a batch's source features are used for; nothing in it is differentiated.
-
-    `pooled`: `{m: [batch, C_m]}`. `maps`: `{n: [batch, ΣC_m, H_n, W_n]}`, resized to the target.
-    """
-
-    pooled: Taps
-    maps: Taps
-
-
-@dataclass(frozen=True)
 class PairWeights:
     """θ's word on a batch: `weights {n: [batch, ΣC_m]}` are λ·w; λ and its pre-activation are
     `[batch, pairs]`, source taps major.
@@ -89,14 +78,17 @@ class Matching:
         return theta
 
     @torch.no_grad()
-    def features(self, source: Backbone, x: Tensor, target_taps: Taps) -> Features:
-        """One pass of the source network, in eval mode; `target_taps` lend their sizes."""
+    def features(self, source: Backbone, x: Tensor, target_taps: Taps) -> tuple[Taps, Taps]:
+        """What a pass of the source network, in eval mode, gives: pooled `{m: [batch, C_m]}`, and
+        maps `{n: [batch, ΣC_m, H_n, W_n]}` of the sizes of `target_taps`. Nothing of it is
+        differentiated.
+        """
         taps, _ = source(x)
         maps = {
             n: torch.cat([resize(taps[m], target_taps[n].shape[2:]) for m in self.source], 1)
             for n in self.target
         }
-        return Features({m: spatial_mean(taps[m]) for m in self.source}, maps)
+        return {m: spatial_mean(taps[m]) for m in self.source}, maps
 
     def pair_weights(self, theta: Tensors, pooled: Taps) -> PairWeights:
         """λ·w for every sample, pair and channel."""

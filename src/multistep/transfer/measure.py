@@ -15,7 +15,8 @@ import torch
 from multistep.data import prepared
 from multistep.job import device
 from multistep.job.loop import located
-from multistep.job.measure import interleaved
+from multistep.job.measure import interleaved, unit
+from multistep.job.record import name_of
 from multistep.transfer import algorithms
 from multistep.transfer.batches import Batches
 from multistep.transfer.learner import Learner
@@ -38,22 +39,19 @@ def measure(
     batches = Batches(images, "train", next(iter(chosen.values())).settings, place, seed=0)
     held = list(itertools.islice(batches.epoch(0), min(HELD, max(1, len(batches) - 1))))
     learners: dict[str, Learner] = {}
-    rates: dict[str, float] = {}
     network_digest = None
     for method, algorithm in chosen.items():
-        rates[method] = algorithm.settings.lr
         learners[method], digest = learner(algorithm, len(images.classes), network, 0, place)
         network_digest = digest or network_digest
-    cuda = place.type == "cuda"
-    where = f"{definition['experiment']}/{definition['dataset']}"
 
     def step(method: str, number: int) -> None:
-        with located(f"{where}/{method}"):
-            learners[method].step(*held[number % len(held)], rates[method])
+        with located(f"{name_of(definition)}/{method}"):
+            each = learners[method]
+            each.step(*held[number % len(held)], each.settings.lr)
 
     memory = {}
     for method in learners:
-        if cuda:
+        if place.type == "cuda":
             memory[method] = device.allocated(place, lambda method=method: step(method, 0))  # type: ignore[misc]
         else:
             with saved_bytes() as peak:
@@ -65,10 +63,7 @@ def measure(
         definition["measure"]["batches"], WARM_UP,
     )  # fmt: skip
     measured = {
-        "unit": {
-            "time": "CUDA-event seconds" if cuda else "process seconds",
-            "memory": "peak allocated bytes" if cuda else "bytes saved for backward",
-        },
+        "unit": unit(place, "bytes saved for backward"),
         "iterations_per_epoch": batches.count / batches.s.batch_size,
         "rows": [
             {"method": method, "seconds": seconds[method], "bytes": memory[method]}

@@ -15,6 +15,7 @@ from torch import Tensor
 from multistep.data import prepared
 from multistep.files import UserError
 from multistep.job import checkpoint, loop
+from multistep.job.record import name_of
 from multistep.networks.build import build
 from multistep.transfer import algorithms, sources
 from multistep.transfer.batches import Batch, Batches, count_correct
@@ -52,9 +53,8 @@ class Run(EpochRun):
         self.built_with = {"classes": len(images.classes)}
         self.test_images = len(images.splits["test"])
         self.means = Means(s.log_every if isinstance(s, Transfer) else 1)
-        title = "/".join(str(cell[k]) for k in ("experiment", "dataset", "method", "seed"))
         super().__init__(
-            title, s.epochs, Batches(images, "train", s, where, cell["seed"]),
+            name_of(cell), s.epochs, Batches(images, "train", s, where, cell["seed"]),
             learner=self.learner.state, means=self.means.state, best=None,
         )  # fmt: skip
 

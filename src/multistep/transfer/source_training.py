@@ -16,7 +16,8 @@ from multistep.files import UserError
 from multistep.inner.dynamics import SGD, Tensors
 from multistep.inner.in_place import step_
 from multistep.job import device, loop
-from multistep.networks.build import Backbone, build
+from multistep.networks.backbone import Backbone
+from multistep.networks.build import build
 from multistep.transfer import sources
 from multistep.transfer.augment import Augmentation
 from multistep.transfer.batches import Batch, Batches, count_correct

@@ -17,7 +17,8 @@ from torch import Tensor
 from multistep import seal
 from multistep.files import UserError, atomic_write, build_command, one_line, sha256, write_json
 from multistep.job.record import SCHEMA
-from multistep.networks.build import Backbone, build
+from multistep.networks.backbone import Backbone
+from multistep.networks.build import build
 from multistep.networks.settings import Architecture
 from multistep.transfer import source_record
 from multistep.transfer.source_record import DESCRIPTION, WEIGHTS
@@ -82,11 +83,8 @@ def fitted(state: State, architecture: Architecture, classes: int, path: Path) -
 def save(
     folder: Path, name: str, spec: SourceNetwork, state: State, made: dict[str, Any],
     made_from: dict[str, Any],
-) -> str:  # fmt: skip
-    """Write a network's folder, sealed, and return the digest of its weights.
-
-    `made`: its metrics, history and environment.
-    """
+) -> None:  # fmt: skip
+    """Write a network's folder, sealed. `made`: its metrics, history and environment."""
     buffer = io.BytesIO()  # a file's name would become part of the bytes
     torch.save({k: v.detach().cpu().contiguous() for k, v in state.items()}, buffer)
     # The description goes first and comes last: a pair with only one half new is never read.
@@ -94,9 +92,7 @@ def save(
         file.write(buffer.getvalue())
     digest = sha256(folder / WEIGHTS)
     about = {"schema": SCHEMA, "name": name, "digest": digest, "settings": spec.model_dump()}
-    record = about | made
-    write_json(folder / DESCRIPTION, seal.seal(record, made_from))
-    return digest
+    write_json(folder / DESCRIPTION, seal.seal(about | made, made_from))
 
 
 def open_network(folder: Path) -> tuple[Backbone, str, dict[str, Any]]:

@@ -59,8 +59,7 @@ def evaluate(
         )
     network = trained.module.to(device)
     batches = Batches(images, "test", trained.settings, device, 0).evaluation("test")
-    with torch.no_grad():
-        correct, count = count_correct(lambda x: network(x)[1], batches)
+    correct, count = count_correct(lambda x: network(x)[1], batches)
     low, high = stats.wilson(correct, count)
     row = {"mean": 100 * correct / count, "low": low, "high": high, "images": count}
     return {}, {"trained": {"test": row}}
