@@ -24,7 +24,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from multistep import cli
 from multistep.data import prepared
 from multistep.fewshot import algorithms, meta
-from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.settings import FewShot
 from multistep.fewshot.trainer import Trainer
 from multistep.files import UserError
@@ -180,10 +179,8 @@ def test_a_resumed_run_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> No
         s = settings(name, {"meta_batch": 2, "iterations": 4, "queries": 5} | changes)
 
         def trainer(s: FewShot = s) -> Trainer:
-            rows = data.rows(["train"])
             images = torch.from_numpy(data.images)
-            sampler = Sampler(images, *rows, s.ways, s.shots, s.queries, True, 0, "train")
-            return Trainer(meta.build_network(s, 28), algorithms.get(name)(s), sampler, seed=0)
+            return Trainer.of(algorithms.get(name)(s), data, images, ["train"], seed=0)
 
         whole, first, second = (trainer() for _ in range(3))
         for i in range(4):

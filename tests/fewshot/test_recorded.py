@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from multistep.data import prepared
 from multistep.fewshot import algorithms, meta
-from multistep.fewshot.episodes import Draw, Sampler
+from multistep.fewshot.episodes import Draw
 from multistep.fewshot.trainer import Trainer
 from multistep.job import checkpoint
 from multistep.plan.params import cell_settings
@@ -36,9 +36,8 @@ def trainer(
     data: prepared.Prepared, images: torch.Tensor, method: str, record: Any = None, **changes: Any
 ) -> Trainer:
     s = cell_settings(PARAMS, "5way_1shot", method).model_copy(update={"meta_batch": 2, **changes})
-    sampler = Sampler(images, *data.rows(["train"]), s.ways, s.shots, s.queries, True, 0, "train")
     algorithm = algorithms.get(PARAMS.methods[method].algorithm)(s)
-    return Trainer(meta.build_network(s, 28), algorithm, sampler, 0, record)
+    return Trainer.of(algorithm, data, images, ["train"], 0, record)
 
 
 @pytest.fixture

@@ -25,10 +25,8 @@ def make(folder: Path, method: str = "maml", **changes: object) -> Trainer:
     s = cell_settings(small_params(), "5way_1shot", method)
     s = s.model_copy(update={"meta_batch": 4, **changes})
     data = prepared.read(prepared_dataset(folder))
-    images = torch.from_numpy(data.images)
-    sampler = Sampler(images, *data.rows(["train"]), s.ways, s.shots, s.queries, True, 0, "train")
     algorithm = algorithms.get("first_order" if method == "fomaml" else "multistep")(s)
-    return Trainer(meta.build_network(s, 28), algorithm, sampler, seed=0)
+    return Trainer.of(algorithm, data, torch.from_numpy(data.images), ["train"], 0)
 
 
 def evaluated(trainer: Trainer, episodes: int, **others: Any) -> tuple[list[float], int]:

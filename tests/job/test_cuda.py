@@ -10,7 +10,6 @@ from helpers import prepared_dataset, small_params
 
 from multistep.data import prepared
 from multistep.fewshot import algorithms, meta
-from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.trainer import Trainer
 from multistep.job import checkpoint, device
 from multistep.plan.params import cell_settings
@@ -19,10 +18,8 @@ from multistep.plan.params import cell_settings
 def trainer(folder: Path, method: str, where: torch.device) -> Trainer:
     s = cell_settings(small_params(), "5way_1shot", method).model_copy(update={"meta_batch": 4})
     data = prepared.read(prepared_dataset(folder))
-    images = torch.from_numpy(data.images).to(where)
-    sampler = Sampler(images, *data.rows(["train"]), s.ways, s.shots, s.queries, True, 0, "train")
     algorithm = algorithms.get("first_order" if method == "fomaml" else "multistep")(s)
-    return Trainer(meta.build_network(s, 28), algorithm, sampler, seed=0)
+    return Trainer.of(algorithm, data, torch.from_numpy(data.images).to(where), ["train"], 0)
 
 
 @pytest.fixture

@@ -105,10 +105,9 @@ def test_other_steps_rates_and_windows_give_what_they_should(home: Path) -> None
 
 
 def sampler(home: Path, learner: trained.Trained) -> Sampler:
-    s, images = learner.settings, prepared.read(home / "data/processed/omniglot")
-    rows = images.rows(["test"])
+    images = prepared.read(home / "data/processed/omniglot")
     pixels = torch.from_numpy(images.images)
-    return Sampler(pixels, *rows, s.ways, s.shots, s.queries, s.rotate_test, 0, "test")
+    return Sampler.of(images, pixels, learner.settings, ["test"], "test", 0)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -8,9 +8,8 @@ agrees with autograd on `multistep.networks.conv4.Conv4` to rounding: tests/fews
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,8 +23,7 @@ Layer = FirstBlock | Convolution | NormReLU | BatchNorm | ReLU | Features | Head
 Named = tuple[str, Layer]
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """Where a parameter lies in its vector (φ or shared) of one task, and its kernel shape."""
 
     adapted: bool
@@ -34,8 +32,7 @@ class Slot:
     shape: tuple[int, ...]
 
 
-@dataclass
-class Tape:
+class Tape(NamedTuple):
     """What one gradient evaluation keeps for the Hessian-vector product at the same φ; `nbytes`:
     of all of it but the episodes' images.
     """
@@ -46,8 +43,7 @@ class Tape:
     nbytes: int
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """One gradient evaluation: logits `[tasks, images, ways]`, ∂L/∂φ `[tasks·P]`, ∂L/∂shared
     `[tasks·S]`, the bytes that were held between forward and backward, and the tape if asked.
     """

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multistep.data.prepared import Prepared
+from multistep.fewshot.settings import FewShot
 from multistep.files import UserError
 
 STREAMS = {"train": 0, "validation": 1, "test": 2}
@@ -95,6 +97,15 @@ class Sampler:
                 f"{self.shots} shots + {self.queries} queries exceed the {per_class} images of a "
                 "class; choose fewer"
             )
+
+    @classmethod
+    def of(
+        cls, dataset: Prepared, images: Tensor, s: FewShot, parts: list[str], stream: str, seed: int
+    ) -> Sampler:
+        """From the classes of some parts of a dataset; `images`: its own, on any device."""
+        rotate = s.rotate_train if stream == "train" else s.rotate_test
+        rows = dataset.rows(parts)
+        return cls(images, *rows, s.ways, s.shots, s.queries, rotate, seed, stream)
 
     def draw(self, iteration: int, tasks: int) -> Draw:
         """The episodes of one iteration; the same arguments give the same episodes."""

@@ -13,8 +13,7 @@ a = y z̃, p = softmax(a), one-hot targets t and N support images
 g is convex in y, and strongly convex with ρ > 0.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,8 +23,7 @@ from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
 from multistep.fewshot.meta import Tasks
 
 
-@dataclass
-class HeadTape:
+class HeadTape(NamedTuple):
     """What one gradient keeps: the head and its probabilities `[tasks, images, ways]`."""
 
     head: Tensor
@@ -94,8 +92,7 @@ class SupportPass:
         return self.loss.body_backward(self.phi, saved, by_features)
 
 
-@dataclass
-class BodyTape:
+class BodyTape(NamedTuple):
     """What one gradient of `RepeatedBody` keeps: a pass of the body and the head's tape."""
 
     loss: HeadLoss

@@ -13,7 +13,7 @@ import torch
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
 from multistep.fewshot import algorithms, meta
-from multistep.fewshot.episodes import Batch, Sampler
+from multistep.fewshot.episodes import Batch
 from multistep.fewshot.trainer import Trainer
 from multistep.job import device
 from multistep.job.measure import interleaved, unit
@@ -63,11 +63,7 @@ def _trainer(
     """A fresh trainer of one method with `steps` inner steps."""
     changes = {"inner_steps": steps, "meta_batch": tasks or entry["settings"]["meta_batch"]}
     algorithm = algorithms.create(entry["algorithm"], entry["settings"] | changes)
-    s = algorithm.settings
-    network = meta.build_network(s, dataset.size, dataset.channels)
-    rows = dataset.rows(["train"])
-    sampler = Sampler(images, *rows, s.ways, s.shots, s.queries, s.rotate_train, 0, "train")
-    return Trainer(network, algorithm, sampler, seed=0)
+    return Trainer.of(algorithm, dataset, images, ["train"], seed=0)
 
 
 def _memory(trainer: Trainer, place: torch.device) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multistep import stats
 from multistep.data import prepared
-from multistep.fewshot import algorithms, evaluate, meta
+from multistep.fewshot import algorithms, evaluate
 from multistep.fewshot.episodes import Sampler
 from multistep.fewshot.settings import Tested
 from multistep.fewshot.trainer import DivergedError, Trainer
@@ -36,20 +36,21 @@ class Run(loop.Run):
     ) -> None:
         self.algorithm = algorithms.create(cell["algorithm"], cell["settings"], cell["kind"])
         self.settings = s = self.algorithm.settings
-        self.dataset = prepared.read(data, cell["dataset"], cell["data"])
-        self.made_from: dict[str, str | None] = {"dataset": self.dataset.digest, "network": None}
-        self.images = torch.from_numpy(self.dataset.images).to(where)
-        self.built_with = {"size": self.dataset.size, "channels": self.dataset.channels}
-        self.network = meta.build_network(s, **self.built_with)
+        dataset = prepared.read(data, cell["dataset"], cell["data"])
+        self.made_from: dict[str, str | None] = {"dataset": dataset.digest, "network": None}
+        images = torch.from_numpy(dataset.images).to(where)
+        self.built_with = {"size": dataset.size, "channels": dataset.channels}
         train = ["train"] if s.hold_out_validation else ["train", "validation"]
-        sampler = self.sampler(train, "train", cell["seed"], s.rotate_train)
-        # All splits now: one that is too small should not be found after hours of training.
-        self.test_sampler = self.sampler(["test"], "test", EVALUATION_SEED, s.rotate_test)
+        self.trainer = Trainer.of(self.algorithm, dataset, images, train, cell["seed"])
+        self.network = self.trainer.network
+
+        def held_out(part: str) -> Sampler:
+            return Sampler.of(dataset, images, s, [part], part, EVALUATION_SEED)
+
+        # All parts now: one that is too small should not be found after hours of training.
+        self.test_sampler = held_out("test")
         if s.hold_out_validation:
-            self.validation_sampler = self.sampler(
-                ["validation"], "validation", EVALUATION_SEED, s.rotate_test
-            )
-        self.trainer = Trainer(self.network, self.algorithm, sampler, cell["seed"])
+            self.validation_sampler = held_out("validation")
         super().__init__(
             name_of(cell), "iterations", s.iterations, best=None, trainer=self.trainer.state
         )
@@ -58,12 +59,6 @@ class Run(loop.Run):
     def lengthened_by(self) -> str | None:
         """Raising `iterations` changes nothing of the iterations before, if the rate stays."""
         return "iterations" if self.settings.meta_schedule == "constant" else None
-
-    def sampler(self, splits: list[str], stream: str, seed: int, rotate: bool) -> Sampler:
-        """Episodes from the classes of `splits`."""
-        s = self.settings
-        rows = self.dataset.rows(splits)
-        return Sampler(self.images, *rows, s.ways, s.shots, s.queries, rotate, seed, stream)
 
     def step(self, given: int) -> None:
         """The meta-iteration of that number."""

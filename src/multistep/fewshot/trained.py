@@ -269,10 +269,8 @@ def evaluate(
     carried = {name: p.to(device) for name, p in theta.carried.items()}
     trained.theta = Theta(theta.adapted.to(device), theta.shared.to(device), carried)
     episodes = episodes or (s.test_episodes if isinstance(s, Tested) else 600)
-    sampler = Sampler(
-        torch.from_numpy(images.images).to(device), *images.rows(["test"]), s.ways, s.shots,
-        s.queries, s.rotate_test, EVALUATION_SEED, "test",
-    )  # fmt: skip
+    pixels = torch.from_numpy(images.images).to(device)
+    sampler = Sampler.of(images, pixels, s, ["test"], "test", EVALUATION_SEED)
     values: dict[str, dict[str, list[float]]] = {}
     broken: dict[tuple[str, str], int] = {}
     for what, protocol, accuracies, finite in trained.accuracies(

@@ -4,6 +4,8 @@ On a CPU it runs as written. On CUDA the whole meta-iteration (gather, rotate, i
 Adam) is captured once in a CUDA graph and replayed: shapes are static, the only input is the draw.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multistep.data.prepared import Prepared
 from multistep.fewshot import meta
 from multistep.fewshot.algorithms import Algorithm
 from multistep.fewshot.batched import BatchedConv4
@@ -71,6 +74,16 @@ class Trainer:
         self.pool: Any = None  # memory that several captured trainers may share, one at a time
         self._inputs: Draw | None = None
         self.replay: Callable[[], None] | None = None
+
+    @classmethod
+    def of(
+        cls, algorithm: Algorithm, dataset: Prepared, images: Tensor, parts: list[str], seed: int,
+        record: Record | None = None,
+    ) -> Trainer:  # fmt: skip
+        """On the classes of some parts of a dataset; `images`: its own, on the trainer's device."""
+        network = meta.build_network(algorithm.settings, dataset.size, dataset.channels)
+        sampler = Sampler.of(dataset, images, algorithm.settings, parts, "train", seed)
+        return cls(network, algorithm, sampler, seed, record)
 
     @property
     def iterate(self) -> dict[str, Tensor]:

@@ -25,155 +25,145 @@ from multistep.settings import Model, repeated
 RESERVED = ("choices", "measure", "results")  # folders of and in results/
 
 
-def references(params: Params) -> list[str]:
+def references(params: Params) -> Iterator[str]:
     """Names that point nowhere."""
-    found: list[str] = []
     home = "." if params.scale == "paper" else f"scales/{params.scale}"
     if params.directory != home:
-        found.append(f"directory: the scale {params.scale!r} builds in {home!r}, not elsewhere")
-    found += unknown("only", params.only or [], params.experiments, "experiment")
+        yield f"directory: the scale {params.scale!r} builds in {home!r}, not elsewhere"
+    yield from unknown("only", params.only or [], params.experiments, "experiment")
     if not any(e.datasets and e.methods for e in params.run.values()):
         which = "`families`" if params.only is None else "`only`"
-        found.append(f"experiments: none of {which} has datasets and methods: nothing would run")
+        yield f"experiments: none of {which} has datasets and methods: nothing would run"
     archived = {**params.datasets, **params.source_networks}
     for name, stand_in in params.stand_ins.items():
-        found += unknown("stand_ins", [name], archived, "dataset or source network")
+        yield from unknown("stand_ins", [name], archived, "dataset or source network")
         of_networks = name in params.source_networks
         among: Collection[str] = params.source_networks if of_networks else params.datasets
         what = "source network" if of_networks else "dataset"
-        found += unknown(f"stand_ins.{name}", [stand_in], among, what)
+        yield from unknown(f"stand_ins.{name}", [stand_in], among, what)
         if stand_in in params.stand_ins:
-            found.append(f"stand_ins.{name}: {stand_in!r} has a stand-in itself; name that one")
-    found += unknown("sources", params.sources, archived, "dataset or source network")
+            yield f"stand_ins.{name}: {stand_in!r} has a stand-in itself; name that one"
+    yield from unknown("sources", params.sources, archived, "dataset or source network")
     for name, folder in params.sources.items():
         try:
             own_path(folder)
         except UserError as error:
-            found.append(f"sources.{name}: {error}")
+            yield f"sources.{name}: {error}"
     for name in set(params.datasets) & set(params.source_networks):
-        found.append(f"source_networks.{name}: a dataset has this name; choose another")
+        yield f"source_networks.{name}: a dataset has this name; choose another"
     for name, network in params.source_networks.items():
         if network.dataset is not None:
             path = f"source_networks.{name}.dataset"
-            found += unknown(path, [network.dataset], params.datasets, "dataset")
+            yield from unknown(path, [network.dataset], params.datasets, "dataset")
     for name, dataset in params.datasets.items():
-        found += unknown(f"datasets.{name}.loader", [dataset.loader], loaders.names(), "loader")
+        yield from unknown(f"datasets.{name}.loader", [dataset.loader], loaders.names(), "loader")
     for what in ("datasets", "methods", "experiments"):
         for name in getattr(params, what).keys() & {*RESERVED}:
-            found.append(f"{what}.{name}: the name is taken by a folder of results; choose another")
+            yield f"{what}.{name}: the name is taken by a folder of results; choose another"
     known = {family: families.module(family, "algorithms").names() for family in families.FAMILIES}
     everywhere = [algorithm for each in known.values() for algorithm in each]
     for name, method in params.methods.items():
         path = f"methods.{name}.algorithm"
-        found += unknown(path, [method.algorithm], everywhere, "algorithm")
+        yield from unknown(path, [method.algorithm], everywhere, "algorithm")
     for name, experiment in params.experiments.items():
-        path = f"experiments.{name}"
-        choose = experiment.choose
-        others = {*everywhere} - {*known[experiment.family]}  # what is none at all is told above
-        named = {"methods": experiment.methods, "overrides": experiment.overrides}
-        named |= {"choose.methods": choose.methods} if choose else {}
-        for key, names in named.items():
-            found += unknown(f"{path}.{key}", names, params.methods, "method")
-            for method_name in names:
-                algorithm = getattr(params.methods.get(method_name), "algorithm", None)
-                if algorithm in others:
-                    found.append(
-                        f"{path}.{key}: {method_name} has the algorithm {algorithm!r}, which the "
-                        f"family {experiment.family} doesn't have; it has: "
-                        + ", ".join(known[experiment.family])
-                    )
-        if (measured := experiment.measured) is not None:
-            at = f"{path}.measured"
-            # An overlay that runs nothing of an experiment needn't say that nothing is timed.
-            own = experiment.datasets or params.datasets
-            found += unknown(f"{at}.datasets", measured.datasets, own, "dataset")
-            of_family = {n for n, m in params.methods.items() if m.algorithm not in others}
-            found += unknown(f"{at}.methods", measured.methods, of_family, "method")
-        found += unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
-        used = [params.dataset(dataset) for dataset in experiment.datasets]
-        if name in params.run and (twice := repeated(used)):
-            both = [d for d in experiment.datasets if params.dataset(d) == twice[0]]
-            found.append(f"{path}.datasets: {' and '.join(both)} are {twice[0]} here (stand_ins)")
-        if choose is not None:
-            alike = f"{name}-{choose.setting}-"  # what its candidates are called
-            for other in params.experiments:
-                if other.startswith(alike):
-                    found.append(
-                        f"experiments.{other}: a name of candidates of {name}; choose another"
-                    )
-    return found
+        yield from _experiment(params, name, known[experiment.family], everywhere)
 
 
-def data(params: Params) -> list[str]:
+def _experiment(params: Params, name: str, own: list[str], everywhere: list[str]) -> Iterator[str]:
+    """The same of one experiment, whose family has its `own` algorithms of those `everywhere`."""
+    path, experiment = f"experiments.{name}", params.experiments[name]
+    choose, others = experiment.choose, {*everywhere} - {*own}  # what is none at all is told before
+    named = {"methods": experiment.methods, "overrides": experiment.overrides}
+    named |= {"choose.methods": choose.methods} if choose else {}
+    for key, names in named.items():
+        yield from unknown(f"{path}.{key}", names, params.methods, "method")
+        for method in names:
+            algorithm = getattr(params.methods.get(method), "algorithm", None)
+            if algorithm in others:
+                yield (
+                    f"{path}.{key}: {method} has the algorithm {algorithm!r}, which the family "
+                    f"{experiment.family} doesn't have; it has: {', '.join(own)}"
+                )
+    if (measured := experiment.measured) is not None:
+        # An overlay that runs nothing of an experiment needn't say that nothing is timed.
+        datasets = experiment.datasets or params.datasets
+        yield from unknown(f"{path}.measured.datasets", measured.datasets, datasets, "dataset")
+        of_family = {n for n, m in params.methods.items() if m.algorithm not in others}
+        yield from unknown(f"{path}.measured.methods", measured.methods, of_family, "method")
+    yield from unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
+    used = [params.dataset(dataset) for dataset in experiment.datasets]
+    if name in params.run and (twice := repeated(used)):
+        both = [d for d in experiment.datasets if params.dataset(d) == twice[0]]
+        yield f"{path}.datasets: {' and '.join(both)} are {twice[0]} here (stand_ins)"
+    if choose is not None:
+        alike = f"{name}-{choose.setting}-"  # what its candidates are called
+        for other in params.experiments:
+            if other.startswith(alike):
+                yield f"experiments.{other}: a name of candidates of {name}; choose another"
+
+
+def data(params: Params) -> Iterator[str]:
     """What loaders and stand-ins are given, and what source networks are made from."""
-    found = _source_networks(params)
+    yield from _source_networks(params)
     for name, dataset in params.datasets.items():
         path = f"datasets.{name}"
         loader = f"multistep.data.loaders.{dataset.loader}"
-        found += _fits(f"{path}.prepare.", loader, dataset.prepare)
+        yield from _fits(f"{path}.prepare.", loader, dataset.prepare)
         for archive_name, archive in dataset.archives.items():
             at = f"{path}.archives.{archive_name}"
-            found += _archive(at, archive)
+            yield from _archive(at, archive)
             stand_in = f"multistep.data.standins.{dataset.loader}"
             if archive.drawn is not None and find_spec(stand_in) is None:
-                found.append(f"{at}.drawn: the loader {dataset.loader} has no stand-in to draw")
+                yield f"{at}.drawn: the loader {dataset.loader} has no stand-in to draw"
             elif archive.drawn is not None:
-                found += _fits(f"{at}.drawn.", stand_in, archive.drawn)
-    return found
+                yield from _fits(f"{at}.drawn.", stand_in, archive.drawn)
 
 
-def _fits(path: str, module: str, settings: dict[str, Any]) -> list[str]:
+def _fits(path: str, module: str, settings: dict[str, Any]) -> Iterator[str]:
     try:
         model: type[Model] = imported(module, Settings=Model).Settings
-    except UserError as error:
-        return [str(error)]
-    try:
         model.model_validate(settings)
+    except UserError as error:
+        yield str(error)
     except ValidationError as error:
-        return explain(error, model, path)
-    return []
+        yield from explain(error, model, path)
 
 
-def _archive(path: str, archive: Archive) -> list[str]:
+def _archive(path: str, archive: Archive) -> Iterator[str]:
     """An archive without `urls` is one that users bring: `sources` says where it lies."""
-    if archive.drawn is not None or archive.verifiable:
-        return []
-    return [f"{path}: needs `urls` and `sha256`, or `drawn` for a stand-in"]
+    if archive.drawn is None and not archive.verifiable:
+        yield f"{path}: needs `urls` and `sha256`, or `drawn` for a stand-in"
 
 
-def _source_networks(params: Params) -> list[str]:
-    found: list[str] = []
+def _source_networks(params: Params) -> Iterator[str]:
     for name, network in params.source_networks.items():
         path = f"source_networks.{name}"
         for archive_name, archive in network.archives.items():
-            found += _archive(f"{path}.archives.{archive_name}", archive)
+            yield from _archive(f"{path}.archives.{archive_name}", archive)
             if archive.drawn is not None:
-                found.append(f"{path}.archives.{archive_name}.drawn: a network can't be drawn")
+                yield f"{path}.archives.{archive_name}.drawn: a network can't be drawn"
         if len(network.archives) > 1 or bool(network.archives) != bool(network.layout):
-            found.append(f"{path}.archives: one file of weights with its `layout`, or neither")
+            yield f"{path}.archives: one file of weights with its `layout`, or neither"
         if not network.archives and (network.train is None or network.dataset is None):
-            found.append(f"{path}: needs weights under `archives`, or `train` and `dataset`")
+            yield f"{path}: needs weights under `archives`, or `train` and `dataset`"
         if (train := network.train) and train.size < (least := network.architecture.smallest):
-            found.append(
-                f"{path}.train.size: {train.size}; its architecture needs {least} at least"
-            )
+            yield f"{path}.train.size: {train.size}; its architecture needs {least} at least"
         if network.dataset is not None and name not in params.stand_ins:
             dataset = params.dataset(network.dataset)
             of = params.datasets[dataset]
             if network.classes != of.classes:
-                found.append(
+                yield (
                     f"{path}.classes: {network.classes}, but datasets.{dataset} has {of.classes} "
                     "classes"
                 )
             if len(of.images or {}) < 3:
-                found.append(f"{path}.dataset: {dataset} states no `images` of three parts")
+                yield f"{path}.dataset: {dataset} states no `images` of three parts"
             size = of.prepare.get("size")
             if train and not network.archives and not train.takes(size):
-                found.append(
+                yield (
                     f"{path}.train.size: {train.size}, but datasets.{dataset}.prepare.size is "
                     f"{size}, and pad_crop doesn't resize"
                 )
-    return found
 
 
 def impossible(layers: Layers, settings: Any) -> Iterator[str]:

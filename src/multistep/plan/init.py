@@ -107,7 +107,7 @@ def own_method(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, s
     experiment = about[experiments[0]]
     package = families.package(experiment.family).replace(".", "/")
     place = Path("src") / package / "algorithms"
-    kind = families.module(experiment.family, "algorithms").get(of.algorithm).__name__
+    kind = families.algorithm(experiment.family, of.algorithm).__name__
     own = "".join(part.title() for part in name.split("_"))
     text = (args.project / place / f"{of.algorithm}.py").read_text(encoding="utf-8")
     if keyword.iskeyword(own) or re.search(rf"\b{own}\b", text):

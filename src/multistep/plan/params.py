@@ -187,7 +187,7 @@ def validate(config: dict[str, Any]) -> Params:
             )
     try:
         params = Params.model_validate(config)
-        mistakes = checks.references(params) or checks.data(params) or _cells(params)
+        mistakes = list(checks.references(params)) or list(checks.data(params)) or _cells(params)
     except ValidationError as error:
         mistakes = explain(error, Params)
     if mistakes:

@@ -12,9 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from multistep.files import UserError, write_text
 from multistep.progress import say
@@ -23,8 +22,7 @@ from multistep.progress import say
 LOOKS = 180
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What one attempt of a job asks a node for; `partition` None: the cluster's default."""
 
     job: str
@@ -36,8 +34,7 @@ class Request:
     gpus: int
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """What one node of a partition gives to a job at most."""
 
     minutes: float

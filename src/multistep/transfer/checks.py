@@ -41,16 +41,12 @@ def impossible(layers: Layers, s: Training) -> Iterator[str]:
 
 
 def _source(layers: Layers, s: Transfer) -> Iterator[str]:
-    known = layers.params.source_networks
-    if layers.params.source_network(s.source) not in known:
+    known, name = layers.params.source_networks, layers.params.source_network(s.source)
+    if name not in known:
         yield from unknown(layers.path("source"), [s.source], known, "source network")
-    source = known.get(layers.params.source_network(s.source))
-    for key, network in (
-        ("source_taps", source.architecture if source else None),
-        ("target_taps", s.target),
-    ):
-        lacking = [tap for tap in getattr(s, key) if network and tap not in network.taps]
-        if network and lacking:
+    networks = {"source_taps": known[name].architecture} if name in known else {}
+    for key, network in (networks | {"target_taps": s.target}).items():
+        if lacking := [tap for tap in getattr(s, key) if tap not in network.taps]:
             yield (
                 f"{layers.path(key)}: {network.name} has no tap {lacking[0]}; it has "
                 + ", ".join(map(str, network.taps))

@@ -16,6 +16,7 @@ after the other. θ, for each source tap with N target taps: `what.{m}.weight [N
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,8 +30,7 @@ Taps = dict[int, Tensor]
 SATURATION = 6.0  # of ReLU6
 
 
-@dataclass(frozen=True)
-class PairWeights:
+class PairWeights(NamedTuple):
     """θ's word on a batch: `weights {n: [batch, ΣC_m]}` are λ·w; λ and its pre-activation are
     `[batch, pairs]`, source taps major.
     """
