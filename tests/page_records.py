@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import records
 from matplotlib.text import Text
 
@@ -327,6 +329,39 @@ def said(spec: Spec, context: Context, records: Sequence[Record]) -> str:
 def read_csv(text: str) -> list[dict[str, str]]:
     """The rows of a page's csv."""
     return list(csv.DictReader(io.StringIO(text)))
+
+
+def columns(rows: Any, *keys: str) -> list[tuple[Any, ...]]:
+    """The values of some columns of a csv or a frame."""
+    found = rows if isinstance(rows, list) else rows.to_dict("records")
+    return [tuple(row[key] for key in keys) for row in found]
+
+
+def written(
+    path: Path, spec: Spec, context: Context, records: Sequence[Record]
+) -> list[dict[str, str]]:
+    """The csv of a figure, written with the rest."""
+    paths = figures.write_figure(path / "figure", spec, context, records)
+    assert [p.suffix for p in paths] == [".svg", ".png", ".pdf", ".csv", ".json"]
+    assert all(p.stat().st_size > 1000 for p in paths[:3])
+    return read_csv(paths[3].read_text(encoding="utf-8"))
+
+
+def empty(path: Path, values: Record, context: Context) -> None:
+    """Refuse a figure that is something without records."""
+    assert written(path, figure_spec(values), context, []) == []
+    assert "nothing to show yet" in texts(drawn(figure_spec(values), context, []))
+
+
+def near(points: list[list[float]]) -> Any:
+    """Points of a line."""
+    return pytest.approx(np.array(points, dtype=float))
+
+
+def phrases(text: str, *parts: str) -> None:
+    """Refuse a text without one of these."""
+    for part in parts:
+        assert part in text
 
 
 def texts(figure: Any) -> str:

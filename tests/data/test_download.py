@@ -1,9 +1,8 @@
-"""Downloads from a server that truncates, stalls, refuses and lies; copies from a user's folder."""
+"""Downloads from a server that truncates, stalls, refuses and lies; what is shared between them."""
 
 import gzip
 import hashlib
 import io
-import json
 import os
 import re
 import resource
@@ -15,16 +14,11 @@ import time
 import zipfile
 
 import pytest
-from data_sets import packed
+from downloads import QUICK, assert_arrived, get
 
-from multistep.data.archives import contents_digest
 from multistep.data.download import fetch
-from multistep.data.identity import record_path, verified_contents
-from multistep.data.resume import Patience
-from multistep.data.settings import Archive, Dataset
-from multistep.files import UserError, sha256
-
-QUICK = Patience(attempts=3, connect_timeout=1, read_timeout=0.5, backoff=0.02)
+from multistep.data.settings import Archive
+from multistep.files import UserError
 
 # What a separate process runs: argv is url, sha256, destination.
 CHILD = """
@@ -37,24 +31,6 @@ url, digest, destination = sys.argv[1:]
 fetch(Archive(urls=[url], sha256=digest), Path(destination), dataset="shapes",
       patience=Patience(attempts=3, read_timeout=5, backoff=0.05))
 """
-
-
-def get(server, destination, *kinds):
-    archive = Archive(urls=[server.url(kind) for kind in kinds], sha256=server.sha256)
-    return fetch(archive, destination, dataset="shapes", patience=QUICK)
-
-
-def assert_arrived(server, destination):
-    assert destination.read_bytes() == server.body
-    assert_alone(destination)
-
-
-def assert_alone(destination):
-    """With its record, and nothing else left in the folder."""
-    names = [path.name for path in destination.parent.iterdir()]
-    pattern = rf"{destination.name}@[0-9a-f]{{12}}\.json"
-    assert [name for name in names if not re.fullmatch(pattern, name)] == [destination.name]
-    assert len(names) == 2
 
 
 def ranges(server):
@@ -198,122 +174,30 @@ def test_a_full_disk_is_one_message_and_what_came_is_kept(server, tmp_path):
     assert ranges(server) == [None, "bytes=100000-"]
 
 
-MEMBERS = {"a/1.png": b"one" * 50, "a/2.png": b"two" * 50}
-BACKWARDS, FEWER = dict(reversed(MEMBERS.items())), {"a/2.png": b"two" * 50}
-
-
-@pytest.fixture
-def described(tmp_path):
-    official = packed(tmp_path / "official" / "official.zip", MEMBERS)
-    return Archive(
-        urls=["http://127.0.0.1:9/file"],
-        sha256=sha256(official),
-        contents=contents_digest(official),
-    )
-
-
-@pytest.mark.parametrize("members", [MEMBERS, BACKWARDS])
-def test_a_users_own_archive_is_taken_instead_of_the_network(tmp_path, described, members):
-    own = packed(tmp_path / "own" / "shapes.zip", members)
-    destination = tmp_path / "raw" / "shapes.zip"
-    for _ in range(2):  # the second time the file is there already, and is right
-        fetch(described, destination, dataset="shapes", folder=own.parent)
-    assert destination.read_bytes() == own.read_bytes()
-    assert_alone(destination)
-
-
-def test_a_users_archive_with_other_contents_is_refused_with_both_digests(tmp_path, described):
-    own = packed(tmp_path / "own" / "shapes.zip", FEWER)
-    with pytest.raises(UserError) as raised:
-        fetch(described, tmp_path / "shapes.zip", dataset="shapes", folder=own.parent)
-    for digest in (sha256(own), described.sha256, contents_digest(own), described.contents):
-        assert digest in str(raised.value)
-    with pytest.raises(UserError, match=r"nowhere/shapes\.zip: no such file, though `sources:"):
-        fetch(described, tmp_path / "shapes.zip", dataset="shapes", folder=tmp_path / "nowhere")
-    assert not (tmp_path / "shapes.zip").exists()
-    assert not (tmp_path / "shapes.zip.part").exists()
-
-
-def test_an_archive_without_digest_that_its_owner_mends_is_taken_anew(tmp_path, described):
-    own = packed(tmp_path / "own" / "shapes.zip", MEMBERS)
-    destination = tmp_path / "raw" / "shapes.zip"
-    free = Archive(unverified=True)
-
-    def taken(archive=free):
-        fetch(archive, destination, dataset="shapes", folder=own.parent)
-        assert destination.read_bytes() == own.read_bytes()
-        return record_path(archive, destination, own)
-
-    first = taken()
-    os.utime(own, (1, 1))  # another time alone changes nothing
-    assert record_path(free, destination, own) == first
-    for members in (BACKWARDS, FEWER):  # of the same size, and of another
-        packed(own, members)
-        again = record_path(free, destination, own)
-        assert again != first  # so Snakemake downloads again
-        first = taken()
-        assert first == again
-    own.unlink()
-    assert record_path(free, destination, own) == first
-    packed(own, BACKWARDS)
-    pinned = described.model_copy(update={"urls": []})
-    fetch(pinned, destination, dataset="shapes", folder=own.parent)
-    kept = destination.read_bytes()
-    packed(own, FEWER)  # where a digest is known, that decides
-    fetch(pinned, destination, dataset="shapes", folder=own.parent)
-    assert destination.read_bytes() == kept
-
-
 def test_a_sha1_is_enough_where_nothing_else_was_published(server, tmp_path):
     right = hashlib.sha1(server.body, usedforsecurity=False).hexdigest()
-    entry = Archive(urls=[server.url("ok")], sha1=right)
-    fetch(entry, tmp_path / "one" / "a.zip", dataset="shapes", patience=QUICK)
-    assert_arrived(server, tmp_path / "one" / "a.zip")
-    wrong = Archive(urls=[server.url("ok")], sha1="0" * 40)
+    assert_arrived(server, get(server, tmp_path / "one" / "a.zip", "ok", sha1=right))
     with pytest.raises(UserError, match="delivers other bytes"):
-        fetch(wrong, tmp_path / "b.zip", dataset="shapes", patience=QUICK)
+        get(server, tmp_path / "b.zip", "ok", sha1="0" * 40)
 
 
 def test_an_archive_without_any_digest_is_taken_and_its_digest_is_said(server, tmp_path, capsys):
-    entry = Archive(urls=[server.url("ok")], unverified=True)
-    destination = tmp_path / "shapes"
-    fetch(entry, destination, dataset="shapes", patience=QUICK)
-    assert_arrived(server, destination)
+    assert_arrived(server, get(server, tmp_path / "shapes", "ok", unverified=True))
     assert f"has sha256 {server.sha256}. Pin it in params.yaml" in capsys.readouterr().err
 
 
-def test_another_file_in_its_place_since_is_told_before_it_is_read(server, tmp_path):
-    """Of the same size too, which no record's name would tell."""
-    path = get(server, tmp_path / "a.bin", "ok")
-    entry = {"loader": "cifar100", "title": "x", "classes": 2, "prepare": {}}
-    pins = ({"sha256": server.sha256}, {"unverified": True})
-    datasets = [Dataset.model_validate(entry | {"archives": {"a.bin": pin}}) for pin in pins]
-    for dataset in datasets:
-        assert verified_contents("x", dataset, tmp_path)
-    path.write_bytes(server.body[::-1])
-    for dataset, told in zip(
-        datasets, ("that datasets.x describes", "differ from the"), strict=True
-    ):
-        with pytest.raises(UserError, match=rf"a\.bin: .*{told}.*fetch it again"):
-            verified_contents("x", dataset, tmp_path)
-
-
 def test_pieces_of_two_files_are_not_put_together_where_no_digest_would_tell(server, tmp_path):
-    entry = Archive(urls=[server.url("unmarked")], unverified=True)
-    fetch(entry, tmp_path / "list", dataset="shapes", patience=QUICK)
-    assert (tmp_path / "list").read_bytes() == server.body[::-1]
+    path = get(server, tmp_path / "list", "unmarked", unverified=True)
+    assert path.read_bytes() == server.body[::-1]
     assert ranges(server) == [None, None]
-    stated = Archive(urls=[server.url("ok")], unverified=True, bytes=len(server.body) + 1)
     with pytest.raises(UserError, match=r"400,000 bytes, where 400,001 are stated"):
-        fetch(stated, tmp_path / "other", dataset="shapes", patience=QUICK)
+        get(server, tmp_path / "other", "ok", unverified=True, bytes=len(server.body) + 1)
 
 
 def test_a_packed_file_stays_packed_whatever_its_server_calls_that(server, tmp_path):
     server.bodies["coded"] = body = gzip.compress(server.body)
     right = hashlib.sha256(body).hexdigest()
-    entry = Archive(urls=[server.url("coded")], sha256=right)
-    fetch(entry, tmp_path / "a.tar.gz", dataset="shapes", patience=QUICK)
-    assert (tmp_path / "a.tar.gz").read_bytes() == body
+    assert get(server, tmp_path / "a.tar.gz", "coded", sha256=right).read_bytes() == body
 
 
 def nothing(form):
@@ -377,11 +261,9 @@ def test_what_is_no_archive_is_a_failed_mirror_and_is_not_taken_from_a_folder(
 
 @pytest.mark.parametrize(("kind", "stated"), [("ok", 100), ("endless", 10**6), ("slow", 399_999)])
 def test_a_body_stops_at_the_stated_size(server, tmp_path, kind, stated):
-    entry = Archive(urls=[server.url(kind)], sha256=server.sha256, bytes=stated)
-    with pytest.raises(
-        UserError, match=rf"sends [\d,]+ bytes or more, where {stated:,} are stated"
-    ):
-        fetch(entry, tmp_path / "a.zip", dataset="shapes", patience=QUICK)
+    told = rf"sends [\d,]+ bytes or more, where {stated:,} are stated"
+    with pytest.raises(UserError, match=told):
+        get(server, tmp_path / "a.zip", kind, sha256=server.sha256, bytes=stated)
     assert list(tmp_path.iterdir()) == []
     assert len(server.requests) == 1
 
@@ -404,44 +286,13 @@ def test_a_proxy_that_fails_is_named(server, tmp_path, monkeypatch, scheme, ther
         assert "failed (501 Unsupported method" in told
 
 
-def test_a_record_serves_while_the_file_is_there_and_fits(server, tmp_path):
-    """Its name is all that makes a download stale (workflow/rules/data.smk)."""
-    path = tmp_path / "shapes"
-    free = Archive(urls=[server.url("ok")], unverified=True)
-    pinned = Archive(sha256=server.sha256, urls=["http://127.0.0.1:9/moved"])
-    other = Archive(sha256="0" * 64)
-    first = record_path(free, path)
-    assert len({first, record_path(pinned, path), record_path(other, path)}) == 3
-    fetch(free, path, dataset="shapes", record=first, patience=QUICK)
-    assert record_path(free, path) == record_path(pinned, path) == first
-    assert record_path(other, path) != first
-    body = path.read_bytes()
-    for break_it in (lambda: path.write_bytes(body[:-1]), path.unlink):
-        break_it()
-        again = record_path(free, path)
-        assert again != first
-    fetch(free, path, dataset="shapes", record=again, patience=QUICK)
-    assert_arrived(server, path)
-    assert record_path(free, path) == record_path(pinned, path) == again
-    text = again.read_text()
-    about = json.loads(text)
-    for edited in (text[:50], *(json.dumps(about | {key: "0" * 64}) for key in about)):
-        again.write_text(edited)
-        assert record_path(free, path) != again
-
-    again.write_text(again.read_text()[:50])
-    assert record_path(free, path) == first
-
-
 def test_an_archive_of_several_datasets_is_fetched_once(server, tmp_path, monkeypatch):
     raw = tmp_path / "data" / "raw"
     for dataset in ("first", "second"):
-        get(server, raw / dataset / "shapes.bin", "whole")
-        assert_arrived(server, raw / dataset / "shapes.bin")
+        assert_arrived(server, get(server, raw / dataset / "shapes.bin", "whole"))
     assert len(server.requests) == 1
     (raw / "first" / "shapes.bin").write_bytes(b"damaged in place")  # the link's other end
-    get(server, raw / "third" / "shapes.bin", "whole")
-    assert_arrived(server, raw / "third" / "shapes.bin")
+    assert_arrived(server, get(server, raw / "third" / "shapes.bin", "whole"))
     assert len(server.requests) == 2
     # Clones and users share a folder; one that holds other bytes under a digest is no cache.
     monkeypatch.setenv("MULTISTEP_CACHE", str(tmp_path / "cache"))
@@ -450,8 +301,7 @@ def test_an_archive_of_several_datasets_is_fetched_once(server, tmp_path, monkey
     assert len(server.requests) == 3
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [server.sha256]
     (tmp_path / "cache" / server.sha256).write_bytes(b"other")
-    get(server, tmp_path / "c/data/raw/first/shapes.bin", "whole")
-    assert_arrived(server, tmp_path / "c/data/raw/first/shapes.bin")
+    assert_arrived(server, get(server, tmp_path / "c/data/raw/first/shapes.bin", "whole"))
     assert len(server.requests) == 4
     assert (tmp_path / "cache" / server.sha256).read_bytes() == server.body  # and mended
 
@@ -466,13 +316,11 @@ def test_a_cache_that_takes_nothing_is_done_without(
 ):
     monkeypatch.setenv("MULTISTEP_CACHE", str(disk.path))
     disk.spoil(how)
-    get(server, tmp_path / "a/data/raw/first/shapes.bin", "whole")
-    assert_arrived(server, tmp_path / "a/data/raw/first/shapes.bin")
+    assert_arrived(server, get(server, tmp_path / "a/data/raw/first/shapes.bin", "whole"))
     assert "the cache can't take it (" in capsys.readouterr().err
     disk.mend()
     get(server, tmp_path / "b/data/raw/first/shapes.bin", "whole")
     disk.spoil(how)
-    get(server, tmp_path / "c/data/raw/first/shapes.bin", "missing")
-    assert_arrived(server, tmp_path / "c/data/raw/first/shapes.bin")
+    assert_arrived(server, get(server, tmp_path / "c/data/raw/first/shapes.bin", "missing"))
     assert len(server.requests) == 2
     record_property("injected", 2)

@@ -15,6 +15,7 @@ from page_records import few_shot, few_shot_times, transfer
 
 from multistep import cli, seal
 from multistep.files import UserError, write_json
+from multistep.job.record import name_of
 from multistep.pages import claims, inputs, load, scales, verdicts
 from multistep.pages.claims import closed_form, linear
 from multistep.pages.scales import Scale
@@ -70,40 +71,46 @@ def project(tmp_path: Path) -> Path:
         "experiments: {5way_1shot: {measured: {methods: [maml, multistep4]}}}\n"
     )
     accuracies = {
-        ("maml", 0): [60, 70, 80, 90], ("maml", 1): [50, 70, 80, 80], ("maml", 2): [60, 60, 80, 90],
-        ("multistep4", 0): [50, 70, 70, 90], ("multistep4", 1): [50, 60, 80, 80],
-        ("multistep4", 2): [60, 60, 70, 80], ("multistep2", 5): [50, 50, 50, 50],
-    }  # fmt: skip
-    for (method, seed), episodes in accuracies.items():
-        if seed < 3:
-            floats = [float(x) for x in episodes]
+        "maml": [[60, 70, 80, 90], [50, 70, 80, 80], [60, 60, 80, 90]],
+        "multistep4": [[50, 70, 70, 90], [50, 60, 80, 80], [60, 60, 70, 80]],
+    }
+    for method, seeds in accuracies.items():
+        for seed, episodes in enumerate(seeds):
             of = {"method": method, "seed": seed, "scale": "small", "iterations": 100}
-            _put(tmp_path, few_shot(episodes=floats, **of), f"5way_1shot/omniglot/{method}/{seed}")
+            _put(tmp_path, few_shot(episodes=[float(x) for x in episodes], **of))
     rows = [("maml", 8, [4.0, 4.4, 8.0], 100), ("multistep4", 8, [1.6, 1.8, 3.0], 55)]
-    _put(tmp_path, few_shot_times(rows=rows, scale="small"), "measure/5way_1shot/omniglot")
+    _put(tmp_path, few_shot_times(rows=rows, scale="small"))
     return tmp_path
 
 
-def _put(project: Path, record: dict[str, Any], name: str) -> None:
-    path = project / "scales" / "small" / "results" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, record)
+def _place(record: dict[str, Any]) -> str:
+    return f"results/{'measure/' if 'rows' in record else ''}{name_of(record['cell'])}.json"
+
+
+def _put(project: Path, record: dict[str, Any]) -> None:
+    write_json(project / "scales/small" / _place(record), record)
 
 
 def _of(entries: list[dict[str, Any]], name: str, scale: str) -> dict[str, Any]:
     return next(e for e in entries if (e["id"], e["scale"]) == (name, scale))
 
 
+def _interval(pairs: Any, level: float) -> list[float]:
+    """Of the mean of differences `[seeds, episodes]`, both of which are drawn."""
+    seeds, episodes = pairs.shape
+    half = np.hypot(
+        pairs.mean(0).std() / episodes**0.5 * scipy.stats.norm.ppf((1 + level) / 2),
+        pairs.mean(1).std(ddof=1) / seeds**0.5 * scipy.stats.t.ppf((1 + level) / 2, seeds - 1),
+    )
+    return [pairs.mean() - half, pairs.mean() + half]
+
+
 def test_made_up_results_give_the_verdicts_that_they_must(project: Path) -> None:
     entries = verdicts.evaluate(project)
     drop = _of(entries, "small_drop_of_4", "small")
     pairs = np.array([[-10, 0, -10, 0], [0, -10, 0, 0], [0, 0, -10, -10]])
-    half = np.hypot(
-        pairs.mean(0).std() / 2 * scipy.stats.norm.ppf(0.975),
-        pairs.mean(1).std(ddof=1) / 3**0.5 * scipy.stats.t.ppf(0.975, 2),
-    )
     assert drop["measured"] == pytest.approx(pairs.mean())
-    assert drop["interval"] == pytest.approx([pairs.mean() - half, pairs.mean() + half], rel=1e-6)
+    assert drop["interval"] == pytest.approx(_interval(pairs, 0.95), rel=1e-6)
     assert (drop["verdict"], drop["n"]) == ("not held", {"seeds": 3, "episodes": 4})
     assert drop["reduced"].startswith("100 of 60,000 meta-iterations; 4 of 600 test episodes")
     assert "iterations 100 (the paper's: 60,000)" in drop["differs"][0]["settings"]
@@ -141,7 +148,7 @@ def test_a_claim_of_one_scale_alone_is_tested_there(project: Path, tmp_path: Pat
 
 
 def test_results_that_are_not_the_plans_are_refused(project: Path) -> None:
-    _put(project, few_shot(scale="small", iterations=7), "5way_1shot/omniglot/maml/0")
+    _put(project, few_shot(scale="small", iterations=7))
     with pytest.raises(UserError, match=r"iterations is 7, but the plan says 100"):
         verdicts.evaluate(project)
 
@@ -162,10 +169,7 @@ def test_a_candidate_that_another_choice_was_made_of_is_refused() -> None:
     ("change", "message"),
     [
         ("small_drop_of_4: {at_least: null}", "says neither at_least nor at_most"),
-        (
-            "small_drop_of_4: {kind: acuracy}",
-            r"no kind of claims named 'acuracy'; did you mean",
-        ),
+        ("small_drop_of_4: {kind: acuracy}", "no kind of claims named 'acuracy'; did you mean"),
         (
             "small_drop_of_4: {compare: [{of: [multistep5], to: [maml], cells: {mars: []}}]}",
             r"(?s)no method named 'multistep5'.*no dataset named 'mars'",
@@ -251,18 +255,12 @@ def test_numbers_of_the_committed_scales_are_those_of_their_files(
         return json.loads((ROOT / "scales" / f"{name}.json").read_text())
 
     entry = _of(committed, "small_drop_of_4", "omniglot-cpu")
-    mean = {
-        method: np.mean(
-            [
-                result(f"omniglot-cpu/results/5way_1shot/omniglot/{method}/{seed}")["metrics"][
-                    "test_accuracy"
-                ]
-                for seed in range(3)
-            ]
-        )
-        for method in ("maml", "multistep4")
-    }
-    assert entry["measured"] == pytest.approx(mean["multistep4"] - mean["maml"])
+    place = "omniglot-cpu/results/5way_1shot/omniglot"
+    of = [
+        [result(f"{place}/{method}/{seed}")["metrics"]["test_accuracy"] for seed in range(3)]
+        for method in ("multistep4", "maml")
+    ]
+    assert entry["measured"] == pytest.approx(np.subtract(*of).mean())
     # Clear of 0 for one comparison, but not for the worst of four.
     entry = _of(committed, "miniimagenet_2_best_of_ours", "miniimagenet-cpu")
     place = "miniimagenet-cpu/results/mini_5way_5shot/miniimagenet_x100"
@@ -270,13 +268,8 @@ def test_numbers_of_the_committed_scales_are_those_of_their_files(
         [result(f"{place}/{method}/{seed}")["metrics"]["episode_accuracies"] for seed in range(3)]
         for method in ("multistep2", "maml")
     ]
-    pairs = np.subtract(*of)
     for key, level in (("interval", 0.95), ("interval_of_all", 1 - 0.05 / 4)):
-        half = np.hypot(
-            pairs.mean(0).std() / 200**0.5 * scipy.stats.norm.ppf((1 + level) / 2),
-            pairs.mean(1).std(ddof=1) / 3**0.5 * scipy.stats.t.ppf((1 + level) / 2, 2),
-        )
-        assert entry[key] == pytest.approx([pairs.mean() - half, pairs.mean() + half], rel=1e-6)
+        assert entry[key] == pytest.approx(_interval(np.subtract(*of), level), rel=1e-6)
     assert entry["interval"][1] < 0 < entry["interval_of_all"][1]
     assert entry["verdict"] == "undecided"
     assert "0.3767] at 98.75%, as due for one of 4)" in entry["words"]
@@ -323,11 +316,7 @@ def _paper() -> tuple[inputs.Plan, dict[str, Any]]:
 def _scale(*records: dict[str, Any]) -> Scale:
     """The paper's scale with these results, as if they had been run as the paper says."""
     plan, pages = _paper()
-    by_path = {}
-    for record in records:
-        names = ("experiment", "dataset", "method", "seed")
-        place = "/".join(str(record["cell"][k]) for k in names if k in record["cell"])
-        by_path[f"results/{'measure/' if 'rows' in record else ''}{place}.json"] = record
+    by_path = {_place(record): record for record in records}
     return Scale(plan, plan, {"tables": pages}, list(by_path), known=by_path)
 
 
@@ -355,6 +344,10 @@ def _drift(seed: int, last: float) -> dict[str, Any]:
     return of | {"history": [{"drift": points}]}
 
 
+HOURS = {"epochs": 200, "device": "TITAN Xp", "at_least": 7.0}
+HOURS["compare"] = [{"of": ["l2t_multistep"], "to": ["l2t"], "cells": {"bird": ["sgd_224"]}}]
+
+
 @pytest.mark.parametrize(
     ("kind", "values", "records", "measured", "right"),
     [
@@ -375,14 +368,8 @@ def _drift(seed: int, last: float) -> dict[str, Any]:
         ("chosen", {"dataset": "miniimagenet", "chosen": {"mini_5way_1shot": {"maml": 0.004}}},
          [_candidate(v, a) for v, a in ((0.1, 40.0), (0.04, 44.0), (0.01, 48.0), (0.004, 47.0))],
          -1.0, "undecided"),
-        ("hours", {"epochs": 200, "device": "TITAN Xp", "at_least": 7.0,
-                   "compare": [{"of": ["l2t_multistep"], "to": ["l2t"],
-                                "cells": {"bird": ["sgd_224"]}}]},
-         [_timed("NVIDIA TITAN Xp")], 78 * 200 * 2.0 / 3600, "held"),
-        ("hours", {"epochs": 200, "device": "TITAN Xp", "at_least": 7.0,
-                   "compare": [{"of": ["l2t_multistep"], "to": ["l2t"],
-                                "cells": {"bird": ["sgd_224"]}}]},
-         [_timed("another GPU")], None, "not run"),
+        ("hours", HOURS, [_timed("NVIDIA TITAN Xp")], 78 * 200 * 2.0 / 3600, "held"),
+        ("hours", HOURS, [_timed("another GPU")], None, "not run"),
         ("drift", {"method": "l2t", "cells": {"bird": ["sgd_224"]}, "during": [0.5, 1.0],
                    "relative_to": [0.0, 0.5], "at_most": 0.5},
          [_drift(seed, last) for seed, last in enumerate((0.2, 0.21, 0.22))],
