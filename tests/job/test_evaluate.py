@@ -30,6 +30,7 @@ from multistep.fewshot.episodes import Sampler
 from multistep.files import UserError, read_json
 from multistep.job import parameters, results
 from multistep.job.evaluate import PROTOCOLS
+from multistep.job.record import name_of
 
 FAMILY = {m: small_cell(m) for m in ("maml", "multistep2", "fomaml", "anil", "imaml", "reptile")}
 FAMILY["memory_reduced"] = small_cell("memory_reduced")
@@ -64,8 +65,7 @@ def found(home: Path, *line: str) -> list[dict[str, Any]]:
     records = [results.read(path) for path in sorted(out.rglob("*.json"))]
     for record in records:
         cell = record["cell"]
-        place = [str(cell[k]) for k in ("experiment", "dataset", "method", "seed")]
-        assert results.read(out.joinpath(*place).with_suffix(".json"), results.Expected(cell))
+        assert results.read(out / f"{name_of(cell)}.json", results.Expected(cell))
     return records
 
 

@@ -45,7 +45,7 @@ class Halving(loop.Run):
 
     def inputs(self, begin: int) -> Iterator[int]:
         time.sleep(0.05)
-        return super().inputs(begin)
+        yield from super().inputs(begin)
 
     def step(self, given: int) -> None:
         assert given == self.state["iteration"]
@@ -118,6 +118,7 @@ def test_what_the_loop_records_and_times(tmp_path: Path) -> None:
     assert 0.1 <= timing["train_seconds"] < 0.5
     assert timing["process_seconds"] < 0.05  # it slept
     assert 0.06 <= timing["evaluation_seconds"] < 0.3
+    assert 0.05 <= timing["loading_seconds"] < 0.3
     assert timing["seconds_per_iteration"] == timing["train_seconds"] / 10
     for clock, total in (("", "train_seconds"), ("process_", "process_seconds")):
         until = timing[f"history_{clock}seconds"]

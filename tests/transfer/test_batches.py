@@ -140,15 +140,6 @@ def test_an_abandoned_epoch_leaves_no_thread() -> None:
     assert threading.active_count() == before
 
 
-def test_waiting_is_counted_for_training_only() -> None:
-    chosen = some("resize_crop", loaders=0)
-    assert chosen.waited == 0
-    list(chosen.evaluation("train"))
-    assert chosen.waited == 0
-    list(chosen.epoch(0))
-    assert chosen.waited > 0
-
-
 def test_correct_images_are_counted() -> None:
     def by_index(x: Tensor) -> Tensor:
         return torch.eye(4)[torch.arange(len(x)) % 4]  # right for the batches of 16

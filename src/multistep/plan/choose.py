@@ -118,16 +118,13 @@ def run(args: argparse.Namespace) -> None:
     """Read the candidates, choose, write."""
     kinds.check_place(args.out, kinds.CHOICE)
     expected = _expected(args.choice_of, args.candidates)
-    candidates = [
-        results.read(path, right) for path, right in zip(args.candidates, expected, strict=True)
-    ]
-    for path, candidate in zip(args.candidates, candidates, strict=True):
+    candidates, cells = [], []
+    for path in args.candidates:
+        candidate, right = results.read(path, expected.get(path)), expected.get(path)
         if not results.is_candidate(candidate):
             raise UserError(f"{path}: not the result of a candidate; give those of one choice")
-    cells = [
-        dict(candidate["cell"] if right is None else right.cell)
-        for candidate, right in zip(candidates, expected, strict=True)
-    ]
+        candidates.append(candidate)
+        cells.append(dict(candidate["cell"] if right is None else right.cell))
     of = definition(args.setting, cells)
     choice = {"cell": of["cell"], "seeds": of["seeds"], **choose(args.setting, candidates)}
     made_from = {"candidates": [candidate.get("seal") for candidate in candidates]}
@@ -135,14 +132,14 @@ def run(args: argparse.Namespace) -> None:
     print(json.dumps(choice, indent=1))
 
 
-def _expected(text: str | None, paths: list[Path]) -> list[results.Expected | None]:
-    """What `--choice-of` says of each file; None where it isn't given."""
+def _expected(text: str | None, paths: list[Path]) -> dict[Path, results.Expected]:
+    """What `--choice-of` says of each file; nothing where it isn't given."""
     if text is None:
-        return [None] * len(paths)
+        return {}
     try:
         cells = candidates_of(json_of("--choice-of", text))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"--choice-of: not what a choice is ({error!r})") from None
     if missing := sorted(cells.keys() ^ set(paths)):
         raise UserError(f"--choice-of: {missing[0]} isn't in both, the choice and the files")
-    return [results.Expected(cells[path]) for path in paths]
+    return {path: results.Expected(cell) for path, cell in cells.items()}

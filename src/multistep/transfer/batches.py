@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,9 +58,8 @@ class Batches:
     """Batches of one part for training, and of any part for evaluation.
 
     `loaders`: threads that prepare large images, 0 for none (in line); None: up to four beside a
-    GPU, none on a CPU, whose cores the training has. The batches are the same. `waited` counts the
-    seconds for which `epoch` kept its caller waiting; `shapes`: of the images, int64 `[N, 2]`.
-    Raises UserError if a part has no images or the images don't fit the settings.
+    GPU, none on a CPU, whose cores the training has. The batches are the same. `shapes`: of the
+    images, int64 `[N, 2]`. Raises UserError if a part has no images or they don't fit the settings.
     """
 
     def __init__(
@@ -74,7 +72,6 @@ class Batches:
             loaders = min(4, os.cpu_count() or 1) if device.type == "cuda" else 0
         self.loaders = loaders
         self.indices = self._indices(part)
-        self.waited = 0.0
         self.at_once = s.augmentation == "pad_crop"
         if images.shapes is None:
             side = np.array(images.images.shape[1:3], np.int64)
@@ -107,14 +104,7 @@ class Batches:
         def load(batch: int) -> _Loaded:
             return self._training(order, number, batch)
 
-        batches = self._run(load, range(start, len(self)))
-        while True:
-            begin = time.perf_counter()
-            batch = next(batches, None)
-            self.waited += time.perf_counter() - begin
-            if batch is None:
-                return
-            yield batch
+        return self._run(load, range(start, len(self)))
 
     def evaluation(self, part: str) -> Iterator[Batch]:
         """The images of a part in order, without augmentation."""

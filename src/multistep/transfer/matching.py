@@ -47,11 +47,6 @@ class Matching:
     source: dict[int, int]
     target: dict[int, int]
 
-    @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """(m, n), source taps major."""
-        return [(m, n) for m in self.source for n in self.target]
-
     def initial_phi(self, generator: torch.Generator) -> Tensors:
         """The matching convolutions, uniform ±1/√C_n."""
         phi: Tensors = {}
