@@ -151,11 +151,7 @@ def test_unused_parameters_move_by_decay() -> None:
         (lambda p: p["x"].sum().item(), {"x": torch.ones(2)}, "loss: .*, not float"),
         (lambda p: None, {"x": torch.ones(2)}, "loss: .*, not NoneType"),
         (lambda p: p["x"].detach().sum(), {"x": torch.ones(2)}, "loss: depends on none of params"),
-        (
-            sum,
-            [torch.ones(2)],
-            r"params: .*, not list; .*\(module.named_parameters",
-        ),
+        (sum, [torch.ones(2)], r"params: .*, not list; .*\(module.named_parameters"),
         (sum, torch.nn.Linear(2, 2), "params: .*, not Linear"),
         (sum, {"n": torch.tensor(3)}, r"params\['n'\]: torch.int64, .* leave it out"),
         (sum, {"n": 3.0}, r"params\['n'\]: float, .* leave it out"),

@@ -133,10 +133,7 @@ def test_a_record_that_contradicts_itself_is_named_on_write_and_on_read(
         results.read(file)
 
 
-@pytest.mark.fault(
-    "the result of another cell or run",
-    "refused, with the key that differs",
-)
+@pytest.mark.fault("the result of another cell or run", "refused, with the key that differs")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

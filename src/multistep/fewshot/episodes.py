@@ -143,7 +143,6 @@ class Sampler:
         return Batch(*(*parts, draw.seeds))
 
     def batch(self, iteration: int, tasks: int) -> Batch:
-        """Draw and gather."""
         return self.gather(self.draw(iteration, tasks).to(self.images.device))
 
     def numbered(self, episodes: int, size: int) -> Iterator[Batch]:

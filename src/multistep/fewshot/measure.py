@@ -5,6 +5,7 @@ events around the captured meta-iteration, and peak allocated bytes of one uncap
 CPU: process time, and the bytes that are kept for the way back, per task.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
 from multistep.fewshot import algorithms, meta
-from multistep.fewshot.episodes import Batch
+from multistep.fewshot.record import points
 from multistep.fewshot.trainer import Trainer
 from multistep.job import device
 from multistep.job.measure import interleaved, unit
@@ -25,11 +26,10 @@ def measure(
     """Rows of one experiment on one dataset with their units, and the digests of what was read."""
     dataset = prepared.read(data, definition["dataset"], definition["data"])
     images = torch.from_numpy(dataset.images).to(place)
+    methods, tasks = definition["methods"], definition["measure"]["tasks"]
     trainers = {
-        (method, steps): _trainer(entry, steps, definition["measure"]["tasks"], dataset, images)
-        for method, entry in definition["methods"].items()
-        for steps in sorted({*definition["measure"]["steps"], entry["settings"]["inner_steps"]})
-        if steps % entry["settings"]["window"] == 0
+        (method, steps): _trainer(methods[method], steps, tasks, dataset, images)
+        for method, steps in points(definition)
     }
     if place.type == "cuda":  # one step's temporaries at a time, not everybody's
         pool = torch.cuda.graph_pool_handle()
@@ -69,10 +69,7 @@ def _trainer(
 def _memory(trainer: Trainer, place: torch.device) -> int:
     """Bytes of one meta-iteration, as the module's docstring says."""
     batch = trainer.sampler.batch(0, trainer.s.meta_batch)
-
-    def run(batch: Batch) -> meta.MetaGradient:
-        return meta.meta_gradient(trainer.algorithm, trainer.network, trainer.theta, batch)
-
+    run = partial(meta.meta_gradient, trainer.algorithm, trainer.network, trainer.theta)
     if place.type == "cuda":
-        return device.allocated(place, lambda: run(batch))
+        return device.allocated(place, partial(run, batch))
     return run(batch.split(1)[0]).nbytes

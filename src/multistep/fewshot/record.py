@@ -1,6 +1,7 @@
 """The record of a few-shot cell and of its measurement, checked on write and on read."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -148,7 +149,6 @@ class Candidate(Trained):
     metrics: CandidateMetrics
 
     def stopped(self) -> str | None:
-        """Divergence."""
         return self.metrics.diverged
 
     def facts(self) -> Facts:
@@ -164,19 +164,24 @@ class MeasureRow(Record):
     bytes: Count
 
 
+def points(definition: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """(method, inner steps) that a measurement times: its steps and each method's own, as far as
+    the method's window divides them.
+    """
+    return [
+        (method, steps)
+        for method, entry in definition["methods"].items()
+        for steps in sorted({*definition["measure"]["steps"], entry["settings"]["inner_steps"]})
+        if steps % entry["settings"]["window"] == 0
+    ]
+
+
 class Measurement(MeasurementRecord):
     rows: list[MeasureRow]
 
     def facts(self) -> Facts:
-        """One row for each method and number of steps that its window divides, with all rounds."""
+        """One row for each point, with all rounds."""
         yield from super().facts()
-        measure = self.cell["measure"]
-        wanted = [
-            (method, steps)
-            for method, entry in self.cell["methods"].items()
-            for steps in sorted({*measure["steps"], entry["settings"]["inner_steps"]})
-            if steps % entry["settings"]["window"] == 0
-        ]
-        yield "rows", [(row.method, row.steps) for row in self.rows], wanted
-        rounds = [measure["rounds"]] * len(self.rows)
+        yield "rows", [(row.method, row.steps) for row in self.rows], points(self.cell)
+        rounds = [self.cell["measure"]["rounds"]] * len(self.rows)
         yield "rows: seconds", [len(row.seconds) for row in self.rows], rounds

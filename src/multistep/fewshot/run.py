@@ -61,7 +61,6 @@ class Run(loop.Run):
         return "iterations" if self.settings.meta_schedule == "constant" else None
 
     def step(self, given: int) -> None:
-        """The meta-iteration of that number."""
         self.trainer.step(given)
 
     def due(self) -> bool:

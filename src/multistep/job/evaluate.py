@@ -54,28 +54,18 @@ def run(args: argparse.Namespace) -> None:
     changes = {key: value for key, value in wanted.items() if value is not None}
     asked = args.protocol or ["together"]
     protocols = list(PROTOCOLS) if "all" in asked else list(dict.fromkeys(asked))
+    how = {"episodes": args.episodes, "protocols": protocols, "floors": args.floors}
     from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
 
     place = device.prepare(args.device, args.threads)
-    given, found = [], []
-    for file in args.files:  # all are read before any is tested
-        path = parameters.of(file)
-        about, tensors, made = parameters.read(path)
-        cell, made_from = about["cell"], about["made_from"]
-        out = args.out and args.out / f"{name_of(cell)}.json"
-        if out:
-            kinds.check_place(out, kinds.EVALUATION)
-        images = _images(path, cell, made_from["dataset"], args.dataset)
-        given.append((file, about, tensors, made, images, out))
+    given = [_given(file, args) for file in args.files]  # all are read before any is tested
+    found: list[dict[str, Any]] = []
     try:
         for file, about, tensors, made, images, out in given:
             cell = about["cell"]
-            family = module(cell["family"], "trained")
+            evaluate = module(cell["family"], "trained").evaluate
             try:
-                used, rows = family.evaluate(
-                    about, tensors, images, place,
-                    episodes=args.episodes, protocols=protocols, floors=args.floors, **changes,
-                )  # fmt: skip
+                used, rows = evaluate(about, tensors, images, place, **how, **changes)
             except UserError as error:
                 raise UserError(f"{file}: {error}") from None
             entry = {"cell": cell, "dataset": images.name, "settings": used, "rows": rows}
@@ -102,14 +92,24 @@ def run(args: argparse.Namespace) -> None:
                     + "; those of a run that diverged, so lower --rate")  # fmt: skip
 
 
-def _images(path: Path, cell: dict[str, Any], digest: str, given: Path | None) -> Prepared:
-    """The images to test on: the `given` ones, or those that the cell was trained on."""
-    if given:
-        return prepared.read(given)
+def _given(file: Path, args: argparse.Namespace) -> tuple[Path, Any, Any, Any, Prepared, Any]:
+    """A file, its header, tensors and result, the images to test on, and where the record goes."""
+    path = parameters.of(file)
+    about, tensors, made = parameters.read(path)
+    out = args.out and args.out / f"{name_of(about['cell'])}.json"
+    if out:
+        kinds.check_place(out, kinds.EVALUATION)
+    images = prepared.read(args.dataset) if args.dataset else _own_images(path, about)
+    return file, about, tensors, made, images, out
+
+
+def _own_images(path: Path, about: dict[str, Any]) -> Prepared:
+    """The images that a cell was trained on."""
     home = next((p.parent for p in path.absolute().parents if p.name == "results"), Path())
+    cell = about["cell"]
     folder = home / "data" / "processed" / cell["dataset"]
     images = prepared.read(folder, cell["dataset"], cell["data"])
-    if images.digest != digest:
+    if images.digest != about["made_from"]["dataset"]:
         raise UserError(
             f"{folder}: it isn't the data that {path} was trained on; if it is meant, say so with "
             f"--dataset {folder}"

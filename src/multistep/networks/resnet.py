@@ -56,7 +56,6 @@ class ResNet(Backbone):
         self.fc = Linear(8 * width, classes)
 
     def forward(self, x: Tensor) -> tuple[dict[int, Tensor], Tensor]:
-        """See `Backbone`."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         taps: dict[int, Tensor] = {}
         for tap, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4), 1):
@@ -85,7 +84,6 @@ class ResNet32(Backbone):
         self.tap_channels = {blocks * (i + 1) - 1: width * 2**i for i in range(3)}
 
     def forward(self, x: Tensor) -> tuple[dict[int, Tensor], Tensor]:
-        """See `Backbone`."""
         x = F.relu(self.bn1(self.conv1(x)))
         taps: dict[int, Tensor] = {}
         for tap, layer in zip(self.tap_channels, self.stages, strict=True):

@@ -37,7 +37,6 @@ class VGG9(Backbone):
         self.fc = Linear(channels, classes)
 
     def forward(self, x: Tensor) -> tuple[dict[int, Tensor], Tensor]:
-        """See `Backbone`."""
         taps: dict[int, Tensor] = {}
         for tap, stage in enumerate(self.stages):
             taps[tap] = stage(x)

@@ -87,8 +87,7 @@ def weight_gradient(x: Tensor, gy: Tensor) -> Tensor:
     return gradient
 
 
-def _tile(x: Tensor) -> int:
-    """M."""
+def _tile(x: Tensor) -> int:  # m
     return 4 if x.shape[2] % 4 == 0 and x.shape[2] >= 8 else 2
 
 

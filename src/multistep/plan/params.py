@@ -142,7 +142,6 @@ class _Loader(_Parser):
         return super().construct_mapping(node, deep)
 
     def construct_sequence(self, node: yaml.SequenceNode, deep: bool = False) -> list[Any]:
-        """A list."""
         for value in node.value:
             self._plain(value, "in a list")
         return super().construct_sequence(node, deep)

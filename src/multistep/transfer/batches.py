@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,20 +101,13 @@ class Batches:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The shuffled, augmented batches of an epoch, from its batch `start` on."""
         order = self.indices[order_of(self.count, self.seed, number)]
-
-        def load(batch: int) -> _Loaded:
-            return self._training(order, number, batch)
-
-        return self._run(load, range(start, len(self)))
+        return self._run(partial(self._training, order, number), range(start, len(self)))
 
     def evaluation(self, part: str) -> Iterator[Batch]:
         """The images of a part in order, without augmentation."""
         indices = self._indices(part)
-
-        def load(batch: int) -> _Loaded:
-            return self._evaluation(part, indices, batch)
-
-        return self._run(load, range(self._count(indices)))
+        numbers = range(self._count(indices))
+        return self._run(partial(self._evaluation, part, indices), numbers)
 
     def _run(self, load: Callable[[int], _Loaded], numbers: range) -> Iterator[Batch]:
         # Small images take no time: on the device at once, on the CPU a copy of some kilobytes.
@@ -130,15 +124,15 @@ class Batches:
         if self.at_once:
             offsets = torch.from_numpy(rng.integers(0, 2 * augment.PAD + 1, (n, 2)))
             return self._loaded(chosen, self._gather(chosen), offsets, flips)
-        pixels = np.empty((n, size, size, 3), np.uint8)
+        crop: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
         if self.s.augmentation == "random_resized_crop":
-            boxes = augment.random_boxes(self.shapes[chosen], rng)
-            for i, image in enumerate(chosen):
-                pixels[i] = augment.resized_crop(self.images.pixels(image), boxes[i], size)
+            crop, places = augment.resized_crop, augment.random_boxes(self.shapes[chosen], rng)
         else:
-            corners = rng.integers(0, augment.larger(size) - size + 1, (n, 2))
-            for i, image in enumerate(chosen):
-                pixels[i] = augment.crop_resized(self.images.pixels(image), corners[i], size)
+            crop = augment.crop_resized
+            places = rng.integers(0, augment.larger(size) - size + 1, (n, 2))
+        pixels = np.empty((n, size, size, 3), np.uint8)
+        for i, image in enumerate(chosen):
+            pixels[i] = crop(self.images.pixels(image), places[i], size)
         return self._loaded(chosen, pixels, None, flips)
 
     def _evaluation(self, part: str, indices: np.ndarray, batch: int) -> _Loaded:

@@ -59,12 +59,10 @@ class Run(EpochRun):
         )  # fmt: skip
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch."""
         s = self.settings
         return rate(s.lr, s.schedule_offset, s.epochs, epoch)
 
     def step(self, given: Batch) -> None:
-        """One mini-batch."""
         self.means.add(self.learner.step(*given, self.rate(self.epoch)))
 
     def settle(self) -> None:

@@ -51,7 +51,6 @@ class Training(EpochRun):
         )  # fmt: skip
 
     def step(self, given: Batch) -> None:
-        """One mini-batch of the current epoch."""
         x, y = given
         self.network.train()
         logits = self.network(x)[1]
