@@ -55,7 +55,19 @@ def test_another_run_s_checkpoint_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "cell.pt"
     checkpoint.save(path, "key", STATE)
     assert checkpoint.load(path, "other key") is None
-    assert checkpoint.load(tmp_path / "cell.pt.stale", "key") is not None
+    assert checkpoint.load(tmp_path / "cell.pt.key.stale", "key") is not None
+
+
+def test_settings_that_come_back_find_their_state(tmp_path: Path) -> None:
+    """What others trained in between was put over it."""
+    path = tmp_path / "cell.pt"
+    for iteration, key in enumerate(("first", "second", "third")):
+        assert checkpoint.load(path, key) is None
+        checkpoint.save(path, key, {"iteration": iteration})
+    for iteration, key in ((0, "first"), (2, "third"), (1, "second"), (1, "second")):
+        assert checkpoint.load(path, key) == {"iteration": iteration}
+    names = ["cell.pt", "cell.pt.first.stale", "cell.pt.third.stale"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
 
 
 def test_the_key_covers_what_decides_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:

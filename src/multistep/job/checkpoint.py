@@ -84,19 +84,36 @@ def save(path: Path, key: str, state: State) -> None:
 
 
 def load(path: Path, key: str) -> State | None:
-    """The state saved under `key`, or None. What can't be used is renamed and reported."""
+    """The state saved under `key`, or None. What can't be used is renamed and reported; a state
+    that was, for another key, comes back for its own.
+    """
+    state = _read(path, key)
+    if state is None and (aside := _aside(path, key)).exists():
+        os.replace(aside, path)
+        state = _read(path, key)
+    return state
+
+
+def _read(path: Path, key: str) -> State | None:
     if not path.exists():
         return None
     expected, _, payload = path.read_bytes().partition(b"\n")
     if hashlib.sha256(payload).hexdigest().encode() != expected:
-        _set_aside(path, "damaged", "its bytes differ from its digest")
+        damaged = path.with_name(f"{path.name}.damaged")
+        _set_aside(path, damaged, "its bytes differ from its digest")
         return None
     saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     if saved["key"] != key:
-        _set_aside(path, "stale", "it belongs to other settings, data, code, torch or machine")
+        why = "it belongs to other settings, data, code, torch or machine"
+        _set_aside(path, _aside(path, saved["key"]), why)
         return None
     state: State = saved["state"]
     return state
+
+
+def _aside(path: Path, key: str) -> Path:
+    """Where a state of `key` waits while others are at `path`."""
+    return path.with_name(f"{path.name}.{key[:12]}.stale")
 
 
 class Saver:
@@ -147,7 +164,6 @@ def exclusive(path: Path) -> AbstractContextManager[None]:
     return lock.exclusive(path.with_name(path.name + ".lock"), busy, wait=True)
 
 
-def _set_aside(path: Path, word: str, why: str) -> None:
-    aside = path.with_name(f"{path.name}.{word}")
+def _set_aside(path: Path, aside: Path, why: str) -> None:
     os.replace(path, aside)
     log.warning("%s is not used: %s; kept as %s", path, why, aside)
