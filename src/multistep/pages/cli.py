@@ -8,6 +8,7 @@ imported.
 """
 
 import argparse
+import gc
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -59,6 +60,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw what the arguments ask for; a mistake in them is a UserError."""
+    gc.set_threshold(200_000)  # thousands of records stay, and looking through them takes a tenth
     own = {"claims": kinds.CLAIMS, "audit": kinds.AUDIT, "table": kinds.PAGE, "figure": kinds.PAGE}
     if args.kind in own:
         page = own[args.kind] == kinds.PAGE  # without a suffix
