@@ -52,12 +52,13 @@ try:
             raise UserError(
                 f"{file}: no overlay: --configfile takes every name that follows it; put -- before a target"
             )
-    # Read once more for what its own reader drops (equal keys) or takes for text (2e-05, of DVC).
-    LAYERS = params.layers(ROOT / "params.yaml", *map(Path, workflow.overwrite_configfiles))
-    BASE = LAYERS[0]
+    # Not `config`: Snakemake's reader drops equal keys, takes 2e-05 (of DVC) for text and puts the
+    # keys of an overlay first, and rows go by the order of params.yaml.
+    BASE, *OVERLAYS = params.layers(
+        ROOT / "params.yaml", *map(Path, workflow.overwrite_configfiles)
+    )
     ARGUMENTS = params.arguments(workflow.config_settings.config_args)
-    # Snakemake puts the keys of an overlay first; rows go by the order of params.yaml.
-    MERGED = reduce(params.merge, [BASE, config, *LAYERS, ARGUMENTS])
+    MERGED = reduce(params.merge, [BASE, *OVERLAYS, ARGUMENTS])
     PARAMS = params.validate(MERGED)
     PAGES = load.pages(ROOT / "workflow" / "report", PARAMS)
 except UserError as error:
