@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from multistep.job import results
-from multistep.job.record import TRAINED
+from multistep.job.record import TRAINED, name_of
 from multistep.pages import DataFrame, pd
 
 COLUMNS = {
@@ -159,17 +159,11 @@ def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any
             yield f"{before}{key}", value
 
 
-def cell_name(cell: Mapping[str, Any]) -> str:
-    """experiment/dataset/method/seed of a cell, experiment/dataset of a measurement."""
-    parts = (cell.get(key) for key in (*CELL, "seed"))
-    return "/".join(str(part) for part in parts if part is not None)
-
-
 def place(record: Mapping[str, Any]) -> str:
     """The file of a result, a measurement or an evaluation in its scale's plan."""
     folders = {"measure": "results/measure", "evaluation": "evaluations"}
     folder = folders.get(record.get("kind", ""), "results")
-    return f"{folder}/{cell_name(record['cell'])}.json"
+    return f"{folder}/{name_of(record['cell'])}.json"
 
 
 def device_name(environment: Mapping[str, Any]) -> str:

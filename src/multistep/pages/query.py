@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from multistep import seal, stats
 from multistep.files import UserError, read_json
 from multistep.job import results
+from multistep.job.record import name_of
 from multistep.pages import DataFrame, frame, pd
 from multistep.pages.context import Context
-from multistep.pages.frame import CELL, cell_name
+from multistep.pages.frame import CELL
 from multistep.pages.spec import Spec
 from multistep.settings import Model
 
@@ -114,7 +115,7 @@ def check_bytes(record: Mapping[str, Any], seen: Seen) -> None:
     for what, name in (("dataset", not tested and cell.get("dataset")), ("network", network)):
         made_of = input_digest(record, what)
         if name and made_of:
-            here = cell_name(cell)
+            here = name_of(cell)
             first, there = seen.setdefault((cell.get("scale"), what, name), (made_of, here))
             if made_of != first:
                 raise UserError(
@@ -129,7 +130,7 @@ def check_copy(
     """Refuse a result with the parameters or the history of another seed of its cell, and a second
     file of one cell, if it is said `where` it lies; `trained`: those before.
     """
-    cell, name = record.get("cell", {}), cell_name(record.get("cell", {}))
+    cell, name = record.get("cell", {}), name_of(record.get("cell", {}))
     if where:
         key = (cell["scale"], str(record.get("kind")), name)
         if (other := trained.setdefault(key, where)) != where:
@@ -201,7 +202,7 @@ def groups(
         cell = record["cell"]
         if cell["scale"] != context.scale:  # numbers of two scales are never shown together
             raise UserError(
-                f"{cell_name(cell)}: made at scale {cell['scale']}, but the scale here is "
+                f"{name_of(cell)}: made at scale {cell['scale']}, but the scale here is "
                 f"{context.scale}; give only results of one scale"
             )
         there.setdefault(tuple(cell[key] for key in keys), []).append(record)
@@ -225,7 +226,7 @@ def groups(
 
 def _alike(first: dict[str, Any], second: dict[str, Any]) -> None:
     """Refuse two cells that aren't seeds of one."""
-    names = cell_name(first), cell_name(second)
+    names = name_of(first), name_of(second)
     if names[0] == names[1]:
         raise UserError(f"{names[0]}: two files of one name; give each once")
     for part in ("algorithm", "settings", "data"):

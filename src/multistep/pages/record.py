@@ -16,8 +16,7 @@ from pydantic import Field
 from multistep import seal
 from multistep.files import UserError, digest, read_json, sha256, write_json
 from multistep.job import results
-from multistep.job.record import SCHEMA, Digest, Record, short
-from multistep.pages import frame
+from multistep.job.record import SCHEMA, Digest, Record, name_of, short
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 from multistep.plan import provenance
@@ -157,7 +156,7 @@ def _asked(spec: Spec, context: Context) -> dict[str, Any]:
 
 def _digests(records: Sequence[dict[str, Any]]) -> dict[str, str]:
     """By experiment/dataset/method/seed, by experiment/dataset of a measurement, by dataset."""
-    names = [frame.cell_name(r["cell"]) if "cell" in r else str(r["name"]) for r in records]
+    names = [name_of(r["cell"]) if "cell" in r else str(r["name"]) for r in records]
     seals = [str(r.get("seal") or digest(r)) for r in records]
     return dict(sorted(zip(names, seals, strict=True)))
 

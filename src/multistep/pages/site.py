@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from multistep.files import UserError, check_folder, write_json, write_text
 from multistep.job import results
+from multistep.job.record import name_of
 from multistep.pages import (
     DataFrame,
     audit,
@@ -211,7 +212,7 @@ def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
         if "metrics" not in record:
             continue
         cell, metrics, environment = record["cell"], record["metrics"], record["environment"]
-        name, file = frame.cell_name(cell), shown.scale.file(path)
+        name, file = name_of(cell), shown.scale.file(path)
         href = f"cells/{name.replace('/', '-')}.html"
         parameters = Path(file).with_suffix(".safetensors")
         pulled = (shown.scale.project / parameters).exists()

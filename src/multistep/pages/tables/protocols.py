@@ -8,8 +8,8 @@ from pydantic import Field
 from multistep import stats
 from multistep.files import UserError
 from multistep.job.protocols import PROTOCOLS
-from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
-from multistep.pages import DataFrame, frame, pd, query
+from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED, name_of
+from multistep.pages import DataFrame, pd, query
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, joined, known, plus_minus, signed
 from multistep.pages.spec import Dataset, FewShot, Methods, Ref, Wants
@@ -56,7 +56,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
             right = {own: cell["settings"][key] for own, key in OWN.items()}
             if s != right:
                 raise UserError(
-                    f"{frame.cell_name(cell)}: evaluated with other settings than the cell's "
+                    f"{name_of(cell)}: evaluated with other settings than the cell's "
                     f"({s}, not {right}); build the evaluation again"
                 )
         for column, heading in spec.columns.items():
