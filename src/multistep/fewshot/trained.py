@@ -120,11 +120,7 @@ class Trained:
             given = np.asarray(images)
             # Torch takes no reversed ones or foreign bytes, and warns where it could not write.
             x = torch.from_numpy(np.array(given, given.dtype.newbyteorder("="), order="C"))
-        except (
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ) as error:  # names, images of several sizes, ...
+        except (TypeError, ValueError, RuntimeError) as error:  # names, several sizes, ...
             raise UserError(f"these are no images ({one_line(error)}); {wanted}") from None
         if x.dtype == torch.uint8:
             x = (x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1)) / 255

@@ -72,7 +72,9 @@ def check(params: Tensors) -> None:
 
 
 def _numbers(of: Any) -> None:
-    """Raise TypeError or ValueError for settings that torch.optim's, too, doesn't take."""
+    """Make plain numbers of settings. Raises TypeError or ValueError for those that torch.optim's,
+    too, doesn't take.
+    """
     for name, value in vars(of).items():
         below = 1.0 if name == "betas" else math.inf
         if name == "betas" and not (isinstance(value, tuple) and len(value) == 2):

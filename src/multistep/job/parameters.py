@@ -63,8 +63,9 @@ def of(file: Path) -> Path:
         raise UserError(f"{file}: {kind}; name a result (.json) or its parameters (.safetensors)")
     path = beside(file)
     if not path.exists() and file != path and file.exists():
-        kinds.check(file, read_json(file), kinds.RESULT)
-        results.read(file)  # which says it if that is none
+        record = read_json(file)
+        kinds.check(file, record, kinds.RESULT)
+        results.checked(file, record)  # which says it if that is none
         raise UserError(
             f"{file}: no parameters beside it ({path.name}); it was made before they were kept, or "
             f"they weren't copied with it: copy them too, or build it again ({build_command(path)})"

@@ -27,6 +27,10 @@ UNSAID = ("made_from.", "timing.loading_seconds", "timing.evaluation_seconds")
 TRAINED = "trained"
 FLOORS = ("untrained", "untrained, head alone", "nearest pixels", "meta-training adds")
 UNTRAINED, HEAD, NEAREST, ADDS = FLOORS
+# Settings of an evaluation, and those of a cell that they are unless others are asked for.
+TESTED_WITH = {
+    "episodes": "test_episodes", "steps": "test_steps", "window": "window", "rate": "inner_lr",
+}  # fmt: skip
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Gain = Annotated[float, Field(ge=-100, le=100)]  # of one accuracy over another

@@ -21,7 +21,16 @@ from pydantic import ValidationError
 
 from multistep import kinds, seal
 from multistep.files import UserError, build_command, read_json, write_json
-from multistep.job.record import SCHEMA, TRAINED, Choice, Evaluation, Sealed, name_of, short
+from multistep.job.record import (
+    SCHEMA,
+    TESTED_WITH,
+    TRAINED,
+    Choice,
+    Evaluation,
+    Sealed,
+    name_of,
+    short,
+)
 from multistep.plan.families import FAMILIES, module, widest
 from multistep.settings import parse
 
@@ -115,9 +124,9 @@ def check_tested(
     if (made.get("parameters") or {}).get("digest") != record["parameters"]:
         raise UserError(f"{path}: of other parameters than those of {result}; {again(path)}")
     settings, metrics = made["cell"]["settings"], made["metrics"]
-    keys = {"episodes": "test_episodes", "steps": "test_steps"}
-    keys |= {"window": "window", "rate": "inner_lr"}
-    own = all(value == settings.get(keys.get(key)) for key, value in record["settings"].items())
+    own = all(
+        value == settings.get(TESTED_WITH.get(key)) for key, value in record["settings"].items()
+    )
     tested = record["rows"][TRAINED]
     row = tested.get("together") or tested.get("test")  # on episodes, or on images
     if own and row and record["made_from"]["dataset"] == made["made_from"]["dataset"]:

@@ -120,7 +120,8 @@ def run(args: argparse.Namespace) -> None:
     expected = _expected(args.choice_of, args.candidates)
     candidates, cells = [], []
     for path in args.candidates:
-        candidate, right = results.read(path, expected.get(path)), expected.get(path)
+        right = expected.get(path)
+        candidate = results.read(path, right)
         if not results.is_candidate(candidate):
             raise UserError(f"{path}: not the result of a candidate; give those of one choice")
         candidates.append(candidate)

@@ -8,14 +8,13 @@ from pydantic import Field
 from multistep import stats
 from multistep.files import UserError
 from multistep.job.protocols import PROTOCOLS
-from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED, name_of
+from multistep.job.record import ADDS, HEAD, NEAREST, TESTED_WITH, TRAINED, UNTRAINED, name_of
 from multistep.pages import DataFrame, pd, query
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, joined, known, plus_minus, signed
 from multistep.pages.spec import Dataset, FewShot, Methods, Ref, Wants
 from multistep.pages.spec import Spec as AnySpec
 
-OWN = {"episodes": "test_episodes", "steps": "test_steps", "window": "window", "rate": "inner_lr"}
 SMALL = {"untrained": UNTRAINED, "head": HEAD, "adds": ADDS}
 
 
@@ -29,9 +28,8 @@ class Spec(AnySpec):
     experiment: FewShot
     dataset: Dataset
     methods: Methods
-    columns: dict[Annotated[str, Ref("protocol", "protocols")], str] = Field(
-        min_length=1
-    )  # heading
+    # protocol: heading
+    columns: dict[Annotated[str, Ref("protocol", "protocols")], str] = Field(min_length=1)
     protocols: ClassVar[dict[str, str]] = PROTOCOLS
     references: dict[str, str] = {}
 
@@ -53,7 +51,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
         method = names[2]
         for record in group:
             s, cell = record["settings"], record["cell"]
-            right = {own: cell["settings"][key] for own, key in OWN.items()}
+            right = {own: cell["settings"][key] for own, key in TESTED_WITH.items()}
             if s != right:
                 raise UserError(
                     f"{name_of(cell)}: evaluated with other settings than the cell's "
