@@ -99,7 +99,7 @@ def _record(part: str, place: torch.device, args: argparse.Namespace) -> dict[st
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = options.Parser(prog="python -m bench", description=__doc__)
     parser.add_argument("--part", choices=PARTS, help="one part (default: all)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import inspect
 import json
@@ -302,6 +303,45 @@ def test_numbers_that_make_no_sense_are_refused_with_the_option(
         assert f"error: argument {option}: " in told
         assert value in told
         assert "_" not in told  # no name of a function
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("compare @ scales", "A"),
+        ("compare scales @", "B"),
+        ("verify @", "PATH"),
+        ("verify --remove --remote @", "--remote"),
+        ("status params.yaml @", "FILE"),
+        ("report audit --project @ --out o.json", "--project"),
+        ("report audit --out @", "--out"),
+        ("data prepare --dataset omniglot --out @", "--out"),
+        ("evaluate r.json --data @", "--dataset/--data"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    command: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As an unset variable of a shell gives it."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["" if word == "@" else word for word in command.split()])
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert f"error: argument {named}: it is empty; is a variable of the shell unset?" in told
+
+
+def test_every_path_of_every_command_is_refused_empty() -> None:
+    parsers: list[Any] = [cli.parser_of()]
+    paths = []
+    for parser in parsers:  # it grows by those of subcommands
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += dict.fromkeys(action.choices.values())
+            elif action.type is Path:
+                paths.append(action)
+                with pytest.raises(argparse.ArgumentTypeError, match="it is empty"):
+                    parser._registry_get("type", Path)("")
+    assert len(paths) > 30
 
 
 def test_a_shell_completes_commands_options_choices_and_files(tmp_path: Path) -> None:

@@ -148,10 +148,11 @@ _NO_MEMORY = ("can't allocate memory", "failed to map segment", "std::bad_alloc"
 
 def parser_of(named: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands, or of one."""
-    import argparse
     import importlib
 
-    parser = argparse.ArgumentParser(prog="multistep", description=__doc__)
+    from multistep.options import Parser
+
+    parser = Parser(prog="multistep", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     if named is not None and named not in SUBCOMMANDS:

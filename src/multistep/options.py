@@ -1,10 +1,29 @@
-"""Numbers on command lines, refused with a reason before anything runs."""
+"""Numbers and paths on command lines, refused with a reason before anything runs."""
 
 from __future__ import annotations
 
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line, each `type=Path` of which refuses an empty text, that an unset variable of
+    the shell leaves: it would mean the current folder.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.register("type", Path, lambda text: Path(filled(text)))
+
+
+def filled(text: str) -> str:
+    """A text that isn't empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; is a variable of the shell unset?")
+    return text
 
 
 def whole(least: int = 1, why: str = "") -> Callable[[str], int]:

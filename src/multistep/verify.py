@@ -39,7 +39,12 @@ def add_parser(subparsers: Any) -> None:
         "--jobs", type=options.whole(), default=os.cpu_count() or 1, help="readers at a time"
     )
     parser.add_argument(
-        "--remote", nargs="?", const="", metavar="NAME", help="every object of a DVC remote instead"
+        "--remote",
+        nargs="?",
+        const=True,
+        type=options.filled,
+        metavar="NAME",
+        help="every object of a DVC remote instead",
     )
     parser.add_argument(
         "--remove", action="store_true", help="what is damaged there, so that dvc push mends it"
@@ -50,7 +55,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Check them all, then tell; a UserError with a line for each that differs."""
     if args.remote is not None:
-        remote.check(args.remote or None, args.jobs, remove=args.remove)
+        remote.check(None if args.remote is True else args.remote, args.jobs, remove=args.remove)
         return
     if args.remove:
         raise UserError("--remove: only with --remote; files of the project are deleted by hand")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from multistep import kinds, stats
+from multistep import kinds, options, stats
 from multistep.files import UserError, read_json, write_json
 from multistep.job import results
 from multistep.pages import query
@@ -31,7 +31,10 @@ def add_parser(subparsers: Any) -> None:
     )
     for name in ("a", "b"):
         parser.add_argument(
-            name, metavar=name.upper(), help="a folder: project, scale, results; or a commit"
+            name,
+            type=options.filled,
+            metavar=name.upper(),
+            help="a folder: project, scale, results; or a commit",
         )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the comparison as JSON too"
