@@ -14,20 +14,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from multistep.files import UserError, read_json
 from multistep.plan import cells, params
 from multistep.plan.cli import add_files
 from multistep.plan.schema import Params
 
-STATES = ("done", "running", "failed", "stopped", "waiting")
+STATES = ("done", "running", "damaged", "failed", "stopped", "waiting")
 LINES = 3  # of the log of what has failed
 
 
 class Job(NamedTuple):
     """A cell or a measurement of the plan.
 
-    `state` done: its result is there (whether it is the plan's, its readers say); running: a
-    process holds its lock; failed: it left a log and neither result nor state; stopped: it left a
-    state to go on from.
+    `state` done: its result is there (whether it is the plan's, its readers say); damaged: that is
+    no JSON; running: a process holds its lock; failed: it left a log and neither result nor state;
+    stopped: it left a state to go on from.
     """
 
     path: str  # of its result, below the scale's folder
@@ -49,14 +50,22 @@ def _job(home: Path, path: str, group: tuple[str, str], rule: str) -> Job:
     log = home / "logs" / rule / f"{stem}.log"
     scratch = (home / "scratch" / path).with_suffix(".pt")
     if (home / path).exists():
-        state = "done"
+        state = "done" if _whole(home / path) else "damaged"
     elif _held(scratch.with_name(scratch.name + ".lock")):
         state = "running"
     elif scratch.exists():
         state = "stopped"
     else:
-        state = "failed" if log.exists() else "waiting"
+        state = "failed" if log.is_file() else "waiting"
     return Job(path, group, state, log)
+
+
+def _whole(result: Path) -> bool:
+    try:
+        read_json(result)
+    except (OSError, UserError):
+        return False
+    return True
 
 
 def _held(path: Path) -> bool:
@@ -67,7 +76,7 @@ def _held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError:  # also where there are no locks: the file is there while the job runs
-        return True
+        return path.is_file()
     return False
 
 
@@ -99,6 +108,8 @@ def run(args: argparse.Namespace) -> None:
             print(f"{job.state}: {job.path}{_age(job.log)}")
             for line in _last(job.log):
                 print(f"    {line}")
+        elif job.state == "damaged":
+            print(f"damaged: {job.path}; delete it, then it is made again")
         elif args.all:
             print(f"{job.state}: {job.path}")
     total = Counter(job.state for job in found)
@@ -110,14 +121,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _age(log: Path) -> str:
-    if not log.exists():
+    if not log.is_file():
         return ""
     minutes = (time.time() - log.stat().st_mtime) / 60
     return f" (last line {minutes:,.0f} min ago)" if minutes >= 1 else ""
 
 
 def _last(log: Path) -> list[str]:
-    if not log.exists():
+    try:
+        with log.open(errors="replace") as file:
+            return [line.rstrip() for line in deque(file, LINES) if line.strip()]
+    except OSError:
         return []
-    with log.open(errors="replace") as file:
-        return [line.rstrip() for line in deque(file, LINES) if line.strip()]
