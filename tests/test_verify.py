@@ -103,6 +103,20 @@ def test_what_differs_is_named_and_nothing_else(
     record_property("injected", len(files))
 
 
+def test_a_folder_in_the_place_of_an_artefact_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = built(tmp_path)
+    kinds = ("choices", "checkpoints", "parameters", "results and measurements", "evaluations")
+    for kind in kinds:
+        files[kind].unlink()
+        files[kind].mkdir()
+    assert cli.main(["verify", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    for kind in kinds:
+        assert f"\n  {files[kind]}: " in told
+
+
 def test_folders_above_a_project_may_be_called_as_those_in_it(tmp_path: Path) -> None:
     project = tmp_path / "scratch/reports/results/evaluations/project"
     files = built(project)

@@ -102,7 +102,7 @@ def artefacts(path: Path) -> Iterator[tuple[str, Path]]:
         if (own := os.path.realpath(folder)) in seen:
             inner[:], names = [], []
         seen.add(own)
-        files += [Path(folder, name) for name in sorted(names)]
+        files += [Path(folder, name) for name in sorted([*names, *inner])]  # a folder is no result
     return ((kind, file) for file in files if (kind := _kind(file)) is not None)
 
 
