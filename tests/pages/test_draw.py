@@ -102,6 +102,18 @@ def test_pages_that_are_not_drawn_are_told_with_the_reason(project: Path) -> Non
     assert planned == [told["nowhere"], told["own"]]  # and where the plan is made
 
 
+def test_a_folder_in_the_place_of_a_result_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The pages were drawn without it."""
+    gone = project / "scales/omniglot-cpu/results/5way_1shot/omniglot/multistep4/0.json"
+    gone.mkdir()
+    for kind in ("pages", "claims"):
+        out = str(project / f"out/{kind}.json")
+        assert cli.main(["report", kind, "--project", str(project), "--out", out]) == 2
+        assert f"error: {gone}: a folder; name a file" in capsys.readouterr().err
+
+
 def test_an_overlay_that_can_not_be_run_stops_its_own_scale_alone(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

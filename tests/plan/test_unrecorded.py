@@ -56,6 +56,12 @@ def test_other_settings_and_another_cell_s_file_are_told(home: Path) -> None:
     ]
     (home / FIRST).write_text("{")
     assert f"{FIRST}: not valid JSON" in mistakes(home, scale)[0]
+    other = FIRST.replace("0.json", "1.json")
+    (home / other).with_suffix(".safetensors").mkdir()
+    assert ".safetensors: a folder, no file of parameters" in mistakes(home, scale)[1]
+    (home / FIRST).unlink()
+    (home / FIRST).mkdir()
+    assert f"{FIRST}: a folder; name a file" in mistakes(home, scale)
 
 
 def test_a_choice_is_that_of_the_candidates_beside_it(tmp_path: Path) -> None:

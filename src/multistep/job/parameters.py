@@ -117,7 +117,7 @@ def read(
 
 def check(path: Path, record: Mapping[str, Any]) -> None:
     """Raise UserError if the file is there and its header isn't what a result says of it."""
-    if path.is_file():
+    if path.exists():
         about, _ = _open(path, tensors=False)
         right = {"cell": record["cell"], "made_from": record.get("made_from")}
         right["digest"] = (record.get("parameters") or {}).get("digest")
@@ -139,6 +139,8 @@ def fitting() -> Iterator[None]:
 
 def _open(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], Arrays]:
     """The header, as it was sealed, and the tensors if they are wanted."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder, no file of parameters; {results.again(path)}")
     try:
         with safe_open(path, "numpy") as file:
             about = parse_json((file.metadata() or {}).get("multistep", "{}"))

@@ -84,5 +84,5 @@ def pages(scale: Scale) -> Iterator[Drawable]:
     for form, specs in scale.pages.items():
         for name, spec in specs.items():
             planned = inputs.results(spec, scale.plan)
-            files = [file for file in planned if (scale.home / file).is_file()]
+            files = [file for file in planned if (scale.home / file).exists()]
             yield Drawable(form, name, spec, planned, files, scale)

@@ -157,7 +157,7 @@ def scales(project: Path, only: Sequence[str] = ()) -> tuple[Scale, list[Scale]]
         if not found or (there and (plan.scale in wanted or not only)):
             of = inputs.Plan.of(plan)
             home, paper = project / plan.directory, found[0].plan if found else of
-            files = [f for f in (*of.cells, *of.measurements) if (home / f).is_file()]
+            files = [f for f in (*of.cells, *of.measurements) if (home / f).exists()]
             found.append(Scale(of, paper, load.pages(report, plan), files, project, overlay))
     homes = {(project / plan.directory).resolve() for plan, _ in settled.values()}
     for home in sorted(project.glob("scales/*/")):

@@ -40,7 +40,7 @@ def mistakes(home: Path, checks: Iterable[Check]) -> list[str]:
     known = _names(home / ".snakemake/metadata") | _names(home / ".snakemake/incomplete")
     found = []
     for path, check in checks:
-        if path not in known and os.path.isfile(os.path.join(home, path)):
+        if path not in known and os.path.exists(os.path.join(home, path)):
             try:
                 check()
             except UserError as error:
