@@ -19,7 +19,7 @@ from multistep.plan import cells, params
 from multistep.plan.cli import add_files
 from multistep.plan.schema import Params
 
-STATES = ("done", "running", "damaged", "failed", "stopped", "waiting")
+STATES = ("done", "running", "failed", "stopped", "waiting")
 LINES = 3  # of the log of what has failed
 
 
@@ -95,13 +95,15 @@ def run(args: argparse.Namespace) -> None:
     plan = params.load(*args.files)
     home = args.files[0].parent / plan.directory
     found = list(jobs(plan, home))
+    total = Counter(job.state for job in found)
+    known = (*STATES, "damaged") if total["damaged"] else STATES
     counts: dict[tuple[str, str], Counter[str]] = {}
     for job in found:
         counts.setdefault(job.group, Counter())[job.state] += 1
     print(f"scale {plan.scale}, in {home}")
     width = max(len(" ".join(group)) for group in counts)
     for group, states in counts.items():
-        said = ", ".join(f"{states[state]:,} {state}" for state in STATES if states[state])
+        said = ", ".join(f"{states[state]:,} {state}" for state in known if states[state])
         print(f"  {' '.join(group):<{width}}  {said}")
     for job in found:
         if job.state in ("running", "stopped", "failed"):
@@ -112,8 +114,7 @@ def run(args: argparse.Namespace) -> None:
             print(f"damaged: {job.path}; delete it, then it is made again")
         elif args.all:
             print(f"{job.state}: {job.path}")
-    total = Counter(job.state for job in found)
-    print(", ".join(f"{total[state]:,} {state}" for state in STATES), f"of {len(found):,} jobs")
+    print(", ".join(f"{total[state]:,} {state}" for state in known), f"of {len(found):,} jobs")
     if total["done"] < len(found) and not total["running"]:
         overlays = f" --configfile {shlex.join(map(str, args.files[1:]))}" if args.files[1:] else ""
         again = " --rerun-incomplete" if total["failed"] or total["stopped"] else ""
