@@ -15,6 +15,7 @@ from multistep.data import prepared
 from multistep.files import UserError, read_json
 from multistep.job import results
 from multistep.pages import compare
+from multistep.pages.record import SUFFIXES
 from multistep.plan import params
 from multistep.transfer import source_record
 
@@ -124,6 +125,24 @@ def test_nothing_is_written_over_a_file_of_another_kind(
                     f"error: {path}: in the way, and {kind}; move it away, or name another place"
                 )
                 assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", ["tables", "figures"])
+def test_a_page_is_drawn_over_its_own_files_alone(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for suffix in SUFFIXES[form]:
+        (file := tmp_path / f"v1.2.{suffix}").write_text("mine")
+        prefix = ["--name", "a", "--spec", "{}", "--context", "{}", "--out", str(tmp_path / "v1.2")]
+        assert cli.main(["report", form[:-1], *prefix]) == 2
+        told = f"error: {file}: in the way, and no v1.2.json beside it; name another --out\n"
+        assert capsys.readouterr().err == told
+        shutil.copy2(ROOT / FILES["the record of a page"], tmp_path / "v1.2.json")
+        assert cli.main(["report", form[:-1], *prefix]) == 2
+        assert "--context: " in capsys.readouterr().err  # the next mistake
+        (tmp_path / "v1.2.json").unlink()
+        assert file.read_text() == "mine"
+        file.unlink()
 
 
 def test_an_evaluation_in_the_place_of_a_result_is_none(one_of_each: dict[str, Path]) -> None:

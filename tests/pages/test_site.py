@@ -115,7 +115,9 @@ def pages(reports: Path) -> dict[Path, Read]:
         ("site", ".", f"{SCALE}/tables/table4.yaml"),
         ("claims", "a.json", "a.md"),
         ("audit", "a.json", "a.md"),
+        ("claims", "a.json", "a.csv"),
         ("frame", "a.csv", "a.md"),
+        ("frame", "a.csv", "a.csv"),
     ],
 )
 def test_what_a_report_has_not_made_is_neither_removed_nor_written_over(

@@ -10,7 +10,7 @@ imported.
 import argparse
 import gc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,15 +61,21 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw what the arguments ask for; a mistake in them is a UserError."""
     gc.set_threshold(200_000)  # thousands of records stay, and looking through them takes a tenth
-    own = {"claims": kinds.CLAIMS, "audit": kinds.AUDIT, "table": kinds.PAGE, "figure": kinds.PAGE}
+    from multistep.pages.record import SUFFIXES
+
+    own = {"claims": (kinds.CLAIMS, ("csv",)), "audit": (kinds.AUDIT, ())}
+    own |= {form[:-1]: (kinds.PAGE, suffixes) for form, suffixes in SUFFIXES.items()}
     if args.kind in own:
-        page = own[args.kind] == kinds.PAGE  # without a suffix
-        kinds.check_place(Path(f"{args.out}.json") if page else args.out, own[args.kind])
+        kind, beside = own[args.kind]
+        record = Path(f"{args.out}.json") if kind == kinds.PAGE else args.out
+        kinds.check_place(record, kind)
+        _check_others(record, (record.with_suffix(f".{suffix}") for suffix in beside))
     if args.kind in ("pages", "site") and args.out.exists() and not args.out.is_dir():
         raise UserError(f"--out {args.out}: a file is in the way; name another place")
     if args.kind == "frame":
         from multistep.pages import project
 
+        _check_others(project.columns_of(args.out), [args.out])
         found = project.frame(args.project)
         project.write(args.out, found)
         print(f"{args.out}: {len(found):,} numbers")
@@ -133,3 +139,11 @@ def run(args: argparse.Namespace) -> int:
     for path in paths:
         print(path)
     return 0
+
+
+def _check_others(record: Path, others: Iterable[Path]) -> None:
+    """Raise UserError for a file that would be written over, where the `record` that is written
+    with it doesn't lie beside it: it is another's.
+    """
+    if not record.exists() and (found := next((o for o in others if o.exists()), None)):
+        raise UserError(f"{found}: in the way, and no {record.name} beside it; name another --out")

@@ -65,13 +65,18 @@ def read(
     return joined(found)
 
 
+def columns_of(path: Path) -> Path:
+    """Where the columns of a frame at `path` are told. Raises UserError for another suffix."""
+    if not path.name.endswith((".csv", ".csv.gz")):
+        raise UserError(f"{path}: should end in .csv or .csv.gz")
+    return path.with_name(path.name.partition(".")[0] + ".md")
+
+
 def write(path: Path, of: DataFrame) -> None:
     """Write a frame as csv, compressed if its name ends in .gz, and the dictionary of its columns
     and quantities as Markdown beside it; equal frames are equal bytes. Of numbers that aren't whole
     the file has seven digits: more than any of them is known to, and half of what it would take.
     """
-    if not path.name.endswith((".csv", ".csv.gz")):
-        raise UserError(f"{path}: should end in .csv or .csv.gz")
     tables = {"column": COLUMNS, "quantity": QUANTITIES}
     lines = [
         "# Every number: columns and quantities",
@@ -82,7 +87,7 @@ def write(path: Path, of: DataFrame) -> None:
     for heading, entries in tables.items():
         lines += ["", f"| {heading} | what it is |", "| :-- | :-- |"]
         lines += [f"| `{name}` | {text} |" for name, text in entries.items()]
-    write_beside(path.with_name(path.name.partition(".")[0] + ".md"), "\n".join(lines) + "\n")
+    write_beside(columns_of(path), "\n".join(lines) + "\n")
     with atomic_write(path) as file:
         if path.suffix == ".csv":
             file.writelines(_csv(of))
