@@ -14,6 +14,7 @@ from multistep import cli, kinds
 from multistep.data import prepared
 from multistep.files import UserError, read_json
 from multistep.job import results
+from multistep.pages import cli as report
 from multistep.pages import compare
 from multistep.pages.record import SUFFIXES
 from multistep.plan import params
@@ -98,11 +99,11 @@ def test_nothing_is_written_over_a_file_of_another_kind(
     """As a result, which took days, by `report audit --out`; told before any work."""
     choice = str(one_of_each[kinds.CHOICE])
     commands = {
-        kinds.CLAIMS: ["report", "claims", "--project", str(ROOT), "--out", ""],
-        kinds.AUDIT: ["report", "audit", "--project", str(ROOT), "--out", ""],
-        kinds.COMPARISON: ["compare", str(ROOT), str(ROOT), "--json", ""],
+        report.CLAIMS: ["report", "claims", "--project", str(ROOT), "--out", ""],
+        report.AUDIT: ["report", "audit", "--project", str(ROOT), "--out", ""],
+        compare.COMPARISON: ["compare", str(ROOT), str(ROOT), "--json", ""],
         kinds.CHOICE: ["choose", "--setting", "inner_lr", choice, "--out", ""],
-        kinds.PAGE: [
+        report.PAGE: [
             "report",
             "table",
             "--name",
@@ -119,7 +120,7 @@ def test_nothing_is_written_over_a_file_of_another_kind(
         for kind, path in one_of_each.items():
             if kind != own:
                 before = path.read_bytes()
-                place = path.with_suffix("") if own == kinds.PAGE else path
+                place = path.with_suffix("") if own == report.PAGE else path
                 assert cli.main([*command, f"{place}{end}"]) == 2
                 assert capsys.readouterr().err.startswith(
                     f"error: {path}: in the way, and {kind}; move it away, or name another place"

@@ -74,6 +74,14 @@ def test_a_template_beside_a_package_counts(package: Path) -> None:
     assert seen[0] != seen[1] == seen[2] == seen[3]
 
 
+def test_names_of_kinds_do_not_count(package: Path) -> None:
+    """Beside the top package: what a job says of a wrong file, see `multistep.kinds`."""
+    before = provenance.code("pkg.step")
+    (package / "pkg/kinds.json").write_text("{}")
+    forget()
+    assert provenance.code("pkg.step") == before
+
+
 def test_an_entry_that_does_not_exist_is_an_error(package: Path) -> None:
     with pytest.raises(ModuleNotFoundError, match=r"pkg\.nothing"):
         provenance.closure("pkg.nothing")

@@ -20,6 +20,10 @@ from multistep.files import UserError
 from multistep.plan.mistakes import unknown
 from multistep.progress import say
 
+# What is written, as in kinds.json.
+PAGE, CLAIMS = "the record of a page", "claims with their verdicts"
+AUDIT = "the audit of the paper"
+
 
 def add_parser(subparsers: Any) -> None:
     """Add `report` to the command line of `multistep`."""
@@ -63,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
     gc.set_threshold(200_000)  # thousands of records stay, and looking through them takes a tenth
     from multistep.pages.record import SUFFIXES
 
-    own = {"claims": (kinds.CLAIMS, ("csv",)), "audit": (kinds.AUDIT, ())}
-    own |= {form[:-1]: (kinds.PAGE, suffixes) for form, suffixes in SUFFIXES.items()}
+    own = {"claims": (CLAIMS, ("csv",)), "audit": (AUDIT, ())}
+    own |= {form[:-1]: (PAGE, suffixes) for form, suffixes in SUFFIXES.items()}
     if args.kind in own:
         kind, beside = own[args.kind]
-        record = Path(f"{args.out}.json") if kind == kinds.PAGE else args.out
+        record = Path(f"{args.out}.json") if kind == PAGE else args.out
         kinds.check_place(record, kind)
         _check_others(record, (record.with_suffix(f".{suffix}") for suffix in beside))
     if args.kind in ("pages", "site") and args.out.exists() and not args.out.is_dir():

@@ -21,6 +21,7 @@ from multistep.pages import query
 from multistep.pages.claims import accuracy, cost
 
 Run = dict[str, Any]
+COMPARISON = "a comparison"  # in kinds.json
 Key = tuple[str, ...]  # scale, experiment, dataset, and the method of a result
 
 
@@ -45,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the comparison as Markdown."""
     if args.json:
-        kinds.check_place(args.json, kinds.COMPARISON)
+        kinds.check_place(args.json, COMPARISON)
     found = compare(read(args.a), read(args.b))
     if args.json:
         write_json(args.json, {"a": args.a, "b": args.b, **found})
