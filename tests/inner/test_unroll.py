@@ -155,6 +155,11 @@ def test_unused_parameters_move_by_decay() -> None:
         (sum, torch.nn.Linear(2, 2), "params: .*, not Linear"),
         (sum, {"n": torch.tensor(3)}, r"params\['n'\]: torch.int64, .* leave it out"),
         (sum, {"n": 3.0}, r"params\['n'\]: float, .* leave it out"),
+        (
+            sum,
+            {"n": torch.ones(3).to(torch.float8_e4m3fn)},
+            r"params\['n'\]: torch.float8_e4m3fn, al",
+        ),
         (sum, {"n": torch.eye(3).to_sparse()}, r"params\['n'\]: torch.sparse_coo; give it dense"),
     ],
 )
@@ -165,7 +170,9 @@ def test_what_cannot_be_stepped_along_is_told(loss: Any, params: Any, said: str)
 
 
 @pytest.mark.parametrize("dynamics", [SGD(0.1, 0.9), Adam(0.1)])
-@pytest.mark.parametrize("wrong", [torch.arange(3), torch.eye(3).to_sparse(), 3.0])
+@pytest.mark.parametrize(
+    "wrong", [torch.arange(3), torch.eye(3).to_sparse(), 3.0, torch.ones(3).to(torch.float8_e5m2)]
+)
 def test_dynamics_by_themselves_tell_it_too(dynamics: Dynamics, wrong: Any) -> None:
     """Adam made floats of whole numbers without a word."""
     with pytest.raises(TypeError, match=r"params\['n'\]: "):

@@ -56,9 +56,12 @@ class Dynamics(Protocol):
 
 
 def check(params: Tensors) -> None:
-    """Raise TypeError, one line, for what isn't a dense tensor of real or complex numbers."""
+    """Raise TypeError, one line, for what isn't a dense tensor of real or complex numbers, or is of
+    a byte each (float8), which torch doesn't add.
+    """
     for name, p in params.items():
-        if not isinstance(p, Tensor) or not (p.is_floating_point() or p.is_complex()):
+        numbers = isinstance(p, Tensor) and (p.is_floating_point() or p.is_complex())
+        if not numbers or p.element_size() < 2:
             kind = str(p.dtype) if isinstance(p, Tensor) else type(p).__name__
             raise TypeError(
                 f"params[{name!r}]: {kind}, along which nothing can step; leave it out of params, "
