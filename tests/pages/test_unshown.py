@@ -128,7 +128,10 @@ name: compare.to: no method named 'fomamml'; did you mean 'fomaml'?
 """
 IN_VAIN = """
 runs: {kind: accuracy, compare: [{of: [maml], to: [fomaml], cells: {bird: [sgd_224]}}]}
-times: {kind: cost, compare: [{of: [maml], to: [l2t], cells: {omniglot: [5way_1shot]}}]}
+times: {kind: cost, compare: [{of: [maml], to: [l2t], cells: &c {omniglot: [5way_1shot]}}]}
+steps: {kind: cost, steps: [8, 9], compare: [{of: [maml], to: [fomaml], cells: *c}]}
+line: {kind: linear, cells: *c, methods: {maml: [1, 16]}}
+value: {kind: chosen, dataset: miniimagenet, chosen: {mini_5way_1shot: {maml: 0.1, fomaml: 2}}}
 """
 CASES = {  # files of workflow/report: a text and what stands in its place; what is told of them
     "claims": ({"claims/mine.yaml": ("", CLAIMS)}, TOLD),
@@ -136,6 +139,9 @@ CASES = {  # files of workflow/report: a text and what stands in its place; what
         {"claims/mine.yaml": ("", IN_VAIN), "figures/figure2.yaml": ("ds: [", "ds: [l2t, ")},
         "claim runs isn't tested: scale paper runs nothing of what it names (sgd_224\n"
         "claim times lists l2t, of which it gets no result; add it to `met\n"
+        "claim steps lists 9 steps, of which it gets no result; add it to `met\n"
+        "claim line lists 16 steps, of which it gets no result; add it to `met\n"
+        "claim value lists 2 of fomaml in mini_5way_1shot, of which it gets no result; add it\n"
         "figure2 lists l2t, of which it gets no result; add it to `me",
     ),
     "pages": (

@@ -93,7 +93,8 @@ def unshown(
         if lacking and (lacking := lacking & _lacking(spec, paper())):
             found.append(
                 f"{name} lists {', '.join(sorted(lacking))}, of which it gets no result; add it to "
-                "`methods`, `datasets` or `measured` of its experiments, or leave it out there"
+                "`methods`, `datasets`, `measured` or `choose` of its experiments (steps: to "
+                "`measure`), or leave it out there"
             )
     cells = [c for c in plan.cells.values() if c.kind == "cell"]
     unseen = [
@@ -140,7 +141,7 @@ def _listed(cells: Iterable[tuple[str, str]]) -> str:
 
 
 def _lacking(spec: Spec, plan: Plan) -> set[str]:
-    """Methods of a page or a claim, and experiments, of which the plan has no result for it."""
+    """What of a page or a claim the plan has no result of: methods, experiments and values."""
     wants = spec.wants()
     cells, timed = {*wants.cells, *wants.evaluated}, {*wants.timed}
     run = {(e, d, m) for e, d, m in cells if (e, plan.params.dataset(d), m) in plan.seeds}
@@ -149,4 +150,4 @@ def _lacking(spec: Spec, plan: Plan) -> set[str]:
     names, there = (
         {name for e, d, m in of for name in (m, f"{e} on {d}")} for of in (cells | timed, run)
     )
-    return names - there
+    return names - there | spec.untried(plan.params)

@@ -116,6 +116,10 @@ class Spec(Model):
         """The results that the page shows."""
         raise NotImplementedError
 
+    def untried(self, params: Params) -> set[str]:
+        """Values that it is about, and that its cells and measurements don't have."""
+        return set()
+
     def quotations(self) -> Iterator[Quotation]:
         """The printed numbers beside them."""
         yield from ()

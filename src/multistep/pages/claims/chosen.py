@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from multistep import stats
 from multistep.pages import claims
 from multistep.pages.spec import Dataset, Experiment, Method, Wants
+from multistep.plan.schema import Params
 
 
 class Spec(claims.Claim):
@@ -23,11 +24,18 @@ class Spec(claims.Claim):
     def wants(self) -> Wants:
         return Wants([(e, self.dataset, m) for e, of in self.chosen.items() for m in of])
 
+    def untried(self, params: Params) -> set[str]:
+        return {
+            f"{value:g} of {method} in {experiment}"
+            for experiment, of in self.chosen.items()
+            for method, value in of.items()
+            if value not in _tried(params, experiment, method)[1]
+        }
+
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset, method in self.wants().cells:
             value = self.chosen[experiment][method]
-            choose = scale.plan.params.experiments[experiment].choice(method)
-            setting, values = (choose.setting, choose.values) if choose else ("", [])
+            setting, values = _tried(scale.plan.params, experiment, method)
             tried: dict[float, list[Any]] = {}
             for other in values:
                 runs = scale.runs(f"{experiment}-{setting}-{other:g}", dataset, method)
@@ -45,6 +53,12 @@ class Spec(claims.Claim):
             estimate = stats.Estimate(mean - best, ((error, None), (its_error, None)), n)
             files = tuple(file for runs in tried.values() for file, _ in runs)
             yield claims.Part(name, estimate, files)
+
+
+def _tried(params: Params, experiment: str, method: str) -> tuple[str, list[float]]:
+    """The setting that is chosen for a method, if any, and its candidates' values."""
+    choose = params.experiments[experiment].choice(method)
+    return (choose.setting, choose.values) if choose else ("", [])
 
 
 def _score(runs: list[Any]) -> tuple[float, float]:

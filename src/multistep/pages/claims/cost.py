@@ -7,6 +7,7 @@ from multistep import stats
 from multistep.pages import claims
 from multistep.pages.scales import Run
 from multistep.pages.spec import Wants
+from multistep.plan.schema import Params
 
 
 class Spec(claims.Comparison):
@@ -21,6 +22,10 @@ class Spec(claims.Comparison):
 
     def wants(self) -> Wants:
         return Wants(timed=[(p.experiment, p.dataset, m) for p in self.pairs() for _, m in p[2:]])
+
+    def untried(self, params: Params) -> set[str]:
+        few_shot = any(params.experiments[p.experiment].family == "few_shot" for p in self.pairs())
+        return {f"{n} steps" for n in self.steps if few_shot and n not in params.measure.steps}
 
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset, *both in self.pairs():

@@ -9,6 +9,7 @@ from multistep import stats
 from multistep.pages import claims
 from multistep.pages.claims import cost
 from multistep.pages.spec import Dataset, Experiment, Method, Wants
+from multistep.plan.schema import Params
 
 
 class Spec(claims.Claim):
@@ -24,6 +25,10 @@ class Spec(claims.Claim):
     def wants(self) -> Wants:
         places = [(e, d) for d, of in self.cells.items() for e in of]
         return Wants(timed=[(*place, method) for place in places for method in self.methods])
+
+    def untried(self, params: Params) -> set[str]:
+        several, of = len(self.methods) > 1, next(iter(self.methods.values()))
+        return {f"{n} steps" for n in of if not several and n not in params.measure.steps}
 
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset in self.wants().measured:
