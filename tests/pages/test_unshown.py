@@ -154,6 +154,10 @@ CASES = {  # files of workflow/report: a text and what stands in its place; what
         {"audit.yaml": ("{exceeding} of", "{exceeding of")},
         "audit.yaml: intervals: unexpected '{' in field name; mend the text",
     ),
+    "audit's numbers": (
+        {"audit.yaml": ("{deviations[0]:.1f}", "{deviation[0]:.1f}")},
+        "audit.yaml: intervals: no number named 'deviation'; did you mean 'deviations'?",
+    ),
 }  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def findings(project: Path) -> list[Finding]:
         try:
             numbers = NUMBERS[name](base, tables) if name in NUMBERS else {}
             certain, inferred = (t.format(**numbers) for t in (entry.certain, entry.inferred))
-        except (LookupError, ValueError, ArithmeticError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             what = "mend the text, or take the entry out"
             raise UserError(f"audit.yaml: {name}: no number for {error}; {what}") from None
         said = (name, entry.title, entry.source, certain, inferred, entry.quotes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import string
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ from multistep.pages import claims, load
 from multistep.pages.inputs import Plan, results
 from multistep.pages.spec import Spec
 from multistep.plan import params
+from multistep.plan.mistakes import unknown
 from multistep.plan.params import PAPER
 from multistep.settings import Model, parse
 
@@ -29,12 +32,14 @@ class Entry(Model):
 
 def audit(folder: Path) -> dict[str, Entry]:
     """The entries of audit.yaml; `folder`: workflow/report. Raises UserError, a line a mistake."""
-    found, mistakes = {}, []
+    found, mistakes, known = {}, [], _computed()
     for name, values in params.read(folder / "audit.yaml").items():
         try:
             entry = found[name] = parse(Entry, values, f"audit.yaml: {name}: ")
             for text in (entry.certain, entry.inferred):
-                list(string.Formatter().parse(text))
+                parts = [field for _, field, _, _ in string.Formatter().parse(text)]
+                names = [re.split(r"[.[]", field)[0] for field in parts if field is not None]
+                mistakes += unknown(f"audit.yaml: {name}", names, known, "number")
         except UserError as error:
             mistakes.append(str(error))
         except ValueError as error:  # of a lone brace
@@ -42,6 +47,13 @@ def audit(folder: Path) -> dict[str, Entry]:
     if mistakes:
         raise UserError("\n".join(mistakes))
     return found
+
+
+def _computed() -> set[str]:
+    """The names of numbers that `multistep.pages.audit` computes: read, since it imports torch."""
+    module = ast.parse(Path(__file__).with_name("audit.py").read_text(encoding="utf-8"))
+    keys = (key for node in ast.walk(module) if isinstance(node, ast.Dict) for key in node.keys)
+    return {str(key.value) for key in keys if isinstance(key, ast.Constant)}
 
 
 def warnings(
