@@ -34,6 +34,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("transfer_saving", {"saved": 0.345, "hours": 7.278, "ratio": 0.655}),
         ("transfer_saving", {"kept": 0.690, "replayed": 0.650, "released": 0.679}),
         ("twice_as_fast", {"first_order": (8 * 3 + 15 * 3) / (8 * 9 + 15 * 3)}),
+        # Over the last tenth of half a turn of the cosine π²/1200 and half an epoch more: 0.0086.
+        ("learning_rate", {"epochs": 200, "late": 0.0086, "early": 0.945}),
         ("text_and_tables", {"gap": [5.07, 5.22, 3.71], "rise": 0.15, "drops": [0.13, 0.40]}),
         (
             "text_and_tables",

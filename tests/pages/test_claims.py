@@ -113,7 +113,7 @@ def test_made_up_results_give_the_verdicts_that_they_must(project: Path) -> None
     assert drop["interval"] == pytest.approx(_interval(pairs, 0.95), rel=1e-6)
     assert (drop["verdict"], drop["n"]) == ("not held", {"seeds": 3, "episodes": 4})
     assert drop["reduced"].startswith("100 of 60,000 meta-iterations; 4 of 600 test episodes")
-    assert "iterations 100 (the paper's: 60,000)" in drop["differs"][0]["settings"]
+    assert "iterations 100 (paper scale: 60,000)" in drop["differs"][0]["settings"]
     assert "table4" in drop["evidence"]["pages"]
     assert len(drop["evidence"]["results"]) == 6
 
@@ -236,6 +236,43 @@ def test_every_claim_has_one_sealed_verdict_at_every_scale(
     assert first == [path.read_bytes() for path in verdicts.write(out, committed)]
     text = out.with_suffix(".md").read_text()
     assert all(f"\n## {name}\n" in text for name in ids)
+
+
+def test_a_word_of_degree_is_read_as_a_number(committed: list[dict[str, Any]]) -> None:
+    """What is slightly so isn't so by much, and what is greatly so isn't so by next to nothing."""
+    found = {}
+    for entry in committed:
+        low, high = entry["claimed"]
+        same = {" points": 0.0, "×": 1.0}.get(entry["unit"])
+        for word in ("slightly", "greatly", "severely", "plummets", "significantly less"):
+            if word in entry["text"]:
+                assert entry["reading"]
+                within = same is None or (low or -9) <= same <= (9 if high is None else high)
+                found.setdefault(word, set()).add((within, None in (low, high)))
+    assert found.pop("slightly") == {(True, False)}
+    assert set(found) == {"greatly", "severely", "plummets", "significantly less"}
+    assert {within for of in found.values() for within, _ in of} == {False}
+
+
+def test_words_say_what_was_drawn_and_how_a_scale_reads_a_claim(
+    out: Path, committed: list[dict[str, Any]]
+) -> None:
+    boosts, time, falls = (
+        _of(committed, name, scale)["words"]
+        for name, scale in (
+            ("transfer_boosts", "dogs32-long"),
+            ("transfer_time", "dogs32-cpu"),
+            ("gradient_difference_falls", "dogs32-cpu"),
+        )
+    )
+    assert ", 3 seeds, of these test images and no others (" in boosts
+    assert ", 20 mini-batches (" in time
+    assert "test images" not in falls
+    assert verdicts._ONE.sub("", "mini-batches") == "mini-batch"
+    text = out.with_suffix(".md").read_text()
+    section = text[text.index("## transfer_competitive_sgd") :].split("\n## ")[0]
+    assert "*Read as:* At most 1.15 points below" in section
+    assert section.count("*Read here as:* One dataset that the paper doesn't have") == 2
 
 
 def _first(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from multistep.plan.params import cell_settings
 from multistep.plan.schema import Params
 from multistep.transfer import algorithms as transfer
 from multistep.transfer.learner import Learner
+from multistep.transfer.record import rate
 
 
 class Finding(NamedTuple):
@@ -257,6 +258,17 @@ def _twice_as_fast(base: Params, _: Any) -> dict[str, Any]:
     }
 
 
+def _learning_rate(_: Params, tables: Any) -> dict[str, Any]:
+    epochs = tables["table2"].paper.epochs
+    rates = [rate(1.0, 0, epochs, epoch) for epoch in range(epochs)]
+    tenth = epochs // 10
+    return {
+        "epochs": epochs,
+        "early": np.mean(rates[tenth : 2 * tenth]).item(),
+        "late": np.mean(rates[-tenth:]).item(),
+    }
+
+
 def _text_and_tables(_: Params, tables: Any) -> dict[str, Any]:
     paper = tables["table4"].paper
     at = {method: of["20way_1shot"] for method, of in paper.values.items()}
@@ -297,6 +309,7 @@ NUMBERS: dict[str, Callable[[Params, Any], dict[str, Any]]] = {
         _quoted_rows,
         _transfer_saving,
         _twice_as_fast,
+        _learning_rate,
         _text_and_tables,
     )
 }

@@ -173,6 +173,9 @@ def _reduced(differing: Mapping[str, Sequence[tuple[str, Any, Any]]]) -> str:
     return "; ".join(told)
 
 
+_ONE = re.compile("(?<=ch)es$|s$")  # what the name of one lacks
+
+
 def _words(entry: Mapping[str, Any]) -> str:
     """A verdict as a sentence that says of what it is one."""
     if entry["verdict"] == "not run":
@@ -185,9 +188,11 @@ def _words(entry: Mapping[str, Any]) -> str:
         value += ", one run, so no interval"
     elif (low := entry["interval"][0]) < (high := entry["interval"][1]):
         value += f" [{low:.4g}, {high:.4g}]"
-    value += "".join(f", {n:,} {k[:-1] if n == 1 else k}" for k, n in entry["n"].items())
+    value += "".join(f", {n:,} {_ONE.sub('', k) if n == 1 else k}" for k, n in entry["n"].items())
     if entry["n"].get("seeds") == 1 and entry["interval"]:
         value += ", of these networks and no other training"
+    elif [*entry["n"]] == ["seeds"] and entry["unit"] and entry["interval"]:
+        value += ", of these test images and no others"
     words = f"{entry['verdict']}: {value}"
     if (count := len(entry["parts"])) > 1:
         run = sum("missing" not in part for part in entry["parts"])
@@ -252,5 +257,8 @@ def _markdown(entries: Sequence[Mapping[str, Any]]) -> str:
         reading = f" *Read as:* {first['reading']}" if first["reading"] else ""
         lines += ["", f"## {name}", "", f"{first['text']} ({first['source']}).{reading}", ""]
         run = [e for e in found.values() if e["verdict"] != "not run"]
-        lines += [f"- **{e['scale']}**: {e['words']}" for e in run] or ["- not run at any scale"]
+        for e in run:
+            own = f" *Read here as:* {e['reading']}" if e["reading"] != first["reading"] else ""
+            lines.append(f"- **{e['scale']}**: {e['words']}{own}")
+        lines += [] if run else ["- not run at any scale"]
     return "\n".join(lines) + "\n"

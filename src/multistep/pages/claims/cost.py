@@ -54,4 +54,9 @@ def relative(ours: dict[str, Any], theirs: dict[str, Any], quantity: str) -> sta
     """Ratio of two rows that were measured in turn; bytes are counted and don't vary."""
     if quantity == "bytes":
         return stats.Estimate(ours["bytes"] / theirs["bytes"], exact=True)
-    return stats.log_ratio(ours["seconds"], theirs["seconds"])
+    return stats.log_ratio(ours["seconds"], theirs["seconds"], repeats(ours))
+
+
+def repeats(row: dict[str, Any]) -> str:
+    """What each of a row's seconds is of, by name."""
+    return "rounds" if "steps" in row else "mini-batches"

@@ -40,14 +40,14 @@ class Spec(claims.Claim):
                 for method, of in self.methods.items()
                 for steps in of
             }
-            timed = [row["seconds"] for row in rows.values() if row]
+            timed = [row for row in rows.values() if row]
             if len(timed) < len(rows):
                 yield claims.Part(name, missing="not measured")
                 continue
             steps = np.array(list(rows), float)
             # Every time is taken in every round; the line is that of the rounds' means.
-            times = np.array(timed)  # [steps, rounds]
+            times = np.array([row["seconds"] for row in timed])  # [steps, rounds]
             slope, start = np.polyfit(steps, times.mean(1), 1)
             off = (times - (start + slope * steps)[:, None]) / slope
             worst = off[np.abs(off.mean(1)).argmax()]
-            yield claims.Part(name, stats.sampled(worst.tolist(), "rounds"), (file,))
+            yield claims.Part(name, stats.sampled(worst.tolist(), cost.repeats(timed[0])), (file,))
