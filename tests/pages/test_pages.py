@@ -282,10 +282,10 @@ def test_no_cell_of_another_scale_is_called_the_paper_s(scale: str) -> None:
     assert set(found) == {"/".join(name) for name in wanted_}
     one = found["5way_1shot/omniglot/maml"]
     assert {
-        "finn2017": "inner_lr 2.0 (the paper's: 0.4); inner_steps 1 (the paper's: 8); momentum 0.",
-        "dragen-compat": "network.order conv-relu-bn (the paper's: conv-bn-relu); rotate_test Fal",
-        "omniglot-cpu": "hold_out_validation True (the paper's: False); iterations 2,000 (the pap",
-        "demo": "dataset Drawn characters (stand-in, not Omniglot) (the paper's: Omniglot); ",
+        "finn2017": "inner_lr 2.0 (paper scale: 0.4); inner_steps 1 (paper scale: 8); momentum 0.",
+        "dragen-compat": "network.order conv-relu-bn (paper scale: conv-bn-relu); rotate_test Fal",
+        "omniglot-cpu": "hold_out_validation True (paper scale: False); iterations 2,000 (paper s",
+        "demo": "dataset Drawn characters (stand-in, not Omniglot) (paper scale: Omniglot); ",
     }[scale] in one
     assert inputs.differences(table4, paper, paper) == {}
 
@@ -295,7 +295,7 @@ def test_measured_methods_are_compared_too() -> None:
     fewer = params.validate(params.merge(BASE, {"measure": {"batches": 20}}))
     found = inputs.differences(table, plan_of(fewer), plan_of(LOADED))
     assert found == {
-        f"measure/sgd_224_replay/bird/{method}": "measure.batches 20 (the paper's: 200)"
+        f"measure/sgd_224_replay/bird/{method}": "measure.batches 20 (paper scale: 200)"
         for method in table.methods
     }
 

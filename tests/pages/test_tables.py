@@ -159,7 +159,7 @@ def test_a_run_that_is_not_the_paper_s_is_not_judged(
         assert (row.gap, row.within, row.otherwise) == (*judged, differs)
     given = [few_shot(), few_shot(method="multistep8")]
     text = write(given, context=other)["md"]
-    told = "- Run otherwise than the paper's, so no gap is given: "
+    told = "- Run otherwise than the paper scale, so no gap is given: "
     assert f"{told}queries 1 (the paper's: 15), shots 2 (none).\n" in text
     assert "as the paper)" not in text
     assert text.count("inside</sub>") + text.count("outside</sub>") == 1  # the other method's

@@ -150,8 +150,8 @@ def differing(spec: Spec, plan: Plan, paper: Plan) -> dict[str, list[tuple[str, 
 
 
 def told(keys: Sequence[tuple[str, Any, Any]]) -> str:
-    """Settings that differ, as a page says it."""
-    texts = [f"{key} {_text(is_)} (the paper's: {_text(was)})" for key, is_, was in keys]
+    """Settings that differ, as a page says it; what the paper leaves open is the paper scale's."""
+    texts = [f"{key} {_text(is_)} (paper scale: {_text(was)})" for key, is_, was in keys]
     return "; ".join(texts) or "the paper has no such cell"
 
 

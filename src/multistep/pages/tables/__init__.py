@@ -23,8 +23,8 @@ TIDY = (
 """What the csv of every table has; empty where there is no number.
 
 ours, ours_low, ours_high: ours with its interval; n: of what it is a mean (seeds, mini-batches).
-paper, paper_spread: as printed. gap: ours - paper, where ours was run as the paper's in every
-setting; otherwise: the settings in which it wasn't, with the paper's. section: ours or literature.
+paper, paper_spread: as printed. gap: ours - paper, where ours was run as the paper scale's in every
+setting; otherwise: the settings in which it wasn't, with that scale's. section: ours or literature.
 """
 
 TEXTS = {"otherwise", "section", "note", "candidates", "quoted", "source", "spread"}
@@ -197,4 +197,4 @@ def otherwise(rows: DataFrame) -> Iterator[str]:
         names = column if whole else f"{column} of {', '.join(group.row_title)}"
         of_columns.setdefault(text, []).append(names)
     said += [f"{'; '.join(names)}: {text}" for text, names in of_columns.items() if text]
-    yield f"Run otherwise than the paper's, so no gap is given: {'; '.join(said)}."
+    yield f"Run otherwise than the paper scale, so no gap is given: {'; '.join(said)}."
