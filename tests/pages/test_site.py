@@ -285,9 +285,40 @@ def test_a_prepared_dataset_shows_its_balance_and_images(tmp_path: Path) -> None
         ["validation", "10", "200", "20", "20"],
         ["test", "20", "400", "20", "20"],
     ]
+    assert cards["omniglot"]["scales"] == ["paper"]
     sheet = np.asarray(Image.open(tmp_path / cards["omniglot"]["sheet"]))
     assert sheet.shape == (6 * 28, 10 * 28)
     images = np.load(tmp_path / "data/processed/omniglot/images.npy")
     assert (sheet[:28, :28] == images[0]).all()
     assert (sheet[-28:, -28:] == images[5 * 10 * 20 + 9]).all()
     assert cards["cifar100"]["balance"] == []
+
+
+def test_two_datasets_of_one_name_have_a_card_each(tmp_path: Path) -> None:
+    """dogs32 has 15 images a class at one scale, 60 at another: what was run is on its own card."""
+    paper, there = scales.scales(ROOT, ["dogs32-cpu", "dogs32-long"])
+    cards = {card["page"]: card for card in catalogue.datasets(paper, there, tmp_path)}
+    one, other = cards["dogs32"], cards["dogs32-dogs32-long"]
+    for card, scale, images in ((one, "dogs32-cpu", "1,080"), (other, "dogs32-long", "4,800")):
+        assert card["name"] == "dogs32"
+        assert card["scales"] == card["used"] == [scale]
+        assert card["facts"]["train images"] == images
+    assert cards["tinyimagenet_x50"]["scales"] == ["dogs32-cpu", "dogs32-long"]
+    assert cards["omniglot"]["scales"] == ["paper", "dogs32-cpu", "dogs32-long"]
+    shown = [site.Shown(scale) for scale in there]
+    for each in shown:
+        each.cells = list(site._cells(each))
+        epochs = [x for x, _ in each.cells[0]["curves"][0]["points"]]
+        assert (epochs[0], epochs[-1]) == (1, 20)
+    site._site(ROOT, tmp_path / "site", paper, shown, [], [])
+    for page, (images, name) in {
+        "dogs32": ("1,080", "dogs32-cpu"),
+        "dogs32-dogs32-long": ("4,800", "dogs32-long"),
+    }.items():
+        read = Read(tmp_path / f"site/datasets/{page}.html")
+        assert images in read.text
+        cells = [link for link in read.links if "/cells/" in link]
+        assert cells
+        assert all(link.startswith(f"../{name}/") for link in cells)
+        for link in cells:
+            assert f"../../datasets/{page}.html" in Read(tmp_path / "site/datasets" / link).links

@@ -15,6 +15,7 @@ from PIL import Image
 
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
+from multistep.data.settings import Dataset
 from multistep.pages.scales import Scale
 from multistep.plan import families
 
@@ -48,13 +49,22 @@ def methods(paper: Scale) -> Iterator[dict[str, Any]]:
 
 
 def datasets(paper: Scale, shown: Sequence[Scale], sheets: Path) -> Iterator[dict[str, Any]]:
-    """A card for each dataset of the paper's plan and of the scales; of those that are prepared
-    here with their balance, and a sheet of their images, which is drawn into the folder `sheets`.
+    """A card for each dataset of the paper's plan and of the scales, one more where `scales` have
+    another one of its name; of those that are prepared here with their balance, and a sheet of
+    their images, which is drawn into the folder `sheets`. `page`: a card's name among them.
     """
-    every = {name: d for s in (paper, *shown) for name, d in s.plan.params.datasets.items()}
-    for name, dataset in every.items():
+    cards: list[tuple[str, Dataset, list[Scale]]] = []
+    for scale in (paper, *(s for s in shown if s is not paper)):
+        for name, dataset in scale.plan.params.datasets.items():
+            of = next((card[2] for card in cards if card[:2] == (name, dataset)), None)
+            if of is None:
+                cards.append((name, dataset, of := []))
+            of.append(scale)
+    first = {name: dataset for name, dataset, _ in reversed(cards)}
+    for name, dataset, of in cards:
         loader = importlib.import_module(f"multistep.data.loaders.{dataset.loader}")
-        used = [s.name for s in shown if any(name in Path(file).parts for file in s.files)]
+        page = name if dataset is first[name] else f"{name}-{of[0].name}"
+        used = [s.name for s in of if any(name in Path(file).parts for file in s.files)]
         facts = {"classes": f"{dataset.classes:,}"}
         if dataset.images:
             facts |= {f"{part} images": f"{n:,}" for part, n in dataset.images.items()}
@@ -65,18 +75,20 @@ def datasets(paper: Scale, shown: Sequence[Scale], sheets: Path) -> Iterator[dic
             otherwise = "drawn here" if entry.drawn is not None else "unverified"
             known, urls = entry.sha256 or entry.sha1 or otherwise, " ".join(entry.urls)
             facts[f"archive {archive}"] = f"{known}; {urls or 'brought by its user'}"
-        folders = (s.home / "data" / "processed" / name for s in (paper, *shown))
+        folders = (s.home / "data" / "processed" / name for s in of)
         folder = next((f for f in folders if (f / "dataset.json").exists()), None)
         data = prepared.read(folder, name) if folder else None
         yield {
             "name": name,
+            "page": page,
+            "scales": [s.name for s in of],
             "title": dataset.title,
             "loader": dataset.loader,
             "about": inspect.getdoc(loader),
             "used": used,
             "facts": facts,
             "balance": _balance(data) if data else [],
-            "sheet": _sheet(data, sheets / f"{name}.png") if data else "",
+            "sheet": _sheet(data, sheets / f"{page}.png") if data else "",
         }
 
 

@@ -267,8 +267,9 @@ def _curves(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What training recorded, for small drawings (parts.html)."""
     history = record["history"]
     at = "epoch" if history and "epoch" in history[0] else "iteration"
+    first = 1 if at == "epoch" else 0  # as in the frame
     for quantity, title in CURVES.items():
-        points = [(e[at], e[quantity]) for e in history if e.get(quantity) is not None]
+        points = [(e[at] + first, e[quantity]) for e in history if e.get(quantity) is not None]
         if len(points) > 1:
             yield {"title": title, "at": at, "points": points}
 
@@ -349,9 +350,13 @@ def _site(
     for what, of in cards.items():
         write(f"{what}s.html", f"{what}s", **{f"{what}s": of})
         for card in of:
+            page = card.get("page", card["name"])
             used = [cell for cell in cells.values() if cell[what] == card["name"]]
+            used = [cell for cell in used if cell["scale"] in card.get("scales", names)]
+            for cell in used:
+                cell[f"{what}_page"] = page
             used = [cell for cell in used if cell["accuracy"] is not None]  # as of candidates
-            write(f"{what}s/{card['name']}.html", what, **{what: card}, used=used)
+            write(f"{what}s/{page}.html", what, **{what: card}, used=used)
     citation = (project / "CITATION.cff").read_text(encoding="utf-8")
     about = {"citation": citation, "decisions": catalogue.decisions(project)}
     write("about.html", "about", **about, frame_columns=frame.COLUMNS, quantities=frame.QUANTITIES)
