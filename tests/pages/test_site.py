@@ -248,7 +248,10 @@ def test_evaluations_are_counted_and_candidates_called_so(
     _, (one,) = scales.scales(ROOT, ["omniglot-long"])
     drawn = [page for page in site.pages(one) if page.name == "protocols"]
     monkeypatch.setattr(site, "pages", lambda scale: drawn)
-    site._draw_pages(shown := site.Shown(one), tmp_path)
+    shown = site.Shown(one)
+    site._draw_pages([shown], tmp_path)()
+    (table,) = shown.tables
+    assert (table["name"], shown.accuracies) == ("protocols", {})
     (row,) = shown.coverage
     done = len(list((one.home / "evaluations").rglob("*.json")))
     assert row == ["protocols", done, 0, 0, 0, row[-1] - done, len(drawn[0].planned)]

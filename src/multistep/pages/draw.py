@@ -1,11 +1,12 @@
-"""All pages of a scale in one process, drawn from those of its results that are there."""
+"""All pages of a scale, drawn from those of its results that are there."""
 
+import importlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from multistep.files import build_command
-from multistep.pages import checks, inputs, load
+from multistep.pages import apart, checks, inputs, load, style
 from multistep.pages.context import Context
 from multistep.pages.figures import write_figure
 from multistep.pages.scales import Scale
@@ -37,7 +38,7 @@ class Drawable(NamedTuple):
 
 
 def draw(scale: Scale, out: Path, only: Collection[str] = ()) -> Iterator[Path]:
-    """Draw the pages of which something was run; the paths of their files as they are written.
+    """Draw the pages of which something was run; the paths of their files.
 
     The same files as the workflow's, page by page, and partial ones where results are missing.
 
@@ -50,10 +51,25 @@ def draw(scale: Scale, out: Path, only: Collection[str] = ()) -> Iterator[Path]:
         UserError: a result isn't as it was sealed, or isn't what the plan says.
 
     """
-    for page in list(pages(scale)):
-        if page.files and (page.name in only or not only):
-            write = write_table if page.form == "tables" else write_figure
-            yield from write(out / page.form / page.name, page.spec, page.context, page.records)
+
+    def write(page: Drawable) -> list[Path]:
+        write = write_table if page.form == "tables" else write_figure
+        return write(out / page.form / page.name, page.spec, page.context, page.records)
+
+    wanted = [p for p in pages(scale) if p.files and (p.name in only or not only)]
+    prepare(wanted)
+    for paths in apart.each(write, wanted)():
+        yield from paths
+
+
+def prepare(pages: Collection[Drawable]) -> None:
+    """Read and import what all pages are drawn with, before processes each do it for themselves."""
+    for page in pages:
+        _ = page.records
+    if any(page.form == "figures" for page in pages):
+        style.theme()
+        for name in ("agg", "pdf", "svg"):
+            importlib.import_module(f"matplotlib.backends.backend_{name}")
 
 
 def undrawn(paper: Scale, of: Sequence[Scale], only: Collection[str] = ()) -> Iterator[str]:

@@ -9,7 +9,7 @@ site needs no network, script or server; what is not run is said to be so.
 import itertools
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from multistep.job import results
 from multistep.job.record import name_of
 from multistep.pages import (
     DataFrame,
-    audit,
+    apart,
     catalogue,
     frame,
     inputs,
@@ -31,7 +31,7 @@ from multistep.pages import (
 )
 from multistep.pages import project as whole
 from multistep.pages.claims import EVERY, closed_form
-from multistep.pages.draw import pages, undrawn
+from multistep.pages.draw import Drawable, pages, prepare, undrawn
 from multistep.pages.figures import described, write_figure
 from multistep.pages.record import REPORT, SUFFIXES, write_report
 from multistep.pages.scales import Scale, scales
@@ -98,20 +98,21 @@ def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
     run = {scale.name for scale in there if scale.files}
     there = [scale for scale in there if scale.files and (only or real(scale))]
     _check_place(out, [scale.name for scale in there])
+    shown = [Shown(scale) for scale in there]
+    known = {s.file(path): record for s in there for path, record in s.records.items()}
+    drawn = _draw_pages(shown, out)
+    from multistep.pages import audit  # torch, which no process that draws needs
+
     entries = verdicts.evaluate(project, [paper, *(s for s in there if s is not paper)])
     verdicts.write(out / "claims.json", entries)
     findings = audit.findings(project)
     audit.write(out / "audit.json", findings)
-    shown = [Shown(scale) for scale in there]
-    known = {s.file(path): record for s in there for path, record in s.records.items()}
     numbers = whole.read(project, known, of=[scale.home for scale in there])
     here = numbers.scale.isna() | numbers.scale.isin([one.name for one in shown])
     numbers = numbers[here.to_numpy()]
     whole.write(out / "frame.csv.gz", numbers)
+    drawn()
     for one in shown:
-        for folder in ("tables", "figures"):
-            shutil.rmtree(out / one.name / folder, ignore_errors=True)
-        _draw_pages(one, out)
         one.cells = list(_cells(one))
         _for_dvc(one, out, numbers, entries)
     _site(project, out / "site", paper, shown, entries, findings)
@@ -167,42 +168,56 @@ def real(scale: Scale) -> bool:
     return any(cell.dataset not in drawn for cell in scale.plan.cells.values())
 
 
-def _draw_pages(shown: Shown, out: Path) -> None:
-    """Draw those pages of which something is run, and count what each of them lacks."""
-    states = {job.path: job.state for job in shown.jobs}
-    report = (shown.scale.project / "workflow/report").resolve()
-    papers = load.pages(report, shown.scale.paper.params)["tables"]
-    for page in pages(shown.scale):
-        if not page.planned:
-            continue
-        counts = Counter(
-            states.get(file) or ("done" if file in page.files else "waiting")
-            for file in page.planned
-            if not file.startswith("data/")  # of evaluations status says nothing
-        )
-        row = [page.name, *(counts[state] for state in status.STATES), sum(counts.values())]
-        shown.coverage.append(row)
-        if not page.files:
-            continue
-        prefix = out / shown.name / page.form / page.name
-        of = page.spec, page.context, page.records
-        about = {"name": page.name, "form": page.form, "suffixes": SUFFIXES[page.form]}
-        if page.form == "tables":
-            said, rows = draw(*of)
-            write_table(prefix, *of, (said, rows))
-            about |= {"grid": Markup(templates.render(said, "grid.html"))}
-            shown.tables.append(about | vars(said))
-            own = page.name not in papers
-            if page.spec.kind in ("accuracy", "transfer") and (own or not page.spec.beyond):
-                ours = rows[(rows.section == "ours") & rows.ours.notna()]
-                wide = ours.pivot(index="row", columns="column", values="ours").dropna(axis=1)
-                shown.accuracies[page.name] = wide.mean(axis=1).dropna().round(3).to_dict()
-        else:
-            caption, rows = described(*of)
-            write_figure(prefix, *of, (caption, rows))
-            about |= {"badge": of[1].badge(page.spec.wants().datasets)}
-            about |= {"training": "", "grid": "", "references": ()}
-            shown.figures.append(about | caption._asdict())
+def _draw_pages(shown: Sequence[Shown], out: Path) -> Callable[[], None]:
+    """Begin to draw those pages of which something is run, and count what each of them lacks; what
+    is returned ends it.
+    """
+    todo = []
+    for one in shown:
+        for form in SUFFIXES:
+            shutil.rmtree(out / one.name / form, ignore_errors=True)
+        states = {job.path: job.state for job in one.jobs}
+        for page in pages(one.scale):
+            counts = Counter(
+                states.get(file) or ("done" if file in page.files else "waiting")
+                for file in page.planned
+                if not file.startswith("data/")  # of evaluations status says nothing
+            )
+            row = [page.name, *(counts[state] for state in status.STATES), sum(counts.values())]
+            one.coverage += [row] if page.planned else []
+            todo += [(one, page)] if page.files else []
+    prepare([page for _, page in todo])
+    made = apart.each(lambda item: _draw(item[1], out / item[0].name), todo)
+
+    def end() -> None:
+        for (one, page), (about, accuracies) in zip(todo, made(), strict=True):
+            getattr(one, page.form).append(about)
+            one.accuracies |= {page.name: accuracies} if accuracies else {}
+
+    return end
+
+
+def _draw(page: Drawable, out: Path) -> tuple[dict[str, Any], dict[str, float]]:
+    """Write the files of a page; what the site says of it, and the mean accuracies of a table that
+    the paper has, or that is the scale's alone.
+    """
+    prefix, of = out / page.form / page.name, (page.spec, page.context, page.records)
+    about = {"name": page.name, "form": page.form, "suffixes": SUFFIXES[page.form]}
+    if page.form == "figures":
+        caption, rows = described(*of)
+        write_figure(prefix, *of, (caption, rows))
+        about |= {"badge": of[1].badge(page.spec.wants().datasets)}
+        return about | {"training": "", "grid": "", "references": (), **caption._asdict()}, {}
+    said, rows = draw(*of)
+    write_table(prefix, *of, (said, rows))
+    about |= {"grid": Markup(templates.render(said, "grid.html")), **vars(said)}
+    report = (page.scale.project / "workflow/report").resolve()
+    own = page.name not in load.pages(report, page.scale.paper.params)["tables"]
+    if page.spec.kind not in ("accuracy", "transfer") or (page.spec.beyond and not own):
+        return about, {}
+    ours = rows[(rows.section == "ours") & rows.ours.notna()]
+    wide = ours.pivot(index="row", columns="column", values="ours").dropna(axis=1)
+    return about, wide.mean(axis=1).dropna().round(3).to_dict()
 
 
 def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
