@@ -17,7 +17,7 @@ from multistep import cli, seal
 from multistep.files import UserError, write_json
 from multistep.job.record import name_of
 from multistep.pages import claims, inputs, load, scales, verdicts
-from multistep.pages.claims import closed_form, linear
+from multistep.pages.claims import chosen, closed_form, linear
 from multistep.pages.scales import Scale
 from multistep.pages.spec import parse
 from multistep.plan import params
@@ -180,6 +180,11 @@ def test_a_candidate_that_another_choice_was_made_of_is_refused() -> None:
             "small_drop_of_4: {compare: [{of: [maml], to: [maml], cells: {omniglot: [sgd_32]}}]}",
             "compares maml with itself",
         ),
+        (
+            "time_linear_in_steps: {methods: {maml: [1, 8]}}",
+            "a line takes three numbers of steps: of",
+        ),
+        ("time_linear_in_steps: {methods: {maml: [1, 2], fomaml: [3]}}", "or one of each"),
         ("a b: {}", "more.yaml: a b: the name of a claim is of letters, digits, _ and -"),
         ("6: {}", "more.yaml: 6: the name of a claim is of letters"),
         ("twice: {}", r"more.yaml: twice: workflow/.*/again.yaml: twice: has this name too"),
@@ -341,6 +346,16 @@ def test_a_bent_line_is_no_line() -> None:
         rows = [("maml", n, [t, t, t], 1) for n, t in enumerate((1.0, 2.0, 3.0, last), start=1)]
         scale = _scale(few_shot_times(rows=rows))
         assert claims.verdict(list(claim.parts(scale)), claim.range) == right
+
+
+def test_a_lone_candidate_is_compared_with_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chosen, "_tried", lambda *_: ("inner_lr", [0.01]))
+    claim = chosen.Spec(
+        kind="chosen", text="", section="", place="", dataset="miniimagenet",
+        chosen={"mini_5way_1shot": {"maml": 0.01}},
+    )  # fmt: skip
+    (part,) = claim.parts(_scale(_candidate(0.01, 48.0)))
+    assert part.missing == "no other value is tried"
 
 
 @cache

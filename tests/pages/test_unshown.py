@@ -130,7 +130,7 @@ IN_VAIN = """
 runs: {kind: accuracy, compare: [{of: [maml], to: [fomaml], cells: {bird: [sgd_224]}}]}
 times: {kind: cost, compare: [{of: [maml], to: [l2t], cells: &c {omniglot: [5way_1shot]}}]}
 steps: {kind: cost, steps: [8, 9], compare: [{of: [maml], to: [fomaml], cells: *c}]}
-line: {kind: linear, cells: *c, methods: {maml: [1, 16]}}
+line: {kind: linear, cells: *c, methods: {maml: [1, 2, 16]}}
 value: {kind: chosen, dataset: miniimagenet, chosen: {mini_5way_1shot: {maml: 0.1, fomaml: 2}}}
 """
 CASES = {  # files of workflow/report: a text and what stands in its place; what is told of them

@@ -41,8 +41,9 @@ class Spec(claims.Claim):
                 runs = scale.runs(f"{experiment}-{setting}-{other:g}", dataset, method)
                 tried[other] = list(runs.values())
             name = f"{setting} {value:g} of {scale.title(experiment, dataset, method)}"
-            if value not in tried or not all(tried.values()):
-                yield claims.Part(name, missing="not every candidate has been run")
+            if value not in tried or len(tried) < 2 or not all(tried.values()):
+                lone = "no other value is tried" if len(tried) == 1 else ""
+                yield claims.Part(name, missing=lone or "not every candidate has been run")
                 continue
             settings = tried[value][0][1]["cell"]["settings"]
             scores = {other: _score(runs) for other, runs in tried.items()}

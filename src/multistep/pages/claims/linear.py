@@ -1,9 +1,10 @@
 """Claims that time grows linearly with the number of inner steps."""
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
+from pydantic import model_validator
 
 from multistep import stats
 from multistep.pages import claims
@@ -21,6 +22,13 @@ class Spec(claims.Claim):
     unit: ClassVar[str] = " steps"
     cells: dict[Dataset, list[Experiment]]
     methods: dict[Method, list[int]]
+
+    @model_validator(mode="after")
+    def _has_a_line(self) -> Self:
+        steps = [n for of in self.methods.values() for n in of]
+        if len({*steps}) < max(3, len(steps)) or 1 < len(self.methods) < len(steps):
+            raise ValueError("a line takes three numbers of steps: of one method, or one of each")
+        return self
 
     def wants(self) -> Wants:
         places = [(e, d) for d, of in self.cells.items() for e in of]
