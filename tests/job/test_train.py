@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import prepared_dataset, small_cell
+from safetensors.numpy import save_file
 
 from multistep import cli, seal
 from multistep.files import write_json
@@ -215,6 +217,19 @@ def test_what_cannot_be_written_is_found_before_training(
         assert f"{name}: can't be written ({reason}); mend that" in said
         assert said.count("\n") == 1
     record_property("injected", 2)
+
+
+def test_weights_of_others_beside_the_result_are_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "result.safetensors"
+    save_file({"mine": np.ones(3)}, weights)
+    before = weights.read_bytes()
+    assert cli.main(arguments(small_cell().json, tmp_path)) == 2
+    assert f"error: {weights}: in the way, and no parameters of a cell; move it" in (
+        capsys.readouterr().err
+    )
+    assert weights.read_bytes() == before
 
 
 def test_without_cuda_the_message_says_what_to_do(

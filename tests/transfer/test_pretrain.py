@@ -76,6 +76,17 @@ def test_published_weights_are_taken_and_scored(tmp_path: Path) -> None:
     assert "test_accuracy" not in read_json(tmp_path / "out" / "network.json")["metrics"]
 
 
+def test_published_weights_are_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (given := tmp_path / "out/weights.pt").write_bytes(b"mine")
+    line = arguments(tmp_path, spec(layout="torchvision"), "--published", str(given))
+    assert cli.main(line) == 2
+    assert "the weights that are read lie there; name another folder" in capsys.readouterr().err
+    assert given.read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize(
     ("network", "more", "message"),
     [

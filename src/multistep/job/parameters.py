@@ -75,6 +75,18 @@ def of(file: Path) -> Path:
     return path
 
 
+def check_place(path: Path) -> None:
+    """Raise UserError, before any work, where others' tensors would be written over."""
+    if path.exists():
+        try:
+            _open(path, tensors=False)
+        except UserError:
+            raise UserError(
+                f"{path}: in the way, and no parameters of a cell; move it away, or name another "
+                "place"
+            ) from None
+
+
 def digest_of(tensors: Mapping[str, np.ndarray]) -> str:
     """Hex SHA-256 of names, types, shapes and values, in the order of the names."""
     found = hashlib.sha256()

@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     kinds.check_place(out, kinds.RESULT)
     for path in (parameters.beside(out), scratch):
         check_writable(path)
+    parameters.check_place(parameters.beside(out))
     with checkpoint.exclusive(scratch):
         run = module(cell["family"], "run").Run(cell, data, network, place)
         entries = provenance.cell_modules(cell["family"], cell["algorithm"])

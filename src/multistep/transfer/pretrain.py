@@ -17,6 +17,7 @@ from multistep.job import arguments
 from multistep.plan import provenance
 from multistep.progress import say
 from multistep.settings import json_of, parse
+from multistep.transfer.source_record import WEIGHTS
 from multistep.transfer.source_settings import SourceNetwork
 
 CODE = ["multistep.transfer.pretrain"]  # with all that it imports
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> None:
     scratch = args.checkpoint or Path(f"scratch/networks/{name}.pt")
     if published is not None and spec.layout is None:
         raise UserError(f"{name}: weights are given, but no layout; set l2t_ww or torchvision")
+    if published is not None and published.resolve() == (out / WEIGHTS).resolve():
+        raise UserError(f"--out {out}: the weights that are read lie there; name another folder")
     if published is None and (spec.train is None or data is None):
         raise UserError(
             f"{name}: nothing to make it from; give weights (archives and layout), or a "
@@ -61,8 +64,8 @@ def run(args: argparse.Namespace) -> None:
             f"{data}: {len(images.classes)} classes, but the source network {name} has "
             f"{spec.classes}; correct its classes or its dataset"
         )
-    check_folder(out, (sources.WEIGHTS, sources.DESCRIPTION))
-    for path in (out / sources.WEIGHTS, scratch):
+    check_folder(out, (WEIGHTS, sources.DESCRIPTION))
+    for path in (out / WEIGHTS, scratch):
         check_writable(path)
     with checkpoint.exclusive(scratch):
         if published is not None:
