@@ -211,6 +211,9 @@ def test_what_people_and_machines_do_wrong_is_one_line(
     assert said in line
 
 
+CANDIDATE = (
+    "scales/miniimagenet-cpu/results/mini_5way_1shot-inner_lr-0.01/miniimagenet_x100/maml/0.json"
+)
 RESULT = "scales/omniglot-cpu/results/5way_1shot/omniglot/maml/0.json"
 
 
@@ -255,6 +258,8 @@ RESULT = "scales/omniglot-cpu/results/5way_1shot/omniglot/maml/0.json"
         ("compare README.md src", "README.md: no results in it; name a project, a scale"),
         ("choose --setting lr --out o.json README.md", "README.md: not valid JSON"),
         ("choose --setting lr --out o.json src", "src: a folder; name a file"),
+        (f"choose --setting lr --out o.json {CANDIDATE}", "lr: no number in the settings of mini_"),
+        (f"choose --setting selection --out o.json {CANDIDATE}", "selection: no number in the set"),
         ("plan src", "src: a folder; name a YAML file"),
         ("plan README.md/x", "README.md/x: no such file"),
         ("report site --scale none --out o", "--scale: no scale with results named 'none'"),

@@ -17,7 +17,7 @@ from typing import Any
 from multistep import kinds, seal
 from multistep.files import UserError, write_json
 from multistep.job import results
-from multistep.job.record import SCHEMA, same, short
+from multistep.job.record import SCHEMA, name_of, same, short
 from multistep.settings import json_of
 
 RULE = "highest validation accuracy, mean over the candidates' seeds; the smaller value of equals"
@@ -66,6 +66,11 @@ def definition(setting: str, candidates: Sequence[dict[str, Any]]) -> dict[str, 
 
     Raises UserError if these aren't the candidates of one choice.
     """
+    for cell in candidates:
+        if not isinstance(cell["settings"].get(setting), int | float):
+            raise UserError(
+                f"{setting}: no number in the settings of {name_of(cell)}; name another"
+            )
     tried = [(cell["settings"][setting], cell["seed"]) for cell in candidates]
     values, seeds = sorted({value for value, _ in tried}), sorted({seed for _, seed in tried})
     cells = []
