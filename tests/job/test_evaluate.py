@@ -209,6 +209,10 @@ def test_other_data_and_several_cells_stand_in_one_table(
         ("omniglot/multistep2/0.json --dataset DATA/absent", "no such file; build it first"),
         ("omniglot/multistep2/0.json --dataset DATA/ragged", "ragged: images of many sizes, but"),
         (
+            "omniglot/multistep2/0.json DATA/../../results/e/omniglot/multistep2/0.json --out o",
+            "multistep2/0.json: two of the files have this record; --out for each by itself",
+        ),
+        (
             "omniglot/multistep2/0.json --out CLASH",
             "0.json: in the way, and a result; move",
         ),

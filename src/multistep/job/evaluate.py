@@ -22,6 +22,7 @@ from multistep.job.record import TRAINED, name_of
 from multistep.plan import provenance
 from multistep.plan.families import module
 from multistep.progress import say
+from multistep.settings import repeated
 
 
 def add_parser(subparsers: Any) -> None:
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> None:
 
     place = device.prepare(args.device, args.threads)
     given = [_given(file, args) for file in args.files]  # all are read before any is tested
+    if twice := repeated(out for *_, out in given if out):
+        raise UserError(f"{twice[0]}: two of the files have this record; --out for each by itself")
     found: list[dict[str, Any]] = []
     try:
         for file, about, tensors, made, images, out in given:
