@@ -259,6 +259,22 @@ def test_a_word_of_degree_is_read_as_a_number(committed: list[dict[str, Any]]) -
     assert {within for of in found.values() for within, _ in of} == {False}
 
 
+def test_what_is_timed_otherwise_than_the_paper_scale_is_said() -> None:
+    """A narrower network costs less: what was timed of it says nothing of the paper's setting."""
+    longer = ("iterations", 2_000, 60_000)
+    for keys, right in (
+        ([longer, ("network.filters", 16, 64)], "otherwise in network.filters"),
+        (
+            [("scheme", "replay", "keep"), ("meta_batch", 8, 32)],
+            "8 of 32 tasks; otherwise in scheme",
+        ),
+        ([("measure.tasks", 2, None), ("meta_batch", 8, 32)], "otherwise in measure.tasks"),
+        ([longer, ("test_episodes", 60, 600)], ""),
+    ):
+        assert verdicts._reduced({"measure/5way_1shot/omniglot/maml": keys}) == right
+    assert "2,000 of 60,000" in verdicts._reduced({"5way_1shot/omniglot/maml": [longer]})
+
+
 def test_words_say_what_was_drawn_and_how_a_scale_reads_a_claim(
     out: Path, committed: list[dict[str, Any]]
 ) -> None:
@@ -273,6 +289,8 @@ def test_words_say_what_was_drawn_and_how_a_scale_reads_a_claim(
     assert ", 3 seeds, of these test images and no others (" in boosts
     assert ", 20 mini-batches (" in time
     assert "test images" not in falls
+    memory = _of(committed, "less_memory", "omniglot-cpu")["parts"][0]["name"]
+    assert memory.startswith("bytes saved for backward per task of Multi-step (4) / MAML (ours), ")
     assert verdicts._ONE.sub("", "mini-batches") == "mini-batch"
     text = out.with_suffix(".md").read_text()
     section = text[text.index("## transfer_competitive_sgd") :].split("\n## ")[0]

@@ -150,6 +150,11 @@ _COUNTED = {
 }
 
 
+# Settings of a training that what is timed doesn't have: how long it is, and how it is tested.
+_UNTIMED = {"iterations", "epochs", "meta_schedule", "log_every", "hold_out_validation"}
+_UNTIMED |= {"validate_every", "validation_episodes", "selection", "test_episodes", "test_steps"}
+
+
 def _reduced(differing: Mapping[str, Sequence[tuple[str, Any, Any]]]) -> str:
     """How a scale is less than the paper's, in words; empty if it is the paper's in all."""
     counts: dict[str, list[str]] = {}
@@ -158,9 +163,11 @@ def _reduced(differing: Mapping[str, Sequence[tuple[str, Any, Any]]]) -> str:
     for cell, keys in differing.items():
         if not keys:
             datasets["a cell that the paper doesn't have"] = None
+        own_tasks = "measure.tasks" in (key for key, *_ in keys)  # instead of the meta-batch
+        untimed = _UNTIMED | ({"meta_batch"} if own_tasks else set())
         for key, is_, was in keys:
-            if cell.startswith("measure/") and not key.startswith(("measure.", "dataset")):
-                continue  # of a training that isn't what was timed
+            if cell.startswith("measure/") and key in untimed:
+                continue
             if key == "dataset":
                 datasets[f"{is_} for {was}"] = None
             elif key in _COUNTED and isinstance(is_, int) and isinstance(was, int):

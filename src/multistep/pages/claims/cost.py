@@ -9,6 +9,8 @@ from multistep.pages.scales import Run
 from multistep.pages.spec import Wants
 from multistep.plan.schema import Params
 
+UNITS = {"seconds": "time", "bytes": "memory"}  # what a record calls what they are of
+
 
 class Spec(claims.Comparison):
     """Seconds or bytes of each of `of` over those of each of `to`, timed in turn in one job.
@@ -35,8 +37,9 @@ class Spec(claims.Comparison):
             for steps in self.steps if of.family == "few_shot" else [None]:
                 first, second = (scale.method_title(method) for method in methods)
                 at = f", {steps} steps" if steps else ""
-                name = f"{self.quantity} of {first} / {second}, {title}{at}"
                 file, record = scale.measured(experiment, dataset)
+                what = record.get("unit", {}).get(UNITS[self.quantity], self.quantity)
+                name = f"{what} of {first} / {second}, {title}{at}"
                 ours, theirs = (row_of(record, method, steps) for method in methods)
                 if ours is None or theirs is None:
                     yield claims.Part(name, missing="not measured")
