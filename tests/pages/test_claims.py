@@ -354,6 +354,27 @@ def test_numbers_of_the_committed_scales_are_those_of_their_files(
     assert entry["measured"] == pytest.approx(np.mean(ends))
 
 
+def test_seeds_that_one_method_alone_has_count() -> None:
+    """By the seed that both have it would be 10 points better; of three seeds that isn't known."""
+    claim = parse("claims", {
+        "kind": "accuracy", "text": "", "section": "", "place": "", "at_least": 0.0, "compare":
+        [{"of": ["multistep2"], "to": ["imaml"], "cells": {"omniglot": ["5way_1shot"]}}],
+    }, "")  # fmt: skip
+    ours = [[90.0, 92.0], [75.0, 77.0], [79.0, 81.0]]
+    records = [few_shot(method="multistep2", seed=s, episodes=e) for s, e in enumerate(ours)]
+    other = few_shot(method="imaml", episodes=[80.0, 82.0])
+    (part,) = claim.parts(_scale(*records, other))  # type: ignore[attr-defined]
+    assert part.estimate.value == pytest.approx(np.mean(ours) - 81.0)
+    assert part.estimate.n == {"seeds": 1, "episodes": 2}
+    assert len(part.files) == 4
+    low, high = part.estimate.interval()
+    half = scipy.stats.t.ppf(0.975, 2) * np.std([91.0, 76.0, 80.0], ddof=1) / 3**0.5
+    assert (high - low) / 2 == pytest.approx(np.hypot(half, 2**0.5 * 1.96 / 2**0.5), rel=1e-3)
+    records = [records[0], other]
+    (part,) = claim.parts(_scale(*records))  # type: ignore[attr-defined]
+    assert part.estimate.value == pytest.approx(10.0)
+
+
 def test_a_bent_line_is_no_line() -> None:
     """Times 1, 2, 3, 6 over four steps are off the line; 1, 2, 3, 4 are on it."""
     claim = linear.Spec(

@@ -15,7 +15,11 @@ _EPISODES = ("ways", "shots", "queries", "rotate_test", "test_episodes")
 
 
 class Spec(claims.Comparison):
-    """Accuracy of each of `of` minus that of each of `to`, over shared episodes and seeds."""
+    """Accuracy of each of `of` minus that of each of `to`, over shared episodes and seeds.
+
+    Where one seed alone is shared all that were run count, unpaired: what is known of how much
+    seeds differ isn't left out.
+    """
 
     unit: ClassVar[str] = " points"
 
@@ -30,9 +34,12 @@ class Spec(claims.Comparison):
                 why = f"no result of {' and '.join(missing) or 'one seed of both'}"
                 yield claims.Part(name, missing=why)
                 continue
-            files = tuple(runs[seed][0] for runs in (ours, theirs) for seed in shared)
-            pairs = [[runs[seed][1] for seed in shared] for runs in (ours, theirs)]
-            yield claims.Part(name, difference(*pairs), files)
+            alone = len(shared) == 1
+            sides = [sorted(runs) if alone else shared for runs in (ours, theirs)]
+            found = [[runs[s] for s in of] for runs, of in zip((ours, theirs), sides, strict=True)]
+            files = tuple(file for side in found for file, _ in side)
+            estimate = difference(*([run for _, run in side] for side in found))
+            yield claims.Part(name, estimate, files)
 
 
 def level(runs: Sequence[Run]) -> stats.Estimate:
