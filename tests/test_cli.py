@@ -355,10 +355,12 @@ def test_a_shell_completes_commands_options_choices_and_files(tmp_path: Path) ->
 source <("$0" -m multistep.cli completion bash)
 try() { COMP_WORDS=(multistep "$@"); COMP_CWORD=$#; COMPREPLY=(); COMP_LINE="multistep $*"
   COMP_POINT=${#COMP_LINE}; _shtab_multistep; echo "${COMPREPLY[@]}"; }
-try comp; try report cl; try evaluate --fl; try evaluate --protocol un; try plan mi
+try comp; try report cl; try evaluate --fl; try evaluate --protocol un
+for command in plan train compare; do try $command mi; done; try compare mine.yaml mi
 """
     run = ["bash", "-c", code, sys.executable]
     found = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert [line.split() for line in found.stdout.splitlines()] == [
-        ["compare", "completion"], ["claims"], ["--floors"], ["unbalanced"], ["mine.yaml"],
+        ["compare", "completion"], ["claims"], ["--floors"], ["unbalanced"],
+        *4 * [["mine.yaml"]],
     ]  # fmt: skip

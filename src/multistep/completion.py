@@ -23,11 +23,14 @@ def run(args: argparse.Namespace) -> None:
     from multistep.cli import parser_of
 
     whole = parser_of()
+    commands = next(a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
+    # `train RESULT.json` is read before its parser, which has what the plan says of it.
+    commands.choices["train"].add_argument("result", type=Path)
     parsers = [whole]
     for parser in parsers:  # it grows by those of subcommands
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
                 parsers += action.choices.values()
-            elif action.type is Path:
+            elif action.type is Path or action.dest in ("a", "b"):
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     print(shtab.complete(whole, args.shell))
