@@ -158,8 +158,11 @@ class Saver:
 
 def exclusive(path: Path) -> AbstractContextManager[None]:
     """One process on one checkpoint. A restarted scheduler may submit a job that runs already: the
-    second one waits here, and then finds the outcome.
+    second one waits here, and then finds the outcome. Raises UserError for what isn't called as a
+    checkpoint: a result at that place would be set aside as a damaged one.
     """
+    if path.suffix != ".pt":
+        raise UserError(f"{path}: a checkpoint ends in .pt; what else is kept lies beside it")
     busy = f"{path}: another process is running this cell"
     return lock.exclusive(path.with_name(path.name + ".lock"), busy, wait=True)
 
