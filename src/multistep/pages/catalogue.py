@@ -16,12 +16,17 @@ from PIL import Image
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
 from multistep.data.settings import Dataset
+from multistep.job.results import unequal
+from multistep.pages import inputs
 from multistep.pages.scales import Scale
 from multistep.plan import families
+from multistep.plan.schema import Method
 
 
-def methods(paper: Scale) -> Iterator[dict[str, Any]]:
-    """A card for each method of the paper's plan: its formula, cost, settings, where it is used."""
+def methods(paper: Scale, shown: Sequence[Scale]) -> Iterator[dict[str, Any]]:
+    """A card for each method of the paper's plan: its formula, cost, settings, where it is used,
+    and what scales that have run it set otherwise.
+    """
     params = paper.plan.params
     family_of: dict[str, str] = {}
     for experiment in params.experiments.values():
@@ -43,9 +48,20 @@ def methods(paper: Scale) -> Iterator[dict[str, Any]]:
             "algorithm": method.algorithm,
             "experiments": [e for e, x in params.experiments.items() if name in x.methods],
             "settings": method.settings,
+            "otherwise": {s.name: text for s in shown if (text := _otherwise(s, name, method))},
             "cost": cost,
             "about": inspect.getdoc(importlib.import_module(about)),
         }
+
+
+def _otherwise(scale: Scale, name: str, method: Method) -> str:
+    """In which settings of a method a scale that has results of it differs; empty if in none."""
+    other = scale.plan.params.methods.get(name)
+    if other is None or not any(name in Path(file).parts for file in scale.files):
+        return ""
+    both = (one.model_dump(exclude={"title"}) for one in (other, method))
+    keys = [(key.lstrip(".").removeprefix("settings."), *of) for key, *of in unequal("", *both)]
+    return inputs.told(keys) if keys else ""
 
 
 def datasets(paper: Scale, shown: Sequence[Scale], sheets: Path) -> Iterator[dict[str, Any]]:

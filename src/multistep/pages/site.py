@@ -359,7 +359,7 @@ def _site(
     for name in ("index", "claims", "coverage", "audit"):
         write(f"{name}.html", name)
     cards = {
-        "method": list(catalogue.methods(paper)),
+        "method": list(catalogue.methods(paper, [one.scale for one in shown])),
         "dataset": list(catalogue.datasets(paper, [one.scale for one in shown], site / "sheets")),
     }
     for what, of in cards.items():
