@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from page_records import Outline, Record, Write, few_shot, plain, read_csv, tabl
 
 from multistep import cli
 from multistep.files import UserError
+from multistep.pages import record
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 
@@ -278,6 +280,18 @@ def test_the_command_line_writes_the_same_files(
         files[-1].write_text(json.dumps(result), encoding="utf-8")
     arguments = ["report", "table", "--name", "table9", "--spec", json.dumps(table_json)]
     arguments += ["--context", context.model_dump_json(), "--out", str(tmp_path / "cli" / "table9")]
+    assert cli.main([*arguments, *map(str, files)]) == 0
+    written = {p.suffix[1:]: p.read_text(encoding="utf-8") for p in (tmp_path / "cli").iterdir()}
+    assert written == expected
+    with pytest.MonkeyPatch.context() as patch:  # killed before its record, and once more
+        for other in (tmp_path / "cli").iterdir():
+            other.unlink()
+        patch.setattr(record, "write", lambda *_: sys.exit(137))
+        with pytest.raises(SystemExit):
+            cli.main([*arguments, *map(str, files)])
+    assert {p.name for p in (tmp_path / "cli").iterdir()} == {
+        *(f"table9.{form}" for form in record.SUFFIXES["tables"]), "table9.json.tmp",
+    }  # fmt: skip
     assert cli.main([*arguments, *map(str, files)]) == 0
     written = {p.suffix[1:]: p.read_text(encoding="utf-8") for p in (tmp_path / "cli").iterdir()}
     assert written == expected

@@ -147,7 +147,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_others(record: Path, others: Iterable[Path]) -> None:
     """Raise UserError for a file that would be written over, where the `record` that is written
-    with it doesn't lie beside it: it is another's.
+    with it, or the beginning of that, doesn't lie beside it: it is another's.
     """
-    if not record.exists() and (found := next((o for o in others if o.exists()), None)):
+    ours = record.exists() or record.with_name(f"{record.name}.tmp").exists()
+    if not ours and (found := next((o for o in others if o.exists()), None)):
         raise UserError(f"{found}: in the way, and no {record.name} beside it; name another --out")

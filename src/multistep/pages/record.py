@@ -66,6 +66,15 @@ class Report(Record):
     seal: Digest
 
 
+def begin(prefix: Path) -> None:
+    """Before the first file of a page is written: what stands there until `write` has put its
+    record in this place says that the files of a drawing that was stopped are a page's.
+    """
+    begun = prefix.with_name(f"{prefix.name}.json.tmp")
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    begun.touch()
+
+
 def write(
     prefix: Path,
     form: str,

@@ -45,6 +45,7 @@ def write_figure(
     """
     said, rows = drawn or described(spec, context, records)
     about = {"Title": f"{said.title}, at scale {context.scale}", "Description": said.text}
+    record.begin(prefix)
     paths = [*style.save(draw(spec, context, rows), prefix, about), Path(f"{prefix}.csv")]
     write_text(paths[-1], query.csv_text(rows))
     return [*paths, record.write(prefix, "figures", spec, context, records, paths, said._asdict())]

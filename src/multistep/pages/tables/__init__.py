@@ -46,6 +46,7 @@ def write_table(
     texts = {"csv": query.csv_text(rows)}
     texts |= {form: templates.render(page, form) for form in templates.FORMATS}
     paths = [prefix.with_name(f"{prefix.name}.{form}") for form in texts]
+    record.begin(prefix)
     for path, text in zip(paths, texts.values(), strict=True):
         write_text(path, text)
     said = {key: getattr(page, key) for key in ("title", "caption", "provenance", "notes")}
