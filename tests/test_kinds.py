@@ -15,7 +15,7 @@ from multistep.data import prepared
 from multistep.files import UserError, read_json
 from multistep.job import results
 from multistep.pages import cli as report
-from multistep.pages import compare
+from multistep.pages import compare, site
 from multistep.pages.record import SUFFIXES
 from multistep.plan import params
 from multistep.transfer import source_record
@@ -143,6 +143,19 @@ def test_a_page_is_drawn_over_its_own_files_alone(
         assert "--context: " in capsys.readouterr().err  # the next mistake
         (tmp_path / "v1.2.json").unlink()
         assert file.read_text() == "mine"
+        file.unlink()
+
+
+def test_a_site_is_drawn_over_its_own_files_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = dict.fromkeys(site.RECORDS, "no such record")
+    others = dict.fromkeys(("claims.csv", "frame.csv.gz"), "not of a report")
+    for name, why in (records | others).items():
+        (file := tmp_path / name).write_text("[1]")
+        assert cli.main(["report", "site", "--project", str(ROOT), "--out", str(tmp_path)]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {file}: in the way, and {why}; ")
+        assert [*tmp_path.iterdir()] == [file]
         file.unlink()
 
 

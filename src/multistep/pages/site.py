@@ -16,6 +16,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from multistep import kinds
 from multistep.files import UserError, check_folder, write_json, write_text
 from multistep.job import results
 from multistep.job.record import name_of
@@ -44,6 +45,13 @@ CURVES = {  # quantity of a history -> its heading
     "test_accuracy": "Test accuracy, %",
     "train_accuracy": "Training accuracy, %",
     "train_loss": "Training loss",
+}
+
+
+RECORDS = {  # beside the site, in kinds.json's words
+    REPORT: "the record of a report",
+    "claims.json": "claims with their verdicts",
+    "audit.json": "the audit of the paper",
 }
 
 
@@ -140,9 +148,11 @@ def _check_place(out: Path, names: Sequence[str]) -> None:
         parts = ("about", "audit", "claims", "coverage", "methods", "datasets")
         made = [f"{part}.html" for part in parts]
         check_folder(index.parent, (*made, "style.css", *parts[-2:], "sheets", *names))
-    place = out / REPORT
-    if place.exists() and '"kind": "report"' not in place.read_text("utf-8", "replace"):
-        raise UserError(f"{place}: in the way, and not of a report; name another folder")
+        for file in (out / "claims.csv", out / "frame.csv.gz"):
+            if file.exists() and not (out / REPORT).exists():
+                raise UserError(f"{file}: in the way, and not of a report; name another folder")
+    for name, kind in RECORDS.items():
+        kinds.check_place(out / name, kind)
     for folder, form in itertools.product((out / name for name in names), SUFFIXES):
         for file in (folder / form).glob("*"):
             if file.suffix[1:] not in (*SUFFIXES[form], "json", "tmp"):
