@@ -149,14 +149,14 @@ def test_a_page_is_drawn_over_its_own_files_alone(
 def test_a_site_is_drawn_over_its_own_files_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    records = dict.fromkeys(site.RECORDS, "no such record")
-    others = dict.fromkeys(("claims.csv", "frame.csv.gz"), "not of a report")
-    for name, why in (records | others).items():
-        (file := tmp_path / name).write_text("[1]")
-        assert cli.main(["report", "site", "--project", str(ROOT), "--out", str(tmp_path)]) == 2
-        assert capsys.readouterr().err.startswith(f"error: {file}: in the way, and {why}; ")
-        assert [*tmp_path.iterdir()] == [file]
-        file.unlink()
+    for name in (*site.RECORDS, "claims.csv", "frame.csv.gz"):
+        for text in ("[1]", "mine"):
+            (file := tmp_path / name).write_text(text)
+            assert cli.main(["report", "site", "--project", str(ROOT), "--out", str(tmp_path)]) == 2
+            told = f"error: {file}: in the way, and not of a report; name another folder\n"
+            assert capsys.readouterr().err == told
+            assert file.read_text() == text
+            file.unlink()
 
 
 def test_an_evaluation_in_the_place_of_a_result_is_none(one_of_each: dict[str, Path]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from markupsafe import Markup
 
 from multistep import kinds
-from multistep.files import UserError, check_folder, write_json, write_text
+from multistep.files import UserError, check_folder, read_json, write_json, write_text
 from multistep.job import results
 from multistep.job.record import name_of
 from multistep.pages import (
@@ -142,21 +142,28 @@ def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
 
 
 def _check_place(out: Path, names: Sequence[str]) -> None:
-    """Raise UserError if what is about to be removed below `out` isn't of an earlier report."""
+    """Raise UserError if what is about to be removed or written over isn't of an earlier report."""
     index = out / "site" / "index.html"
     if not (index.is_file() and "– multistep</title>" in index.read_text("utf-8", "replace")):
         parts = ("about", "audit", "claims", "coverage", "methods", "datasets")
         made = [f"{part}.html" for part in parts]
         check_folder(index.parent, (*made, "style.css", *parts[-2:], "sheets", *names))
-        for file in (out / "claims.csv", out / "frame.csv.gz"):
-            if file.exists() and not (out / REPORT).exists():
-                raise UserError(f"{file}: in the way, and not of a report; name another folder")
-    for name, kind in RECORDS.items():
-        kinds.check_place(out / name, kind)
+        there = [out / name for name, kind in RECORDS.items() if not _is(out / name, kind)]
+        if not (out / REPORT).exists():
+            there += [out / "claims.csv", out / "frame.csv.gz"]
+        if found := next((file for file in there if file.exists()), None):
+            raise UserError(f"{found}: in the way, and not of a report; name another folder")
     for folder, form in itertools.product((out / name for name in names), SUFFIXES):
         for file in (folder / form).glob("*"):
             if file.suffix[1:] not in (*SUFFIXES[form], "json", "tmp"):
                 raise UserError(f"{file}: in the way, and not of a report; name another folder")
+
+
+def _is(path: Path, kind: str) -> bool:
+    try:
+        return kinds.of(read_json(path)) == kind
+    except (OSError, UserError):
+        return False
 
 
 def _left(out: Path, names: Collection[str]) -> dict[str, list[Path]]:
