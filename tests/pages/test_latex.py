@@ -16,6 +16,10 @@ from multistep.plan import params
 
 REPORT = ROOT / "workflow" / "report"
 PDFLATEX = shutil.which("pdflatex")
+PACKAGES = ("booktabs.sty", "lmodern.sty")  # pdflatex comes without them, too
+if PDFLATEX and (kpsewhich := shutil.which("kpsewhich")):
+    place = subprocess.run([kpsewhich, *PACKAGES], capture_output=True, text=True, check=False)
+    PDFLATEX = PDFLATEX if len(place.stdout.split()) == len(PACKAGES) else None
 WIDE = "\\begin{tabular}{l}\\rule{400pt}{1pt}\\end{tabular}\\par\n"  # that the check works
 HEAD = (
     "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{lmodern,booktabs}\n"
@@ -45,7 +49,7 @@ def tables() -> dict[str, str]:
     return found
 
 
-@pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex here: see texlive-latex-recommended")
+@pytest.mark.skipif(PDFLATEX is None, reason="needs texlive-latex-recommended, lmodern")
 def test_every_table_fits_the_line_and_the_page(tmp_path: Path) -> None:
     texts = {**tables(), "control": WIDE}
     parts = (f"\\typeout{{<{name}>}}\n{text}\\clearpage\n" for name, text in texts.items())
@@ -65,7 +69,7 @@ def test_every_table_fits_the_line_and_the_page(tmp_path: Path) -> None:
     assert set(problems) == {"control"}, problems
 
 
-@pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex here: see texlive-latex-recommended")
+@pytest.mark.skipif(PDFLATEX is None, reason="needs texlive-latex-recommended, lmodern")
 def test_no_letter_is_wider_than_it_is_counted(tmp_path: Path) -> None:
     """A table with many of one that is ("+" was) is set too wide."""
     letters = [*map(chr, range(33, 127)), *"±–−†·√×≠φλ"]
