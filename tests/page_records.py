@@ -15,6 +15,7 @@ import records
 from matplotlib.text import Text
 
 from multistep import seal
+from multistep.job.record import name_of
 from multistep.pages import figures, style
 from multistep.pages.context import Context
 from multistep.pages.inputs import Plan
@@ -99,6 +100,11 @@ def few_shot(
         "timing": _timing(seconds or [float(entry[0]) for entry in history]),
         "environment": dict(records.ENVIRONMENT),
     }  # fmt: skip
+
+
+def file_of(record: Record) -> str:
+    """Where a made-up result or measurement lies in its scale's folder."""
+    return f"results/{'measure/' if 'rows' in record else ''}{name_of(record['cell'])}.json"
 
 
 def few_shot_times(

@@ -3,7 +3,6 @@
 import copy
 import json
 import shutil
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,12 @@ import numpy as np
 import pytest
 import scipy.stats
 from helpers import PARAMS, ROOT
-from page_records import few_shot, few_shot_times, transfer
+from page_records import few_shot, few_shot_times, file_of
 
 from multistep import cli, seal
 from multistep.files import UserError, write_json
-from multistep.job.record import name_of
-from multistep.pages import claims, inputs, load, scales, verdicts
-from multistep.pages.claims import chosen, closed_form, linear
-from multistep.pages.scales import Scale
-from multistep.pages.spec import parse
-from multistep.plan import params
+from multistep.pages import claims, scales, verdicts
+from multistep.pages.claims import closed_form
 from multistep.stats import Estimate, sampled
 
 INSIDE, OUTSIDE, OPEN = (Estimate(v, ((1.0, None),)) for v in (10.0, -10.0, 0.5))
@@ -83,12 +78,8 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _place(record: dict[str, Any]) -> str:
-    return f"results/{'measure/' if 'rows' in record else ''}{name_of(record['cell'])}.json"
-
-
 def _put(project: Path, record: dict[str, Any]) -> None:
-    write_json(project / "scales/small" / _place(record), record)
+    write_json(project / "scales/small" / file_of(record), record)
 
 
 def _of(entries: list[dict[str, Any]], name: str, scale: str) -> dict[str, Any]:
@@ -352,136 +343,3 @@ def test_numbers_of_the_committed_scales_are_those_of_their_files(
         drift = [point for epoch in history for point in epoch["drift"]]
         ends.append(np.mean([p[1] for p in drift if p[0] > 0.9 * drift[-1][0]]))
     assert entry["measured"] == pytest.approx(np.mean(ends))
-
-
-def test_seeds_that_one_method_alone_has_count() -> None:
-    """By the seed that both have it would be 10 points better; of three seeds that isn't known."""
-    claim = parse("claims", {
-        "kind": "accuracy", "text": "", "section": "", "place": "", "at_least": 0.0, "compare":
-        [{"of": ["multistep2"], "to": ["imaml"], "cells": {"omniglot": ["5way_1shot"]}}],
-    }, "")  # fmt: skip
-    ours = [[90.0, 92.0], [75.0, 77.0], [79.0, 81.0]]
-    records = [few_shot(method="multistep2", seed=s, episodes=e) for s, e in enumerate(ours)]
-    other = few_shot(method="imaml", episodes=[80.0, 82.0])
-    (part,) = claim.parts(_scale(*records, other))  # type: ignore[attr-defined]
-    assert part.estimate.value == pytest.approx(np.mean(ours) - 81.0)
-    assert part.estimate.n == {"seeds": 1, "episodes": 2}
-    assert len(part.files) == 4
-    low, high = part.estimate.interval()
-    half = scipy.stats.t.ppf(0.975, 2) * np.std([91.0, 76.0, 80.0], ddof=1) / 3**0.5
-    assert (high - low) / 2 == pytest.approx(np.hypot(half, 2**0.5 * 1.96 / 2**0.5), rel=1e-3)
-    records = [records[0], other]
-    (part,) = claim.parts(_scale(*records))  # type: ignore[attr-defined]
-    assert part.estimate.value == pytest.approx(10.0)
-
-
-def test_a_bent_line_is_no_line() -> None:
-    """Times 1, 2, 3, 6 over four steps are off the line; 1, 2, 3, 4 are on it."""
-    claim = linear.Spec(
-        kind="linear", text="", section="", place="", at_most=0.25, at_least=-0.25,
-        cells={"omniglot": ["5way_1shot"]}, methods={"maml": [1, 2, 3, 4]},
-    )  # fmt: skip
-    for last, right in ((4.0, "held"), (6.0, "not held")):
-        rows = [("maml", n, [t, t, t], 1) for n, t in enumerate((1.0, 2.0, 3.0, last), start=1)]
-        scale = _scale(few_shot_times(rows=rows))
-        assert claims.verdict(list(claim.parts(scale)), claim.range) == right
-
-
-def test_a_lone_candidate_is_compared_with_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chosen, "_tried", lambda *_: ("inner_lr", [0.01]))
-    claim = chosen.Spec(
-        kind="chosen", text="", section="", place="", dataset="miniimagenet",
-        chosen={"mini_5way_1shot": {"maml": 0.01}},
-    )  # fmt: skip
-    (part,) = claim.parts(_scale(_candidate(0.01, 48.0)))
-    assert part.missing == "no other value is tried"
-
-
-@cache
-def _paper() -> tuple[inputs.Plan, dict[str, Any]]:
-    base = params.load(PARAMS)
-    forms = load.pages(ROOT / "workflow" / "report", base)
-    return inputs.Plan.of(base), {n: spec for form in forms.values() for n, spec in form.items()}
-
-
-def _scale(*records: dict[str, Any]) -> Scale:
-    """The paper's scale with these results, as if they had been run as the paper says."""
-    plan, pages = _paper()
-    by_path = {_place(record): record for record in records}
-    return Scale(plan, plan, {"tables": pages}, list(by_path), known=by_path)
-
-
-def _candidate(value: float, accuracy: float | None) -> dict[str, Any]:
-    record = few_shot(experiment=f"mini_5way_1shot-inner_lr-{value:g}", dataset="miniimagenet")
-    best = accuracy and {"validation_accuracy": accuracy, "validation_ci95": 1.96}
-    record["metrics"] = {"best": best, "diverged": None if accuracy else "iteration 3"}
-    record["cell"]["settings"]["validation_episodes"] = 600
-    return record
-
-
-def _timed(device: str) -> dict[str, Any]:
-    return {
-        "cell": {"experiment": "sgd_224", "dataset": "bird"},
-        "environment": {"device": device},
-        "iterations_per_epoch": 78.0,
-        "rows": [{"method": "l2t", "seconds": [5.0, 5.1, 4.9]},
-                 {"method": "l2t_multistep", "seconds": [3.0, 3.1, 2.9]}],
-    }  # fmt: skip
-
-
-def _drift(seed: int, last: float) -> dict[str, Any]:
-    of = transfer("sgd_224", "bird", seed=seed)
-    points = [(i, 1.0 if i <= 50 else last, 0.5) for i in range(1, 101)]
-    return of | {"history": [{"drift": points}]}
-
-
-HOURS = {"epochs": 200, "device": "TITAN Xp", "at_least": 7.0}
-HOURS["compare"] = [{"of": ["l2t_multistep"], "to": ["l2t"], "cells": {"bird": ["sgd_224"]}}]
-
-
-@pytest.mark.parametrize(
-    ("kind", "values", "records", "measured", "right"),
-    [
-        # Printed ± 0.77 is that of 600/32 episodes: the interval is ours and 0.77/√32 in squares.
-        ("printed", {"page": "table4", "spread": "episodes", "at_least": -0.5, "at_most": 0.5},
-         [few_shot(episodes=[99.0, 99.2] * 300)], 0.0, "undecided"),
-        ("printed", {"page": "table4", "spread": "episodes", "at_least": -0.1},
-         [few_shot(episodes=[89.0, 89.2] * 300)], -10.0, "not held"),
-        ("sizes", {"page": "table6"}, [transfer("sgd_224", "bird")], None, "not held"),
-        ("level", {"scale": "paper", "method": "maml", "cells": {"omniglot": ["20way_1shot"]},
-                   "at_most": 95.5},
-         [few_shot("20way_1shot", episodes=[90.0, 92.0] * 300)], 91.0, "held"),
-        ("level", {"scale": "finn2017", "method": "maml", "cells": {"omniglot": ["20way_1shot"]}},
-         [few_shot("20way_1shot")], None, "not run"),
-        ("chosen", {"dataset": "miniimagenet", "chosen": {"mini_5way_1shot": {"maml": 0.01}}},
-         [_candidate(v, a) for v, a in ((0.1, 40.0), (0.04, 44.0), (0.01, 48.0), (0.004, None))],
-         4.0, "held"),
-        ("chosen", {"dataset": "miniimagenet", "chosen": {"mini_5way_1shot": {"maml": 0.004}}},
-         [_candidate(v, a) for v, a in ((0.1, 40.0), (0.04, 44.0), (0.01, 48.0), (0.004, 47.0))],
-         -1.0, "undecided"),
-        ("hours", HOURS, [_timed("NVIDIA TITAN Xp")], 78 * 200 * 2.0 / 3600, "held"),
-        ("hours", HOURS, [_timed("another GPU")], None, "not run"),
-        ("drift", {"method": "l2t", "cells": {"bird": ["sgd_224"]}, "during": [0.5, 1.0],
-                   "relative_to": [0.0, 0.5], "at_most": 0.5},
-         [_drift(seed, last) for seed, last in enumerate((0.2, 0.21, 0.22))],
-         (0.2 * 0.21 * 0.22) ** (1 / 3), "held"),
-        ("drift", {"method": "l2t", "cells": {"bird": ["sgd_224"]}, "during": [0.5, 1.0],
-                   "relative_to": [0.0, 0.005], "at_most": 0.5},  # a hundred points have none there
-         [_drift(0, 0.2)], None, "not run"),
-    ],
-)  # fmt: skip
-def test_each_kind_tests_what_it_says(
-    kind: str, values: dict[str, Any], records: list[Any], measured: float | None, right: str
-) -> None:
-    scale = _scale(*records)
-    said = {"kind": kind, "text": "", "section": "", "place": "", **values}
-    claim = parse("claims", said, "").settled(scale.by_name)  # type: ignore[attr-defined]
-    parts = [part for part in claim.parts(scale) if part.estimate is not None]
-    assert claims.verdict(list(claim.parts(scale)), claim.range) == right
-    if measured is not None:
-        assert parts[0].estimate.shown == pytest.approx(measured)
-    if kind == "printed":
-        ours, theirs = 1.96 * 0.1 / 600**0.5, 0.77 / 32**0.5
-        low, high = parts[0].estimate.interval()
-        assert (high - low) / 2 == pytest.approx(np.hypot(ours, theirs), rel=1e-3)
-        assert len(list(claim.parts(scale))) == 20
