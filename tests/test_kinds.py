@@ -15,7 +15,7 @@ from multistep.data import prepared
 from multistep.files import UserError, read_json
 from multistep.job import results
 from multistep.pages import cli as report
-from multistep.pages import compare, site
+from multistep.pages import compare, place
 from multistep.pages.record import SUFFIXES
 from multistep.plan import params
 from multistep.transfer import source_record
@@ -149,7 +149,7 @@ def test_a_page_is_drawn_over_its_own_files_alone(
 def test_a_site_is_drawn_over_its_own_files_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in (*site.RECORDS, "claims.csv", "frame.csv.gz"):
+    for name in (*place.RECORDS, "claims.csv", "frame.csv.gz"):
         for text in ("[1]", "mine"):
             (file := tmp_path / name).write_text(text)
             assert cli.main(["report", "site", "--project", str(ROOT), "--out", str(tmp_path)]) == 2

@@ -248,11 +248,11 @@ def test_what_is_missing_is_said(reports: Path, pages: dict[Path, Read]) -> None
 def test_evaluations_are_counted_and_candidates_called_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, (one,) = scales.scales(ROOT, ["omniglot-long"])
+    paper, (one,) = scales.scales(ROOT, ["omniglot-long"])
     drawn = [page for page in site.pages(one) if page.name == "protocols"]
     monkeypatch.setattr(site, "pages", lambda scale: drawn)
     shown = site.Shown(one)
-    site._draw_pages([shown], tmp_path)()
+    site._draw_pages(paper, [shown], tmp_path)()
     (table,) = shown.tables
     assert (table["name"], shown.accuracies) == ("protocols", {})
     (row,) = shown.coverage

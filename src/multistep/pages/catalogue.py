@@ -57,11 +57,16 @@ def methods(paper: Scale, shown: Sequence[Scale]) -> Iterator[dict[str, Any]]:
 def _otherwise(scale: Scale, name: str, method: Method) -> str:
     """In which settings of a method a scale that has results of it differs; empty if in none."""
     other = scale.plan.params.methods.get(name)
-    if other is None or not any(name in Path(file).parts for file in scale.files):
+    if other is None or not _has_run(scale, name):
         return ""
     both = (one.model_dump(exclude={"title"}) for one in (other, method))
     keys = [(key.lstrip(".").removeprefix("settings."), *of) for key, *of in unequal("", *both)]
     return inputs.told(keys) if keys else ""
+
+
+def _has_run(scale: Scale, name: str) -> bool:
+    """Whether it has results of a method or a dataset."""
+    return any(name in Path(file).parts for file in scale.files)
 
 
 def datasets(paper: Scale, shown: Sequence[Scale], sheets: Path) -> Iterator[dict[str, Any]]:
@@ -80,7 +85,7 @@ def datasets(paper: Scale, shown: Sequence[Scale], sheets: Path) -> Iterator[dic
     for name, dataset, of in cards:
         loader = importlib.import_module(f"multistep.data.loaders.{dataset.loader}")
         page = name if dataset is first[name] else f"{name}-{of[0].name}"
-        used = [s.name for s in of if any(name in Path(file).parts for file in s.files)]
+        used = [s.name for s in of if _has_run(s, name)]
         facts = {"classes": f"{dataset.classes:,}"}
         if dataset.images:
             facts |= {f"{part} images": f"{n:,}" for part, n in dataset.images.items()}

@@ -16,8 +16,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from multistep import kinds
-from multistep.files import UserError, check_folder, read_json, write_json, write_text
+from multistep.files import write_json, write_text
 from multistep.job import results
 from multistep.job.record import name_of
 from multistep.pages import (
@@ -26,7 +25,7 @@ from multistep.pages import (
     catalogue,
     frame,
     inputs,
-    load,
+    place,
     templates,
     verdicts,
 )
@@ -34,7 +33,7 @@ from multistep.pages import project as whole
 from multistep.pages.claims import EVERY, closed_form
 from multistep.pages.draw import Drawable, pages, prepare, undrawn
 from multistep.pages.figures import described, write_figure
-from multistep.pages.record import REPORT, SUFFIXES, write_report
+from multistep.pages.record import SUFFIXES, write_report
 from multistep.pages.scales import Scale, scales
 from multistep.pages.tables import draw, write_table
 from multistep.plan import status
@@ -45,13 +44,6 @@ CURVES = {  # quantity of a history -> its heading
     "test_accuracy": "Test accuracy, %",
     "train_accuracy": "Training accuracy, %",
     "train_loss": "Training loss",
-}
-
-
-RECORDS = {  # beside the site, in kinds.json's words
-    REPORT: "the record of a report",
-    "claims.json": "claims with their verdicts",
-    "audit.json": "the audit of the paper",
 }
 
 
@@ -87,10 +79,10 @@ class Shown:
     @property
     def command(self) -> str:
         """What runs it; a page's name or a result's path after it makes that alone."""
-        place, home = self.scale.overlay, self.scale.project
-        if place is not None and place.is_relative_to(home):
-            place = place.relative_to(home)
-        options = f"--configfile {place}" if place else "--resources gpu=1"
+        overlay, home = self.scale.overlay, self.scale.project
+        if overlay is not None and overlay.is_relative_to(home):
+            overlay = overlay.relative_to(home)
+        options = f"--configfile {overlay}" if overlay else "--resources gpu=1"
         return f"snakemake --cores all {options} --"
 
 
@@ -105,10 +97,10 @@ def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
     paper, there = scales(project, only)
     run = {scale.name for scale in there if scale.files}
     there = [scale for scale in there if scale.files and (only or real(scale))]
-    _check_place(out, [scale.name for scale in there])
+    place.check(out, [scale.name for scale in there])
     shown = [Shown(scale) for scale in there]
     known = {s.file(path): record for s in there for path, record in s.records.items()}
-    drawn = _draw_pages(shown, out)
+    drawn = _draw_pages(paper, shown, out)
     from multistep.pages import audit  # torch, which no process that draws needs
 
     entries = verdicts.evaluate(project, [paper, *(s for s in there if s is not paper)])
@@ -127,7 +119,7 @@ def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
     write_report(out, [one.name for one in shown])
     for line in undrawn(paper, there):
         say(f"warning: {line}")
-    for name, left in {} if only else _left(out, run).items():
+    for name, left in {} if only else place.left(out, run).items():
         say(
             f"warning: {', '.join(map(str, left))}: of an earlier report, which showed {name}; it "
             "has no results here any more: bring them back, or delete these"
@@ -141,51 +133,13 @@ def build(project: Path, out: Path, only: Sequence[str] = ()) -> dict[str, int]:
     }
 
 
-def _check_place(out: Path, names: Sequence[str]) -> None:
-    """Raise UserError if what is about to be removed or written over isn't of an earlier report."""
-    index = out / "site" / "index.html"
-    if not (index.is_file() and "– multistep</title>" in index.read_text("utf-8", "replace")):
-        parts = ("about", "audit", "claims", "coverage", "methods", "datasets")
-        made = [f"{part}.html" for part in parts]
-        check_folder(index.parent, (*made, "style.css", *parts[-2:], "sheets", *names))
-        there = [out / name for name, kind in RECORDS.items() if not _is(out / name, kind)]
-        if not (out / REPORT).exists():
-            there += [out / "claims.csv", out / "frame.csv.gz"]
-        if found := next((file for file in there if file.exists()), None):
-            raise UserError(f"{found}: in the way, and not of a report; name another folder")
-    for folder, form in itertools.product((out / name for name in names), SUFFIXES):
-        for file in (folder / form).glob("*"):
-            if file.suffix[1:] not in (*SUFFIXES[form], "json", "tmp"):
-                raise UserError(f"{file}: in the way, and not of a report; name another folder")
-
-
-def _is(path: Path, kind: str) -> bool:
-    try:
-        return kinds.of(read_json(path)) == kind
-    except (OSError, UserError):
-        return False
-
-
-def _left(out: Path, names: Collection[str]) -> dict[str, list[Path]]:
-    """What earlier reports have made of scales that aren't among `names`, by scale. It isn't theirs
-    to remove: results may be missing that are pushed elsewhere.
-    """
-    found: dict[str, list[Path]] = {}
-    places = [*out.glob("*/tables"), *out.glob("*/figures"), *out.glob("metrics/*.json")]
-    for place in (*places, *out.glob("curves/*.csv")):
-        name = place.parent.name if place.is_dir() else place.stem
-        if name not in names:
-            found.setdefault(name, []).append(place)
-    return found
-
-
 def real(scale: Scale) -> bool:
     """Whether any of its data aren't drawn."""
     drawn = inputs.context(scale.plan.params).drawn
     return any(cell.dataset not in drawn for cell in scale.plan.cells.values())
 
 
-def _draw_pages(shown: Sequence[Shown], out: Path) -> Callable[[], None]:
+def _draw_pages(paper: Scale, shown: Sequence[Shown], out: Path) -> Callable[[], None]:
     """Begin to draw those pages of which something is run, and count what each of them lacks; what
     is returned ends it.
     """
@@ -204,7 +158,8 @@ def _draw_pages(shown: Sequence[Shown], out: Path) -> Callable[[], None]:
             one.coverage += [row] if page.planned else []
             todo += [(one, page)] if page.files else []
     prepare([page for _, page in todo])
-    made = apart.each(lambda item: _draw(item[1], out / item[0].name), todo)
+    papers = paper.pages["tables"]
+    made = apart.each(lambda item: _draw(item[1], out / item[0].name, papers), todo)
 
     def end() -> None:
         for (one, page), (about, accuracies) in zip(todo, made(), strict=True):
@@ -214,9 +169,11 @@ def _draw_pages(shown: Sequence[Shown], out: Path) -> Callable[[], None]:
     return end
 
 
-def _draw(page: Drawable, out: Path) -> tuple[dict[str, Any], dict[str, float]]:
+def _draw(
+    page: Drawable, out: Path, papers: Collection[str]
+) -> tuple[dict[str, Any], dict[str, float]]:
     """Write the files of a page; what the site says of it, and the mean accuracies of a table that
-    the paper has, or that is the scale's alone.
+    the paper has, or that is the scale's alone: none of `papers`.
     """
     prefix, of = out / page.form / page.name, (page.spec, page.context, page.records)
     about = {"name": page.name, "form": page.form, "suffixes": SUFFIXES[page.form]}
@@ -228,8 +185,7 @@ def _draw(page: Drawable, out: Path) -> tuple[dict[str, Any], dict[str, float]]:
     said, rows = draw(*of)
     write_table(prefix, *of, (said, rows))
     about |= {"grid": Markup(templates.render(said, "grid.html")), **vars(said)}
-    report = (page.scale.project / "workflow/report").resolve()
-    own = page.name not in load.pages(report, page.scale.paper.params)["tables"]
+    own = page.name not in papers
     if page.spec.kind not in ("accuracy", "transfer") or (page.spec.beyond and not own):
         return about, {}
     ours = rows[(rows.section == "ours") & rows.ours.notna()]
