@@ -106,12 +106,10 @@ def _watch(noted: list[int]) -> list[int]:
 
 def _run(arguments: list[str]) -> None:
     if arguments[:1] == ["train"] and not [*arguments, "-", "-"][1].startswith("-"):
-        from pathlib import Path
-
         from multistep.plan import by_path
 
         # what follows the path stands over what the plan says
-        arguments = ["train", *by_path.train(Path(arguments[1])), *arguments[2:]]
+        arguments = ["train", *by_path.train(arguments[1]), *arguments[2:]]
     named = next((a for a in arguments if not a.startswith("-")), None)
     try:
         args = parser_of(named).parse_args(arguments)

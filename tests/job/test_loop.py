@@ -132,7 +132,7 @@ def test_a_stopped_run_ends_as_a_whole_one(tmp_path: Path, iterations: int) -> N
     whole = Halving()
     whole.train(never(tmp_path))
     curve = tmp_path / "a.jsonl"
-    curve.write_text('{"iteration": 3}\n' * 4)  # told after the checkpoint was saved, then killed
+    curve.write_text('{"seconds": 3}\n' * 4)  # told after the checkpoint was saved, then killed
     run = resumed(Halving, tmp_path, iterations)
     assert run.history == whole.history == [without_seconds(line) for line in lines(curve)]
     assert torch.equal(run.state["x"], whole.state["x"])
@@ -335,3 +335,16 @@ def test_where_a_gpu_failed_is_said(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-7/1")
     with pytest.raises(raised, match=told), loop.located("cell 3"):
         raise error
+
+
+@pytest.mark.parametrize("theirs", ["mine\n", '{"iteration": 3}\n', '["seconds"]'])
+def test_a_curve_is_written_over_another_curve_alone(tmp_path: Path, theirs: str) -> None:
+    (curve := tmp_path / "a.jsonl").write_text(theirs)
+    with pytest.raises(UserError, match=r"a\.jsonl: in the way, and no curve of a run; name"):
+        loop.to_the_end(Halving(), tmp_path / "a.pt", "key", 1e9, CPU, dict)
+    assert curve.read_text() == theirs
+    for ours in ("", '{"iteration": 3, "su', '{"iteration": 3, "seconds": 1.0}\n'):
+        curve.write_text(ours)
+        loop.to_the_end(Halving(), tmp_path / "a.pt", "key", 1e9, CPU, dict)
+        assert [line["iteration"] for line in lines(curve)] == [3, 6, 9]
+        (tmp_path / "a.pt").unlink()

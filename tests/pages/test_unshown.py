@@ -116,6 +116,7 @@ times: {kind: printed, page: table1, spread: episodes}
 part: {kind: drift, cells: {bird: [sgd_224]}, method: l2t, during: [0.5]}
 family: {kind: drift, cells: {omniglot: [5way_1shot]}, method: maml, during: [0.0, 0.5]}
 hours: {kind: hours, epochs: 2, device: A, compare: [{of: [maml], to: [fomaml], cells: *c}]}
+where: {kind: level, scale: fin2017, method: maml, cells: {omniglot: [5way_1shot]}}
 """
 TOLD = """
 page: page: no page named 'table44'; did you mean 'table4'?
@@ -125,6 +126,7 @@ part: during: from where to where, as shares of training: [0.0, 0.1], got [0.5]
 family: cells.omniglot: 5way_1shot is of the family few_shot, and drift shows transfer; name
 hours: compare.cells.omniglot: 5way_1shot is of the family few_shot, and hours shows transfer; name
 name: compare.to: no method named 'fomamml'; did you mean 'fomaml'?
+where: scale: no scale named 'fin2017'; did you mean 'finn2017'?
 """
 IN_VAIN = """
 runs: {kind: accuracy, compare: [{of: [maml], to: [fomaml], cells: {bird: [sgd_224]}}]}

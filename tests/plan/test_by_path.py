@@ -14,7 +14,7 @@ from multistep.plan.mistakes import near
 
 
 def options(file: Path) -> dict[str, str]:
-    found = by_path.train(file)
+    found = by_path.train(str(file))
     return dict(zip(found[::2], found[1::2], strict=True))
 
 
@@ -39,6 +39,7 @@ def test_a_path_is_the_cell_of_its_plan() -> None:
 @pytest.mark.parametrize(
     ("file", "message"),
     [
+        ("", "the path of a result is empty"),
         ("elsewhere/0.json", "not below a folder results/"),
         (
             "results/5way_1shot/miniimagenet/maml/0.json",
@@ -49,7 +50,7 @@ def test_a_path_is_the_cell_of_its_plan() -> None:
 )
 def test_other_paths_are_refused_in_one_line(file: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        by_path.train(ROOT / file)
+        by_path.train(file and str(ROOT / file))
     assert "\n" not in str(error.value)
 
 

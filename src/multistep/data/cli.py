@@ -5,7 +5,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from multistep import lock
+from multistep import kinds, lock
 from multistep.data import loaders
 from multistep.data.archives import names
 from multistep.data.download import fetch, one_writer
@@ -66,6 +66,8 @@ def run_download(args: argparse.Namespace) -> None:
     out = args.out or home / "data/raw" / args.dataset / args.archive
     if out.name != args.archive:
         raise UserError(f"--out {out}: must end in {args.archive}")
+    if args.record is not None:
+        kinds.check_place(args.record, "the record of an archive")
     if entry.drawn is not None:
         if loader is None:
             raise UserError("--loader: needed to draw a stand-in")

@@ -205,7 +205,8 @@ def to_the_end(
     in a file beside `path`, and a run of more iterations (or one whose result was lost) goes on
     from there; one of fewer begins anew and leaves it.
     """
-    run.device = where
+    run.device, run.curve = where, path.with_suffix(".jsonl")
+    _check_curve(run.curve)
     saved, at_end = checkpoint.load(path, key), path.with_suffix(".state")
     if saved is None and longer is not None:
         saved = checkpoint.load(at_end, longer)
@@ -214,7 +215,6 @@ def to_the_end(
             saved, longer = None, None
     told = saved or run.state
     pairs = zip(told["history"], told["history_seconds"], strict=True)
-    run.curve = path.with_suffix(".jsonl")
     write_text(run.curve, "".join([_say(run.title, *pair) for pair in pairs]))
     if saved is not None and "outcome" in saved:
         say(f"{run.title}: finished before; {path} has the outcome")
@@ -237,6 +237,14 @@ def to_the_end(
     kept = {name: run.state[name] for name in ("history", "history_seconds")}
     checkpoint.save(path, key, {"outcome": made, **kept})
     return made
+
+
+def _check_curve(path: Path) -> None:
+    """Raise UserError for a file of another kind where the lines of `_say` are to be written."""
+    text = path.read_bytes() if path.exists() else b""
+    first, whole, _ = text.partition(b"\n")  # or cut off as it was written
+    if text and not (first.startswith(b"{") and (not whole or b'"seconds": ' in first)):
+        raise UserError(f"{path}: in the way, and no curve of a run; name another --checkpoint")
 
 
 def _say(title: str, entry: Entry, seconds: float) -> str:

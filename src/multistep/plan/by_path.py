@@ -15,12 +15,15 @@ from multistep.plan.mistakes import near
 from multistep.plan.schema import Params
 
 
-def train(file: Path) -> list[str]:
-    """All options of `multistep train` for the cell whose result lies at `file`. Its scale follows
+def train(text: str) -> list[str]:
+    """All options of `multistep train` for the cell whose result lies at a path. Its scale follows
     from the folder: scales/<scale>/results/..., or the project's results/.
 
     Raises UserError: it is no path of the plan's, or of no scale under workflow/scales.
     """
+    if not text:
+        raise UserError("the path of a result is empty; is a variable of the shell unset?")
+    file = Path(text)
     absolute = file.absolute()
     home = next((p.parent for p in absolute.parents if p.name == "results"), None)
     if home is None:

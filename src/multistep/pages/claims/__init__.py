@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -89,6 +89,10 @@ class Claim(Spec):
     def settled(self, pages: Mapping[str, Spec]) -> Claim:
         """The claim with the numbers that it takes from pages."""
         return self
+
+    def misplaced(self, scales: Collection[str]) -> list[str]:
+        """A line if it is about a scale that isn't one of `scales`."""
+        return []
 
     @property
     def methods_of(self) -> set[str]:
@@ -194,6 +198,8 @@ def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Cla
     where: dict[str, str] = {}
     found: dict[str, Claim] = {}
     mistakes = []
+    overlays = (folder.parent / "scales").glob("[!.]*.yaml")
+    there = {params.PAPER, of.scale, *(file.stem for file in overlays)}
     for place in (folder / "claims", *(folder / name / "claims" for name in of.own_pages)):
         here: dict[str, str] = {}
         for file in sorted(place.glob("[!.]*.yaml")):
@@ -209,7 +215,8 @@ def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Cla
         try:
             claim = parse("claims", values, where[name])
             assert isinstance(claim, Claim)
-            mistakes += [where[name] + mistake for mistake in claim.mistakes(of)]
+            wrong = [*claim.mistakes(of), *claim.misplaced(there)]
+            mistakes += [where[name] + mistake for mistake in wrong]
             found[name] = claim
         except UserError as error:
             mistakes += str(error).splitlines()

@@ -1,10 +1,11 @@
 """Claims on an absolute accuracy, at the one scale whose settings they name."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import ClassVar
 
 from multistep.pages import claims
 from multistep.pages.claims import accuracy
+from multistep.plan.mistakes import unknown
 
 
 class Spec(claims.OfMethod):
@@ -12,6 +13,9 @@ class Spec(claims.OfMethod):
 
     unit: ClassVar[str] = "%"
     scale: str
+
+    def misplaced(self, scales: Collection[str]) -> list[str]:
+        return unknown("scale", [self.scale], scales, "scale")
 
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for name, runs in self.runs(scale):
