@@ -52,9 +52,9 @@ def suit(*tensors: Tensor, sizes: Iterable[int] = ()) -> bool:
     that are whole vectors, and nobody who counts, transforms or compiles torch's operations looks
     on.
     """
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or inside_transform():
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
         return False
-    if not width():
+    if not width() or inside_transform() or forward_mode():
         return False
     single = all(
         t.is_cpu and t.dtype == torch.float32 and torch._C._has_storage(t) for t in tensors
@@ -65,6 +65,11 @@ def suit(*tensors: Tensor, sizes: Iterable[int] = ()) -> bool:
 def inside_transform() -> bool:
     """Whether vmap, grad or another transform of torch.func is at work."""
     return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def forward_mode() -> bool:
+    """Whether somebody differentiates forwards (`torch.autograd.forward_ad`)."""
+    return torch.autograd.forward_ad._current_level >= 0
 
 
 def in_pieces(run: Callable[[int, int], None], count: int) -> None:

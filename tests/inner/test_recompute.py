@@ -1,7 +1,12 @@
 """Recomputed windows give what kept ones do, in the memory of one."""
 
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
+import torch.autograd.forward_ad as fwAD
 from inner_problem import F64, problem
 from torch import Tensor
 
@@ -128,6 +133,9 @@ def test_transforms_of_torch_func_still_work() -> None:
     torch.testing.assert_close(stacked, outer(params["w1"]).expand(3))
     with pytest.raises(ValueError, match="leave it out"):
         torch.func.grad(lambda w: outer(w, recompute=True))(params["w1"])
+    # A tangent of what the loss closes over was dropped.
+    with fwAD.dual_level(), pytest.raises(ValueError, match=r"forward mode; leave it out"):
+        outer(w1, recompute=True)
 
 
 def test_what_is_closed_over_must_be_named() -> None:
@@ -145,6 +153,110 @@ def test_what_is_closed_over_must_be_named() -> None:
     for closure in ([], [torch.ones(2, requires_grad=True)]):
         with pytest.raises(ValueError, match=r"closure: lacks a tensor \[2\] .*; name it there"):
             unroll(loss, {"w": w}, SGD(0.1), steps=2, recompute=True, closure=closure)
+
+
+def test_complex_parameters() -> None:
+    """What comes by them was left out between windows, without a word."""
+    found = []
+    for recompute in (False, True):
+        z = torch.tensor([1 + 2j, 3 - 1j], dtype=torch.complex128, requires_grad=True)
+        psi = torch.tensor(0.7, dtype=F64, requires_grad=True)
+
+        def loss(p: Tensors, psi: Tensor = psi) -> Tensor:
+            return (p["z"].abs() ** 3).sum() * psi + (p["z"] * p["z"]).real.sum()
+
+        end, _ = unroll(loss, {"z": z}, SGD(0.01, 0.9), steps=3, recompute=recompute, closure=[psi])
+        found.append(torch.autograd.grad(end["z"].abs().square().sum(), [z, psi]))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-14)
+
+
+class Learned(Dynamics):
+    """With a rate that is learned, and a velocity in a state of any form."""
+
+    def __init__(self, rate: Tensor, wrap: Callable[[Tensors], Any] = dict) -> None:
+        self.rate, self.wrap = rate, wrap
+
+    def init(self, params: Tensors) -> State:
+        state: State = self.wrap({k: torch.zeros_like(p) for k, p in params.items()})
+        return state
+
+    def window(
+        self, params: Tensors, state: State, grads: Tensors, n: int
+    ) -> tuple[Tensors, State]:
+        old = state if isinstance(state, dict) else vars(state)
+        v = {k: 0.9 * old[k] + grads[k] for k in params}
+        return {k: p - self.rate * v[k] for k, p in params.items()}, self.wrap(v)
+
+
+def test_what_the_dynamics_read_must_be_named_and_seen() -> None:
+    """The gradients of learned rates, and those by a state in an object, were left out silently."""
+    rate = torch.tensor(0.1, dtype=F64, requires_grad=True)
+    start = {"w": torch.ones(2, dtype=F64, requires_grad=True)}
+
+    def end(dynamics: Dynamics, **kwargs: Any) -> Tensor:
+        return unroll(lambda p: p["w"].sin().sum(), start, dynamics, steps=3, **kwargs)[0]["w"]
+
+    wanted = [rate, start["w"]]
+    kept = torch.autograd.grad(end(Learned(rate)).sum(), wanted)
+    found = torch.autograd.grad(end(Learned(rate), recompute=True, closure=[rate]).sum(), wanted)
+    torch.testing.assert_close(found, kept, rtol=1e-13, atol=1e-14)
+    with pytest.raises(
+        ValueError, match=r"^closure: lacks a tensor \[\] .* Learned.window reads; "
+    ):
+        end(Learned(rate), recompute=True)
+    wrapped = Learned(rate.detach(), lambda v: SimpleNamespace(**v))
+    end(wrapped)
+    with pytest.raises(ValueError, match=r"^state: has a SimpleNamespace, .*; make it of dict"):
+        end(wrapped, recompute=True)
+
+
+def test_each_tensor_of_the_closure_counts_once() -> None:
+    """Named twice, or beside what is computed from it, its gradient came twice."""
+    w = torch.tensor([0.5, 1.0], dtype=F64, requires_grad=True)
+    twice, own = 2 * w, w.view_as(w)
+
+    def of(closed: Tensor, **kwargs: Any) -> Tensor:
+        end, _ = unroll(
+            lambda p: (p["x"] * twice * closed).sin().sum(), {"x": torch.ones(2, dtype=F64)},
+            SGD(0.1), steps=2, **kwargs,
+        )  # fmt: skip
+        return torch.autograd.grad(end["x"].sum(), w, retain_graph=True)[0]
+
+    expected = of(w)
+    for closure in ([twice, own], [own, twice, own]):
+        torch.testing.assert_close(of(own, recompute=True, closure=closure), expected)
+    for closure in ([twice, w], [w, own, twice]):
+        with pytest.raises(ValueError, match=r"^closure: from a tensor \[2\] .*t.view_as\(t\)"):
+            of(w, recompute=True, closure=closure)
+
+
+def test_a_closure_that_was_written_over_is_told() -> None:
+    """A small step of it between the ways gave the gradient at other values."""
+    w = torch.tensor([0.5, 1.0], dtype=F64, requires_grad=True)
+    end, _ = unroll(
+        lambda p: (p["x"] * w).sin().sum(), {"x": torch.ones(2, dtype=F64)}, SGD(0.1), steps=2,
+        recompute=True, closure=[w],
+    )  # fmt: skip
+    with torch.no_grad():
+        w += 1e-6
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        end["x"].sum().backward()
+
+
+def test_a_second_derivative_is_told() -> None:
+    """It was zero, or a constant, without a word."""
+
+    def end(w: Tensor) -> Tensor:
+        steps = {"steps": 2, "recompute": True}
+        return unroll(lambda p: p["w"].sin().sum(), {"w": w}, SGD(0.1), **steps)[0]["w"]  # type: ignore[arg-type]
+
+    w = torch.ones(2, dtype=F64, requires_grad=True)
+    for total in (end(w).sum(), end(w).square().sum()):
+        with pytest.raises(
+            RuntimeError, match=r"^recompute=True: .* once; leave create_graph=True"
+        ):
+            torch.autograd.grad(total, w, create_graph=True)
 
 
 def test_a_loss_with_other_values_on_the_way_back_is_told() -> None:

@@ -9,7 +9,7 @@ import torch.autograd.forward_ad as fwAD
 from inner_problem import F64, problem
 from torch import Tensor
 
-from multistep.inner.dynamics import SGD, Adam, Dynamics, Tensors
+from multistep.inner.dynamics import SGD, Adam, Dynamics, State, Tensors
 from multistep.inner.unroll import unroll
 
 
@@ -154,6 +154,7 @@ def test_unused_parameters_move_by_decay() -> None:
         (sum, [torch.ones(2)], r"params: .*, not list; .*\(module.named_parameters"),
         (sum, torch.nn.Linear(2, 2), "params: .*, not Linear"),
         (sum, {"n": torch.tensor(3)}, r"params\['n'\]: torch.int64, .* leave it out"),
+        (sum, {"n": {"w": torch.ones(2)}}, r"params\['n'\]: a dictionary; give one that is flat"),
         (sum, {"n": 3.0}, r"params\['n'\]: float, .* leave it out"),
         (
             sum,
@@ -229,9 +230,13 @@ def test_inference_mode_and_rates_that_are_no_numbers_are_told() -> None:
         ({"dynamics": Adam(0.1), "state": {"step": 3.0}}, "state: step is a whole number, not 3.0"),
         (
             {"state": SGD(0.1).init({"x": torch.ones(2)})},
-            r"velocity x is no tensor \[1\] like .*; give",
+            r"velocity x is no tensor \[1\] of torch.float32 like .*; give",
         ),
-        ({"state": {"velocity": {"x": 1.0}}}, r"velocity x is no tensor \[1\] like the parameter"),
+        (
+            {"state": SGD(0.1).init({"x": torch.ones(1, dtype=F64)})},
+            r"velocity x is no tensor \[1\] of torch.float32 like",
+        ),
+        ({"state": {"velocity": {"x": 1.0}}}, r"velocity x is no tensor \[1\] of "),
         ({"closure": torch.ones(2)}, "closure: give a list of tensors"),
         ({"closure": {"psi": torch.ones(2)}}, "closure: give a list of tensors"),
     ],
@@ -291,15 +296,62 @@ def test_inner_gradients_are_partial_derivatives(requires_grad: bool) -> None:
         torch.testing.assert_close(end[name].detach(), expected[name], rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by torch itself
+class Given(Dynamics):
+    """What a window gives is given."""
+
+    def __init__(self, window: Any) -> None:
+        self.window = window  # type: ignore[method-assign]
+
+    def init(self, params: Tensors) -> State:
+        return {}
+
+
+def write_over(params: Tensors, state: State, grads: Tensors, n: int) -> tuple[Tensors, State]:
+    for name, g in grads.items():
+        params[name].detach().sub_(0.1 * g.detach())
+    return params, state
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(
+    "window", [lambda p, s, g, n: p, lambda p, s, g, n: ({"x": p["x"]}, s), lambda p, s, g, n: None]
+)
+def test_dynamics_that_lose_parameters_are_told(window: Any, recompute: bool) -> None:
+    start = {"x": torch.ones(2, requires_grad=True), "y": torch.ones(2)}
+    with pytest.raises(ValueError, match=r"^dynamics: Given.window has to give the same params"):
+        unroll(lambda p: p["x"].sum(), start, Given(window), steps=2, recompute=recompute)
+
+
 @pytest.mark.parametrize("requires_grad", [False, True])
-def test_forward_mode(requires_grad: bool) -> None:
+@pytest.mark.parametrize("recompute", [False, True])
+def test_parameters_that_are_written_over_are_told(requires_grad: bool, recompute: bool) -> None:
+    """The meta-gradient was that of no inner loop, and the caller's own tensors had moved."""
+    x = torch.linspace(-1, 2, 12, dtype=F64).view(4, 3).requires_grad_(requires_grad)
+
+    def renormed(p: Tensors) -> Tensor:
+        return torch.nn.functional.embedding(torch.tensor([1, 3]), p["x"], max_norm=1.0).sum()
+
+    plain = lambda p: p["x"].sin().sum()  # noqa: E731
+    for loss, dynamics, who in (
+        (renormed, SGD(0.1), "loss"),
+        (plain, Given(write_over), ".*Given"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{who}.* changes params\['x'\] in place"):
+            unroll(loss, {"x": x}, dynamics, steps=2, recompute=recompute)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by torch itself
+@pytest.mark.parametrize("dynamics", [SGD(0.1, 0.9), Adam(0.01, weight_decay=0.1)])
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_forward_mode(requires_grad: bool, dynamics: Dynamics) -> None:
     params, loss = problem(torch.tensor([0.3, -0.2], dtype=F64))
 
     def end(w1: Tensor) -> Tensor:
-        return unroll(loss, {**params, "w1": w1}, SGD(0.1, 0.9), steps=4, window=2)[0]["w2"]
+        return unroll(loss, {**params, "w1": w1}, dynamics, steps=4, window=2)[0]["w2"]
 
     start, tangent = params["w1"], torch.ones_like(params["w1"])
+    backwards = torch.autograd.functional.jacobian(end, start)
+    torch.testing.assert_close(torch.func.jacfwd(end)(start), backwards)
     _, expected = torch.func.jvp(end, (start,), (tangent,))
     with fwAD.dual_level():
         dual = fwAD.make_dual(start.clone().requires_grad_(requires_grad), tangent)

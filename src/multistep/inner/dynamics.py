@@ -14,6 +14,7 @@ gradient at the current parameters, as in `torch.optim`.
 
 import math
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from numbers import Real
@@ -59,7 +60,13 @@ def check(params: Tensors) -> None:
     """Raise TypeError, one line, for what isn't a dense tensor of real or complex numbers, or is of
     a byte each (float8), which torch doesn't add.
     """
-    for name, p in params.items():
+    given: Mapping[str, Any] = params
+    for name, p in given.items():
+        if isinstance(p, Mapping):
+            raise TypeError(
+                f"params[{name!r}]: a dictionary; give one that is flat, such as "
+                "dict(module.named_parameters())"
+            )
         numbers = isinstance(p, Tensor) and (p.is_floating_point() or p.is_complex())
         if not numbers or p.element_size() < 2:
             kind = str(p.dtype) if isinstance(p, Tensor) else type(p).__name__
@@ -267,12 +274,13 @@ def _of(state: State, *keys: str) -> Any:
 
 
 def _moment(state: State, of: str, name: str, like: Tensor) -> Tensor:
-    """A parameter's tensor in a state. Raises ValueError if it isn't of its shape."""
+    """A parameter's tensor in a state. Raises ValueError if it isn't of its shape and kind."""
     value: Tensor = _of(state, of, name)
-    if getattr(value, "shape", None) != like.shape:
+    if not isinstance(value, Tensor) or (value.shape, value.dtype) != (like.shape, like.dtype):
         raise ValueError(
-            f"state: {of} {name} is no tensor {list(like.shape)} like the parameter; give what "
-            "init of these dynamics, or an earlier unroll of the same params, gave"
+            f"state: {of} {name} is no tensor {list(like.shape)} of {like.dtype} like the "
+            "parameter; give what init of these dynamics, or an earlier unroll of the same params, "
+            "gave"
         )
     return value
 
@@ -321,6 +329,22 @@ class _AdamStep(torch.autograd.Function):
         ctx.rates = inputs[4:]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(inputs[3], *output[1:])
+        ctx.save_for_forward(inputs[3], *output[1:])
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        g, mean, variance = ctx.saved_tensors
+        beta1, beta2, alpha, eps = ctx.rates
+        d_p, d_mean, d_variance, d_g = (
+            torch.zeros_like(mean) if t is None else t for t in tangents[:4]
+        )
+        d_mean = beta1 * d_mean + (1 - beta1) * d_g
+        d_variance = beta2 * d_variance + 2 * (1 - beta2) * g * d_g
+        root = _above_zero(variance).sqrt()
+        scale = root + eps
+        slope = torch.where(variance >= torch.finfo(variance.dtype).tiny, 0.5 / root, 0.0)
+        d_step = (d_mean - mean * slope * d_variance / scale) / scale
+        return d_p - alpha * d_step, d_mean, d_variance
 
     @staticmethod
     def backward(

@@ -8,11 +8,11 @@ its inner steps).
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 Rebuild = Callable[[Sequence[Tensor]], Any]
@@ -50,30 +50,37 @@ class _Chain(torch.autograd.Function):
         tensors: Sequence[Tensor] = inputs[: links.tensors]
         rebuild = links.rebuild
         starts: list[Tensor] = []
-        ctx.links, ctx.closure, ctx.rebuilds = links, inputs[links.tensors :], []
+        ctx.links, ctx.rebuilds = links, []
         ctx.autocast = _autocast(inputs)
         for number in range(links.count):
             ctx.rebuilds.append((rebuild, len(starts), _generators()))
             starts += tensors
             tensors, rebuild = flatten(links.advance(rebuild(tensors), number))
-        ctx.save_for_backward(*starts)
+        # Those of the closure, too: whether they are still what they were is then looked at.
+        ctx.save_for_backward(*inputs[links.tensors :], *starts)
         links.result = rebuild
         # What comes out as it went in still has to be an output of this node.
         return tuple(t.view_as(t) if any(t is i for i in inputs) else t for t in tensors)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "recompute=True: the result can be differentiated once; leave create_graph=True "
+                "out, or recompute"
+            )
         links: _Links = ctx.links
         needed = ctx.needs_input_grad[1:]
-        closed = [c for c, need in zip(ctx.closure, needed[links.tensors :], strict=True) if need]
+        named = len(needed) - links.tensors
+        closure, starts = ctx.saved_tensors[:named], ctx.saved_tensors[named:]
+        closed = [c for c, need in zip(closure, needed[links.tensors :], strict=True) if need]
         by_closed: list[Tensor | None] = [None] * len(closed)
-        starts = ctx.saved_tensors
         for number, (rebuild, first, drawn_with) in reversed(list(enumerate(ctx.rebuilds))):
             tensors, starts = starts[first:], starts[:first]
             # Before the first link only what somebody asked for is differentiated.
             wanted = [
-                t.is_floating_point() and (number > 0 or needed[i]) for i, t in enumerate(tensors)
+                (t.is_floating_point() or t.is_complex()) and (number > 0 or needed[i])
+                for i, t in enumerate(tensors)
             ]
             leaves = [t.detach().requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
             with torch.enable_grad(), _as_they_were(drawn_with), ExitStack() as stack:
@@ -145,8 +152,16 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def flatten(value: Any) -> tuple[list[Tensor], Rebuild]:
-    """The tensors in nested dictionaries, tuples and lists, and the way back from such a list."""
+    """The tensors in nested dictionaries, tuples and lists, and the way back from such a list.
+    Raises ValueError for other things than tensors, numbers and text: they could hide a tensor.
+    """
     leaves, spec = tree_flatten(value)
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor | Number | str | None):
+            raise ValueError(
+                f"state: has a {type(leaf).__name__}, into which recompute=True doesn't look; make "
+                "it of dictionaries, tuples and lists with tensors and numbers"
+            )
     where = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
     rest = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
 

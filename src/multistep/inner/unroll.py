@@ -9,7 +9,8 @@ Two functions compute the same thing:
   window and can keep only the window starts, so that memory does not grow with the steps.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,8 +19,8 @@ from torch import Tensor
 
 from multistep.inner import sgd_window
 from multistep.inner.dynamics import SGD, Coefficients, Dynamics, State, Tensors, check
-from multistep.inner.recompute import chain
-from multistep.machine_code import inside_transform
+from multistep.inner.recompute import chain, flatten
+from multistep.machine_code import forward_mode, inside_transform
 
 Loss = Callable[[Tensors], Tensor]
 
@@ -51,8 +52,9 @@ def unroll(
 
     `recompute=True` keeps only the parameters and the state at the window starts and evaluates
     each window once more on the way back: the same numbers to rounding, in memory that does not
-    grow with the windows' graphs. The result can be differentiated once, and what `loss` closes
-    over that requires a gradient must be named in `closure`. What it draws from torch's global
+    grow with the windows' graphs. The result can be differentiated once, what `loss` closes over
+    and what the dynamics have that requires a gradient must be named in `closure`, and a state is
+    of dictionaries, tuples and lists. What it draws from torch's global
     generators (dropout) is the same again; what it changes on the side (running statistics) is
     changed once more. A loss that has other values the second time is told.
 
@@ -69,24 +71,36 @@ def unroll(
     closed = [] if isinstance(closure, Tensor) else list(closure)
     if isinstance(closure, Tensor) or not all(isinstance(c, Tensor) for c in closed):
         raise TypeError("closure: give a list of tensors, the very ones that loss closes over")
+    closed = _apart(closed)
     state = dynamics.init(params) if state is None else state
     rebuild = recompute and not first_order and torch.is_grad_enabled()
-    if rebuild and inside_transform():
-        raise ValueError("recompute=True can't run inside torch.func transforms; leave it out")
+    if rebuild and (inside_transform() or forward_mode()):
+        raise ValueError(
+            "recompute=True can't run inside torch.func transforms or forward mode; leave it out"
+        )
     values: dict[int, Tensor] = {}  # of the loss, of each window that will be taken again
     again: dict[int, Tensor] = {}
 
     def advance(start: tuple[Tensors, State], number: int) -> tuple[Tensors, State]:
         back = number in values
         named = closed if rebuild and not back else None
-        value, grads = _gradient(loss, start[0], constant=first_order, named=named)
+        params, state = start
+        before = _versions(params)
+        value, grads = _gradient(loss, params, constant=first_order, named=named)
+        _same(params, before, "loss")
         if rebuild:
             (again if back else values)[number] = value.detach()
         if back and number == 0:
             _check_again(values, again)
         if watch is not None and not back:
             watch({name: g.detach() for name, g in grads.items()})
-        return dynamics.window(*start, grads, window)
+        with nullcontext() if named is None else torch.enable_grad():
+            new = dynamics.window(params, state, grads, window)
+        of = f"dynamics: {type(dynamics).__name__}.window"
+        _same(params, before, of)
+        if not (isinstance(new, tuple) and len(new) == 2 and set(new[0]) == set(params)):
+            raise ValueError(f"{of} has to give the same params, all of them, and the state")
+        return new if named is None else _constant(new, [start, named], of)
 
     here = (dict(params), state)
     if rebuild:
@@ -111,6 +125,32 @@ def _check(params: Tensors) -> None:
             raise ValueError(
                 f"params[{name!r}]: made under inference_mode(), so without gradients; clone() it"
             )
+
+
+def _versions(params: Tensors) -> list[int]:
+    return [p._version for p in params.values()]
+
+
+def _same(params: Tensors, before: list[int], who: str) -> None:
+    """Raise ValueError if somebody wrote over a parameter."""
+    for (name, p), version in zip(params.items(), before, strict=True):
+        if p._version != version:
+            raise ValueError(
+                f"{who} changes params[{name!r}] in place (as max_norm of an embedding does); "
+                "make a new tensor"
+            )
+
+
+def _constant(new: Any, known: Any, of: str) -> Any:
+    """What a window gave, detached. Raises ValueError if it depends on other than is `known`."""
+    (tensors, rebuild), (given, _) = flatten(new), flatten(known)
+    for t in tensors:
+        if (left := _beyond(t, given)) is not None:
+            raise ValueError(
+                f"closure: lacks a tensor {list(left.shape)} that requires a gradient and that "
+                f"{of.removeprefix('dynamics: ')} reads; name it there, or detach it"
+            )
+    return rebuild([t.detach() for t in tensors])
 
 
 def _gradient(
@@ -172,20 +212,41 @@ def _beyond(value: Tensor, known: Sequence[Tensor]) -> Tensor | None:
     If there is none beside the leaves that we made ourselves, its gradient is a constant to
     everybody else and should look like one.
     """
-    own = {id(p) for p in known}
-    seen = {(p.grad_fn, p.output_nr) for p in known}
-    todo = [(value.grad_fn, value.output_nr)]
+    own, stops = {id(p) for p in known}, {(p.grad_fn, p.output_nr) for p in known}
+    for step in _upstream([(value.grad_fn, value.output_nr)], stops):
+        leaf: Tensor | None = getattr(step[0], "variable", None)
+        if leaf is not None and id(leaf) not in own:
+            return leaf
+    return None
+
+
+def _upstream(todo: list[Any], seen: set[Any]) -> Iterator[Any]:
+    """The steps of autograd's graph from some on, up to those that were `seen`."""
     while todo:
         step = todo.pop()
         if step[0] is None or step in seen:
             continue
         seen.add(step)
-        leaf = getattr(step[0], "variable", None)
-        if leaf is not None and id(leaf) not in own:
-            found: Tensor = leaf
-            return found
+        yield step
         todo += step[0].next_functions
-    return None
+
+
+def _apart(closure: Sequence[Tensor]) -> list[Tensor]:
+    """Each once. Raises ValueError if one is computed from another, whose gradient would then have
+    that by the former twice.
+    """
+    closed = {id(t): t for t in closure}
+    steps = {(t.grad_fn, t.output_nr): t for t in closed.values() if t.grad_fn is not None}
+    above = [step for t, _ in steps for step in t.next_functions]
+    for step in _upstream(above, set()):
+        leaf = closed.get(id(getattr(step[0], "variable", None)))
+        if (found := steps.get(step, leaf)) is not None:
+            raise ValueError(
+                f"closure: from a tensor {list(found.shape)} of it another one is computed; "
+                "leave out what loss doesn't close over itself, and of what it does let it have "
+                "t.view_as(t)"
+            )
+    return list(closed.values())
 
 
 def _check_again(first: Mapping[int, Tensor], again: Mapping[int, Tensor]) -> None:
