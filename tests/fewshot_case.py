@@ -4,7 +4,8 @@
 
     CASES      changes of its settings in params.yaml that it is compared under
     reference  (case) -> (by adapted, by shared, query losses): the tasks' mean meta-gradient,
-               computed as naively as can be
+               computed as naively as can be; where the algorithm has meta-parameters of its own,
+               a fourth: by each of them, {name: gradient}
     SLOPES     (if it has any) changes under which it is compared with finite differences, too
 """
 
@@ -33,8 +34,13 @@ Reference = tuple[Tensor, Tensor, Tensor]
 
 
 def parts(theta: meta.Theta) -> tuple[Tensor, Tensor]:
-    """Its vectors, without what is carried."""
+    """Its vectors, without what an algorithm has beside them."""
     return theta.adapted, theta.shared
+
+
+def beside(theta: meta.Theta) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What is carried, and what is learned."""
+    return theta.carried, theta.learned
 
 
 @cache
@@ -124,8 +130,8 @@ class Case:
             kept = isinstance(where, torch.dtype) and not t.is_floating_point()
             return t if kept else t.to(where)
 
-        carried = {name: moved(t) for name, t in self.theta.carried.items()}
-        theta = meta.Theta(*map(moved, parts(self.theta)), carried)
+        own = ({n: moved(t) for n, t in of.items()} for of in beside(self.theta))
+        theta = meta.Theta(*map(moved, parts(self.theta)), *own)
         return self.at(theta).on(Batch(*map(moved, vars(self.batch).values())))
 
     def gradient(self) -> meta.MetaGradient:
@@ -162,7 +168,7 @@ class Case:
 
         def loss(step: float) -> float:
             pairs = zip(parts(self.theta), parts(along), strict=True)
-            moved = meta.Theta(*(t + step * d for t, d in pairs), self.theta.carried)
+            moved = meta.Theta(*(t + step * d for t, d in pairs), *beside(self.theta))
             return self.at(moved).gradient().loss.mean().item()
 
         return (loss(h) - loss(-h)) / (2 * h)
@@ -193,8 +199,10 @@ def case(
     for count in (s.shots, s.queries):
         episodes.append(noise(tasks, s.ways * count, channels, size, size).abs())
         episodes.append(names.repeat_interleave(count, 1))
-    carried = algorithm.carried(network.adapted_size, torch.device("cpu"))
-    theta = meta.Theta(*network.pack(moved), {n: t.double() for n, t in carried.items()})
+    begun = beside(meta.start(algorithm, network, 0, torch.device("cpu")))
+    theta = meta.Theta(
+        *network.pack(moved), *({n: t.double() for n, t in of.items()} for of in begun)
+    )
     return Case(algorithm, network, theta, Batch(*episodes, torch.arange(tasks)))
 
 

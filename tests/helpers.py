@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +93,21 @@ def put(values: dict[str, Any], change: str) -> dict[str, Any]:
             place = place.setdefault(parent, {})
         place[last] = yaml.safe_load(value)
     return values
+
+
+def with_algorithm(project: Path, family: str, name: str, text: str) -> Path:
+    """Copy what tests of algorithms need, and this one; the folder of its tests."""
+    for folder in ("src", "tests", "workflow"):
+        shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pyc*"))
+    for file in ("params.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / file, project)
+    (project / f"src/multistep/{family}/algorithms/{name}.py").write_text(text)
+    return project / "tests" / family
+
+
+def checked(project: Path, *tests: str) -> str:
+    """The output of some tests there."""
+    command = [sys.executable, "-m", "pytest", "-q", *tests]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project / "src")}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    return done.stdout + done.stderr

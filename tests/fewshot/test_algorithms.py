@@ -5,7 +5,6 @@ Its numbers are those of the `reference` in its test file, for all its CASES (`f
 
 import importlib
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from fewshot_case import case, params, relative, settings
-from helpers import ROOT, prepared_dataset
+from helpers import checked, prepared_dataset, with_algorithm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -65,12 +64,14 @@ def test_meta_gradient_is_that_of_its_reference(name: str) -> None:
     tests = own_tests(name)
     for changes in tests.CASES:
         work = case(name, changes, tasks=2)
-        adapted, shared, losses = tests.reference(work)
+        adapted, shared, losses, *own = tests.reference(work)
         found = work.gradient()
         tolerance = getattr(tests, "TOLERANCE", 1e-11)
         torch.testing.assert_close(found.loss, losses, rtol=tolerance, atol=0, msg=str(changes))
         assert relative(found.adapted, adapted) < tolerance, changes
         assert relative(found.shared, shared) < tolerance, changes
+        for key, g in (own[0] if own else work.theta.learned).items():
+            assert relative(found.learned[key], g) < tolerance, (changes, key)
 
 
 @every_algorithm
@@ -270,6 +271,11 @@ def test_a_mistake_in_what_a_file_declares_is_one_line(
         ),
         ("reptile", lambda found, tasks: replace(found, carried={}), r"\['steps', 'variance'\]"),
         (
+            "multistep",
+            lambda found, tasks: replace(found, learned={"rate": found.loss}),
+            r"has \['rate'\] of its own, but `learned` begins with \[\]; give them",
+        ),
+        (
             "reptile",
             lambda found, tasks: replace(found, carried=dict.fromkeys(found.carried, found.loss)),
             r"carried\['variance'\] is \[1\], but has to be a tensor of \[\d+\]",
@@ -340,19 +346,115 @@ def reference(case):
 """
 
 
+META_SGD = '''"""Meta-SGD (Li et al. 2017): plain descent with a learned rate of every parameter.
+
+    T times  φ ← φ - α ∘ ∇L_S(φ);  meta-gradients  dL_Q(φ)/dθ and dL_Q(φ)/dα
+"""
+
+from pydantic import Field
+
+from multistep.fewshot.algorithms import GRADIENT, PRODUCT, Algorithm
+from multistep.settings import Model
+
+
+class MetaSGD(Algorithm):
+    class Options(Model):
+        """`first_rate`: where the rates begin."""
+
+        first_rate: float = Field(gt=0)
+
+    def cost(self):
+        steps = self.settings.inner_steps * (GRADIENT + PRODUCT)
+        return steps * self.support_images + GRADIENT * self.query_images
+
+    def learned(self, size, device):
+        import torch
+
+        return {"rates": torch.full((size,), self.options.first_rate, device=device)}
+
+    def descend(self, tasks, steps, keep):
+        phi, points = tasks.start(), []
+        rates = tasks.network.expand(tasks.theta.learned["rates"], tasks.count)
+        for _ in range(steps):
+            g, tape = tasks.support.gradient(phi, keep=keep)
+            points.append((g, tape))
+            phi = phi - rates * g
+        return phi, rates, points
+
+    def meta_gradient(self, tasks):
+        phi, rates, points = self.descend(tasks, self.settings.inner_steps, keep=True)
+        query = tasks.query.evaluate(phi)
+        back, by_rates, shared = query.by_phi, 0, query.by_shared
+        for g, tape in reversed(points):
+            by_rates = by_rates - g * back
+            product, mixed = tasks.support.hessian_product(tape, -rates * back)
+            back, shared = back + product, shared + mixed
+        nbytes = sum(tape.nbytes for _, tape in points) + query.nbytes
+        learned = {"rates": tasks.network.sum_tasks(by_rates)}
+        return tasks.total(back, shared, query.logits, nbytes, learned=learned)
+
+    def adapt(self, tasks, window):
+        return self.descend(tasks, self.settings.test_steps, keep=False)[0]
+'''
+META_SGD_TESTS = """import json
+
+import torch
+from fewshot_case import params, parts, settings
+from helpers import prepared_dataset
+
+import multistep
+from multistep import cli
+
+CASES = [{"options": {"first_rate": 0.05}}]
+CASES += [CASES[0] | {"network": {"adapt_bn": True}}]
+
+
+def reference(case):
+    rates = case.theta.learned["rates"]
+    leaves = [t.clone().requires_grad_() for t in (*parts(case.theta), rates)]
+    theta, shared, rates = leaves
+    losses = []
+    for plain in case.plain():
+        phi = theta
+        for _ in range(case.settings.inner_steps):
+            loss = plain.support(phi, shared)
+            phi = phi - rates * torch.autograd.grad(loss, phi, create_graph=True)[0]
+        losses.append(plain.query(phi, shared))
+    losses = torch.stack(losses)
+    *two, by_rates = torch.autograd.grad(losses.mean(), leaves, materialize_grads=True)
+    return *two, losses.detach(), {"rates": by_rates}
+
+
+def test_rates_move_and_are_kept(tmp_path):
+    data, out = prepared_dataset(tmp_path / "data"), tmp_path / "cell.json"
+    few = {"meta_batch": 2, "iterations": 2, "test_episodes": 3, "validation_episodes": 2}
+    few |= {"queries": 5, "log_every": 1, "validate_every": 2, "test_steps": 4}
+    cell = {"scale": "test", "family": "few_shot", "experiment": "small", "dataset": "omniglot"}
+    cell |= {"data": params().datasets["omniglot"].prepare, "method": "own", "seed": 0}
+    cell |= {"algorithm": "metasgd", "settings": settings("metasgd", few).model_dump()}
+    line = ["--cell", json.dumps(cell), "--data", str(data), "--device", "cpu", "--out", str(out)]
+    assert cli.main(["train", *line, "--checkpoint", str(tmp_path / "cell.pt")]) == 0
+    learner = multistep.load(str(out))
+    rates = learner.theta.learned["rates"]
+    assert rates.shape == learner.theta.adapted.shape
+    assert 0 < (rates - 0.05).abs().max() <= 2.1 * cell["settings"]["meta_lr"]
+    line = [str(out), "--data", str(data), "--episodes", "3", "--out", str(tmp_path / "again")]
+    assert cli.main(["evaluate", *line]) == 0
+    [again] = (tmp_path / "again").rglob("*.json")
+    kept = json.loads(out.read_text())["metrics"]["episode_accuracies"]
+    assert str(kept)[1:-1] in str(json.loads(again.read_text()))
+"""
+
+
 def test_a_new_file_is_found_and_checked(tmp_path: Path) -> None:
     """As a user adds one: without a reference told what to write, with one all of this passes."""
-    for folder in ("src", "tests", "workflow"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pyc*"))
-    for file in ("params.yaml", "pyproject.toml"):
-        shutil.copy(ROOT / file, tmp_path)
-    folder = tmp_path / "tests/fewshot"
-    (tmp_path / "src/multistep/fewshot/algorithms/toy.py").write_text(TOY)
-    before = checked(tmp_path)
+    folder = with_algorithm(tmp_path, "fewshot", "toy", TOY)
+    of_toy = "tests/fewshot/test_algorithms.py", "-ktoy]"
+    before = checked(tmp_path, *of_toy)
     assert "test_toy.py lacks CASES and reference: write CASES" in before
     assert "2 failed, 5 passed" in before
     (folder / "test_toy.py").write_text(TOY_TESTS)
-    after = checked(tmp_path)
+    after = checked(tmp_path, *of_toy)
     assert "7 passed" in after
     assert "failed" not in after
     # What `multistep init` begins has its settings in an overlay of its own, options among them.
@@ -362,10 +464,15 @@ def test_a_new_file_is_found_and_checked(tmp_path: Path) -> None:
     assert "failed" not in begun
 
 
-def checked(project: Path, *tests: str) -> str:
-    """The output of some tests, or of the checks of `toy`."""
-    of = tests or ("tests/fewshot/test_algorithms.py", "-ktoy]")
-    command = [sys.executable, "-m", "pytest", "-q", *of]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project / "src")}
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
-    return done.stdout + done.stderr
+def test_meta_parameters_of_its_own_are_trained_kept_and_checked(tmp_path: Path) -> None:
+    """As a user adds Meta-SGD: rates that are neither θ nor carried, and an option."""
+    folder = with_algorithm(tmp_path, "fewshot", "metasgd", META_SGD)
+    (folder / "test_metasgd.py").write_text(META_SGD_TESTS)
+    method = {"title": "Meta-SGD", "algorithm": "metasgd"}
+    method |= {"settings": {"window": 1, "options": {"first_rate": 0.05}}}  # type: ignore[dict-item]
+    overlay = tmp_path / "workflow/scales/own.yaml"
+    overlay.write_text(json.dumps({"methods": {"metasgd": method}}))
+    of = "tests/fewshot/test_algorithms.py", "tests/fewshot/test_metasgd.py"
+    after = checked(tmp_path, *of, "-kmetasgd] or rates")
+    assert "8 passed" in after, after
+    assert "failed" not in after

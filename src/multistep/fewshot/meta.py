@@ -19,12 +19,18 @@ from multistep.networks.conv4 import Conv4Config, initial_parameters
 class Theta:
     """Meta-parameters θ as flat vectors: the adapted ones `[P]` (φ₁) and the shared ones `[S]`.
 
-    `carried`: what an algorithm hands on beside them (see `Algorithm.carried`).
+    `learned`, `carried`: what an algorithm has beside them (see its functions of these names).
     """
 
     adapted: Tensor
     shared: Tensor
     carried: dict[str, Tensor] = field(default_factory=dict)
+    learned: dict[str, Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> "Theta":
+        """On another device."""
+        own = ({n: p.to(device) for n, p in of.items()} for of in (self.carried, self.learned))
+        return Theta(self.adapted.to(device), self.shared.to(device), *own)
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class MetaGradient:
     """d/dθ of the query losses' sum over tasks, each task's query loss and accuracy.
 
     `nbytes`: what was kept for a way back at the peak, inner windows and query together. `carried`:
-    what the tasks leave behind for the next ones.
+    what the tasks leave behind for the next ones. `learned`: by the algorithm's own
+    meta-parameters.
     """
 
     adapted: Tensor
@@ -41,6 +48,13 @@ class MetaGradient:
     accuracy: Tensor
     nbytes: int
     carried: dict[str, Tensor] = field(default_factory=dict)
+    learned: dict[str, Tensor] = field(default_factory=dict)
+
+
+def moving(of: Theta | MetaGradient) -> dict[str, Tensor]:
+    """The parts of θ that the meta-optimiser moves, or their meta-gradients, by name."""
+    own = {f"learned.{name}": p for name, p in of.learned.items()}
+    return {"adapted": of.adapted, "shared": of.shared} | own
 
 
 @dataclass(frozen=True)
@@ -87,10 +101,11 @@ class Tasks:
 
     def total(
         self, by_theta: Tensor, by_shared: Tensor | None, logits: Tensor, nbytes: int,
-        outer: EpisodeLoss | None = None,
+        outer: EpisodeLoss | None = None, *, learned: dict[str, Tensor] | None = None,
     ) -> MetaGradient:  # fmt: skip
         """The sum over the tasks of what each has by θ `[tasks·P]` and by shared `[tasks·S]` (None
         is zero), with loss and accuracy of `logits` on the query set or another `outer` loss.
+        `learned`: by the algorithm's own meta-parameters, summed over the tasks already.
         """
         outer = outer or self.query
         shared = torch.zeros_like(self.theta.shared)
@@ -102,7 +117,7 @@ class Tasks:
             shared = self.network.sum_tasks(by_shared, adapted=False)
         adapted = self.network.sum_tasks(by_theta)
         loss, accuracy = outer.value(logits), outer.accuracy(logits)
-        return MetaGradient(adapted, shared, loss, accuracy, nbytes)
+        return MetaGradient(adapted, shared, loss, accuracy, nbytes, learned=learned or {})
 
 
 def build_network(s: FewShot, size: int, channels: int = 1) -> BatchedConv4:
@@ -121,6 +136,15 @@ def initial_theta(network: BatchedConv4, seed: int, device: torch.device) -> The
     flat = network.pack(initial_parameters(network.config, seed))
     adapted, shared = (part.to(device) for part in flat)
     return Theta(adapted, shared)
+
+
+def start(algorithm: Algorithm, network: BatchedConv4, seed: int, device: torch.device) -> Theta:
+    """`initial_theta` with what the algorithm has beside it."""
+    size = network.adapted_size
+    return replace(
+        initial_theta(network, seed, device), carried=algorithm.carried(size, device),
+        learned=algorithm.learned(size, device),
+    )  # fmt: skip
 
 
 def chunk_size(network: BatchedConv4, s: FewShot, device: torch.device) -> int | None:
@@ -172,6 +196,9 @@ def meta_gradient(
         shared=sum((p.shared for p in rest), first.shared) / batch.tasks,
         loss=torch.cat([p.loss for p in parts]), accuracy=torch.cat([p.accuracy for p in parts]),
         nbytes=max(p.nbytes for p in parts), carried=theta.carried,
+        learned={
+            n: sum((p.learned[n] for p in rest), g) / batch.tasks for n, g in first.learned.items()
+        },
     )  # fmt: skip
 
 
@@ -196,7 +223,7 @@ def query_accuracy(
 
 def _of(algorithm: Algorithm, tasks: Tasks) -> MetaGradient:
     """Of an algorithm. Raises UserError for what is none."""
-    found, kept = algorithm.meta_gradient(tasks), tasks.theta.carried
+    found, kept, own = algorithm.meta_gradient(tasks), tasks.theta.carried, tasks.theta.learned
     name = type(algorithm).__name__
     if not isinstance(found, MetaGradient):
         raise UserError(f"{name}.meta_gradient gives {type(found).__name__}; give tasks.total(...)")
@@ -207,6 +234,13 @@ def _of(algorithm: Algorithm, tasks: Tasks) -> MetaGradient:
         )
     for key, first in kept.items():
         _fits(f"{name}: carried[{key!r}]", found.carried[key], *first.shape)
+    if found.learned.keys() != own.keys():
+        raise UserError(
+            f"{name}.meta_gradient has {sorted(found.learned)} of its own, but `learned` begins "
+            f"with {sorted(own)}; give them to tasks.total(..., learned=...)"
+        )
+    for key, first in own.items():
+        _fits(f"{name}: learned[{key!r}]", found.learned[key], *first.shape)
     return found
 
 

@@ -140,9 +140,11 @@ class Run(loop.Run):
         }
 
     def parameters(self) -> dict[str, Tensor]:
-        """Of the iterate that was tested, by the names of `networks.conv4.Conv4`, and `carried.*`;
-        of a candidate those of its best one, of the last if none was validated.
+        """Of the iterate that was tested, by the names of `networks.conv4.Conv4`, and what the
+        algorithm has beside them as `carried.*` and `learned.*`; of a candidate those of its best
+        one, of the last if none was validated.
         """
         theta = self.trainer.theta
-        carried = {f"carried.{name}": p for name, p in theta.carried.items()}
-        return self.network.unpack(theta.adapted, theta.shared) | carried
+        own = {"carried": theta.carried, "learned": theta.learned}
+        beside = {f"{of}.{name}": p for of, ps in own.items() for name, p in ps.items()}
+        return self.network.unpack(theta.adapted, theta.shared) | beside

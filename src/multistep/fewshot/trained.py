@@ -8,7 +8,6 @@ meta-training.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,9 +57,12 @@ class Trained:
         params = {name: torch.from_numpy(p) for name, p in tensors.items()}
         with parameters.fitting(), torch.device("cpu"):
             self.network = meta.build_network(s, **about["network"])
-            shapes = self.algorithm.carried(self.network.adapted_size, torch.device("cpu"))
-            carried = {n: params.pop(f"carried.{n}").view(p.shape) for n, p in shapes.items()}
-            self.theta = Theta(*self.network.pack(params), carried)
+            like = meta.start(self.algorithm, self.network, cell["seed"], torch.device("cpu"))
+            carried, learned = (
+                {n: params.pop(f"{of}.{n}").view(p.shape) for n, p in getattr(like, of).items()}
+                for of in ("carried", "learned")
+            )
+            self.theta = Theta(*self.network.pack(params), carried, learned)
             self.module = self._module(params)
 
     def _module(self, params: dict[str, Tensor]) -> Conv4:
@@ -141,8 +143,7 @@ class Trained:
         `floors`: also the untrained network adapted, its head alone, and the nearest pixels.
         """
         device, network, window = sampler.images.device, self.network, self.settings.window
-        start = meta.initial_theta(network, self.cell["seed"], device)
-        start = replace(start, carried=self.algorithm.carried(network.adapted_size, device))
+        start = meta.start(self.algorithm, network, self.cell["seed"], device)
         adapt, head = self.algorithm.adapt, lambda t, w: adapt_head(self.algorithm, t, w)
         ways: dict[str, tuple[Theta, Callable[[Tasks, int], Tensor]]]
         ways = {TRAINED: (self.theta, adapt)}
@@ -261,9 +262,7 @@ def evaluate(
             "choose data that was prepared like the cell's"
         )
     trained.module.to(device)
-    theta = trained.theta
-    carried = {name: p.to(device) for name, p in theta.carried.items()}
-    trained.theta = Theta(theta.adapted.to(device), theta.shared.to(device), carried)
+    trained.theta = trained.theta.to(device)
     episodes = episodes or (s.test_episodes if isinstance(s, Tested) else 600)
     pixels = torch.from_numpy(images.images).to(device)
     sampler = Sampler.of(images, pixels, s, ["test"], "test", EVALUATION_SEED)

@@ -7,7 +7,6 @@ Adam) is captured once in a CUDA graph and replayed: shapes are static, the only
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,11 +47,8 @@ class Trainer:
         self.network, self.algorithm, self.sampler = network, algorithm, sampler
         self.s = s = algorithm.settings
         self.device = sampler.images.device
-        theta = meta.initial_theta(network, seed, self.device)
-        carried = algorithm.carried(network.adapted_size, self.device)
-        self.theta = replace(theta, carried=carried)
-        both = {"adapted": theta.adapted, "shared": theta.shared}
-        self.params = {name: p for name, p in both.items() if p.numel()}
+        self.theta = theta = meta.start(algorithm, network, seed, self.device)
+        self.params = {name: p for name, p in meta.moving(theta).items() if p.numel()}
         self.grads = {name: torch.zeros_like(p) for name, p in self.params.items()}
         adam = s.meta_optimizer == "adam"
         self.outer = Adam(s.meta_lr, eps=s.meta_eps) if adam else SGD(s.meta_lr)
@@ -66,7 +62,7 @@ class Trainer:
         self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.device)
         self.state: checkpoint.State = {
             "params": self.params,
-            "carried": carried,
+            "carried": theta.carried,
             "optimizer": optimizer,
             "sums": self.sums,
             "summed": 0,
@@ -139,9 +135,10 @@ class Trainer:
     def _iterate(self, draw: Draw) -> None:
         batch = self.sampler.gather(draw)
         gradient = meta.meta_gradient(self.algorithm, self.network, self.theta, batch)
-        norm = torch.cat([gradient.adapted, gradient.shared]).norm()
+        by = meta.moving(gradient)
+        norm = torch.cat([g.flatten() for g in by.values()]).norm()
         for name, kept in self.grads.items():
-            kept.copy_(getattr(gradient, name))
+            kept.copy_(by[name])
             if self.s.meta_clip is not None:
                 kept.clamp_(-self.s.meta_clip, self.s.meta_clip)
         for name, kept in self.theta.carried.items():

@@ -113,11 +113,14 @@ def own_method(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, s
     if keyword.iskeyword(own) or re.search(rf"\b{own}\b", text):
         raise UserError(f"{name}: the class would be called {own}, as another; choose another name")
     tests = Path("tests") / Path(package).name
+    alone = "a class `Options`, under `options:` in params.yaml"
+    if experiment.family == "transfer":
+        alone = "a class `Settings` derived from `Transfer`, beside the others in params.yaml"
     head = f'''"""{own}: a copy of {of.algorithm}.py to begin with; say here in a line what it does.
 
-`cost` is what a test counts, `meta_gradient` the update. Settings that it alone has are fields of a
-class `Options`, under `options:` in params.yaml. Its tests compute the same naively:
-{tests}/test_{name}.py.
+`cost` is what a test counts, `meta_gradient` the update. Settings that it alone has are fields of
+{alone}.
+Its tests compute the same naively: {tests}/test_{name}.py.
 
 {of.algorithm}.py says:
 

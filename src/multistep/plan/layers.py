@@ -73,10 +73,15 @@ class Layers:
         model, known = settings_of(*of), widest(of[0])
         # What the family knows and this cell doesn't read is left out.
         unread = known.model_fields.keys() - model.model_fields.keys()
+        own = model.model_fields.keys() - known.model_fields.keys()  # of this algorithm alone
+        place = f"methods.{self.method}.settings"
         try:
             settings = model.model_validate({k: v for k, v in merged.items() if k not in unread})
         except ValidationError as error:
-            told = explain(error, model, self.path, known)
+            told = explain(
+                error, model,
+                lambda *keys: self.path(*keys, else_in=place if keys[0] in own else None), known,
+            )  # fmt: skip
             options = getattr(algorithm(of[0], of[1]), "Options", Model).model_fields
             for i, e in enumerate(error.errors()):
                 if e["type"] == "extra_forbidden" and len(e["loc"]) == 1 and e["loc"][0] in options:
@@ -85,8 +90,11 @@ class Layers:
             raise UserError("\n".join(told)) from None
         wrong: list[str] = []
         for name, layer in self.layers.items():  # also what another layer stands over
+            if name not in (place, f"experiments.{self.name}.overrides.{self.method}"):
+                of_it = f"a setting of {self.algorithm} alone; put it under {place}"
+                wrong += [f"{name}.{key}: {of_it}" for key in layer if key in own]
             try:
-                known.model_validate(layer)
+                known.model_validate({k: v for k, v in layer.items() if k not in own})
             except ValidationError as error:
                 wrong += explain(error, known, f"{name}.", part=True)
         if wrong:

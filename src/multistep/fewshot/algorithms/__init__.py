@@ -65,6 +65,14 @@ class Algorithm(ABC):
         """
         return {}
 
+    def learned(self, size: int, device: torch.device) -> dict[str, Tensor]:
+        """Meta-parameters of its own beside θ, such as rates, as they begin; `size`: P.
+
+        The meta-optimiser moves them as it moves θ; `tasks.theta.learned` has them, and
+        `tasks.total` takes their meta-gradients.
+        """
+        return {}
+
     def adapt(self, tasks: Tasks, window: int) -> Tensor:
         """φ `[tasks·P]` after `test_steps` steps on the support sets: what evaluation uses."""
         steps = self.settings.test_steps

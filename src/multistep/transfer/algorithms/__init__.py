@@ -28,7 +28,8 @@ class Algorithm(ABC):
     """An algorithm with the settings of a cell.
 
     `Settings`: what it reads. One whose `Settings` are `Transfer` has a source network; one whose
-    `Settings` are `Training` knows nothing of transfer, and its cells have no such settings.
+    `Settings` are `Training` knows nothing of transfer, and its cells have no such settings. Fields
+    of its own stand in a class derived from one of these, and their values under its methods.
     """
 
     Settings: ClassVar[type[Training]] = Transfer
