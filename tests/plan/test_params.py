@@ -140,6 +140,8 @@ def test_a_scale_may_run_some_experiments_only() -> None:
 
 # Changes of params.yaml, and what the one line about each must hold; `(of N)`: of so many lines.
 MISTAKES = """
+methods/reptile/settings/momentum=0.9 -> methods.reptile.settings.momentum: must be 0 for
+methods/imaml/settings/weight_decay=0.1 -> methods.imaml.settings.weight_decay: must be 0 f
 seedz=[1] -> seedz: unknown key; did you mean 'seeds'?
 few_shot/inner_stepz=3 -> few_shot.inner_stepz: unknown key; did you mean 'inner_st
 few_shot/network/filterz=1 -> few_shot.network.filterz: unknown key; did you m

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from multistep import algorithms
 from multistep.fewshot.settings import FewShot, Tested
+from multistep.files import UserError
 from multistep.settings import Model, parse
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # In forward passes: a gradient, and a Hessian-vector product at a point whose gradient was kept.
 # Both together are three gradients; section 2.1 says that they are typically five.
 GRADIENT, PRODUCT = 3, 6
+# Settings of appendix F's SGD in windows, and what they are where they do nothing.
+UNREAD = {"momentum": 0, "weight_decay": 0, "window": 1}
 
 
 class NoOptions(Model):
@@ -33,16 +36,24 @@ class NoOptions(Model):
 
 
 class Algorithm(ABC):
-    """An algorithm with the settings of a cell. `Options`: what `settings.options` must hold.
+    """An algorithm with the settings of a cell. `Options`: what `settings.options` must hold;
+    `own_steps`: whether its inner steps are others than appendix F's, and read nothing of `UNREAD`.
 
     Raises UserError for options that it can't run with; a subclass may refuse more.
     """
 
     Options: ClassVar[type[Model]] = NoOptions
+    own_steps: ClassVar[bool] = False
     options: Model
 
     def __init__(self, settings: FewShot) -> None:
         self.settings = settings
+        for key, idle in UNREAD.items() if self.own_steps else ():
+            if getattr(settings, key) != idle:
+                name = type(self).__module__.rpartition(".")[2]
+                raise UserError(
+                    f"{key}: must be {idle} for {name}, whose inner steps don't read it"
+                )
         self.options = parse(self.Options, settings.options, "options.")
         self.support_images = settings.ways * settings.shots
         self.query_images = settings.ways * settings.queries

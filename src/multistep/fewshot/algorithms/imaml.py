@@ -55,6 +55,7 @@ class IMAML(Algorithm):
         test_prox: bool
 
     options: Options
+    own_steps = True
 
     def cost(self) -> float:
         shared = 0 if self.settings.network.adapt_bn else 1

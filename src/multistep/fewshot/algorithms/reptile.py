@@ -65,6 +65,7 @@ class Reptile(Algorithm):
         batches: Literal["shuffled", "turns"]
 
     options: Options
+    own_steps = True
 
     def __init__(self, settings: FewShot) -> None:
         super().__init__(settings)
