@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def built(home: Path) -> dict[str, Path]:
         made["made_from"],
     )  # fmt: skip
     write_json(result, records.sealed(made | {"parameters": kept}))
+    shutil.copy(parameters.beside(result), home / "best.safetensors")
     write_json(home / "results/measure/5way_1shot/patterns.json", records.measurement())
     about = {"schema": 2, "cell": {"method": "maml"}, "seeds": [0], **records.CHOICE}
     write_json(choice, seal.seal(about, seals))
@@ -66,6 +68,7 @@ def built(home: Path) -> dict[str, Path]:
         "other reports": home / "reports/claims.json",
         "pages": files[0],
         "parameters": parameters.beside(result),
+        "parameters elsewhere": home / "best.safetensors",
         "prepared datasets": prepared_images(home / "data/processed/patterns") / "images.npy",
         "reports": index,
         "results and measurements": home / "results/measure/5way_1shot/patterns.json",
@@ -86,7 +89,7 @@ def test_what_differs_is_named_and_nothing_else(
     told = capsys.readouterr()
     assert "all are as they were written" in told.out
     assert all(f" {kind}\n" in told.out for kind in files)
-    assert "12 of 12 artefacts" in told.err
+    assert "13 of 13 artefacts" in told.err
     weights = files["source networks"].rename(tmp_path / "elsewhere")  # not pulled
     assert cli.main(["verify", str(tmp_path)]) == 0
     weights.rename(files["source networks"])
@@ -97,10 +100,22 @@ def test_what_differs_is_named_and_nothing_else(
         file.write_bytes(content)
     assert cli.main(["verify", "--jobs", "2", str(tmp_path)]) == 2
     first, *lines = capsys.readouterr().err.partition("error: ")[2].splitlines()
-    assert first == f"{len(files)} of 12 differ:"
+    assert first == f"{len(files)} of 13 differ:"
     for file in files.values():
         assert [line for line in lines if line.startswith(f"  {file}")], file
     record_property("injected", len(files))
+
+
+def test_parameters_of_another_cell_are_told_without_a_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = built(tmp_path)["parameters"]
+    for name in ("1", "best"):
+        shutil.copy(own, own.with_stem(name))
+    assert cli.main(["verify", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    for name in ("1", "best"):
+        assert f"{own.with_stem(name)}: it is of the cell 5way_1shot/patterns/maml/0; del" in told
 
 
 def test_a_folder_in_the_place_of_an_artefact_is_told(
@@ -125,7 +140,7 @@ def test_folders_above_a_project_may_be_called_as_those_in_it(tmp_path: Path) ->
         (project / name).write_text("{}")
     found = list(verify.artefacts(project))
     assert {kind for kind, _ in found} == set(files)
-    assert len(found) == 12
+    assert len(found) == 13
 
 
 def test_one_file_an_older_one_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,7 +176,11 @@ def _drawn(path: Path) -> bool:
 # False if it is older than seals.
 CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "checkpoints": (r".*/scratch/.*\.(pt|state)", _checkpoint),
-    "parameters": (r".*\.safetensors", parameters.read),
+    "parameters": (
+        r".*/results/.*\.safetensors",
+        lambda path: results.in_place(path, parameters.read(path)[0]),
+    ),
+    "parameters elsewhere": (r".*\.safetensors", parameters.read),
     "prepared datasets": (
         r".*/dataset\.json",
         lambda path: prepared.read(path.parent, path.parent.name),
