@@ -32,10 +32,12 @@ from multistep.progress import progress
 
 Row = dict[str, Any]
 ADAPTING = ("test_steps", "window", "inner_lr", "momentum", "weight_decay", "options")
+MOSTLY = 0.75  # of drawings on paper some nine tenths are paper; noise has a half
 
 
 class Trained:
-    """The meta-parameters of a cell. `module`: the network at θ, a plain `torch.nn.Module`.
+    """The meta-parameters of a cell. `module`: the network at θ, a plain `torch.nn.Module` of its
+    own: what is done to it changes nothing of `adapt`, which works on the CPU.
 
     `about`, `tensors`: as `multistep.job.parameters.read` gives them; `changes`: of the settings.
     """
@@ -124,14 +126,24 @@ class Trained:
             x = torch.from_numpy(np.array(given, given.dtype.newbyteorder("="), order="C"))
         except (TypeError, ValueError, RuntimeError) as error:  # names, several sizes, ...
             raise UserError(f"these are no images ({one_line(error)}); {wanted}") from None
+        own = self.theta.adapted.dtype
         if x.dtype == torch.uint8:
-            x = (x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1)) / 255
+            x = (x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1)).to(own) / 255
         shape = (config.channels, config.size, config.size)
         if x.shape[1:] != shape or not x.is_floating_point():
             raise UserError(f"images of {list(given.shape)} ({given.dtype}); {wanted}")
         if len(x) and not (x.min() >= -1e-3 and x.max() <= 1.001):  # resampling overshoots
             raise UserError(f"images of numbers from {x.min():g} to {x.max():g}; {wanted}")
-        return x.to(self.theta.adapted.dtype)
+        if len(x) and 0 < x.max() < 1.5 / 255:
+            raise UserError(
+                f"images that are all but black (masks, or divided by 255 twice); {wanted}"
+            )
+        if self.cell["data"].get("invert") and len(x) and x.mean() > MOSTLY:
+            raise UserError(
+                "images that are mostly white, but it was trained on white on black; give "
+                "255 - images of bytes, 1 - images of numbers"
+            )
+        return x.to(own)
 
     @torch.no_grad()
     def accuracies(
@@ -188,8 +200,8 @@ class Trained:
 class Classifier:
     """An adapted network: called with images, it gives each its label.
 
-    `module`: the network at φ, a plain `torch.nn.Module`; `classes`: the labels of its first
-    outputs.
+    `module`: the network at φ, a plain `torch.nn.Module` that can be moved to another device or
+    dtype; `classes`: the labels of its first outputs.
     """
 
     def __init__(
@@ -202,12 +214,12 @@ class Classifier:
         """`[N, classes]`: each image by itself, with the statistics of the support set; `together`:
         with those of these images, which have to be as many of each class, as in the paper.
         """
-        x = self._pixels(images)
+        own = next(self.module.parameters())  # which others may have moved
+        support, x = (t.to(own) for t in (self.support, self._pixels(images)))
         if together:
             logits: Tensor = self.module(x)
         else:
-            count = len(self.support)
-            logits = self.module(torch.cat([self.support, x]), leading=count)[count:]
+            logits = self.module(torch.cat([support, x]), leading=len(support))[len(support) :]
         return logits[:, : len(self.classes)]
 
     def __call__(self, images: Any, *, together: bool = False) -> list[Any]:
