@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ def train(home: Path, cell: dict[str, Any], *more: str) -> Path:
 
 def found(home: Path, *line: str) -> list[dict[str, Any]]:
     """What `multistep evaluate` keeps."""
-    out = home / "evaluations"
+    out = home / "again"
     shutil.rmtree(out, ignore_errors=True)
     assert cli.main(["evaluate", *line, "--out", str(out)]) == 0
     records = [results.read(path) for path in sorted(out.rglob("*.json"))]
@@ -177,7 +179,7 @@ def test_other_data_and_several_cells_stand_in_one_table(
     lines = capsys.readouterr().out.splitlines()
     accuracy = results.read(Path(files[2]))["metrics"]["test_accuracy"]
     assert lines[0] == "|  | together | test |"
-    assert lines[4].startswith(f"| small, bilevel, seed 0 |  | {accuracy:.2f} [")
+    assert lines[4].startswith(f"| test: small, bilevel, seed 0 |  | {accuracy:.2f} [")
     other = home / "data/processed/other"
     rng = np.random.default_rng(1)
     prepared.save(
@@ -211,6 +213,14 @@ def test_other_data_and_several_cells_stand_in_one_table(
         (
             "omniglot/multistep2/0.json DATA/../../results/e/omniglot/multistep2/0.json --out o",
             "multistep2/0.json: two of the files have this record; --out for each by itself",
+        ),
+        (
+            "omniglot/multistep2/0.json --steps 2 --out DATA/../../evaluations",
+            "multistep2/0.json: evaluations/ is for tests with the cell's own settings (steps 2",
+        ),
+        (
+            "omniglot/multistep2/0.json --dataset DATA/omniglot/dataset.json",
+            "dataset.json: a file; name the folder of prepared images that it lies in",
         ),
         (
             "omniglot/multistep2/0.json --out CLASH",
@@ -259,6 +269,83 @@ def test_other_data_than_the_cell_s_has_to_be_meant(
     assert cli.main(["evaluate", str(path), "--dataset", str(folder)]) == 0
 
 
+def test_a_record_of_another_test_is_not_written_over(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def evaluated(*options: str, file: Path = home / "results/e/omniglot/multistep2/0.json") -> int:
+        return cli.main(["evaluate", str(file), "--out", str(tmp_path / "again"), *options])
+
+    other = prepared_dataset(tmp_path / "other")
+    about = read_json(other / "dataset.json")
+    about["classes"][0] = "another"
+    (other / "dataset.json").write_text(json.dumps(seal.seal(about, about["made_from"])))
+    first = ["--protocol", "all", "--floors", "--episodes", "3", "--steps", "2"]
+    for _ in range(2):  # the same once more is no other
+        assert evaluated(*first) == 0
+    (record,) = (tmp_path / "again").rglob("*.json")
+    kept = record.read_bytes()
+    for change, told in (
+        (["--steps", "4"], "steps 2"), (["--episodes", "2"], "episodes 3"),
+        (["--window", "1"], "window 2"), (["--rate", "0.1"], "rate 0.4"),
+        (["--dataset", str(other)], "other images"),
+    ):  # fmt: skip
+        capsys.readouterr()
+        assert evaluated(*first, *change) == 2
+        said = capsys.readouterr().err
+        assert f"0.json: in the way, the record of another test ({told}); name another" in said
+        assert said.count("\n") == 1
+    assert evaluated(*first[3:], "--protocol", "class") == 2
+    assert "(protocol together, protocol support, protocol unbalanced" in capsys.readouterr().err
+    assert evaluated(*first[:2], *first[3:]) == 2
+    assert "another test (floors)" in capsys.readouterr().err
+    cell = json.loads(small_cell("multistep2").json) | {"scale": "another"}
+    with_scale = train(tmp_path, cell, "--data", str(home / "data/processed/omniglot"))
+    capsys.readouterr()
+    own = ["--dataset", str(home / "data/processed/omniglot")]
+    assert evaluated(*first, *own, file=with_scale) == 2
+    assert "another test (scale " in capsys.readouterr().err
+    assert record.read_bytes() == kept
+    record.write_bytes(kept[:-9])  # nothing is lost with it
+    assert evaluated() == 0
+
+
+def test_the_table_says_whose_images_and_of_several_scales_which(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two rows said the same, and other images of the same name weren't told."""
+    mine = home / "results/e/omniglot/multistep2/0.json"
+    cell = json.loads(small_cell("multistep2").json) | {"scale": "another"}
+    other = train(tmp_path, cell, "--data", str(home / "data/processed/omniglot"))
+    folder = prepared_dataset(tmp_path / "data/processed/omniglot")
+    about = read_json(folder / "dataset.json")
+    about["classes"][0] = "another"
+    (folder / "dataset.json").write_text(json.dumps(seal.seal(about, about["made_from"])))
+    capsys.readouterr()
+    line = ["evaluate", str(mine), str(other), "--episodes", "2", "--dataset", str(folder)]
+    assert cli.main(line) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    scales = [row.partition(":")[0] for row in rows]
+    assert scales == [f"| {results.read(path)['cell']['scale']}" for path in (mine, other)]
+    assert all("seed 0, tested on other images of omniglot |" in row for row in rows)
+
+
+def test_mistakes_are_told_without_torch(home: Path, tmp_path: Path) -> None:
+    """It takes seconds, and on a busy machine half a minute."""
+    kept = tmp_path / "0.safetensors"
+    shutil.copy(home / "results/e/omniglot/multistep2/0.safetensors", kept)
+    code = "import sys; from multistep import cli; cli.main(sys.argv[1:]); "
+    code += "assert 'torch' not in sys.modules"
+    for file, told in (
+        (tmp_path, "a folder; name a result"),
+        (kept, "in no project, whose images"),
+    ):
+        made = subprocess.run(
+            [sys.executable, "-c", code, "evaluate", str(file)],
+            cwd=tmp_path, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert f"error: {file}: {told}" in made.stderr
+
+
 def test_three_lines_adapt_to_images_of_one_s_own(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,6 +377,8 @@ def test_three_lines_adapt_to_images_of_one_s_own(
         r"\(int64\)": others.astype(int),
     }
     wrong |= {"numbers from 0 to 25": 255 * floats, "numbers from nan": floats * torch.nan}
+    masks = (others > 127).astype(np.uint8)
+    wrong |= {r"all but black \(masks": masks, "divided by 255 twice": floats / 255}
     wrong |= {"no images": ["a.png"], r"no images \(.*inhomogeneous": [others[0], others[0][:5]]}
     for message, images in wrong.items():
         with pytest.raises(UserError, match=rf"{message}.*give bytes \[N, 28, 28\], or numbers in"):
@@ -306,6 +395,13 @@ def test_three_lines_adapt_to_images_of_one_s_own(
             multistep.load(place)
     numbers = torch.tensor([values["labels"].index(name) for name in values["labels"]])
     assert set(out["learner"].adapt(own, numbers)(others)) <= {0, 3, 6}
+    for paper in (255 - others // 4, 1 - floats / 4):
+        with pytest.raises(UserError, match="mostly white, but it was trained on white on black"):
+            classify(paper)
+    assert classify(np.zeros_like(others))  # blank ones are no mistake
+    for setting, value in {"window": 2, "momentum": 0.5, "weight_decay": 0.5}.items():
+        with pytest.raises(UserError, match=f"{setting}: must be . for reptile, whose inner steps"):
+            multistep.load(home / "results/e/omniglot/reptile/0.json", **{setting: value})
     for setting in ("steps", "ways", "inner_steps"):  # what would do nothing, or can't be
         with pytest.raises(UserError, match=f"no setting '{setting}' that adapting takes; it"):
             multistep.load(home / "results/e/omniglot/reptile/0.json", **{setting: 3})
@@ -349,14 +445,28 @@ def test_what_torch_makes_by_default_does_not_matter(home: Path) -> None:
     right = logits()
     with torch.device("meta"):
         assert torch.equal(logits(), right)
-    torch.set_default_dtype(torch.float64)
-    try:
-        assert torch.equal(logits(), right)
-    finally:
-        torch.set_default_dtype(torch.float32)
+    for dtype in (torch.float64, torch.bfloat16, torch.float16):
+        torch.set_default_dtype(dtype)
+        try:
+            assert torch.equal(logits(), right)
+        finally:
+            torch.set_default_dtype(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):  # adapting was refused as diverged
         found = multistep.load(path).adapt(images, [0, 1, 0, 1])
     assert torch.equal(found.logits(images), right)
+
+
+def test_an_adapted_network_classifies_where_it_was_moved_to(home: Path) -> None:
+    """It was a traceback; the learner's own network isn't what adapts."""
+    learner = multistep.load(home / "results/e/omniglot/multistep2/0.json")
+    images = prepared.read(home / "data/processed/omniglot").images[[0, 20, 1, 21]]
+    classify = learner.adapt(images, [0, 1, 0, 1])
+    right = classify.logits(images)
+    classify.module.double()
+    assert torch.allclose(found := classify.logits(images), right.double(), atol=1e-4)
+    assert found.dtype == torch.float64
+    learner.module.to("meta")
+    assert torch.equal(learner.adapt(images, [0, 1, 0, 1]).logits(images), right)
 
 
 def test_of_meta_transfer_the_target_network_is_loaded(home: Path) -> None:

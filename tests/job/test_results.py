@@ -245,6 +245,28 @@ def test_a_transfer_cell_s_test_is_compared_with_its_result(tmp_path: Path) -> N
         results.read(path)
 
 
+@pytest.mark.parametrize("change", [{"steps": 2}, {"episodes": 2}, {"rate": 0.1}, {"window": 1}])
+def test_in_the_plan_s_folder_an_evaluation_has_the_cell_s_settings(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """The frame took another for the cell's own."""
+    made = records.evaluation()
+    row = {"mean": 50.0, "ci95": stats.over_episodes([40.0, 60.0]).half_width}
+    row |= {"episodes": [40.0, 60.0], "non_finite_episodes": 0}
+    if "episodes" in change:
+        made["rows"] = {"trained": {"together": row}}
+    made["settings"] |= change
+    for folder in ("again", "evaluations"):
+        path = tmp_path / folder / "5way_1shot/patterns/maml/0.json"
+        path.parent.mkdir(parents=True)
+        write_json(path, records.sealed(made))
+        if folder == "again":
+            results.read(path)
+    (key, value), *_ = change.items()
+    with pytest.raises(UserError, match=rf"other settings than the cell's \({key} {value}, not "):
+        results.read(path)
+
+
 @pytest.mark.fault("a record beside one of another run", "refused, with the file that differs")
 @pytest.mark.parametrize(
     ("name", "change", "message"),

@@ -310,6 +310,8 @@ def describe(
     `name`, `preparation`: of the dataset, and its `prepare` settings, that the plan expects here.
     """
     path = folder / "dataset.json"
+    if folder.is_file():
+        raise UserError(f"{folder}: a file; name the folder of prepared images that it lies in")
     record = read_json(path)
     seal.check(path, record, AGAIN)
     try:

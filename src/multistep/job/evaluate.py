@@ -18,7 +18,7 @@ from multistep.data.prepared import Prepared
 from multistep.files import UserError
 from multistep.job import parameters, results
 from multistep.job.protocols import PROTOCOLS
-from multistep.job.record import TRAINED, name_of
+from multistep.job.record import TESTED_WITH, TRAINED, name_of
 from multistep.plan import provenance
 from multistep.plan.families import module
 from multistep.progress import say
@@ -56,13 +56,17 @@ def run(args: argparse.Namespace) -> None:
     asked = args.protocol or ["together"]
     protocols = list(PROTOCOLS) if "all" in asked else list(dict.fromkeys(asked))
     how = {"episodes": args.episodes, "protocols": protocols, "floors": args.floors}
-    from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
-
-    place = device.prepare(args.device, args.threads)
     given = [_given(file, args) for file in args.files]  # all are read before any is tested
     if twice := repeated(out for *_, out in given if out):
         raise UserError(f"{twice[0]}: two of the files have this record; --out for each by itself")
+    for _, about, _, _, images, out in given:
+        if out:
+            _check_kept(out, about["cell"], images, changes, **how)
+    from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
+
+    place = device.prepare(args.device, args.threads)
     found: list[dict[str, Any]] = []
+    own: list[bool] = []  # whether it was tested on the cell's images
     try:
         for file, about, tensors, made, images, out in given:
             cell = about["cell"]
@@ -74,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
             entry = {"cell": cell, "dataset": images.name, "settings": used, "rows": rows}
             entry["parameters"] = about["digest"]
             found.append(entry)
+            own.append(images.digest == about["made_from"]["dataset"])
             made_from = {**about["made_from"], "dataset": images.digest}
             if made is not None:
                 tested = entry | {"made_from": made_from}
@@ -85,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
                 results.write(out, entry, made_from | {"code": provenance.code(*entries)})
     finally:  # what was tested before a fault is not lost
         if found:
-            print(table(found))
+            print(table(found, own))
     for entry in found:
         for what, of in entry["rows"].items():
             broken = {p: row.get("non_finite_episodes") for p, row in of.items()}
@@ -111,6 +116,10 @@ def _own_images(path: Path, about: dict[str, Any]) -> Prepared:
     home = next((p.parent for p in path.absolute().parents if p.name == "results"), Path())
     cell = about["cell"]
     folder = home / "data" / "processed" / cell["dataset"]
+    if home == Path() and not folder.exists():
+        raise UserError(
+            f"{path}: in no project, whose images it could be tested on; name some with --dataset"
+        )
     images = prepared.read(folder, cell["dataset"], cell["data"])
     if images.digest != about["made_from"]["dataset"]:
         raise UserError(
@@ -120,14 +129,51 @@ def _own_images(path: Path, about: dict[str, Any]) -> Prepared:
     return images
 
 
-def table(found: list[dict[str, Any]]) -> str:
-    """Rows are cells with their floors, columns protocols, in Markdown."""
+def _check_kept(
+    out: Path, cell: dict[str, Any], images: Prepared, changes: dict[str, Any], *,
+    episodes: int | None, protocols: list[str], floors: bool,
+) -> None:  # fmt: skip
+    """Raise UserError, before any work, where the record of another test would be written over,
+    and for other settings than the cell's in evaluations/. A record that has less can go.
+    """
+    own = cell["settings"] | changes | ({"test_episodes": episodes} if episodes else {})
+    new = {name: own[key] for name, key in TESTED_WITH.items() if key in own}
+    planned = out.absolute().parts[-5] == "evaluations"
+    if planned and (other := results.otherwise({"cell": cell, "settings": new})):
+        raise UserError(
+            f"{out}: evaluations/ is for tests with the cell's own settings ({other}); name "
+            "another --out"
+        )
+    try:
+        kept = results.read(out)
+    except UserError:  # none, a damaged one, or of parameters that are there no more
+        return
+    settings = kept["settings"].items()
+    lost = [f"{name} {was:g}" for name, was in settings if new.get(name, was) != was]
+    lost += [f"protocol {p}" for p in kept["rows"][TRAINED] if p not in (*protocols, "test")]
+    lost += ["floors"] if len(kept["rows"]) > 1 and not floors else []
+    lost += ["other images"] if kept["made_from"]["dataset"] != images.digest else []
+    lost += [f"scale {was}"] if (was := kept["cell"]["scale"]) != cell["scale"] else []
+    if lost:
+        raise UserError(
+            f"{out}: in the way, the record of another test ({', '.join(lost)}); name another "
+            "--out, or move it away"
+        )
+
+
+def table(found: list[dict[str, Any]], own: list[bool]) -> str:
+    """Rows are cells with their floors, columns protocols, in Markdown; `own`: of each, whether it
+    was tested on the cell's own images.
+    """
+    scales = {entry["cell"]["scale"] for entry in found}
     columns = list(dict.fromkeys(c for e in found for of in e["rows"].values() for c in of))
     lines = [["", *columns], [":--", *["--:"] * len(columns)]]
-    for entry in found:
+    for entry, is_own in zip(found, own, strict=True):
         cell, name = entry["cell"], entry["dataset"]
-        tested = "" if name == cell["dataset"] else f", tested on {name}"
-        head = f"{cell['experiment']}, {cell['method']}, seed {cell['seed']}{tested}"
+        other = f"other images of {name}" if name == cell["dataset"] else name
+        head = f"{cell['scale']}: " if len(scales) > 1 else ""
+        head += f"{cell['experiment']}, {cell['method']}, seed {cell['seed']}"
+        head += "" if is_own else f", tested on {other}"
         for what, of in entry["rows"].items():
             label = head if what == TRAINED else f"&emsp;{what}"
             lines.append([label, *(_shown(of.get(column)) for column in columns)])

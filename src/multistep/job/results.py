@@ -101,8 +101,9 @@ def in_place(path: Path, record: dict[str, Any] | None = None) -> dict[str, Any]
 
 def _check_beside(path: Path, record: Mapping[str, Any]) -> None:
     """Raise UserError for a result beside the parameters of another run, and for an evaluation
-    beside a result (in results/ next to evaluations/) that has other parameters, or whose own test,
-    on the same episodes, found another accuracy: further off than another machine's rounding.
+    that was asked for with other settings than its cell's and lies in evaluations/, or beside a
+    result (in results/ next to evaluations/) that has other parameters, or whose own test, on the
+    same episodes, found another accuracy: further off than another machine's rounding.
     """
     from multistep.job import parameters  # it reads results
 
@@ -111,8 +112,23 @@ def _check_beside(path: Path, record: Mapping[str, Any]) -> None:
         return
     *home, folder, experiment, dataset, method, name = path.absolute().parts
     result = Path(*home, "results", experiment, dataset, method, name)
+    if folder == "evaluations" and (found := otherwise(record)):
+        raise UserError(
+            f"{path}: evaluated with other settings than the cell's ({found}); keep it elsewhere, "
+            f"or build it again ({build_command(path)})"
+        )
     if folder == "evaluations" and result.is_file():
         check_tested(path, record, result, read(result))
+
+
+def otherwise(record: Mapping[str, Any]) -> str:
+    """The settings of an evaluation that aren't its cell's, with both values; empty if all are. (A
+    candidate has none of a test.)
+    """
+    cell = record["cell"]["settings"]
+    own = {key: cell.get(of) for key, of in TESTED_WITH.items()}
+    pairs = ((key, value, own.get(key)) for key, value in record["settings"].items())
+    return ", ".join(f"{k} {v:g}, not {was:g}" for k, v, was in pairs if was not in (None, v))
 
 
 def check_tested(

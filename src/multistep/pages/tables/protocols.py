@@ -8,7 +8,8 @@ from pydantic import Field
 from multistep import stats
 from multistep.files import UserError
 from multistep.job.protocols import PROTOCOLS
-from multistep.job.record import ADDS, HEAD, NEAREST, TESTED_WITH, TRAINED, UNTRAINED, name_of
+from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED, name_of
+from multistep.job.results import otherwise
 from multistep.pages import DataFrame, pd, query
 from multistep.pages.context import Context
 from multistep.pages.layout import Page, groups, joined, known, plus_minus, signed
@@ -50,12 +51,10 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
     for names, group in query.groups(spec, context, records, "evaluations", wanted):
         method = names[2]
         for record in group:
-            s, cell = record["settings"], record["cell"]
-            right = {own: cell["settings"][key] for own, key in TESTED_WITH.items()}
-            if s != right:
+            if other := otherwise(record):
                 raise UserError(
-                    f"{name_of(cell)}: evaluated with other settings than the cell's "
-                    f"({s}, not {right}); build the evaluation again"
+                    f"{name_of(record['cell'])}: evaluated with other settings than the cell's "
+                    f"({other}); build the evaluation again"
                 )
         for column, heading in spec.columns.items():
             about = {"column": column, "column_title": heading, "scale": context.scale}
