@@ -88,7 +88,7 @@ def test_every_finding_is_sealed_and_tells_certain_from_inferred(out: Path) -> N
     ("file", "old", "new", "message"),
     [
         ("audit.yaml", "{rise:.2f}", "{climb:.2f}", "text_and_tables: no number named 'climb'"),
-        ("audit.yaml", "{rise:.2f}", "{moves:.2f}", "text_and_tables: no number for 'moves'"),
+        ("audit.yaml", "{rise:.2f}", "{moves:.2f}", "text_and_tables: no number named 'moves'"),
         ("audit.yaml", "{rise:.2f}", "{rise[0]}", "text_and_tables: no number for .*subscript"),
         ("audit.yaml", "{rise:.2f}", "{rise.high}", "text_and_tables: no number for .*attribute"),
         (

@@ -130,12 +130,16 @@ def test_a_claim_of_one_scale_alone_is_tested_there(project: Path, tmp_path: Pat
         "mine: {kind: accuracy, text: MAML | <b> is better, section: '5', place: notes,\n"
         "  at_least: 0.0, compare:\n"
         "    [{of: [maml], to: [multistep4], cells: {omniglot: [5way_1shot]}}]}\n"
+        "ours: {kind: accuracy, text: Also better, at_least: 0.0, compare:\n"
+        "    [{of: [maml], to: [multistep4], cells: {omniglot: [5way_1shot]}}]}\n"
     )
-    entries = [e for e in verdicts.evaluate(project) if e["id"] in ("mine", "small_drop_of_4")]
-    assert [e["scale"] for e in entries] == ["paper", "small", "small"]
+    wanted = ("mine", "ours", "small_drop_of_4")
+    entries = [e for e in verdicts.evaluate(project) if e["id"] in wanted]
+    assert [e["scale"] for e in entries] == ["paper", "small", "small", "small"]
     verdicts.write(tmp_path / "claims.json", entries)
     lines = (tmp_path / "claims.md").read_text().splitlines()
     assert r"| MAML \| \<b> is better | section 5, notes | – | held* |" in lines
+    assert "| Also better | not in the paper | – | held* |" in lines
 
 
 def test_results_that_are_not_the_plans_are_refused(project: Path) -> None:

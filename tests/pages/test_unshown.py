@@ -160,6 +160,14 @@ CASES = {  # files of workflow/report: a text and what stands in its place; what
         {"audit.yaml": ("{deviations[0]:.1f}", "{deviation[0]:.1f}")},
         "audit.yaml: intervals: no number named 'deviation'; did you mean 'deviations'?",
     ),
+    "another finding's numbers": (
+        {"audit.yaml": ("float16:", "mine: {title: a, source: b, certain: '{rows}'}\nfloat16:")},
+        "audit.yaml: mine: no number named 'rows'",
+    ),
+    "a section that the paper lacks": (
+        {"claims/few_shot.yaml": ('section: "5.2"', 'section: "5.3"')},
+        "above_first_order_20way_1shot: section: input should be '', '1', '2', '2.1',",
+    ),
 }  # fmt: skip
 
 

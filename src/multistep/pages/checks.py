@@ -32,13 +32,14 @@ class Entry(Model):
 
 def audit(folder: Path) -> dict[str, Entry]:
     """The entries of audit.yaml; `folder`: workflow/report. Raises UserError, a line a mistake."""
-    found, mistakes, known = {}, [], _computed()
+    found, mistakes, computed = {}, [], _computed()
     for name, values in params.read(folder / "audit.yaml").items():
         try:
             entry = found[name] = parse(Entry, values, f"audit.yaml: {name}: ")
             for text in (entry.certain, entry.inferred):
                 parts = [field for _, field, _, _ in string.Formatter().parse(text)]
                 names = [re.split(r"[.[]", field)[0] for field in parts if field is not None]
+                known = computed.get(f"_{name}", set())
                 mistakes += unknown(f"audit.yaml: {name}", names, known, "number")
         except UserError as error:
             mistakes.append(str(error))
@@ -49,11 +50,21 @@ def audit(folder: Path) -> dict[str, Entry]:
     return found
 
 
-def _computed() -> set[str]:
-    """The names of numbers that `multistep.pages.audit` computes: read, since it imports torch."""
+def _computed() -> dict[str, set[str]]:
+    """The names of numbers that each function of `multistep.pages.audit` computes: read, since that
+    imports torch.
+    """
     module = ast.parse(Path(__file__).with_name("audit.py").read_text(encoding="utf-8"))
-    keys = (key for node in ast.walk(module) if isinstance(node, ast.Dict) for key in node.keys)
-    return {str(key.value) for key in keys if isinstance(key, ast.Constant)}
+    functions = {f.name: list(ast.walk(f)) for f in module.body if isinstance(f, ast.FunctionDef)}
+
+    def keys(name: str) -> set[str]:
+        nodes = functions[name]
+        called = {node.id for node in nodes if isinstance(node, ast.Name)} & functions.keys()
+        of = (key for node in nodes if isinstance(node, ast.Dict) for key in node.keys)
+        own = {str(key.value) for key in of if isinstance(key, ast.Constant)}
+        return own.union(*(keys(other) for other in called - {name}))
+
+    return {name: keys(name) for name in functions}
 
 
 def warnings(

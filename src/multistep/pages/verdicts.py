@@ -65,7 +65,7 @@ def _entry(name: str, claim: Claim, scale: Scale) -> dict[str, Any]:
     entry = {
         "id": name,
         "text": claim.text,
-        "source": f"{claim.where}, {claim.place}",
+        "source": claim.source,
         "reading": claim.reading,
         "scale": what,
         "reduced": _reduced(differing),

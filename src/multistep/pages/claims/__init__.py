@@ -50,18 +50,25 @@ class Part(NamedTuple):
     missing: str = ""
 
 
+Section = Literal[
+    "", "1", "2", "2.1", "2.2", "3", "3.1", "3.2", "4", "5", "5.1", "5.2", "6", "A", "B", "C", "D",
+    "E", "F", "G", "H",
+]  # fmt: skip
+
+
 class Claim(Spec):
     """What the paper says, where, and the range in which an estimate has to lie if it is so.
 
-    `reading`: how words without a number were read as one. `joint`: whether all parts have to lie
+    `section`, `place`: empty where it isn't the paper's. `reading`: how words without a number were
+    read as one. `joint`: whether all parts have to lie
     in the range, or any. A kind adds what its `parts` need.
     """
 
     title: str = ""
     caption: str = ""
     text: str
-    section: str
-    place: str
+    section: Section = ""
+    place: str = ""
     reading: str = ""
     at_least: float | None = None
     at_most: float | None = None
@@ -77,9 +84,10 @@ class Claim(Spec):
         return self
 
     @property
-    def where(self) -> str:
-        """The section or appendix."""
-        return f"{'appendix' if self.section.isalpha() else 'section'} {self.section}"
+    def source(self) -> str:
+        """The section or appendix, and the place there."""
+        of = f"{'appendix' if self.section.isalpha() else 'section'} {self.section}"
+        return ", ".join(filter(None, [of if self.section else "not in the paper", self.place]))
 
     @property
     def range(self) -> Range:
