@@ -60,6 +60,7 @@ def project(tmp_path: Path) -> Path:
     shutil.copy2(PARAMS, tmp_path)
     overlay = tmp_path / "workflow" / "scales" / "small.yaml"
     overlay.parent.mkdir()
+    shutil.copy2(ROOT / "workflow/scales/finn2017.yaml", overlay.parent)  # which a claim names
     overlay.write_text(
         "scale: small\ndirectory: scales/small\nfew_shot: {iterations: 100, test_episodes: 4}\n"
         "measure: {steps: [8], rounds: 3}\n"
