@@ -10,7 +10,7 @@ from inner_problem import F64, problem
 from torch import Tensor
 
 from multistep.inner.dynamics import SGD, Adam, Dynamics, State, Tensors
-from multistep.inner.unroll import unroll
+from multistep.inner.unroll import unroll, unroll_vjp
 
 
 def test_published_vector_of_the_released_meta_optimiser() -> None:
@@ -401,3 +401,8 @@ def test_gradients_exist_without_grad_mode() -> None:
 def test_window_must_divide_steps(steps: int, window: int) -> None:
     with pytest.raises(ValueError, match=f"steps={steps} is not divisible by window={window}"):
         unroll(lambda p: p["x"].sum(), {"x": torch.ones(1)}, SGD(0.1), steps=steps, window=window)
+
+
+def test_a_pullback_of_other_dynamics_is_told() -> None:
+    with pytest.raises(TypeError, match=r"^dynamics: Adam, but .* SGD's; take unroll"):
+        unroll_vjp(None, torch.ones(2), Adam(0.1), steps=1)  # type: ignore[arg-type]

@@ -349,6 +349,9 @@ def unroll_vjp(
     way back (12 instead of 9 forward-equivalents per window, memory of one window).
     """
     windows = count_windows(steps, window)
+    if not hasattr(dynamics, "coefficients"):
+        what = type(dynamics).__name__
+        raise TypeError(f"dynamics: {what}, but the pullback written out is SGD's; take unroll")
     coefficients = dynamics.coefficients(window)
     points: list[Any] = []
     nbytes = 0
