@@ -86,7 +86,7 @@ JOBS: dict[str, list[str]] = {
     "a cell": cell(seed=1, **OFTEN),
     "a run's extension": cell(**OFTEN),
     "an evaluation": [
-        "evaluate", f"{STEM}/maml/0.json", "--protocol", "all", "--out", "evaluations",
+        "evaluate", f"{STEM}/maml/0.json", "--protocol", "all", "--out", "again",
         "--episodes", "40",
     ],
     "an extraction": ["data", "prepare", "--dataset", "drawn", "--spec", json.dumps(DRAWN)],
