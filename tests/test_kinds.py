@@ -98,39 +98,16 @@ def test_nothing_is_written_over_a_file_of_another_kind(
 ) -> None:
     """As a result, which took days, by `report audit --out`; told before any work."""
     choice = str(one_of_each[kinds.CHOICE])
+    archive = ["--dataset", "a", "--archive", "a.zip", "--loader", "image_folder"]
+    archive += ["--spec", '{"drawn": {}}', "--out", "a.zip"]
+    page = ["--name", "a", "--spec", "{}", "--context", "{}"]
     commands = {
         report.CLAIMS: ["report", "claims", "--project", str(ROOT), "--out", ""],
         report.AUDIT: ["report", "audit", "--project", str(ROOT), "--out", ""],
         compare.COMPARISON: ["compare", str(ROOT), str(ROOT), "--json", ""],
-        "the record of an archive": [
-            "data",
-            "download",
-            "--dataset",
-            "shapes",
-            "--archive",
-            "a.zip",
-            "--loader",
-            "image_folder",
-            "--spec",
-            '{"drawn": {}}',
-            "--out",
-            "a.zip",
-            "--record",
-            "",
-        ],
+        "the record of an archive": ["data", "download", *archive, "--record", ""],
         kinds.CHOICE: ["choose", "--setting", "inner_lr", choice, "--out", ""],
-        report.PAGE: [
-            "report",
-            "table",
-            "--name",
-            "a",
-            "--spec",
-            "{}",
-            "--context",
-            "{}",
-            "--out",
-            "",
-        ],
+        report.PAGE: ["report", "table", *page, "--out", ""],
     }
     for own, (*command, end) in commands.items():
         for kind, path in one_of_each.items():

@@ -254,16 +254,27 @@ def test_what_cannot_be_tested_is_one_line(
     assert said.count("\n") == 1
 
 
+def other_dataset(folder: Path) -> Path:
+    """A dataset of the same name that isn't the one that `home` has."""
+    about = read_json(prepared_dataset(folder) / "dataset.json")
+    about["classes"][0] = "another"
+    (folder / "dataset.json").write_text(json.dumps(seal.seal(about, about["made_from"])))
+    return folder
+
+
+def of_another_scale(home: Path, place: Path) -> Path:
+    """The result at `place` of a cell of `home` in another scale."""
+    cell = json.loads(small_cell("multistep2").json) | {"scale": "another"}
+    return train(place, cell, "--data", str(home / "data/processed/omniglot"))
+
+
 def test_other_data_than_the_cell_s_has_to_be_meant(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "results/e/omniglot/m").mkdir(parents=True)
     path = tmp_path / "results/e/omniglot/m/0.safetensors"
     path.write_bytes((home / "results/e/omniglot/multistep2/0.safetensors").read_bytes())
-    folder = prepared_dataset(tmp_path / "data/processed/omniglot")
-    about = read_json(folder / "dataset.json")
-    about["classes"][0] = "another"
-    (folder / "dataset.json").write_text(json.dumps(seal.seal(about, about["made_from"])))
+    folder = other_dataset(tmp_path / "data/processed/omniglot")
     assert cli.main(["evaluate", str(path)]) == 2
     assert f"if it is meant, say so with --dataset {folder}" in capsys.readouterr().err
     assert cli.main(["evaluate", str(path), "--dataset", str(folder)]) == 0
@@ -275,10 +286,7 @@ def test_a_record_of_another_test_is_not_written_over(
     def evaluated(*options: str, file: Path = home / "results/e/omniglot/multistep2/0.json") -> int:
         return cli.main(["evaluate", str(file), "--out", str(tmp_path / "again"), *options])
 
-    other = prepared_dataset(tmp_path / "other")
-    about = read_json(other / "dataset.json")
-    about["classes"][0] = "another"
-    (other / "dataset.json").write_text(json.dumps(seal.seal(about, about["made_from"])))
+    other = other_dataset(tmp_path / "other")
     first = ["--protocol", "all", "--floors", "--episodes", "3", "--steps", "2"]
     for _ in range(2):  # the same once more is no other
         assert evaluated(*first) == 0
@@ -298,8 +306,7 @@ def test_a_record_of_another_test_is_not_written_over(
     assert "(protocol together, protocol support, protocol unbalanced" in capsys.readouterr().err
     assert evaluated(*first[:2], *first[3:]) == 2
     assert "another test (floors)" in capsys.readouterr().err
-    cell = json.loads(small_cell("multistep2").json) | {"scale": "another"}
-    with_scale = train(tmp_path, cell, "--data", str(home / "data/processed/omniglot"))
+    with_scale = of_another_scale(home, tmp_path)
     capsys.readouterr()
     own = ["--dataset", str(home / "data/processed/omniglot")]
     assert evaluated(*first, *own, file=with_scale) == 2
@@ -314,12 +321,8 @@ def test_the_table_says_whose_images_and_of_several_scales_which(
 ) -> None:
     """Two rows said the same, and other images of the same name weren't told."""
     mine = home / "results/e/omniglot/multistep2/0.json"
-    cell = json.loads(small_cell("multistep2").json) | {"scale": "another"}
-    other = train(tmp_path, cell, "--data", str(home / "data/processed/omniglot"))
-    folder = prepared_dataset(tmp_path / "data/processed/omniglot")
-    about = read_json(folder / "dataset.json")
-    about["classes"][0] = "another"
-    (folder / "dataset.json").write_text(json.dumps(seal.seal(about, about["made_from"])))
+    other = of_another_scale(home, tmp_path)
+    folder = other_dataset(tmp_path / "data/processed/omniglot")
     capsys.readouterr()
     line = ["evaluate", str(mine), str(other), "--episodes", "2", "--dataset", str(folder)]
     assert cli.main(line) == 0

@@ -140,11 +140,16 @@ def initial_theta(network: BatchedConv4, seed: int, device: torch.device) -> The
 
 def start(algorithm: Algorithm, network: BatchedConv4, seed: int, device: torch.device) -> Theta:
     """`initial_theta` with what the algorithm has beside it."""
+    carried, learned = beside(algorithm, network, device)
+    return replace(initial_theta(network, seed, device), carried=carried, learned=learned)
+
+
+def beside(
+    algorithm: Algorithm, network: BatchedConv4, device: torch.device
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What an algorithm has beside θ's two vectors, as it begins: `carried` and `learned`."""
     size = network.adapted_size
-    return replace(
-        initial_theta(network, seed, device), carried=algorithm.carried(size, device),
-        learned=algorithm.learned(size, device),
-    )  # fmt: skip
+    return algorithm.carried(size, device), algorithm.learned(size, device)
 
 
 def chunk_size(network: BatchedConv4, s: FewShot, device: torch.device) -> int | None:

@@ -59,10 +59,10 @@ class Trained:
         params = {name: torch.from_numpy(p) for name, p in tensors.items()}
         with parameters.fitting(), torch.device("cpu"):
             self.network = meta.build_network(s, **about["network"])
-            like = meta.start(self.algorithm, self.network, cell["seed"], torch.device("cpu"))
+            like = meta.beside(self.algorithm, self.network, torch.device("cpu"))
             carried, learned = (
-                {n: params.pop(f"{of}.{n}").view(p.shape) for n, p in getattr(like, of).items()}
-                for of in ("carried", "learned")
+                {name: params.pop(f"{of}.{name}").view(p.shape) for name, p in there.items()}
+                for of, there in zip(("carried", "learned"), like, strict=True)
             )
             self.theta = Theta(*self.network.pack(params), carried, learned)
             self.module = self._module(params)

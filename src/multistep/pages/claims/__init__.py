@@ -60,8 +60,8 @@ class Claim(Spec):
     """What the paper says, where, and the range in which an estimate has to lie if it is so.
 
     `section`, `place`: empty where it isn't the paper's. `reading`: how words without a number were
-    read as one. `joint`: whether all parts have to lie
-    in the range, or any. A kind adds what its `parts` need.
+    read as one. `joint`: whether all parts have to lie in the range, or any. A kind adds what its
+    `parts` need.
     """
 
     title: str = ""
