@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from multistep.fewshot.algorithms import Algorithm
-from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
+from multistep.fewshot.batched import BatchedConv4, EpisodeLoss, Evaluation
 from multistep.fewshot.meta import Tasks
 
 
@@ -143,6 +143,25 @@ def write_head(network: BatchedConv4, phi: Tensor, head: Tensor) -> Tensor:
     weight.copy_(head[..., :-1])
     bias.copy_(head[..., -1])
     return phi
+
+
+class HeadAlone(Tasks):
+    """Tasks whose losses have no derivatives by φ but the head's, so that steps of any kind move
+    the head alone.
+    """
+
+    def loss(self, images: Tensor, labels: Tensor) -> EpisodeLoss:
+        return _OfHead(self.network, self.theta.shared, images, labels)
+
+
+class _OfHead(EpisodeLoss):
+    """See `HeadAlone`."""
+
+    def evaluate(self, phi: Tensor, *, keep: bool = False) -> Evaluation:
+        found = super().evaluate(phi, keep=keep)
+        head = read_head(self.network, found.by_phi, self.tasks)
+        by_phi = write_head(self.network, found.by_phi.zero_(), head)
+        return found._replace(by_phi=by_phi)
 
 
 def adapt_head(algorithm: Algorithm, tasks: Tasks, window: int, ridge: float = 0.0) -> Tensor:

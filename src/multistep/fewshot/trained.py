@@ -8,6 +8,7 @@ meta-training.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from multistep.data.prepared import Prepared
 from multistep.fewshot import algorithms, meta
 from multistep.fewshot.episodes import Batch, Sampler
 from multistep.fewshot.evaluate import at_once
-from multistep.fewshot.head import adapt_head
+from multistep.fewshot.head import HeadAlone, adapt_head
 from multistep.fewshot.meta import Tasks, Theta
 from multistep.fewshot.run import EVALUATION_SEED
 from multistep.fewshot.settings import Tested
@@ -156,11 +157,11 @@ class Trained:
         """
         device, network, window = sampler.images.device, self.network, self.settings.window
         start = meta.start(self.algorithm, network, self.cell["seed"], device)
-        adapt, head = self.algorithm.adapt, lambda t, w: adapt_head(self.algorithm, t, w)
+        adapt = self.algorithm.adapt
         ways: dict[str, tuple[Theta, Callable[[Tasks, int], Tensor]]]
         ways = {TRAINED: (self.theta, adapt)}
         if floors:
-            ways |= {UNTRAINED: (start, adapt), HEAD: (start, head)}
+            ways |= {UNTRAINED: (start, adapt), HEAD: (start, self._adapt_head)}
         size = at_once(network, self.settings, device)
         with progress(self.cell["method"], episodes, "episodes") as advance:
             for batch in sampler.numbered(episodes, size):
@@ -175,6 +176,13 @@ class Trained:
                     for protocol in protocols:
                         yield NEAREST, protocol, found, found.isfinite()
                 advance(batch.tasks)
+
+    def _adapt_head(self, tasks: Tasks, window: int) -> Tensor:
+        """φ with θ's body, and its head after the algorithm's own steps."""
+        if self.algorithm.own_steps:
+            alone = HeadAlone(tasks.network, tasks.theta, tasks.batch)
+            return self.algorithm.adapt(alone, window)
+        return adapt_head(self.algorithm, tasks, window)
 
     def _classified(self, tasks: Tasks, phi: Tensor, protocol: str) -> tuple[Tensor, Tensor]:
         """The share of right answers of each task, and whether all its logits are finite."""
@@ -256,12 +264,13 @@ def nearest(batch: Batch) -> Tensor:
     return (batch.support_labels.gather(1, closest) == batch.query_labels).double().mean(1)
 
 
-def evaluate(
+def tester(
     about: dict[str, Any], tensors: dict[str, np.ndarray], images: Prepared, device: torch.device,
     *, episodes: int | None, protocols: Sequence[str], floors: bool, **changes: Any,
-) -> tuple[dict[str, Any], dict[str, dict[str, Row]]]:  # fmt: skip
-    """The settings of a test of a cell's parameters on the test classes of `images`, and its rows:
-    what → protocol → mean and ci95 in percent, with the floors also what meta-training adds.
+) -> Callable[[], tuple[dict[str, Any], dict[str, dict[str, Row]]]]:  # fmt: skip
+    """What tests a cell's parameters on the test classes of `images` when it is called. It gives
+    the settings of the test and its rows: what → protocol → mean and ci95 in percent, with the
+    floors also what meta-training adds. Raises UserError before that for what can't be tested.
     """
     trained = Trained(about, tensors, **changes)
     s, network = trained.settings, about["network"]
@@ -273,11 +282,20 @@ def evaluate(
             f"{images.name}: images of {found or 'many sizes'}, but the network takes {network}; "
             "choose data that was prepared like the cell's"
         )
+    pixels = torch.from_numpy(images.images)
+    sampler = Sampler.of(images, pixels, s, ["test"], "test", EVALUATION_SEED)
+    count = episodes or (s.test_episodes if isinstance(s, Tested) else 600)
+    return lambda: _tested(trained, sampler, device, count, protocols, floors)
+
+
+def _tested(
+    trained: Trained, sampler: Sampler, device: torch.device, episodes: int,
+    protocols: Sequence[str], floors: bool,
+) -> tuple[dict[str, Any], dict[str, dict[str, Row]]]:  # fmt: skip
+    """See `tester`."""
     trained.module.to(device)
     trained.theta = trained.theta.to(device)
-    episodes = episodes or (s.test_episodes if isinstance(s, Tested) else 600)
-    pixels = torch.from_numpy(images.images).to(device)
-    sampler = Sampler.of(images, pixels, s, ["test"], "test", EVALUATION_SEED)
+    sampler = replace(sampler, images=sampler.images.to(device))
     values: dict[str, dict[str, list[float]]] = {}
     broken: dict[tuple[str, str], int] = {}
     for what, protocol, accuracies, finite in trained.accuracies(
@@ -294,6 +312,7 @@ def evaluate(
         rows[ADDS] = {
             p: _row([a - b for a, b in zip(*pair, strict=True)]) for p, pair in pairs.items()
         }
+    s = trained.settings
     used = {"episodes": episodes, "steps": s.test_steps, "window": s.window, "rate": s.inner_lr}
     return used, rows
 

@@ -61,20 +61,23 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{twice[0]}: two of the files have this record; --out for each by itself")
     for _, about, _, _, images, out in given:
         if out:
-            _check_kept(out, about["cell"], images, changes, **how)
+            _check_kept(out, about, images, changes, **how)
     from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
 
     place = device.prepare(args.device, args.threads)
+    tests = []
+    for file, about, tensors, _, images, _ in given:
+        tester = module(about["cell"]["family"], "trained").tester
+        try:
+            tests.append(tester(about, tensors, images, place, **how, **changes))
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
     found: list[dict[str, Any]] = []
     own: list[bool] = []  # whether it was tested on the cell's images
     try:
-        for file, about, tensors, made, images, out in given:
+        for (file, about, _, made, images, out), test in zip(given, tests, strict=True):
             cell = about["cell"]
-            evaluate = module(cell["family"], "trained").evaluate
-            try:
-                used, rows = evaluate(about, tensors, images, place, **how, **changes)
-            except UserError as error:
-                raise UserError(f"{file}: {error}") from None
+            used, rows = test()
             entry = {"cell": cell, "dataset": images.name, "settings": used, "rows": rows}
             entry["parameters"] = about["digest"]
             found.append(entry)
@@ -130,12 +133,13 @@ def _own_images(path: Path, about: dict[str, Any]) -> Prepared:
 
 
 def _check_kept(
-    out: Path, cell: dict[str, Any], images: Prepared, changes: dict[str, Any], *,
+    out: Path, about: dict[str, Any], images: Prepared, changes: dict[str, Any], *,
     episodes: int | None, protocols: list[str], floors: bool,
 ) -> None:  # fmt: skip
     """Raise UserError, before any work, where the record of another test would be written over,
     and for other settings than the cell's in evaluations/. A record that has less can go.
     """
+    cell = about["cell"]
     own = cell["settings"] | changes | ({"test_episodes": episodes} if episodes else {})
     new = {name: own[key] for name, key in TESTED_WITH.items() if key in own}
     planned = out.absolute().parts[-5] == "evaluations"
@@ -146,7 +150,7 @@ def _check_kept(
         )
     try:
         kept = results.read(out)
-    except UserError:  # none, a damaged one, or of parameters that are there no more
+    except UserError:  # none, a damaged one, or in evaluations/ one of other parameters
         return
     settings = kept["settings"].items()
     lost = [f"{name} {was:g}" for name, was in settings if new.get(name, was) != was]
@@ -154,6 +158,7 @@ def _check_kept(
     lost += ["floors"] if len(kept["rows"]) > 1 and not floors else []
     lost += ["other images"] if kept["made_from"]["dataset"] != images.digest else []
     lost += [f"scale {was}"] if (was := kept["cell"]["scale"]) != cell["scale"] else []
+    lost += ["other parameters"] if kept["parameters"] != about["digest"] else []
     if lost:
         raise UserError(
             f"{out}: in the way, the record of another test ({', '.join(lost)}); name another "

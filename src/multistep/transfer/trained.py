@@ -1,6 +1,6 @@
 """Trained parameters of meta-transfer in use: the target network, and its test once more."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from multistep import stats
 from multistep.data.prepared import Prepared
 from multistep.files import UserError
 from multistep.job import parameters
+from multistep.job.record import TRAINED
 from multistep.networks.build import build
 from multistep.transfer import algorithms
 from multistep.transfer.batches import Batches, count_correct
@@ -41,11 +42,14 @@ class Trained:
         self.meta = {n: p for n, p in params.items() if n.startswith("meta.")}
 
 
-def evaluate(
+def tester(
     about: dict[str, Any], tensors: dict[str, np.ndarray], images: Prepared, device: torch.device,
     *, episodes: int | None, protocols: Sequence[str], floors: bool, **changes: Any,
-) -> tuple[dict[str, Any], dict[str, dict[str, dict[str, Any]]]]:  # fmt: skip
-    """No settings, and the accuracy on the test images with Wilson's 95% interval, in percent."""
+) -> Callable[[], tuple[dict[str, Any], dict[str, dict[str, dict[str, Any]]]]]:  # fmt: skip
+    """What tests the target network on the test images when it is called. It gives no settings,
+    and the accuracy with Wilson's 95% interval, in percent. Raises UserError before that for what
+    can't be tested.
+    """
     if episodes or floors or changes or protocols != ["together"]:
         raise UserError(
             "a cell of meta-transfer is tested on images, not on episodes; leave out "
@@ -57,9 +61,13 @@ def evaluate(
             f"{images.name}: {len(images.classes)} classes, but the network tells "
             f"{about['network']['classes']} apart; choose data with the cell's classes"
         )
-    network = trained.module.to(device)
-    batches = Batches(images, "test", trained.settings, device, 0).evaluation("test")
-    correct, count = count_correct(lambda x: network(x)[1], batches)
-    low, high = stats.wilson(correct, count)
-    row = {"mean": 100 * correct / count, "low": low, "high": high, "images": count}
-    return {}, {"trained": {"test": row}}
+    batches = Batches(images, "test", trained.settings, device, 0)
+
+    def test() -> tuple[dict[str, Any], dict[str, dict[str, dict[str, Any]]]]:
+        network = trained.module.to(device)
+        correct, count = count_correct(lambda x: network(x)[1], batches.evaluation("test"))
+        low, high = stats.wilson(correct, count)
+        row = {"mean": 100 * correct / count, "low": low, "high": high, "images": count}
+        return {}, {TRAINED: {"test": row}}
+
+    return test
