@@ -92,6 +92,8 @@ def test_cost_has_medians_and_quartiles_and_draws_them(tmp_path: Path, context: 
 def test_cost_on_a_gpu_names_its_clock_and_device(context: Context) -> None:
     rows = [("maml", 8, [0.004, 0.005, 0.006], 3_000_000_000)]
     records = [few_shot_times(rows=rows, gpu=True, tasks=4)]
+    one = texts(drawn(COST_SPEC, context, [few_shot_times(rows=rows, gpu=True, tasks=1)]))
+    assert "5-way 1-shot, 1 task\n" in one
     found = texts(drawn(COST_SPEC, context, records))
     phrases(found, "CUDA-event time (ms)", "peak allocated (GB)", "5-way 1-shot, 4 tasks")
     assert "device: Imaginary GPU" in said(COST_SPEC, context, records)

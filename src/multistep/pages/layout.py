@@ -134,6 +134,11 @@ def signed(value: Any, decimals: int = 2) -> str | None:
     return f"{sign}{abs(value):,.{decimals}f}" if known(value) else None
 
 
+def counted(number: float, what: str) -> str:
+    """A whole number of things, by the name of one."""
+    return f"{number:,.0f} {what}{'' if number == 1 else 's'}"
+
+
 def seeds(cell: Any) -> str | None:
     """Of a cell over seeds: their standard deviation and number."""
     sd = f"sd {cell.seed_sd:.2f}, " if known(cell.seed_sd) else ""

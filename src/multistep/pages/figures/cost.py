@@ -7,6 +7,7 @@ from typing import Any
 from multistep.pages import measured, query, style
 from multistep.pages.context import Context
 from multistep.pages.figures import panels
+from multistep.pages.layout import counted
 from multistep.pages.spec import FewShotFigure, ShownMethod, Wants
 
 COLUMNS = (
@@ -68,9 +69,7 @@ def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     for (name, here), (time, memory) in zip(shown.items(), axes, strict=False):
         of = here.drop_duplicates("method").set_index("method").tasks
         odd = [f"{style.look(context, m).name}: {n:g}" for m, n in of.items() if n != of.iloc[0]]
-        tasks = f"{of.iloc[0]:g} task{'s' * (of.iloc[0] != 1)}" + (
-            f" ({', '.join(odd)})" if odd else ""
-        )
+        tasks = counted(of.iloc[0], "task") + (f" ({', '.join(odd)})" if odd else "")
         time.set_title(f"{spec.panels[name]}, {tasks}")
         for panel, quantity, key, measure in (
             (time, "time", "seconds", here.clock.iloc[0]),

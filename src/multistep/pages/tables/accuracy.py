@@ -13,6 +13,7 @@ from multistep.pages.layout import (
     DASH,
     Line,
     Page,
+    counted,
     groups,
     joined,
     known,
@@ -155,7 +156,7 @@ _ANOTHER = {
 
 
 def _run(iterations: float, tasks: float) -> str:
-    return f"{iterations:,.0f} meta-iterations of {tasks:.0f} tasks"
+    return f"{counted(iterations, 'meta-iteration')} of {counted(tasks, 'task')}"
 
 
 def _theirs(spec: Spec, column: str) -> str:

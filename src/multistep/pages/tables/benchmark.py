@@ -10,6 +10,7 @@ from multistep.pages.context import Context
 from multistep.pages.layout import (
     Line,
     Page,
+    counted,
     grouped,
     groups,
     joined,
@@ -181,7 +182,9 @@ def _training(headings: dict[str, str], rows: DataFrame) -> str:
     for column, heading in headings.items():
         runs: dict[str, list[str]] = {}
         for row in rows[(rows.column == column) & rows.iterations.notna()].itertuples():
-            run = f"{row.iterations:,.0f} meta-iterations of {row.meta_batch:g} tasks"
+            run = (
+                f"{counted(row.iterations, 'meta-iteration')} of {counted(row.meta_batch, 'task')}"
+            )
             runs.setdefault(run, []).append(_short(row.row_title))
         others = [f"{', '.join(names)}: {run}" for run, names in list(runs.items())[1:]]
         text = next(iter(runs), "not run") + (f" ({'; '.join(others)})" if others else "")
@@ -214,7 +217,9 @@ def _legend(spec: Spec, context: Context, rows: DataFrame) -> Iterator[str]:
         tasks = times[times.row == spec.methods[0]].set_index("column").tasks
         theirs = times.column.map(tasks)
         odd = times[theirs.notna() & (theirs != times.tasks)].itertuples()
-        cells = [f"{_short(c.row_title)}, {c.column_title}: {c.tasks:g} tasks" for c in odd]
+        cells = [
+            f"{_short(c.row_title)}, {c.column_title}: {counted(c.tasks, 'task')}" for c in odd
+        ]
         if cells:  # they can't be set beside the first method
             yield f"No ratio where another number of tasks was measured ({'; '.join(cells)})."
     else:

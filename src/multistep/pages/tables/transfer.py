@@ -10,6 +10,7 @@ from multistep.pages.layout import (
     Bold,
     Line,
     Page,
+    counted,
     groups,
     plus_minus,
     printed,
@@ -112,7 +113,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
     def differs(cell: Any) -> str:
         text = context.differs(cell.experiment, cell.column, cell.row)
         if not text and spec.paper and cell.epochs != spec.paper.epochs:
-            return f"{_epochs(cell.epochs)} (the paper's: {spec.paper.epochs})"
+            return f"{counted(cell.epochs, 'epoch')} (the paper's: {spec.paper.epochs})"
         return text
 
     found = compared(
@@ -183,8 +184,8 @@ def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
         training=training(
             spec.columns,
             ours,
-            lambda c: _epochs(c.epochs),
-            lambda _: _epochs(spec.paper.epochs) if spec.paper else "",
+            lambda c: counted(c.epochs, "epoch"),
+            lambda _: counted(spec.paper.epochs, "epoch") if spec.paper else "",
         ),
         headings=tuple(spec.columns.values()),
         subheadings=_subheadings(spec, context, run),
@@ -208,10 +209,6 @@ def _subheadings(spec: Spec, context: Context, run: DataFrame) -> list[Line]:
     if data != list(spec.columns.values()):
         lines.append(Line("Our data", data, "detail"))
     return lines
-
-
-def _epochs(number: float) -> str:
-    return f"{number:,.0f} epoch{'' if number == 1 else 's'}"
 
 
 def _legend(spec: Spec, rows: DataFrame, best: bool, largest: bool) -> list[str]:
