@@ -64,6 +64,9 @@ TAPS = [
     ("vgg9", 2, 32, 1, {0: (2, 32), 1: (4, 16), 2: (8, 8), 3: (16, 4), 4: (16, 2)}),
     ("resnet18", 2, 64, None, {1: (2, 16), 2: (4, 8), 3: (8, 4), 4: (16, 2)}),
     ("resnet34", 2, 64, 1, {1: (2, 16), 2: (4, 8), 3: (8, 4), 4: (16, 2)}),
+    ("resnet18", 2, 33, 1, {1: (2, 9), 2: (4, 5), 3: (8, 3), 4: (16, 2)}),
+    ("resnet32", 4, 5, 1, {0: (4, 5), 1: (8, 3), 2: (16, 2)}),
+    ("vgg9", 2, 47, 1, {0: (2, 47), 1: (4, 23), 2: (8, 11), 3: (16, 5), 4: (16, 2)}),
 ]
 
 
@@ -76,6 +79,8 @@ def test_taps_and_no_idle_parameter(
     assert {tap: (t.shape[1], t.shape[2]) for tap, t in taps.items()} == expected
     assert net.tap_channels == {tap: channels for tap, (channels, _) in expected.items()}
     assert logits.shape == (3, 5)
+    last = Architecture(name=name, width=width).last_side(size)  # type: ignore[arg-type]
+    assert last == list(taps.values())[-1].shape[2]
     assert all(t.min() >= 0 for t in taps.values())  # after the ReLU
     logits.sum().backward()
     assert all(p.grad is not None for p in net.parameters())

@@ -239,6 +239,12 @@ datasets/results={loader: stl10, title: t, classes: 2, archives: {a: {unverified
     prepare: {size: 32, validation: own}} -> datasets.results: the name is taken by a folder of
 stand_ins/cifar_fs=fc100 -> experiments.cifar_5way_1shot.datasets: cifar_fs and fc100 are (of 2)
 transfer/augmentation=resize_crop & transfer/size=31 -> transfer.size: 31; vgg9 needs 32 at least
+experiments/sgd_32/settings={target: {name: resnet18, width: 8}, target_taps: [1, 4],
+    batch_size: 4499} -> experiments.sgd_32.settings.batch_size: 4499 leaves one of 4500 training
+source_networks/mine={title: t, architecture: {name: resnet34, width: 4}, classes: 10,
+    dataset: stl10, train: {epochs: 1, batch_size: 11, lr: 0.1, momentum: 0.9, weight_decay: 0.0,
+    lr_steps: [], augmentation: pad_crop, size: 32, seed: 0}} ->
+    source_networks.mine.train.batch_size: 11 leaves one of 4500 training images
 experiments/sgd_32/datasets=[tieredimagenet] -> datasets.tieredimagenet.prepare.split: ren (of 2)
 source_networks/tinyimagenet_resnet32/train/lr_steps=[-5] -> train.lr_steps.0: input should be
 source_networks/mine={title: t, architecture: {name: vgg9, width: 4}, classes: 1623,

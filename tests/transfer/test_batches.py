@@ -146,6 +146,9 @@ def test_correct_images_are_counted() -> None:
 
     for logits, right in ((by_index, 45), (lambda x: torch.eye(4)[[0] * len(x)], 12)):
         assert count_correct(logits, some("pad_crop").evaluation("train")) == (right, 45)
+    # Else the first class would be taken, and its share recorded as an accuracy.
+    with pytest.raises(UserError, match="for 45 of 45 images is not finite: training has diverged"):
+        count_correct(lambda x: by_index(x) * torch.nan, some("pad_crop").evaluation("train"))
 
 
 @pytest.mark.parametrize(

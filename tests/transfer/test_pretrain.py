@@ -18,6 +18,7 @@ from multistep.transfer.source_settings import SourceNetwork
 
 CPU = torch.device("cpu")
 TINY = Architecture(name="resnet32", width=4, blocks=1)
+SHORT = Architecture(name="resnet18", width=2, blocks=1)
 
 
 def spec(train: dict[str, Any] | None = None, **more: Any) -> SourceNetwork:
@@ -96,6 +97,7 @@ def test_published_weights_are_not_written_over(
         (spec(layout="l2t_ww"), ["--published", "x.pth"], "x.pth: no such file"),
         (spec({"size": 32}), [], "pad_crop takes images of 32x32, but its images are 16x16"),
         (spec({"lr": 1e30}), [], "set a smaller train.lr"),
+        (spec({"batch_size": 19}, architecture=SHORT), [], "19 leaves one of 20 training images"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -111,6 +111,22 @@ def test_data_that_split_classes_are_refused(
     assert "has no training image; choose a dataset that splits images, not classes" in line
 
 
+@pytest.mark.parametrize("batch_size", [9, 1])
+def test_a_mini_batch_without_a_variance_is_refused(
+    tmp_path: Path, batch_size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 28 images 9 leave one: of one pixel of one image the running variance would be NaN."""
+    changes: dict[str, Any] = {"target": {"name": "resnet18", "width": 2, "blocks": 1}}
+    prepared_images(tmp_path / "data")
+    cell = small_transfer("scratch", batch_size=batch_size, epochs=1, **changes)
+    assert cli.main(arguments(tmp_path, cell)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"batch_size: {batch_size} leaves one of 28 training images" in line
+    assert not (tmp_path / "scratch/cell.pt").exists()
+    # VGG-9's last maps are 2×2 at 32 pixels, so one image is enough.
+    assert cli.main(arguments(tmp_path, small_transfer("scratch", batch_size=9, epochs=1))) == 0
+
+
 def test_means_of_an_epoch() -> None:
     means = epoch.Means(log_every=2)
     for i in range(3):

@@ -39,6 +39,12 @@ class Architecture(Model):
         """Pixels of a side that images need at least: VGG-9 halves them five times."""
         return 32 if self.name == "vgg9" else 1
 
+    def last_side(self, size: int) -> int:
+        """Pixels of a side of the last maps that are normalised, of images of `size` pixels."""
+        if self.name == "vgg9":
+            return size // 16
+        return -(-size // (4 if self.name == "resnet32" else 32))
+
     @property
     def taps(self) -> list[int]:
         """Where features can be taken, in the order of the layers: `Backbone.tap_channels`."""

@@ -164,6 +164,9 @@ def _source_networks(params: Params) -> Iterator[str]:
                     f"{path}.train.size: {train.size}, but datasets.{dataset}.prepare.size is "
                     f"{size}, and pad_crop doesn't resize"
                 )
+            count = (of.images or {}).get("train", 0)
+            if train and not network.archives and (why := train.alone(count, network.architecture)):
+                yield f"{path}.train.batch_size: {why}"
 
 
 def impossible(layers: Layers, settings: Any) -> Iterator[str]:

@@ -213,14 +213,25 @@ def order_of(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def count_correct(logits: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> tuple[int, int]:
-    """How many images are classified correctly, of how many; `logits` maps x to `[B, classes]`."""
+    """How many images are classified correctly, of how many; `logits` maps x to `[B, classes]`.
+
+    Raises UserError for logits that aren't finite: of those the first class would be taken.
+    """
     correct: Tensor | int = 0
+    wrong: Tensor | int = 0
     count = 0
     with torch.no_grad():
         for x, y in batches:
             # Summed on the device: reading each batch's number would wait for it.
-            correct = correct + (logits(x).argmax(1) == y).sum()
+            z = logits(x)
+            correct = correct + (z.argmax(1) == y).sum()
+            wrong = wrong + (~z.isfinite()).any(1).sum()
             count += len(y)
+    if wrong:
+        raise UserError(
+            f"the output for {int(wrong)} of {count} images is not finite: training has diverged; "
+            "lower lr or meta_lr (or these are no weights of a trained network)"
+        )
     return int(correct), count
 
 

@@ -36,6 +36,8 @@ def impossible(layers: Layers, s: Training) -> Iterator[str]:
                 f"{layers.path('size')}: {s.size}, but datasets.{name}.prepare.size is {size}, and "
                 f"{layers.path('augmentation')} pad_crop doesn't resize"
             )
+        if alone := s.alone((dataset.images or {}).get("train", 0), s.target):
+            yield f"{layers.path('batch_size')}: {alone}"
     if layers.experiment.choose is not None:
         yield f"experiments.{layers.name}.choose: only few_shot has candidates; leave it out"
 

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multistep.files import UserError
 from multistep.job import checkpoint, loop
+from multistep.networks.settings import Architecture
 from multistep.transfer.batches import Batch, Batches
 
 SCALARS = ("train_loss", "transfer_loss", "meta_loss", "meta_gradient_norm", "meta_decay_norm")
@@ -16,9 +18,15 @@ DRIFT = ("drift", "drift_backbone")
 
 
 class EpochRun(loop.Run):
-    """A run whose iterations are mini-batches and whose stretches are epochs."""
+    """A run whose iterations are mini-batches and whose stretches are epochs; `trained`: what the
+    batches train. Raises UserError for batches that it can't be trained on.
+    """
 
-    def __init__(self, title: str, epochs: int, batches: Batches, **parts: Any) -> None:
+    def __init__(
+        self, title: str, epochs: int, batches: Batches, trained: Architecture, **parts: Any
+    ) -> None:
+        if alone := batches.s.alone(batches.count, trained):
+            raise UserError(f"{title}: batch_size: {alone}")
         super().__init__(title, "mini-batches", epochs * len(batches), **parts)
         self.epochs, self.batches = epochs, batches
 

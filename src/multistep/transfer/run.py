@@ -54,7 +54,7 @@ class Run(EpochRun):
         self.test_images = len(images.splits["test"])
         self.means = Means(s.log_every if isinstance(s, Transfer) else 1)
         super().__init__(
-            name_of(cell), s.epochs, Batches(images, "train", s, where, cell["seed"]),
+            name_of(cell), s.epochs, Batches(images, "train", s, where, cell["seed"]), s.target,
             learner=self.learner.state, means=self.means.state, best=None,
         )  # fmt: skip
 

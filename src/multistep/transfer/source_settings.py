@@ -25,6 +25,19 @@ class Batching(Model):
         """Whether images of this size can be made into batches: pad_crop doesn't resize."""
         return self.augmentation != "pad_crop" or size == self.size
 
+    def alone(self, images: int, network: Architecture) -> str | None:
+        """Why batch norm can't train on so many images: a mini-batch of one of them, the last of an
+        epoch, whose last maps are one pixel. The variance of one number is none, and the running
+        ones would be NaN from then on.
+        """
+        if (images - 1) % self.batch_size or network.last_side(self.size) > 1:
+            return None
+        return (
+            f"{self.batch_size} leaves one of {images} training images for the last mini-batch, of "
+            f"which {network.name} makes maps of one pixel (size {self.size}): batch norm needs "
+            "more than one number; choose another batch_size, or a larger size"
+        )
+
 
 class Pretrain(Batching):
     """How a source network is trained where no weights are given (SGD, momentum, steps)."""

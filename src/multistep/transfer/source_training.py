@@ -46,7 +46,8 @@ class Training(EpochRun):
         with torch.no_grad():
             velocity = self.dynamics.init(self.params)
         super().__init__(
-            name, s.epochs, batches, sums=torch.zeros(2, dtype=torch.float64, device=where),
+            name, s.epochs, batches, spec.architecture,
+            sums=torch.zeros(2, dtype=torch.float64, device=where),
             network=dict(self.network.state_dict()), optimizer=velocity, best=-1.0, best_weights={},
         )  # fmt: skip
 
