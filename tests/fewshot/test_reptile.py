@@ -51,7 +51,7 @@ def train_one(
     network, module = case.network, plain.module
     module.load_state_dict(network.unpack(*parts(case.theta)))
     steps = case.settings.inner_steps
-    order = taking_turns(WAYS, len(labels), steps * size, labels.device)
+    order = taking_turns(WAYS, labels, steps * size)
     if case.settings.options["batches"] == "shuffled":
         order = shuffled(plain.episode[4].view(1), len(labels), steps * size)[0]
     for places in order.split(size):
@@ -172,7 +172,7 @@ def test_every_image_has_its_turn_in_random_order(images: int, count: int) -> No
 def test_classes_take_turns(ways: int, shots: int) -> None:
     """In each pass all images once; in a row of N images each class once; passes differ."""
     count = ways * shots
-    order = taking_turns(ways, count, 3 * count, torch.device("cpu"))
+    order = taking_turns(ways, torch.arange(ways).repeat_interleave(shots), 3 * count)
     passes = order.view(3, count)
     for one in passes:
         assert sorted(one.tolist()) == list(range(count))
@@ -182,6 +182,19 @@ def test_classes_take_turns(ways: int, shots: int) -> None:
     rounds = [{frozenset(row.tolist()) for row in one.view(shots, ways)} for one in passes]
     assert shots == 1 or not rounds[0] & rounds[1]
     assert len(set(classes[:, -1].tolist())) == min(ways, 3 * shots)
+
+
+@pytest.mark.parametrize("counts", [[1, 1], [3, 2, 2], [1, 4, 2, 1, 3]])
+def test_classes_of_other_sizes_take_turns(counts: list[int]) -> None:
+    """Images of one's own are fewer classes and any number of each: all of them are shown."""
+    classes = torch.arange(len(counts))
+    labels = classes.repeat_interleave(torch.tensor(counts))
+    rounds = taking_turns(5, labels, 12 * len(counts)).view(12, -1)
+    assert torch.equal(labels[rounds].sort(1).values, classes.expand(12, -1))
+    for label, count in enumerate(counts):
+        shown = rounds[labels[rounds] == label]
+        assert shown[:count].unique().numel() == count
+        assert len({*shown.bincount()[shown].tolist()}) == 1  # 12 rounds are whole passes
 
 
 def test_memory_depends_on_the_mini_batch_alone() -> None:

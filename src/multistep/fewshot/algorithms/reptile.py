@@ -137,7 +137,7 @@ class Reptile(Algorithm):
         task = torch.arange(tasks.count, device=labels.device).unsqueeze(1)
         shown = steps * size
         if self.options.batches == "turns":
-            order = taking_turns(self.settings.ways, labels.shape[1], shown, labels.device)
+            order = taking_turns(self.settings.ways, labels[0], shown)
             order = order.expand(tasks.count, -1)
         else:
             order = shuffled(tasks.batch.seeds, labels.shape[1], shown)
@@ -171,15 +171,20 @@ def shuffled(seeds: Tensor, images: int, count: int) -> Tensor:
     return x.argsort(2).flatten(1)[:, :count]
 
 
-def taking_turns(ways: int, images: int, count: int, device: torch.device) -> Tensor:
+def taking_turns(ways: int, labels: Tensor, count: int) -> Tensor:
     """The places of `count` of a task's images, class after class, `[count]`.
 
-    In each round every class shows one image, and each round begins one class later; after as many
-    rounds as a class has images all have been shown, and they meet in other combinations.
+    `labels` `[images]`, class by class: of all `ways` and as many of each in an episode; else those
+    there are, from 0 on. In each round every class shows one image, and each round begins one class
+    later; after as many rounds as a class has images all of them have been shown, and they meet in
+    other combinations.
     """
     import torch
 
-    shots, number = images // ways, torch.arange(count, device=device)
-    turn = number // ways
-    classes = (number + turn) % ways
-    return classes * shots + (turn + (turn // shots) * classes) % shots
+    counts = (labels.unsqueeze(1) == torch.arange(ways, device=labels.device)).sum(0)
+    present, begins = (counts > 0).sum(), counts.cumsum(0) - counts
+    number = torch.arange(count, device=labels.device)
+    turn = number // present
+    classes = (number + turn) % present
+    own = counts[classes]
+    return begins[classes] + (turn + (turn // own) * classes) % own
