@@ -2,8 +2,8 @@
 
     meta-gradient  ∂L_Q(φ_{T+1})/∂φ  (eq. 16), applied to θ
 
-With weight decay φ_{T+1} keeps a factor c of θ (Lemma 1: 1 + ω b, one for all that adapts) even with
-constant gradients; as in eq. 16 it is left out.
+With weight decay φ_{T+1} keeps a factor of θ (Lemma 1: c = 1 + ω b, one for all that adapts) even
+with constant gradients; as in eq. 16 it is left out.
 
 Cost per task: T gradients on the support set, one on the query set; memory does not depend on T
 (Finn et al. 2017; the paper's appendix F: vanilla SGD inside).
