@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -22,6 +22,10 @@ class Model(BaseModel):
     """Unknown keys, silent conversions and numbers that no computation has are mistakes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def clashes(self, path: Callable[[str], str] = str) -> Iterator[str]:
+        """A line for each setting that can't be run beside another; `path`: how they are called."""
+        yield from ()
 
     @field_validator("*")
     @classmethod
@@ -67,6 +71,16 @@ def json_of(option: str, text: str) -> Any:
         return parse_json(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{option}: not valid JSON ({error})") from None
+
+
+def broken_windows(s: Any, path: Callable[[str], str]) -> Iterator[str]:
+    """Of `Model.clashes`: steps that are no whole number of windows."""
+    for key in ("inner_steps", "test_steps"):
+        if (steps := getattr(s, key, 0)) % s.window:
+            yield (
+                f"{path(key)}: {steps} steps are not divisible by "
+                f"{path('window')}={s.window}; choose a multiple of the window"
+            )
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

@@ -82,6 +82,25 @@ def test_bad_input_is_one_line(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inner_steps": 5, "window": 2}, "inner_steps: 5 steps are not divisible by window=2"),
+        ({"test_steps": 5, "window": 2}, "test_steps: 5 steps are not divisible by window=2"),
+        ({"validate_every": 6}, "validate_every: 6 is not a multiple of log_every=4"),
+        ({"selection": "best", "hold_out_validation": False}, "selection: best needs validation"),
+    ],
+)
+def test_settings_that_clash_are_told_before_training(
+    tmp_path: Path, changes: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by the plan, which a cell that is given as JSON hasn't met."""
+    cell = json.loads(small_cell().json)
+    cell["settings"] |= changes
+    assert cli.main(arguments(json.dumps(cell), tmp_path)) == 2
+    assert f"error: --cell: settings.{message}" in capsys.readouterr().err
+
+
 def waiting() -> str:
     """A cell whose inner learning rate is left to a choice."""
     cell = json.loads(small_cell().json)

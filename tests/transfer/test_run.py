@@ -111,6 +111,20 @@ def test_data_that_split_classes_are_refused(
     assert "has no training image; choose a dataset that splits images, not classes" in line
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inner_steps": 3, "window": 2}, "inner_steps: 3 steps are not divisible by window=2"),
+        ({"size": 16}, "size: 16; vgg9 needs 32 at least"),
+    ],
+)
+def test_settings_that_clash_are_told_before_training(
+    tmp_path: Path, changes: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments(tmp_path, small_transfer(**changes))) == 2
+    assert f"error: --cell: settings.{message}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("batch_size", [9, 1])
 def test_a_mini_batch_without_a_variance_is_refused(
     tmp_path: Path, batch_size: int, capsys: pytest.CaptureFixture[str]

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from multistep.data import class_splits
 from multistep.data.settings import Dataset
 from multistep.fewshot import algorithms
-from multistep.fewshot.settings import FewShot, Tested
+from multistep.fewshot.settings import FewShot
 from multistep.files import UserError
 from multistep.networks.settings import sides
 from multistep.plan.mistakes import explain
@@ -28,17 +28,6 @@ if TYPE_CHECKING:
 
 def impossible(layers: Layers, s: FewShot) -> Iterator[str]:
     """A line for each reason why a few-shot cell with these well-formed settings can't be run."""
-    if s.hold_out_validation and s.validate_every % s.log_every:
-        yield (
-            f"{layers.path('validate_every')}: {s.validate_every} is not a multiple of "
-            f"{layers.path('log_every')}={s.log_every}; the history has a line per log_every "
-            "iterations"
-        )
-    if isinstance(s, Tested) and s.selection == "best" and not s.hold_out_validation:
-        yield (
-            f"{layers.path('selection')}: best needs validation classes; set "
-            f"{layers.path('hold_out_validation')} to true, or choose last"
-        )
     algorithm = algorithms.get(layers.algorithm)
     try:
         algorithm.Options.model_validate(s.options)

@@ -3,11 +3,12 @@
 Nothing here imports torch: it is read inside Snakemake.
 """
 
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from pydantic import Field
 
-from multistep.settings import Model
+from multistep.settings import Model, broken_windows
 
 
 class Network(Model):
@@ -55,6 +56,15 @@ class FewShot(Model):
     validation_episodes: int = Field(ge=2, le=10**6)
     log_every: int = Field(ge=1)
 
+    def clashes(self, path: Callable[[str], str] = str) -> Iterator[str]:
+        yield from broken_windows(self, path)
+        if self.hold_out_validation and self.validate_every % self.log_every:
+            yield (
+                f"{path('validate_every')}: {self.validate_every} is not a multiple of "
+                f"{path('log_every')}={self.log_every}; the history has a line per log_every "
+                "iterations"
+            )
+
 
 class Tested(FewShot):
     """All settings of a cell that is tested.
@@ -64,6 +74,14 @@ class Tested(FewShot):
 
     test_episodes: int = Field(ge=2, le=10**6)
     selection: Literal["last", "best"]
+
+    def clashes(self, path: Callable[[str], str] = str) -> Iterator[str]:
+        yield from super().clashes(path)
+        if self.selection == "best" and not self.hold_out_validation:
+            yield (
+                f"{path('selection')}: best needs validation classes; set "
+                f"{path('hold_out_validation')} to true, or choose last"
+            )
 
 
 WIDEST = Tested

@@ -133,8 +133,8 @@ def _choice(
 
 
 def _check_complete(cell: dict[str, Any], choice: Path | None) -> None:
-    """Raise UserError for an algorithm that isn't there, for settings that aren't its, and for one
-    that a choice gives.
+    """Raise UserError for an algorithm that isn't there, for settings that aren't its or can't be
+    run together, and for one that a choice gives.
     """
     try:
         model = model_of(cell)
@@ -147,4 +147,5 @@ def _check_complete(cell: dict[str, Any], choice: Path | None) -> None:
             f"--cell: settings.{missing.pop()} is missing; if the cell waits for a choice, "
             f"--choice results/choices/{waits}.json gives it"
         )
-    parse(model, cell["settings"], "--cell: settings.")
+    for clash in parse(model, cell["settings"], "--cell: settings.").clashes():
+        raise UserError(f"--cell: settings.{clash}")

@@ -171,11 +171,5 @@ def _source_networks(params: Params) -> Iterator[str]:
 
 def impossible(layers: Layers, settings: Any) -> Iterator[str]:
     """A line for each reason why a cell with these well-formed settings can't be run."""
-    for key in ("inner_steps", "test_steps"):
-        steps, window = getattr(settings, key, 0), getattr(settings, "window", 1)
-        if steps % window:
-            yield (
-                f"{layers.path(key)}: {steps} steps are not divisible by "
-                f"{layers.path('window')}={window}; choose a multiple of the window"
-            )
+    yield from settings.clashes(layers.path)
     yield from families.module(layers.experiment.family, "checks").impossible(layers, settings)

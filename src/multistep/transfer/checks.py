@@ -19,8 +19,6 @@ def impossible(layers: Layers, s: Training) -> Iterator[str]:
     """A line for each reason why a transfer cell with these well-formed settings can't be run."""
     if isinstance(s, Transfer):
         yield from _source(layers, s)
-    if s.size < s.target.smallest:
-        yield f"{layers.path('size')}: {s.size}; {s.target.name} needs {s.target.smallest} at least"
     for name in layers.datasets:
         dataset = layers.params.datasets[name]
         if len(dataset.images or {}) < 3:

@@ -3,12 +3,13 @@
 Nothing here imports torch: it is read inside Snakemake.
 """
 
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from multistep.networks.settings import Architecture
-from multistep.settings import Once
+from multistep.settings import Once, broken_windows
 from multistep.transfer.source_settings import Batching
 
 
@@ -24,6 +25,10 @@ class Training(Batching):
     adam_eps: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     schedule_offset: Literal[0, 1]
+
+    def clashes(self, path: Callable[[str], str] = str) -> Iterator[str]:
+        if self.size < (least := self.target.smallest):
+            yield f"{path('size')}: {self.size}; {self.target.name} needs {least} at least"
 
 
 class Transfer(Training):
@@ -49,6 +54,10 @@ class Transfer(Training):
     scheme: Literal["keep", "replay"]
     source_features: Literal["batch", "step"]
     log_every: int = Field(ge=1)
+
+    def clashes(self, path: Callable[[str], str] = str) -> Iterator[str]:
+        yield from super().clashes(path)
+        yield from broken_windows(self, path)
 
 
 WIDEST = Transfer
