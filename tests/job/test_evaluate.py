@@ -302,6 +302,18 @@ def test_a_fault_of_the_second_does_not_lose_the_first(
     assert "% on the episodes that gave " in said.err
 
 
+def test_outputs_that_are_not_finite_are_told_with_their_file(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about, tensors, _ = parameters.read(home / "results/e/patterns/bilevel/0.safetensors")
+    broken = tmp_path / "0.safetensors"
+    tensors = {n: p * np.nan if p.dtype.kind == "f" else p for n, p in tensors.items()}
+    parameters.write(broken, tensors, about["cell"], about["network"], about["made_from"])
+    line = ["evaluate", str(broken), "--dataset", str(home / "data/processed/patterns")]
+    assert cli.main(line) == 2
+    assert f"error: {broken}: the output for " in capsys.readouterr().err
+
+
 def other_dataset(folder: Path) -> Path:
     """A dataset of the same name that isn't the one that `home` has."""
     about = read_json(prepared_dataset(folder) / "dataset.json")
