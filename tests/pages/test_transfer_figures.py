@@ -183,6 +183,8 @@ def test_steps_take_cells_of_two_experiments_and_one_measurement(
     about = said(STEPS_SPEC, birds, records)
     phrases(about, "Not run: 2-step Est.", "mean ± sd over 1 or 2 seeds, 3 epochs")
     phrases(said(STEPS_SPEC, birds, records[:2]), "Accuracies: one seed, 3 epochs.")
+    alone = drawn(STEPS_SPEC, birds, [records[1]]).axes[0]
+    assert alone.get_xlim() == accuracy.get_xlim()  # bars that are missing keep their places
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_steps_take_cells_of_two_experiments_and_one_measurement(
     ],
 )  # fmt: skip
 def test_stand_ins_are_named_and_the_paper_s_marks_left_out(
-    birds: Context, spec: Record, record: Record, named: str
+    tmp_path: Path, birds: Context, spec: Record, record: Record, named: str
 ) -> None:
     there = birds.model_copy(update={"stand_ins": {"bird": "drawn"}, "drawn": ["drawn"]})
     figure = drawn(figure_spec(spec), there, [record])
@@ -204,6 +206,8 @@ def test_stand_ins_are_named_and_the_paper_s_marks_left_out(
     about = said(figure_spec(spec), there, [record])
     phrases(about, "data: Drawn birds (stand-in); source: ImageNet; this is not a reproduction")
     assert ("The paper's numbers are left out: stand-in data." in about) == (spec is STEPS)
+    for row in written(tmp_path, figure_spec(spec), there, [record]):
+        assert not row.get("paper_accuracy"), "left out of the picture, not of the numbers"
 
 
 @pytest.mark.parametrize("spec", TRANSFER, ids=lambda spec: spec["kind"])

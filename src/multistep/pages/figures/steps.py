@@ -56,7 +56,9 @@ class Spec(AnySpec):
 
 
 def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> style.DataFrame:
-    """All bars in drawing order, those without a result or measurement too."""
+    """All bars in drawing order, those without a result or measurement too; the paper's numbers
+    beside those that can be compared with them.
+    """
     data = query.data(spec, context, records)
     bars = pd.DataFrame(
         (method, bar.label, bar.experiment, bar.of or "", *_printed(spec, method))
@@ -81,7 +83,10 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> sty
     source = found.source.fillna(found.source_timed).fillna("")
     where = {"scale": context.scale, "data": context.titles([spec.dataset])}
     found = found.fillna({"seeds": 0, "batches": 0})
-    return found.assign(device=devices, source=source, **where)
+    found = found.assign(device=devices, source=source, **where)
+    if _left_out(spec, context, found):
+        found = found.assign(**dict.fromkeys(_PRINTED, float("nan")))
+    return found
 
 
 _PRINTED = ["paper_accuracy", "paper_accuracy_sd", "paper_seconds", "paper_seconds_sd"]
@@ -110,7 +115,7 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
 
 
 def _left_out(spec: Spec, context: Context, rows: style.DataFrame) -> str:
-    """Why the paper's numbers are not drawn; empty if they are, or if there are none."""
+    """Why the paper's numbers are left out; empty if they aren't, or if there are none."""
     paper = spec.paper
     names = [(spec.bars[method].experiment, spec.dataset, method) for method in paper.accuracy]
     timed = [("measure", spec.measured, spec.dataset, method) for method in paper.seconds]
@@ -120,11 +125,9 @@ def _left_out(spec: Spec, context: Context, rows: style.DataFrame) -> str:
 
 
 def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
-    """Two panels, accuracy and time; the paper's numbers as open marks, unless on a stand-in."""
+    """Two panels, accuracy and time; the paper's numbers as open marks."""
     figure, axes = style.panels(rows, (1, 2), height=2.4)
     if not rows.empty:
-        if _left_out(spec, context, rows):
-            rows = rows.assign(**dict.fromkeys(_PRINTED, float("nan")))
         _panel(axes[0][0], rows, "accuracy", "the paper")
         _panel(axes[0][1], rows, "seconds", f"the paper, {spec.paper.device}")
         axes[0][0].set_ylabel("test accuracy (%)")
@@ -150,6 +153,7 @@ def _panel(axes: style.Axes, rows: style.DataFrame, quantity: str, marks: str) -
         axes.errorbar(range(len(rows)), theirs, spread, **mark)
     axes.legend(loc="upper left", ncols=3, columnspacing=1)
     axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
+    axes.set_xlim(-0.6, len(rows) - 0.4)  # room for bars without a value, too
     axes.set_xticks(range(len(rows)), [textwrap.fill(label, 8) for label in rows.label])
     axes.tick_params(axis="x", length=0)
     axes.set_xlabel("")
