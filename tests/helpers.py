@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from multistep import cli
 from multistep.data import prepared
 from multistep.plan import cells, params
 
@@ -111,3 +113,12 @@ def checked(project: Path, *tests: str) -> str:
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project / "src")}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     return done.stdout + done.stderr
+
+
+def train(home: Path, cell: dict[str, Any], *more: str) -> Path:
+    """The result of a cell, trained by the command on a folder's prepared data."""
+    out = home / "results/e" / cell["dataset"] / cell["method"] / "0.json"
+    data = home / "data/processed" / cell["dataset"]
+    line = ["train", "--cell", json.dumps(cell), "--data", str(data), "--out", str(out), *more]
+    assert cli.main([*line, "--checkpoint", str(home / "c.pt"), "--device", "cpu"]) == 0
+    return out
