@@ -36,6 +36,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("twice_as_fast", {"first_order": (8 * 3 + 15 * 3) / (8 * 9 + 15 * 3)}),
         # Over the last tenth of half a turn of the cosine π²/1200 and half an epoch more: 0.0086.
         ("learning_rate", {"epochs": 200, "late": 0.0086, "early": 0.945}),
+        ("no_inner_steps", {"zero": 48.91, "scratch": 42.15, "two": 66.26, "twin": "Indoor"}),
+        ("no_inner_steps", {"share": 6.76 / 24.11, "others": 30}),
         ("text_and_tables", {"gap": [5.07, 5.22, 3.71], "rise": 0.15, "drops": [0.13, 0.40]}),
         (
             "text_and_tables",

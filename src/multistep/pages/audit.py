@@ -48,7 +48,8 @@ def findings(project: Path) -> list[Finding]:
     """
     base = params.load(project / "params.yaml")
     report = (project / "workflow" / "report").resolve()
-    tables: dict[str, Any] = load.pages(report, base)["tables"]
+    pages = load.pages(report, base)
+    tables: dict[str, Any] = pages["tables"] | pages["figures"]
     found = []
     for name, entry in checks.audit(report).items():
         try:
@@ -258,6 +259,26 @@ def _twice_as_fast(base: Params, _: Any) -> dict[str, Any]:
     }
 
 
+def _no_inner_steps(_: Params, tables: Any) -> dict[str, Any]:
+    """`chance`: how often a number of the range of Tables 2 and 3 is one of their accuracies."""
+    bars, table = tables["figure4"], tables["table3"]
+    zero, two = (bars.paper.accuracy[method][0] for method in ("l2t_0", "l2t"))
+    scratch = table.literature["scratch_literature"].values
+    both = [tables[name] for name in ("table2", "table3")]
+    rows = [*(row.values for t in both for row in t.literature.values())]
+    rows += [of for t in both for of in t.paper.values.values()]
+    others = {mean for of in rows for mean, _ in of.values()}
+    return {
+        "zero": zero,
+        "scratch": scratch[bars.dataset][0],
+        "two": two,
+        "share": (zero - scratch[bars.dataset][0]) / (two - scratch[bars.dataset][0]),
+        "twin": ", ".join(table.columns[name] for name, of in scratch.items() if of[0] == zero),
+        "others": len(others),
+        "chance": len(others) / (100 * (max(others) - min(others)) + 1),
+    }
+
+
 def _learning_rate(_: Params, tables: Any) -> dict[str, Any]:
     epochs = tables["table2"].paper.epochs
     rates = [rate(1.0, 0, epochs, epoch) for epoch in range(epochs)]
@@ -310,6 +331,7 @@ NUMBERS: dict[str, Callable[[Params, Any], dict[str, Any]]] = {
         _transfer_saving,
         _twice_as_fast,
         _learning_rate,
+        _no_inner_steps,
         _text_and_tables,
     )
 }
