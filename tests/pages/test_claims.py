@@ -167,7 +167,7 @@ def test_a_candidate_that_another_choice_was_made_of_is_refused() -> None:
         ("small_drop_of_4: {at_least: null}", "says neither at_least nor at_most"),
         ("small_drop_of_4: {kind: acuracy}", "no kind of claims named 'acuracy'; did you mean"),
         (
-            "small_drop_of_4: {compare: [{of: [multistep5], to: [maml], cells: {mars: []}}]}",
+            "small_drop_of_4: {compare: [{of: [multistep5], to: [maml], cells: {mars: [sgd_32]}}]}",
             r"(?s)no method named 'multistep5'.*no dataset named 'mars'",
         ),
         ("proposition_1: {function: proposition2}", "none named 'proposition2'"),

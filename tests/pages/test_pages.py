@@ -173,7 +173,7 @@ def report(tmp_path: Path) -> Path:
 # A page, a key of it, what is put there, and the one line that is said.
 MISTAKES = """
 tables/table2: kind=transfers -> kind: no kind of tables named 'transfers'; did you mean
-figures/new: title=x -> kind: no kind of figures named 'None'; known: cost, curves, dri
+figures/new: title=x -> kind: missing; known: cost, curves, dri
 tables/table2: colums={} -> colums: unknown key; did you mean 'columns'?
 tables/table2: methods=[] -> methods: unknown key; known: beyond,
 tables/table2: paper/epoch=1 -> paper.epoch: unknown key; did you mean 'epochs'?

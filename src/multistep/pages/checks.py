@@ -79,20 +79,23 @@ def warnings(
     said = claims.claims(folder, plan.params, by_name)
     if (folder / "audit.yaml").exists():
         audit(folder)
-    return unshown(pages, plan, paper, load.own(folder, plan.params), said)
+    own: dict[str, Spec | None] = {**load.own(folder, plan.params)}
+    own |= {f"claim {n}": c for n, c in claims.own(folder, plan.params, by_name).items()}
+    return unshown(pages, plan, paper, own, said)
 
 
 def unshown(
     pages: Pages,
     plan: Plan,
     paper: Callable[[], Plan],
-    own: Collection[str] = (),
+    own: Mapping[str, Spec | None] = {},
     said: Mapping[str, claims.Claim] = {},
 ) -> list[str]:
-    """Warnings, a line each: of cells that no page shows; of pages that show nothing (`own`: those
-    that were written for this scale) and claims (`said`) that nothing is run of, and of methods and
-    experiments of either of which it gets no result, here as in the `paper` (a scale that runs less
-    leaves rows out); of other cells than the paper's in the paper's own folder.
+    """Warnings, a line each: of cells that no page shows; of pages that show nothing and claims
+    (`said`) that nothing is run of; of cells and values of either that aren't run, but those that
+    the `paper` runs (a scale that runs less leaves rows out), unless this scale's own folder says
+    them (`own`: what is written there, and what it is without that); of other cells than the
+    paper's in the paper's own folder.
     """
     found, shown = [], set[str]()
     if plan.params.scale == PAPER:
@@ -112,12 +115,12 @@ def unshown(
             shown.update(files)
         if not files and (why := nothing(name, spec, plan, paper(), own)):
             found.append(f"{name} {without}: {why}")
-        lacking = _lacking(spec, plan) if files else set()
-        if lacking and (lacking := lacking & _lacking(spec, paper())):
+        if files and (lacking := _lacking(name, spec, plan, paper, own)):
+            more = f" and {len(lacking) - 5} more" if lacking[5:] else ""
             found.append(
-                f"{name} lists {', '.join(sorted(lacking))}, of which it gets no result; add it to "
-                "`methods`, `datasets`, `measured` or `choose` of its experiments (steps: to "
-                "`measure`), or leave it out there"
+                f"{name} lists {', '.join(lacking[:5])}{more}, of which it gets no result; add it "
+                "to `methods`, `datasets`, `measured` or `choose` of its experiments (steps: to "
+                "`measure`), or leave it out there (null takes away what a page has from below)"
             )
     cells = [c for c in plan.cells.values() if c.kind == "cell"]
     unseen = [
@@ -163,14 +166,40 @@ def _listed(cells: Iterable[tuple[str, str]]) -> str:
     return f"{'; '.join(of[:3])}{more}"
 
 
-def _lacking(spec: Spec, plan: Plan) -> set[str]:
-    """What of a page or a claim the plan has no result of: methods, experiments and values."""
+def _lacking(
+    name: str, spec: Spec, plan: Plan, paper: Callable[[], Plan], own: Mapping[str, Spec | None]
+) -> list[str]:
+    """What of a page or a claim has no result, see `unshown`: methods and experiments without any,
+    single cells of others, and values.
+    """
+    wanted, without = _wanted(spec), _unrun(spec, plan)
+    untried = spec.untried(plan.params)
+    if without or untried:
+        below = own.get(name)
+        said = wanted - (_wanted(below) if below else set()) if name in own else set()
+        without &= _unrun(spec, paper()) | said
+        untried &= untried if name in own else spec.untried(paper().params)
+    found = sorted(untried)
+    for part in (lambda e, d, m, _: m, lambda e, d, m, _: f"{e} on {d}"):
+        named = {part(*cell) for cell in without} - {part(*cell) for cell in wanted - without}
+        without = {cell for cell in without if part(*cell) not in named}
+        found += sorted(named)
+    return [*found, *sorted(f"{m} {what}in {e} on {d}" for e, d, m, what in without)]
+
+
+def _wanted(spec: Spec) -> set[tuple[str, str, str, str]]:
+    """The cells of a page or a claim; the last says whether it is their time."""
     wants = spec.wants()
-    cells, timed = {*wants.cells, *wants.evaluated}, {*wants.timed}
-    run = {(e, d, m) for e, d, m in cells if (e, plan.params.dataset(d), m) in plan.seeds}
-    jobs = {(e, d): plan.measurements.get(plan.measured(e, d), {}) for e, d in wants.measured}
-    run |= {(e, d, m) for e, d, m in timed if m in jobs[e, d].get("methods", ())}
-    names, there = (
-        {name for e, d, m in of for name in (m, f"{e} on {d}")} for of in (cells | timed, run)
-    )
-    return names - there | spec.untried(plan.params)
+    return {(*c, "") for c in (*wants.cells, *wants.evaluated)} | {
+        (*c, "timed ") for c in wants.timed
+    }
+
+
+def _unrun(spec: Spec, plan: Plan) -> set[tuple[str, str, str, str]]:
+    """Those of them that a plan hasn't."""
+
+    def planned(e: str, d: str, m: str, timed: str) -> bool:
+        job = plan.measurements.get(plan.measured(e, d), {"methods": ()})
+        return m in job["methods"] if timed else (e, plan.params.dataset(d), m) in plan.seeds
+
+    return {cell for cell in _wanted(spec) if not planned(*cell)}

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from multistep.declared import imported
 from multistep.files import UserError
-from multistep.plan.mistakes import explain, unknown
+from multistep.plan.mistakes import explain, near, unknown
 from multistep.settings import Model, Once, Title
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ Column = Annotated[str, Ref("column", "columns")]
 Reference = Annotated[str, Ref("reference", "references")]
 ShownMethod = Annotated[str, Ref("method", "methods")]
 Methods = Annotated[list[Method], Field(min_length=1), Once]
+Some = Field(min_length=1)
+# Of claims: experiments by dataset.
+Cells = Annotated[dict[Dataset, Annotated[list[Experiment], Some, Once]], Some]
+TransferCells = Annotated[dict[Dataset, Annotated[list[Transfer], Some, Once]], Some]
 Number = Annotated[list[float], Field(min_length=2, max_length=2)]  # [value, its ±], as printed
 
 
@@ -185,6 +189,16 @@ def parse(form: str, values: Any, where: str) -> Spec:
     if mistakes := spec.mistakes():
         raise UserError("\n".join(where + mistake for mistake in mistakes))
     return spec
+
+
+def kindless(form: str, name: str, known: Collection[str]) -> str:
+    """What is wrong with a page or a claim that has no kind: one of the `known` names may be meant,
+    over which it was to lie.
+    """
+    close = near(str(name), [str(one) for one in known if one != name])
+    return "kind: missing; " + (
+        f"is it to lie over {close[0]}?" if close else f"known: {', '.join(kinds(form))}"
+    )
 
 
 @cache

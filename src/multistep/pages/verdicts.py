@@ -4,6 +4,7 @@ The JSON is a list of entries, one a claim and scale: id, text, source, scale, v
 interval of the part that decides, n, all parts, evidence, what differs from the paper's settings.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
@@ -28,13 +29,14 @@ def evaluate(project: Path, of: Sequence[Scale] | None = None) -> list[dict[str,
     if of is None:
         paper, there = scales(project)
         of = [paper, *(scale for scale in there if scale.files and scale is not paper)]
-    found = []
-    for scale in of:
-        said = claims((project / "workflow" / "report").resolve(), scale.plan.params, scale.by_name)
-        for number, (name, claim) in enumerate(said.items()):
-            if claim.scaled or scale is of[0]:
-                found.append((number, _entry(name, claim, scale)))
-    return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
+    folder = (project / "workflow" / "report").resolve()
+    said = [claims(folder, scale.plan.params, scale.by_name) for scale in of]
+    return [
+        _entry(name, here[name], scale)
+        for name in dict.fromkeys(itertools.chain(*said))
+        for scale, here in zip(of, said, strict=True)
+        if name in here and (here[name].scaled or scale is of[0])
+    ]
 
 
 def _entry(name: str, claim: Claim, scale: Scale) -> dict[str, Any]:

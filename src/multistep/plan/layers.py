@@ -14,13 +14,19 @@ from multistep.plan.schema import Params
 from multistep.settings import Model
 
 
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`, as Snakemake does: mappings key by key, the rest replaced."""
+def merge(base: dict[str, Any], over: dict[str, Any], *, drop: bool = False) -> dict[str, Any]:
+    """`over` laid over `base`, as Snakemake does: mappings key by key, the rest replaced. `drop`:
+    null takes away what `base` has.
+    """
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        result[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+        if isinstance(old, dict) and isinstance(value, dict):
+            result[key] = merge(old, value, drop=drop)
+        elif drop and key in result and value is None:
+            del result[key]
+        else:
+            result[key] = value
     return result
 
 

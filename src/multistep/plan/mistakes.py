@@ -45,6 +45,9 @@ def explain(
             problem = "missing"
         else:
             told = e["msg"].removeprefix("Value error, ")
+            if not keys and e["type"] == "value_error":  # what keys say together
+                lines.append(f"{where if isinstance(where, str) else ''}{told}")
+                continue
             problem = f"{told[0].lower()}{told[1:]}, got {_SHORT.repr(e['input'])}"
         path = where + ".".join(keys) if isinstance(where, str) else where(*keys)
         lines.append(f"{path}: {problem}")

@@ -90,11 +90,6 @@ class Params(Model):
         }
 
     @property
-    def own_pages(self) -> list[str]:
-        """The folders of workflow/report/ with what this scale has alone; the last one counts."""
-        return [*filter(None, [self.pages_of]), self.scale]
-
-    @property
     def settled(self) -> dict[Any, Any]:
         """Settings of cells that `multistep.plan.layers` has merged and validated."""
         return self._settled

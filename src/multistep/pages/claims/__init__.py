@@ -3,7 +3,8 @@
 A claim is an entry of workflow/report/claims/*.yaml: its words, where the paper has it, and a test
 of some kind (a module here, found by its name) on the results: an estimate that has to lie in a
 range. A scale may say a claim otherwise, under its name in workflow/report/<scale>/claims/ (or in
-the folder of the scale that it has the `pages_of`).
+the folder of the scale that it has the `pages_of`): each key that stands there replaces the one
+below, and null in the place of all keys leaves the claim out.
 
 `multistep.pages.verdicts` tests them. A verdict is of a scale as it was run; it is one about the
 paper only where nothing `differs`.
@@ -20,21 +21,23 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from multistep.files import UserError
+from multistep.pages import load
 from multistep.pages.scales import Scale
 from multistep.pages.spec import (
-    Dataset,
+    Cells,
     Experiment,
     Method,
     Methods,
     Spec,
     Wants,
     callable_so,
+    kindless,
     parse,
 )
 from multistep.plan import params
 from multistep.plan.mistakes import unknown
 from multistep.plan.schema import Params
-from multistep.settings import Model
+from multistep.settings import Model, repeated
 from multistep.stats import Estimate
 
 EVERY = "every scale"  # of what follows from formulas alone
@@ -79,6 +82,8 @@ class Claim(Spec):
     @model_validator(mode="after")
     def _can_hold(self) -> Self:
         low, high = self.range
+        if self.range == (None, None):
+            raise ValueError("says neither at_least nor at_most")
         if low is not None and high is not None and low > high:
             raise ValueError(f"no number is at least {low:g} and at most {high:g}")
         return self
@@ -125,7 +130,7 @@ class Compared(Model):
 
     of: Methods
     to: Methods
-    cells: dict[Dataset, list[Experiment]]
+    cells: Cells
     elsewhere: dict[Method, Experiment] = {}
 
 
@@ -144,12 +149,21 @@ class Comparison(Claim):
     compare: Sequence[Compared] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _has_a_range(self) -> Comparison:
-        if self.range == (None, None):
-            raise ValueError("says neither at_least nor at_most")
+    def _compares_each_once(self) -> Comparison:
         if same := next((pair for pair in self.pairs() if pair.of == pair.to), None):
             raise ValueError(f"compares {same.of[1]} with itself")
+        if twice := repeated(pair[1:] for pair in self.pairs()):
+            dataset, (experiment, of), (_, to) = twice[0]
+            raise ValueError(f"compares {of} with {to} twice ({experiment} on {dataset})")
         return self
+
+    def mistakes(self, params: Params | None = None) -> list[str]:
+        found = super().mistakes(params)
+        for one in self.compare:
+            found += unknown(
+                "compare.elsewhere", one.elsewhere, [*one.of, *one.to], "compared method"
+            )
+        return found
 
     def pairs(self) -> Iterator[Pair]:
         """What is compared, a part each."""
@@ -186,7 +200,7 @@ class OfMethod(Claim):
     """What the claims on one method in some cells share: experiments by dataset."""
 
     method: Method
-    cells: dict[Dataset, list[Experiment]]
+    cells: Cells
 
     def wants(self) -> Wants:
         return Wants([(e, d, self.method) for d, of in self.cells.items() for e in of])
@@ -197,8 +211,21 @@ class OfMethod(Claim):
             yield scale.title(*cell), list(scale.runs(*cell).values())
 
 
-def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Claim]:
-    """The claims by id, as a scale has them; `folder` is workflow/report.
+def own(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Claim | None]:
+    """The claims in the scale's own folder, below workflow/report; each as it would be without
+    that folder, None if it wouldn't be.
+    """
+    *below, last = load.places(folder, of)
+    names = [name for file in (last / "claims").glob("[!.]*.yaml") for name in params.read(file)]
+    there = claims(folder, of, pages, below) if names else {}
+    return {name: there.get(name) for name in names}
+
+
+def claims(
+    folder: Path, of: Params, pages: Mapping[str, Spec], places: Sequence[Path] = ()
+) -> dict[str, Claim]:
+    """The claims by id, as a scale has them; `folder` is workflow/report. `places`: the folders in
+    which they lie, if not all of the scale's.
 
     Raises UserError with a line for each mistake.
     """
@@ -208,18 +235,25 @@ def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Cla
     mistakes = []
     overlays = (folder.parent / "scales").glob("[!.]*.yaml")
     there = {params.PAPER, of.scale, *(file.stem for file in overlays)}
-    for place in (folder / "claims", *(folder / name / "claims" for name in of.own_pages)):
+    for place in places or load.places(folder, of):
         here: dict[str, str] = {}
-        for file in sorted(place.glob("[!.]*.yaml")):
+        for file in sorted((place / "claims").glob("[!.]*.yaml")):
             entries = params.read(file)
             own = {name: f"{file.relative_to(folder.parents[1])}: {name}: " for name in entries}
             mistakes += [f"{own[n]}{here[n]}has this name too" for n in own.keys() & here.keys()]
             odd = [where for name, where in own.items() if not callable_so(name)]
             mistakes += [f"{at}the name of a claim is of letters, digits, _ and -" for at in odd]
             here |= own
-            layers = params.merge(layers, entries)
+            for name, entry in entries.items():
+                if isinstance(entry, dict):
+                    layers[name] = {**layers.get(name, {}), **entry}
+                elif entry is not None or layers.pop(name, None) is None:
+                    mistakes.append(f"{own[name]}must hold keys, or null for a claim to leave out")
         where |= here
     for name, values in layers.items():
+        if "kind" not in values:
+            mistakes.append(where[name] + kindless("claims", name, layers))
+            continue
         try:
             claim = parse("claims", values, where[name])
             assert isinstance(claim, Claim)
@@ -236,6 +270,14 @@ def claims(folder: Path, of: Params, pages: Mapping[str, Spec]) -> dict[str, Cla
     if mistakes:
         raise UserError("claims can't be tested:\n" + "\n".join(f"  {m}" for m in mistakes))
     return found
+
+
+def inner_steps(of: Params, experiment: str, method: str) -> int | None:
+    """How many a method takes in an experiment; None of one that can't be run there."""
+    try:
+        return getattr(params.cell_settings(of, experiment, method), "inner_steps", 0)
+    except UserError:
+        return None
 
 
 def verdict(parts: Sequence[Part], within: Range, joint: str = "all") -> str:

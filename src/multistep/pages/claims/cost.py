@@ -1,13 +1,14 @@
 """Claims on time and memory: one method's relative to another's, from measurements."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from multistep import stats
 from multistep.pages import claims
 from multistep.pages.scales import Run
-from multistep.pages.spec import Wants
+from multistep.pages.spec import Some, Wants
 from multistep.plan.schema import Params
+from multistep.settings import Once
 
 UNITS = {"seconds": "time", "bytes": "memory"}  # what a record calls what they are of
 
@@ -20,7 +21,13 @@ class Spec(claims.Comparison):
 
     unit: ClassVar[str] = "×"
     quantity: Literal["seconds", "bytes"] = "seconds"
-    steps: list[int] = [8]
+    steps: Annotated[list[int], Some, Once] = [8]
+
+    def mistakes(self, params: Params | None = None) -> list[str]:
+        found = super().mistakes(params)
+        if any(one.elsewhere for one in self.compare):
+            found.append("compare.elsewhere: one job times both; name its experiment in cells")
+        return found
 
     def wants(self) -> Wants:
         return Wants(timed=[(p.experiment, p.dataset, m) for p in self.pairs() for _, m in p[2:]])

@@ -8,7 +8,8 @@ from pydantic import AfterValidator
 
 from multistep import stats
 from multistep.pages import claims
-from multistep.pages.spec import Dataset, Transfer
+from multistep.pages.spec import TransferCells
+from multistep.plan.schema import Params
 
 
 def _span(ends: list[float]) -> list[float]:
@@ -27,9 +28,20 @@ class Spec(claims.OfMethod):
     divided by, if any.
     """
 
-    cells: dict[Dataset, list[Transfer]]
+    cells: TransferCells
     during: Span
     relative_to: Span | None = None
+
+    def mistakes(self, params: Params | None = None) -> list[str]:
+        found = super().mistakes(params)
+        if params is None or found:
+            return found
+        for experiment, _, method in self.wants().cells:
+            steps = claims.inner_steps(params, experiment, method)
+            if steps is not None and steps < 2:
+                takes = f"takes {steps} inner steps in {experiment}"
+                found.append(f"method: {method} {takes}, and the change is between two")
+        return list(dict.fromkeys(found))
 
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for name, runs in self.runs(scale):

@@ -9,11 +9,11 @@ from multistep import stats
 from multistep.pages import claims
 from multistep.pages.claims import cost
 from multistep.pages.frame import device_name
-from multistep.pages.spec import Dataset, Transfer
+from multistep.pages.spec import TransferCells
 
 
 class OfEpochs(claims.Compared):
-    cells: dict[Dataset, list[Transfer]]
+    cells: TransferCells
 
 
 class Spec(cost.Spec):

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from multistep import stats
 from multistep.pages import claims
 from multistep.pages.claims import cost
-from multistep.pages.spec import Dataset, Experiment, Method, Wants
+from multistep.pages.spec import Cells, Method, Wants
 from multistep.plan.schema import Params
 
 
@@ -20,7 +20,7 @@ class Spec(claims.Claim):
     """
 
     unit: ClassVar[str] = " steps"
-    cells: dict[Dataset, list[Experiment]]
+    cells: Cells
     methods: dict[Method, list[int]]
 
     @model_validator(mode="after")
@@ -33,6 +33,16 @@ class Spec(claims.Claim):
     def wants(self) -> Wants:
         places = [(e, d) for d, of in self.cells.items() for e in of]
         return Wants(timed=[(*place, method) for place in places for method in self.methods])
+
+    def mistakes(self, params: Params | None = None) -> list[str]:
+        found = super().mistakes(params)
+        if params is None or found or len(self.methods) == 1:
+            return found
+        for experiment, _, method in self.wants().timed:
+            steps = claims.inner_steps(params, experiment, method)
+            if steps not in (None, *self.methods[method]):
+                found.append(f"methods.{method}: it takes {steps} inner steps in {experiment}")
+        return list(dict.fromkeys(found))
 
     def untried(self, params: Params) -> set[str]:
         several, of = len(self.methods) > 1, next(iter(self.methods.values()))

@@ -39,6 +39,7 @@ from multistep.pages.tables import (
     per_cell,
     training,
 )
+from multistep.plan.schema import Params
 from multistep.settings import Model
 
 Shown = Annotated[str, Ref("row", "rows")]
@@ -77,6 +78,11 @@ class Spec(AnySpec):
             for column, (mean, spread) in values.items():
                 experiment = self.rows.get(row, {}).get(column)
                 yield Quotation(source, "test_accuracy", mean, spread, experiment, column, row)
+
+    def mistakes(self, params: Params | None = None) -> list[str]:
+        shown = {column for row in self.rows.values() for column in row}
+        empty = [f"columns: no row has {column}" for column in self.columns.keys() - shown]
+        return [*super().mistakes(params), *empty]
 
     def wants(self) -> Wants:
         return Wants(
