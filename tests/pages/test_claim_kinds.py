@@ -9,7 +9,7 @@ import scipy.stats
 from helpers import PARAMS, ROOT
 from page_records import few_shot, few_shot_times, file_of, transfer
 
-from multistep.pages import claims, inputs, load
+from multistep.pages import claims, inputs, load, verdicts
 from multistep.pages.claims import chosen, linear
 from multistep.pages.scales import Scale
 from multistep.pages.spec import parse
@@ -27,14 +27,32 @@ def test_seeds_that_one_method_alone_has_count() -> None:
     other = few_shot(method="imaml", episodes=[80.0, 82.0])
     (part,) = claim.parts(_scale(*records, other))  # type: ignore[attr-defined]
     assert part.estimate.value == pytest.approx(np.mean(ours) - 81.0)
-    assert part.estimate.n == {"seeds": 1, "episodes": 2}
+    assert part.estimate.n == {"seeds": 1, "seeds of the other": 3, "episodes": 2}
     assert len(part.files) == 4
     low, high = part.estimate.interval()
     half = scipy.stats.t.ppf(0.975, 2) * np.std([91.0, 76.0, 80.0], ddof=1) / 3**0.5
     assert (high - low) / 2 == pytest.approx(np.hypot(half, 2**0.5 * 1.96 / 2**0.5), rel=1e-3)
-    records = [records[0], other]
-    (part,) = claim.parts(_scale(*records))  # type: ignore[attr-defined]
+    (part,) = claim.parts(_scale(records[0], other))  # type: ignore[attr-defined]
     assert part.estimate.value == pytest.approx(10.0)
+    assert part.estimate.n == {"seeds": 1, "episodes": 2}
+    (part,) = claim.parts(_scale(*records[1:], other))  # type: ignore[attr-defined]
+    assert part.estimate.value == pytest.approx(78.0 - 81.0)  # no seed of both, so unpaired
+    assert part.estimate.n["seeds of the other"] == 2
+
+
+def test_a_verdict_says_of_how_many_seeds_it_is() -> None:
+    """Where one of both ran once nothing says how much it varies, however often the other ran."""
+    said = {"kind": "accuracy", "text": "", "at_least": 0.0}
+    said["compare"] = [{"of": ["l2t_multistep"], "to": ["l2t"], "cells": {"bird": ["sgd_224"]}}]
+    claim: Any = parse("claims", said, "")
+    ours = transfer("sgd_224", "bird", "l2t_multistep", test=52.0)
+    theirs = [transfer("sgd_224", "bird", seed=s, test=50.0 + s) for s in range(3)]
+    for number, right in (
+        (3, "undecided: 1 points, 1 seed, 3 seeds of the other, so no interval"),
+        (1, "undecided: 2 points, 1 seed, so no interval"),
+    ):
+        entry = verdicts._entry("x", claim, _scale(ours, *theirs[:number]))
+        assert entry["words"] == right
 
 
 def test_a_bent_line_is_no_line() -> None:

@@ -161,6 +161,20 @@ def test_a_candidate_that_another_choice_was_made_of_is_refused() -> None:
         _ = one.records
 
 
+def test_a_claim_that_a_scale_says_otherwise_isnt_shown_as_the_papers(
+    project: Path, tmp_path: Path
+) -> None:
+    own = project / "workflow/report/small/claims/own.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("small_drop_of_4: {text: No worse than 20 points, at_least: -20.0}\n")
+    entries = [e for e in verdicts.evaluate(project) if e["id"] == "small_drop_of_4"]
+    verdicts.write(tmp_path / "claims.json", entries)
+    text = (tmp_path / "claims.md").read_text()
+    assert "| not run | held*† |" in text
+    assert "† of a claim with other words or another range, which stand below." in text
+    assert "*Said here:* No worse than 20 points *Claimed here:* at least -20 points." in text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -86,6 +86,8 @@ def test_cost_has_medians_and_quartiles_and_draws_them(tmp_path: Path, context: 
     assert first == "MAML and Multi-step (4): half as many."
     phrases(how, "Time: process seconds, median and quartiles over 5 rounds. Memory: bytes saved")
     assert lacks == "Not measured: 20-way 1-shot; Multi-step (8); FO-MAML."
+    alone = said(COST_SPEC, context, [few_shot_times(rows=ROWS[-1:])])
+    assert "×: relative to" not in alone  # which isn't measured
     assert "half as many." in (tmp_path / "figure.svg").read_text(encoding="utf-8")
 
 
@@ -178,7 +180,8 @@ def test_curves_average_seeds_where_all_have_a_point(tmp_path: Path, context: Co
     phrases(
         said(spec, context, records),
         "Omniglot: cost over inner steps. Not in the paper.",
-        "Lines: mean over 1 or 2 seeds; bands: lowest and highest seed. Time: process seconds of",
+        "Lines: mean over 2 seeds (FO-MAML: 1); bands: lowest and highest seed. Time: process sec",
+        "Not run: Multi-step (4); Multi-step (8).",
     )
 
 

@@ -134,7 +134,11 @@ def test_transfer_curves_show_the_targets_that_were_run(tmp_path: Path, birds: C
         ("l2t", "2", "20", "40", "30", "39", "2"),
     ]
     assert len(drawn(spec, birds, records).axes) == 2
-    phrases(said(spec, birds, records), "Not run: STL-10, Dog.", "data: Birds 2011;")
+    about = said(spec, birds, records[:2])
+    phrases(
+        about, "Not run: STL-10; Dog; Scratch.", "data: Birds 2011;", "mean over 2 seeds; bands"
+    )
+    assert "mean over 2 seeds (Scratch: 1); bands" in said(spec, birds, records)
 
 
 def test_epoch_bars_say_what_is_saved(tmp_path: Path, birds: Context) -> None:
@@ -154,6 +158,12 @@ def test_epoch_bars_say_what_is_saved(tmp_path: Path, birds: Context) -> None:
     assert large.texts[1].get_text() == "−35%\n65.00"
     about = said(EPOCH_SPEC, birds, records)
     phrases(about, "Not measured: Dog.", "device: Imaginary GPU", "the graph is kept")
+    assert "%: relative to L2T-ww" in about
+    alone = said(
+        EPOCH_SPEC, birds, [transfer_times("adam_224", "bird", seconds={"l2t": [1.0, 1.0]})]
+    )
+    assert "Not measured: STL-10; Dog; Multi-step" in alone
+    assert "%: relative to" not in alone
 
 
 def test_steps_take_cells_of_two_experiments_and_one_measurement(
@@ -181,7 +191,9 @@ def test_steps_take_cells_of_two_experiments_and_one_measurement(
     assert [tuple(points[np.isfinite(points[:, 1])][0]) for points in marks] == [(0, 121.3)]
     assert "the paper, Titan Xp" in texts(figure)
     about = said(STEPS_SPEC, birds, records)
-    phrases(about, "Not run: 2-step Est.", "mean ± sd over 1 or 2 seeds, 3 epochs")
+    phrases(about, "Not run: 2-step Est.", "mean ± sd over 2 seeds (0-step: 1), 3 epochs")
+    some = transfer_times("steps", "bird", seconds={"l2t": [3.0]})
+    assert "Not measured: 0-step, 2-step Est.\n" in said(STEPS_SPEC, birds, [*records[:3], some])
     phrases(said(STEPS_SPEC, birds, records[:2]), "Accuracies: one seed, 3 epochs.")
     alone = drawn(STEPS_SPEC, birds, [records[1]]).axes[0]
     assert alone.get_xlim() == accuracy.get_xlim()  # bars that are missing keep their places
@@ -213,3 +225,12 @@ def test_stand_ins_are_named_and_the_paper_s_marks_left_out(
 @pytest.mark.parametrize("spec", TRANSFER, ids=lambda spec: spec["kind"])
 def test_nothing_to_draw_is_said(tmp_path: Path, birds: Context, spec: Record) -> None:
     empty(tmp_path, spec, birds)
+
+
+@pytest.mark.parametrize("kind", [{"kind": "where", "epochs": [1]}, {"kind": "meta_gradient"}])
+def test_a_method_without_what_a_figure_shows_is_named(kind: Record, birds: Context) -> None:
+    spec = figure_spec(ONE | kind | {"methods": ["l2t", "scratch"]})
+    of = (spec.experiment, spec.dataset)  # type: ignore[attr-defined]
+    assert "Nothing to show of: Scratch." in said(
+        spec, birds, [transfer(*of), transfer(*of, "scratch")]
+    )

@@ -193,14 +193,14 @@ def _words(entry: Mapping[str, Any]) -> str:
     measured = entry["measured"]
     value = f"{measured:,.0f}" if abs(measured) >= 1000 else f"{measured:.4g}"
     value += entry["unit"]
-    if entry["interval"] is None:
-        value += ", one run, so no interval"
-    elif (low := entry["interval"][0]) < (high := entry["interval"][1]):
-        value += f" [{low:.4g}, {high:.4g}]"
-    value += "".join(f", {n:,} {_ONE.sub('', k) if n == 1 else k}" for k, n in entry["n"].items())
-    if entry["n"].get("seeds") == 1 and entry["interval"]:
+    ends, n = entry["interval"], entry["n"]
+    value += f" [{ends[0]:.4g}, {ends[1]:.4g}]" if ends and ends[0] < ends[1] else ""
+    value += "".join(f", {n:,} {_ONE.sub('', k) if n == 1 else k}" for k, n in n.items())
+    if ends is None:
+        value += ", so no interval"
+    elif n.get("seeds") == 1:
         value += ", of these networks and no other training"
-    elif [*entry["n"]] == ["seeds"] and entry["unit"] and entry["interval"]:
+    elif n and entry["unit"] and all(key.startswith("seeds") for key in n):
         value += ", of these test images and no others"
     words = f"{entry['verdict']}: {value}"
     if (count := len(entry["parts"])) > 1:
@@ -255,19 +255,38 @@ def _markdown(entries: Sequence[Mapping[str, Any]]) -> str:
     for found in by.values():
         first = next(iter(found.values()))
         of = [found.get(n) or found.get(EVERY) for n in names]  # one scale's own claim has neither
-        cells = [f"{e['verdict']}{'*' if e['reduced'] else ''}" if e else "–" for e in of]
+        marks = [f"{'*' * bool(e['reduced'])}{'†' * _otherwise(first, e)}" if e else "" for e in of]
+        cells = [e["verdict"] + mark if e else "–" for e, mark in zip(of, marks, strict=True)]
         lines.append(f"| {first['text']} | {first['source']} | {' | '.join(cells)} |")
     lines += [
         "",
         "\\* of a scale that differs from the paper's: it says nothing of the paper's setting.",
     ]
+    if any(
+        _otherwise(next(iter(found.values())), e) for found in by.values() for e in found.values()
+    ):
+        lines += ["", "† of a claim with other words or another range, which stand below."]
     for name, found in by.items():
         first = next(iter(found.values()))
         reading = f" *Read as:* {first['reading']}" if first["reading"] else ""
         lines += ["", f"## {name}", "", f"{first['text']} ({first['source']}).{reading}", ""]
         run = [e for e in found.values() if e["verdict"] != "not run"]
         for e in run:
-            own = f" *Read here as:* {e['reading']}" if e["reading"] != first["reading"] else ""
+            own = f" *Said here:* {e['text']}" if e["text"] != first["text"] else ""
+            if e["claimed"] != first["claimed"]:
+                own += f" *Claimed here:* {_range(e)}."
+            if e["reading"] != first["reading"]:
+                own += f" *Read here as:* {e['reading']}"
             lines.append(f"- **{e['scale']}**: {e['words']}{own}")
         lines += [] if run else ["- not run at any scale"]
     return "\n".join(lines) + "\n"
+
+
+def _otherwise(first: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether a scale says a claim in other words, or claims another range."""
+    return any(entry[key] != first[key] for key in ("text", "claimed"))
+
+
+def _range(entry: Mapping[str, Any]) -> str:
+    ends = zip(("at least", "at most"), entry["claimed"], strict=True)
+    return ", ".join(f"{word} {end:g}{entry['unit']}" for word, end in ends if end is not None)

@@ -17,8 +17,8 @@ _EPISODES = ("ways", "shots", "queries", "rotate_test", "test_episodes")
 class Spec(claims.Comparison):
     """Accuracy of each of `of` minus that of each of `to`, over shared episodes and seeds.
 
-    Where one seed alone is shared all that were run count, unpaired: what is known of how much
-    seeds differ isn't left out.
+    Where fewer than two seeds are shared all that were run count, unpaired: what is known of how
+    much seeds differ isn't left out.
     """
 
     unit: ClassVar[str] = " points"
@@ -28,14 +28,11 @@ class Spec(claims.Comparison):
             ours, theirs = (scale.runs(e, dataset, method) for e, method in both)
             first, second = (scale.method_title(method) for _, method in both)
             name = f"{first} − {second}, {scale.cell_title(experiment, dataset)}"
-            shared = sorted(ours.keys() & theirs.keys())
-            if not shared:
-                missing = [t for t, runs in ((first, ours), (second, theirs)) if not runs]
-                why = f"no result of {' and '.join(missing) or 'one seed of both'}"
-                yield claims.Part(name, missing=why)
+            if missing := [t for t, runs in ((first, ours), (second, theirs)) if not runs]:
+                yield claims.Part(name, missing=f"no result of {' and '.join(missing)}")
                 continue
-            alone = len(shared) == 1
-            sides = [sorted(runs) if alone else shared for runs in (ours, theirs)]
+            shared = sorted(ours.keys() & theirs.keys())
+            sides = [shared if len(shared) > 1 else sorted(runs) for runs in (ours, theirs)]
             found = [[runs[s] for s in of] for runs, of in zip((ours, theirs), sides, strict=True)]
             files = tuple(file for side in found for file, _ in side)
             estimate = difference(*([run for _, run in side] for side in found))

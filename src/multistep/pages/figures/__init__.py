@@ -6,7 +6,7 @@ and `draw`. They are written as svg, png, pdf and csv; the caption goes into the
 the files' metadata.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from multistep.files import write_text
 from multistep.pages import DataFrame, pd, query, record, remarks, style
 from multistep.pages.context import Context
 from multistep.pages.frame import CELL
+from multistep.pages.layout import counted, joined
 from multistep.pages.spec import Spec, module
 
 
@@ -131,16 +132,38 @@ def panels(headings: Mapping[str, str], rows: DataFrame, key: str) -> dict[str, 
     return {name: here for name in headings if len(here := rows[rows[key] == name])}
 
 
-def missing(what: str, headings: Mapping[str, str], rows: DataFrame, key: str) -> str:
-    """A note that names the panels without rows; empty without any."""
-    names = [headings[name] for name in headings.keys() - panels(headings, rows, key).keys()]
-    return f"{what}: {', '.join(sorted(names, key=[*headings.values()].index))}." if names else ""
+def names(context: Context, methods: Iterable[str]) -> dict[str, str]:
+    """What a figure calls its methods."""
+    return {method: style.look(context, method).name for method in methods}
 
 
-def seeds(rows: DataFrame, spread: str = "") -> str:
-    """For notes: over how many seeds, e.g. "2 or 3 seeds", and how their spread is drawn."""
-    numbers = sorted(rows.seeds.unique())
-    return "1 seed" if numbers == [1] else f"{' or '.join(map(str, numbers))} seeds{spread}"
+def missing(
+    what: str, called: Mapping[str, str], rows: DataFrame, headings: Mapping[str, str], key: str
+) -> str:
+    """A note that names the panels without rows, and the methods without rows in panels that have
+    some; empty without any. `called`: the names of methods.
+    """
+    shown = panels(headings, rows, key)
+    lacks = [heading for name, heading in headings.items() if name not in shown]
+    for method, name in called.items():
+        without = [headings[p] for p, here in shown.items() if method not in set(here.method)]
+        where = f" ({', '.join(without)})" if len(without) < len(shown) else ""
+        lacks += [name + where] if without else []
+    return f"{what}: {'; '.join(lacks)}." if lacks else ""
+
+
+def nothing_of(called: Mapping[str, str], rows: DataFrame) -> str:
+    """The same of the methods of a figure of one experiment, which may not have what it shows."""
+    lacks = [name for method, name in called.items() if method not in set(rows.method)]
+    return f"Nothing to show of: {'; '.join(lacks)}." if lacks else ""
+
+
+def seeds(rows: DataFrame, called: Mapping[str, str], spread: str = "") -> str:
+    """For notes: over how many seeds, e.g. "3 seeds (MAML: 1)", and how their spread is drawn."""
+    most = int(rows.seeds.max())
+    of = rows.groupby("method", sort=False).seeds.unique()
+    few = [f"{called[m]}: {joined(sorted(n))}" for m, n in of.items() if min(n) < most]
+    return counted(most, "seed") + (f" ({'; '.join(few)})" if few else "") + spread * (most > 1)
 
 
 def heading(context: Context, dataset: str, title: str) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from multistep.pages import measured, query, style
 from multistep.pages.context import Context
-from multistep.pages.figures import panels
-from multistep.pages.layout import counted
+from multistep.pages.figures import missing, names, panels
+from multistep.pages.layout import counted, joined
 from multistep.pages.spec import FewShotFigure, ShownMethod, Wants
 
 COLUMNS = (
@@ -42,23 +42,18 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> sty
 
 def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     """What inner steps are, how they were measured, what was not."""
-    names = {method: style.look(context, method).name for method in spec.methods}
-    shown = panels(spec.panels, rows, "experiment")
-    lacks = [heading for panel, heading in spec.panels.items() if panel not in shown]
+    called, there, first = names(context, spec.methods), set(rows.method), spec.methods[0]
     said: dict[str, list[str]] = {}
-    for method, name in names.items():
-        without = [p for p, here in shown.items() if method not in here.method.values]
-        if without:
-            where = ", ".join(spec.panels[panel] for panel in without)
-            lacks.append(name + (f" ({where})" if len(without) < len(shown) else ""))
-        if method in spec.remarks and len(without) < len(shown):
+    for method, name in called.items():
+        if method in spec.remarks and method in there:
             said.setdefault(spec.remarks[method], []).append(name)
-    first = rows.iloc[0]
     return [
         " ".join(f"{' and '.join(of)}: {remark}." for remark, of in said.items()),
-        f"Time: {first.clock}, median and quartiles over {first.rounds} rounds. Memory: "
-        f"{first.memory}. ×: relative to {names[spec.methods[0]]} with as many inner steps.",
-        f"Not measured: {'; '.join(lacks)}." if lacks else "",
+        f"Time: {joined(rows.clock)}, median and quartiles over {joined(rows.rounds)} rounds. "
+        f"Memory: {joined(rows.memory)}."
+        + f" ×: relative to {called[first]} with as many inner steps."
+        * (first in there),
+        missing("Not measured", called, rows, spec.panels, "experiment"),
     ]
 
 

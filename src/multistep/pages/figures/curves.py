@@ -5,7 +5,7 @@ from typing import Any
 
 from multistep.pages import measured, query, style
 from multistep.pages.context import Context
-from multistep.pages.figures import heading, missing, of_seeds, over_seeds, panels, seeds
+from multistep.pages.figures import heading, missing, names, of_seeds, over_seeds, panels, seeds
 from multistep.pages.frame import CELL, CLOCKS
 from multistep.pages.spec import FewShotFigure, Wants
 
@@ -55,10 +55,11 @@ def notes(spec: Any, context: Context, rows: style.DataFrame, key: str = "experi
     """What lines and bands are, the clock, what was not run."""
     time = " or ".join(CLOCKS[clock] for clock in rows.clock.unique())
     alone = " without loading and evaluation" if key == "dataset" else ""
-    over = seeds(rows, "; bands: lowest and highest seed")
+    called = names(context, spec.methods)
+    over = seeds(rows, called, "; bands: lowest and highest seed")
     return [
         f"Lines: mean over {over}. Time: {time}{alone}, mean over seeds.",
-        missing("Not run", spec.panels, rows, key),
+        missing("Not run", called, rows, spec.panels, key),
     ]
 
 

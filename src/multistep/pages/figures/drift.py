@@ -5,7 +5,7 @@ from typing import Any
 
 from multistep.pages import pd, query, sns, style
 from multistep.pages.context import Context
-from multistep.pages.figures import of_seeds, over_seeds, seeds
+from multistep.pages.figures import names, nothing_of, of_seeds, over_seeds, seeds
 from multistep.pages.spec import OneExperiment
 
 COLUMNS = "method part seed iteration drift seeds device source scale data"
@@ -33,9 +33,12 @@ def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style
 
 def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     """What is drawn."""
+    called = names(context, spec.methods)
+    over = seeds(rows, called, "; light: each seed")
     return [
         "‖g(φ₂) − g(φ₁)‖ / ‖g(φ₂)‖, g: gradient of the transfer loss at two consecutive inner "
-        f"steps of a mini-batch. Lines: mean over {seeds(rows, '; light: each seed')}."
+        f"steps of a mini-batch. Lines: mean over {over}.",
+        nothing_of(called, rows),
     ]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from multistep.pages import measured, query, sns, style
 from multistep.pages.context import Context
-from multistep.pages.figures import heading, missing
+from multistep.pages.figures import heading, missing, names
 from multistep.pages.layout import signed
 from multistep.pages.spec import Panels, Wants
 
@@ -44,11 +44,12 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> sty
 
 def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     """How it was timed, and what was not."""
-    first = style.look(context, spec.methods[0]).name
+    called, first = names(context, spec.methods), spec.methods[0]
+    related = rows.ratio[rows.method != first].notna().any()
     how = measured.how(rows).rpartition("; device")[0]  # which the caption has
     return [
-        f"{how}. Bars: ± sd of an epoch. %: relative to {first}.",
-        missing("Not measured", spec.panels, rows, "dataset"),
+        f"{how}. Bars: ± sd of an epoch." + f" %: relative to {called[first]}." * bool(related),
+        missing("Not measured", called, rows, spec.panels, "dataset"),
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from multistep.pages import query, sns, style
 from multistep.pages.context import Context
-from multistep.pages.figures import of_seeds, over_seeds, seeds
+from multistep.pages.figures import names, nothing_of, of_seeds, over_seeds, seeds
 from multistep.pages.spec import OneExperiment
 
 COLUMNS = "method term epoch norm norm_low norm_high seeds device source scale data"
@@ -30,8 +30,10 @@ def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style
 def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     """What lines and bands are, and what can't be drawn."""
     gone = " Norms of exactly zero have no place on a logarithmic scale."
-    over = seeds(rows, "; bands: lowest and highest seed")
-    return [f"Lines: mean over {over}.{gone if (rows.norm <= 0).any() else ''}"]
+    called = names(context, spec.methods)
+    over = seeds(rows, called, "; bands: lowest and highest seed")
+    lines = f"Lines: mean over {over}.{gone if (rows.norm <= 0).any() else ''}"
+    return [lines, nothing_of(called, rows)]
 
 
 def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from multistep.pages import query, sns, style
 from multistep.pages.context import Context
-from multistep.pages.figures import cells, seeds
+from multistep.pages.figures import cells, names, nothing_of, seeds
 from multistep.pages.frame import CELL
 from multistep.pages.spec import OneExperiment
 
@@ -48,9 +48,11 @@ def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style
 
 def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     """What λ is a mean of, and what × marks."""
+    called = names(context, spec.methods)
     return [
-        f"λ averaged over the mini-batches of an epoch and over {seeds(rows)}. ×: a pair that gave "
-        "no slope in at least half of the mini-batches; in those its λ could not learn."
+        f"λ averaged over the mini-batches of an epoch and over {seeds(rows, called)}. ×: a pair "
+        "that gave no slope in at least half of the mini-batches; in those its λ could not learn.",
+        nothing_of(called, rows),
     ]
 
 
