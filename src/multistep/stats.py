@@ -100,13 +100,10 @@ class Estimate:
 
     def __sub__(self, other: Estimate) -> Estimate:
         """The difference of two that are independent (of logarithms: their ratio); without an
-        interval if one has none. Of unequal numbers `n` has the smaller, and after it the other's.
+        interval if one has none.
         """
         known = all(one.errors or one.exact for one in (self, other))
-        n: dict[str, int] = {}
-        for key in (key for key in self.n if key in other.n):
-            n[key], most = sorted((self.n[key], other.n[key]))
-            n |= {f"{key} of the other": most} if most != n[key] else {}
+        n = {k: min(self.n[k], other.n[k]) for k in self.n if k in other.n}
         errors = (*self.errors, *other.errors) if known else ()
         exact = self.exact and other.exact
         return Estimate(self.value - other.value, errors, n, exact, self.ratio)

@@ -1,6 +1,7 @@
 """Claims on accuracy: one method's minus another's, in points, in each of some cells."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -60,6 +61,15 @@ def difference(ours: Sequence[Run], theirs: Sequence[Run]) -> stats.Estimate:
         for run in (*ours, *theirs)
     }
     if seeds[0] != seeds[1] or len(drawn) > 1:
-        return level(ours) - level(theirs)
+        return _unpaired(level(ours), level(theirs))
     paired = np.subtract(*values)
     return stats.seeds_and_episodes(paired) if few_shot else stats.sampled(paired.tolist(), "seeds")
+
+
+def _unpaired(ours: stats.Estimate, theirs: stats.Estimate) -> stats.Estimate:
+    """The difference; of unequal numbers `n` has the smaller, and after it the other's."""
+    n: dict[str, int] = {}
+    for key in ours.n:
+        n[key], most = sorted((ours.n[key], theirs.n[key]))
+        n |= {f"{key} of the other": most} if most != n[key] else {}
+    return replace(ours - theirs, n=n)
