@@ -17,7 +17,7 @@
 #   0.2 asked for, dvc repro                 lr=0.1, lr: 0.2
 #   the same, .snakemake/metadata an out     lr=0.2, lr: 0.2
 #
-# Fails if one of these changes.
+# Fails if one of these changes. Snakemake 8.30.0 alone, with an old file put back, has nothing to do either.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
 command -v uv > /dev/null || { python3 -m pip install --quiet --target "$dir/uv" uv; PATH="$dir/uv/bin:$PATH"; }
