@@ -3,8 +3,8 @@
 # SNAKEMAKE=8.30.0 before the command takes another version.
 #
 # Behaviour: a job gets its row's values back from its path, as text, which is then turned into the type of the column.
-# pandas has no type for a column of True, False and an empty cell, as a table of several methods has one: MAML with and
-# without first order, Reptile, for which there is no such choice. Such a column is of objects, and the text stays: the
+# pandas reads one of True, False and an empty cell as objects, and a table of several methods has such: MAML with and
+# without first order, Reptile, for which there is no such choice. To objects nothing is turned, the text stays: the
 # job with first_order~False in its path gets 'False', which is true to `if`. All runs of second order are then of first
 # order, in folders that say otherwise, and the comparison is of a method with itself. Nothing warns, and the table
 # holds True and False. Numbers beside a word ('all') stay text as well. It is right without empty cells, for which
