@@ -8,6 +8,7 @@ import pytest
 from data_sets import real_data
 
 from multistep.data import validation
+from multistep.data.class_splits import list_file
 from multistep.data.decoding import Inert
 from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError, digest, read_json, write_json
@@ -69,13 +70,13 @@ def test_draws_that_do_not_fit_are_refused(wanted, classes, message):
     ("name", "images", "count"), [("indoor67", 5360, 1000), ("stanford40", 4000, 400)]
 )
 def test_the_committed_lists_are_whole(name, images, count):
-    stored = read_json(validation.SPLITS / f"{name}_own.json")
+    stored = read_json(list_file(name, "own"))
     chosen = stored["validation"]
     assert stored["images"] == images
     assert len(set(chosen)) == len(chosen) == count
     assert chosen == sorted(chosen)
     assert 0 <= chosen[0] <= chosen[-1] < images
-    other = validation.read_committed(validation.SPLITS / f"{name}_own.json", ["another.jpg"])
+    other = validation.read_committed(list_file(name, "own"), ["another.jpg"])
     assert other is None
 
 
@@ -89,7 +90,7 @@ def test_the_committed_lists_are_their_rules_on_the_official_lists():
         ("indoor67", indoor, validation.uniform(5360, 1000)),
         ("stanford40", action, validation.per_class(labels, 10)),
     ):
-        path = validation.SPLITS / f"{name}_own.json"
+        path = list_file(name, "own")
         assert validation.read_committed(path, files) == chosen
         stored = read_json(path)
         assert described(files, chosen, stored["rule"]) == stored

@@ -29,42 +29,15 @@ def fetch(
 
     The destination's name is the archive's; `dataset` names its entry in messages. `folder` holds
     the user's own file of that name: it is taken if its SHA-256 or its contents digest fits, and
-    where none is known over one that was taken before. A
-    wrong file at `destination` is kept beside, once the right one is here. Raises UserError when
-    nothing delivers. Beside the file appears its `record`; of several processes that want it one
-    fetches and the others wait.
+    where none is known over one that was taken before. A wrong file at `destination` is kept
+    beside, once the right one is here. Raises UserError when nothing delivers. Beside the file
+    appears its `record`; of several processes that want it one fetches and the others wait.
     """
-    name, destination = destination.name, Path(destination)
-    work = destination.with_name(f"{name}.part")
+    own = folder / destination.name if folder is not None else None
     try:
         with one_writer(destination):
-            own = Path(folder) / name if folder is not None else None
             if not destination.exists() or mismatch(destination, archive, own):
-                work.mkdir(exist_ok=True)
-                try:
-                    if own is not None:
-                        file = _taken(archive, own, dataset, work)
-                    else:
-                        with _one_fetch(archive, destination):
-                            file = _known(archive, destination, work) or _download(
-                                archive, destination, dataset, work, patience
-                            )
-                            _keep(archive, file)
-                    if not (archive.sha256 or archive.sha1 or archive.contents):
-                        say(
-                            f"{name}: no digest of it was ever published; this one has sha256 "
-                            f"{sha256(file)}. Pin it in params.yaml: "
-                            f"datasets.{dataset}.archives.{name}.sha256"
-                        )
-                    if destination.exists():  # another file there is kept beside, never lost
-                        kept = destination.with_name(f"{name}.{sha256(destination)[:12]}")
-                        os.replace(destination, kept)
-                        say(f"{destination}: another file was there; it is kept as {kept.name}")
-                    os.replace(file, destination)
-                    sync_directory(destination.parent)
-                finally:
-                    if not (work / "body").exists():
-                        shutil.rmtree(work)
+                _bring(archive, destination, own, dataset, patience)
             write_record(archive, destination, record, own)
     except OSError as error:
         raise UserError(
@@ -72,6 +45,39 @@ def fetch(
             "again, what was received is kept"
         ) from error
     return destination
+
+
+def _bring(
+    archive: Archive, destination: Path, own: Path | None, dataset: str, patience: Patience
+) -> None:
+    """Put the archive there by way of a work folder beside it, which stays while it has a part of a
+    body.
+    """
+    name, work = destination.name, destination.with_name(f"{destination.name}.part")
+    work.mkdir(exist_ok=True)
+    try:
+        if own is not None:
+            file = _taken(archive, own, dataset, work)
+        else:
+            with _one_fetch(archive, destination):
+                file = _known(archive, destination, work) or _download(
+                    archive, destination, dataset, work, patience
+                )
+                _keep(archive, file)
+        if not archive.pinned:
+            say(
+                f"{name}: no digest of it was ever published; this one has sha256 {sha256(file)}. "
+                f"Pin it in params.yaml: datasets.{dataset}.archives.{name}.sha256"
+            )
+        if destination.exists():  # another file there is kept beside, never lost
+            kept = destination.with_name(f"{name}.{sha256(destination)[:12]}")
+            os.replace(destination, kept)
+            say(f"{destination}: another file was there; it is kept as {kept.name}")
+        os.replace(file, destination)
+        sync_directory(destination.parent)
+    finally:
+        if not (work / "body").exists():
+            shutil.rmtree(work)
 
 
 def one_writer(destination: Path) -> AbstractContextManager[None]:
@@ -172,8 +178,7 @@ def _download(
     that lists each with its reason.
     """
     name, reasons = destination.name, []
-    checked = bool(archive.sha256 or archive.sha1 or archive.contents)
-    receive = Resume(work / "body", name, archive.bytes, patience, checked)
+    receive = Resume(work / "body", name, archive.bytes, patience, archive.pinned)
     for url in archive.urls:
         say(f"{name}: from {url}")
         try:

@@ -54,7 +54,7 @@ def mismatch(path: Path, archive: Archive, own: Path | None = None) -> str | Non
     one: an empty file isn't, nor a page that a server sends instead; and if the user's `own` file,
     where there is one, has the same bytes.
     """
-    if not (archive.sha256 or archive.sha1 or archive.contents) and archive.unverified:
+    if not archive.pinned and archive.unverified:
         with open(path, "rb") as file:
             start = file.read(4096)
         if _PAGE.match(start):

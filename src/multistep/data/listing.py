@@ -42,9 +42,11 @@ def lines(data: bytes, where: str) -> list[str]:
     return [line for line in found if line]
 
 
-def fields(line: str) -> list[str]:
-    """What stands in a line between blanks, tabs, semicolons or commas."""
-    return re.split(r"[\s;,]+", line)
+def fields(line: str, most: int = 0) -> list[str]:
+    """What stands in a line between blanks, tabs, semicolons or commas, of which only the first
+    `most` part it (0: all of them).
+    """
+    return re.split(r"[\s;,]+", line, maxsplit=most)
 
 
 def table(data: bytes, where: str, *columns: str) -> Iterator[tuple[str, ...]]:

@@ -37,6 +37,11 @@ class Archive(Model):
     drawn: dict[str, Any] | None = None  # the stand-in's settings, if it is one
 
     @property
+    def pinned(self) -> bool:
+        """Whether a digest of it is known."""
+        return bool(self.sha256 or self.sha1 or self.contents)
+
+    @property
     def verifiable(self) -> bool:
         """Whether what arrives can be told from something else."""
         return bool(self.sha256 or self.sha1 or self.unverified)

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from multistep.data.class_splits import list_file
 from multistep.data.decoding import Inert
 from multistep.data.settings import Dataset, Side
 from multistep.files import UserError, digest, read_json
 from multistep.settings import Model
 
-SPLITS = Path(__file__).parent / "splits"
 _SEED = 1  # as for the few-shot classes
 # By loader the archive with the published list, and the SHA-256 of its indices, one per line.
 PUBLISHED = {
@@ -79,7 +79,7 @@ def divide(
             )
         chosen = read_published(raw / listed, indices, len(files))
     else:
-        found = read_committed(SPLITS / f"{dataset.loader}_own.json", files)
+        found = read_committed(list_file(dataset.loader, "own"), files)
         chosen = drawn(name, dataset, labels, balanced=balanced) if found is None else found
     held_out = set(chosen)
     train = [file for i, file in enumerate(files) if i not in held_out]

@@ -5,7 +5,6 @@ Members are `CUB_200_2011/images/NNN.Species/NAME.jpg`; `images.txt` numbers the
 CNS-TR-2011-001).
 """
 
-import re
 from pathlib import Path
 
 from multistep.data import galleries
@@ -13,7 +12,7 @@ from multistep.data.archives import extract
 from multistep.data.decoding import AGAIN
 from multistep.data.galleries import Lists, in_folders
 from multistep.data.galleries import Settings as Settings
-from multistep.data.listing import lines
+from multistep.data.listing import fields, lines
 from multistep.data.settings import Dataset
 from multistep.files import UserError
 from multistep.settings import repeated
@@ -57,7 +56,7 @@ def parse(images: bytes, split: bytes, where: str) -> Lists:
 
 def _numbered(data: bytes, where: str) -> dict[str, str]:
     """Image number -> the rest of its line."""
-    rows = [re.split(r"[\s;,]+", line, maxsplit=1) for line in lines(data, where)]
+    rows = [fields(line, 1) for line in lines(data, where)]
     if bad := [row for row in rows if len(row) != 2 or not row[0].isdigit()]:
         raise UserError(f"{where}: line {' '.join(bad[0])!r} is not a number and a value; {AGAIN}")
     if twice := repeated(number for number, _ in rows):
