@@ -8,19 +8,20 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from multistep.networks.settings import ConvInit, Geometry, Order
 from multistep.settings import Model, broken_windows
 
 
 class Network(Model):
     """See `multistep.networks.conv4.Conv4Config`; `adapt_bn`: γ and β move in the inner loop."""
 
-    geometry: Literal["strided", "valid", "pooled"]
-    order: Literal["conv-bn-relu", "conv-relu-bn"]
+    geometry: Geometry
+    order: Order
     filters: int = Field(ge=1, le=4096)
     bn_scale: bool
     adapt_bn: bool
     bn_eps: float = Field(gt=0)
-    conv_init: Literal["xavier", "kaiming"]
+    conv_init: ConvInit
     head_std: float | None = Field(gt=0)
 
 

@@ -1,4 +1,4 @@
-"""The four-block convolutional networks of few-shot learning (spec names O1, O2, M1 and C1).
+"""The four-block convolutional networks of few-shot learning.
 
 `Conv4` is the plain network: it fixes names, shapes and initial values, and with
 `torch.func.functional_call` it is the readable reference of the task-batched network in
@@ -8,17 +8,13 @@ and query separately, in training and in evaluation), so there are no running av
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multistep.files import UserError
-from multistep.networks.settings import BLOCKS, sides
-
-Geometry = Literal["strided", "valid", "pooled"]
-Order = Literal["conv-bn-relu", "conv-relu-bn"]
+from multistep.networks.settings import BLOCKS, ConvInit, Geometry, Order, sides
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class Conv4Config:
     filters: int = 64
     bn_scale: bool = True
     bn_eps: float = 1e-5
-    conv_init: Literal["xavier", "kaiming"] = "xavier"
+    conv_init: ConvInit = "xavier"
     head_std: float | None = math.sqrt(2 / 64)
 
     def __post_init__(self) -> None:
@@ -130,9 +126,7 @@ class Conv4(nn.Module):
         return self.head(x)
 
 
-def batch_norm(
-    x: Tensor, norm: nn.Module, eps: float, batches: int = 1, leading: int | None = None
-) -> Tensor:
+def batch_norm(x: Tensor, norm: nn.Module, eps: float, batches: int, leading: int | None) -> Tensor:
     """Normalise each batch in `[batches·n, channels, h, w]` by its own mean and (biased) variance,
     or all by those of the `leading` images, then γ x + β.
 

@@ -9,6 +9,9 @@ from pydantic import Field
 
 from multistep.settings import Model
 
+Geometry = Literal["strided", "valid", "pooled"]
+Order = Literal["conv-bn-relu", "conv-relu-bn"]
+ConvInit = Literal["xavier", "kaiming"]
 # Few-shot: kernel, stride and padding of the four blocks; `pooled` halves each map afterwards.
 BLOCKS = {
     "strided": [(3, 2, 1)] * 4,

@@ -12,15 +12,12 @@ Random numbers come from a NumPy generator that the caller positions, see
 
 import math
 from functools import cache
-from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-
-Augmentation = Literal["pad_crop", "random_resized_crop", "resize_crop"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

@@ -13,12 +13,14 @@ from multistep.data.settings import Archive, FileName, Side
 from multistep.networks.settings import Architecture
 from multistep.settings import Model, Once, Seed, Title
 
+Augmentation = Literal["pad_crop", "random_resized_crop", "resize_crop"]
+
 
 class Batching(Model):
     """What makes images of a prepared dataset into batches."""
 
     size: Side
-    augmentation: Literal["pad_crop", "random_resized_crop", "resize_crop"]
+    augmentation: Augmentation
     batch_size: int = Field(ge=1)
 
     def takes(self, size: int | None) -> bool:

@@ -19,11 +19,10 @@ from multistep.job import device, loop
 from multistep.networks.backbone import Backbone
 from multistep.networks.build import build
 from multistep.transfer import sources
-from multistep.transfer.augment import Augmentation
 from multistep.transfer.batches import Batch, Batches, count_correct
 from multistep.transfer.epoch import EpochRun
 from multistep.transfer.source_record import stepped_rate
-from multistep.transfer.source_settings import Batching, SourceNetwork
+from multistep.transfer.source_settings import Augmentation, Batching, SourceNetwork
 
 
 class Training(EpochRun):
