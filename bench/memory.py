@@ -8,12 +8,10 @@ number. Alive at the peak: all storages that any operation makes, of every conte
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -21,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from bench.ours import engine_gradient, recompute_chunk
 from bench.problem import Contender, Problem
 from multistep.fewshot.batched import EpisodeLoss
+from multistep.transfer import saved
 
 # Saved megabytes of one task with 15 queries per class, T = 8: q + (T/n)·s, where q is the graph of
 # the query loss and s that of one support gradient and its step. Counted on float32 autograd
@@ -63,10 +62,10 @@ def recompute_bytes(problem: Problem, steps: int, window: int) -> dict[str, int]
 def saved_bytes(contender: Contender, problem: Problem) -> int:
     """Saved bytes of one task in a contender that uses autograd, at the peak."""
     batch = problem.batch.split(1)[0]
-    meter = Meter({t.untyped_storage().data_ptr() for t in vars(batch).values()})
-    with torch.autograd.graph.saved_tensors_hooks(meter.pack, lambda kept: kept.tensor):
+    own = {t.untyped_storage().data_ptr() for t in vars(batch).values()}
+    with saved.saved_bytes(own) as peak:
         contender(replace(problem, batch=batch))
-    return meter.peak
+    return peak()
 
 
 def live_bytes(contender: Contender, problem: Problem) -> int:
@@ -76,51 +75,12 @@ def live_bytes(contender: Contender, problem: Problem) -> int:
     return live.meter.peak
 
 
-class Meter:
-    """Adds up distinct storages while somebody holds them."""
-
-    def __init__(self, ignored: set[int]) -> None:
-        self.ignored = ignored
-        self.holders: dict[int, int] = {}
-        self.now = self.peak = 0
-
-    def pack(self, tensor: Tensor) -> Kept:
-        """Count a tensor's storage until the returned object dies."""
-        kept = Kept(tensor)
-        self.hold(kept, tensor)
-        return kept
-
-    def hold(self, owner: Any, tensor: Tensor) -> None:
-        """Count a tensor's storage until `owner` dies; a storage with two owners counts once."""
-        storage = tensor.untyped_storage()
-        pointer, size = storage.data_ptr(), storage.nbytes()
-        if not pointer or pointer in self.ignored:
-            return
-        if self.holders.get(pointer, 0) == 0:
-            self.now += size
-            self.peak = max(self.peak, self.now)
-        self.holders[pointer] = self.holders.get(pointer, 0) + 1
-        weakref.finalize(owner, self._release, pointer, size)
-
-    def _release(self, pointer: int, size: int) -> None:
-        self.holders[pointer] -= 1
-        if self.holders[pointer] == 0:
-            self.now -= size
-
-
-class Kept:
-    """A saved tensor as the graph holds it; a class of its own, so that its death is seen."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-
 class Live(TorchDispatchMode):
     """Watches every operation; a storage's end is its last tensor's."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.meter = Meter(set())
+        self.meter = saved.Meter()
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None

@@ -15,9 +15,8 @@ from bench.timing import interleave
 from bench.transfer_problem import Contender, images, learner, settings, source_network
 from multistep.files import UserError
 from multistep.inner.dynamics import Tensors
-from multistep.job import device
 from multistep.transfer.learner import Learner
-from multistep.transfer.saved import saved_bytes
+from multistep.transfer.measure import kept_bytes
 
 METHODS = ["l2t_0", "l2t_1", "l2t", "l2t_multistep", "l2t_3", "l2t_3_est"]
 CONTENDERS = [
@@ -51,12 +50,12 @@ def measure(place: torch.device, rounds: int, batch: int | None) -> dict[str, An
     }
 
 
-def agreement(experiment: str, contenders: list[Contender], batch: int = 2) -> dict[str, float]:
+def agreement(experiment: str, contenders: list[Contender]) -> dict[str, float]:
     """Relative distances of the first meta-gradient from that of the same method's first way.
 
     In float64 on the CPU; UserError where two ways to compute one thing differ.
     """
-    here = torch.device("cpu")
+    here, batch = torch.device("cpu"), 2
     s = settings(experiment, contenders[0], batch)
     source = copy.deepcopy(source_network(s, here)).double()
     x, y = images(s, here)
@@ -108,17 +107,8 @@ def compare(experiment: str, batch: int | None, place: torch.device, rounds: int
 
 
 def counted(job: Callable[[int], object], place: torch.device) -> dict[str, int]:
-    """Operations of a job's convolutions and matrix products, and its bytes: on a CPU those saved
-    for the way back at the peak, on CUDA the peak of what it allocates.
-    """
-    cuda = place.type == "cuda"
-    if cuda:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(place)
-        held = device.peak_bytes(place)
-    with saved_bytes() as saved:
-        job(0)
-    size = device.peak_bytes(place) - held if cuda else saved()
+    """Operations of a job's convolutions and matrix products, and its bytes (`kept_bytes`)."""
+    size = kept_bytes(place, lambda: job(0))
     with FlopCounterMode(display=False) as operations:  # apart: it takes some functions to pieces
         job(0)
     return {"operations": int(operations.get_total_flops()), "bytes": size}

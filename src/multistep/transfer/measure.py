@@ -7,6 +7,8 @@ autograd keeps for the way back at the peak of one mini-batch.
 """
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +51,7 @@ def measure(
             each = learners[method]
             each.step(*held[number % len(held)], each.settings.lr)
 
-    memory = {}
-    for method in learners:
-        if place.type == "cuda":
-            memory[method] = device.allocated(place, lambda method=method: step(method, 0))  # type: ignore[misc]
-        else:
-            with saved_bytes() as peak:
-                step(method, 0)
-            memory[method] = peak()
+    memory = {method: kept_bytes(place, partial(step, method, 0)) for method in learners}
     seconds = interleaved(
         definition["experiment"], {method: method for method in learners},
         lambda method, number: device.seconds(place, lambda: step(method, number)),
@@ -71,3 +66,14 @@ def measure(
         ],
     }
     return measured, {"dataset": images.digest, "network": network_digest}
+
+
+def kept_bytes(place: torch.device, work: Callable[[], object]) -> int:
+    """The most bytes of `work` at one time: on CUDA those that it allocates, on a CPU those that it
+    saves for the way back.
+    """
+    if place.type == "cuda":
+        return device.allocated(place, work)
+    with saved_bytes() as peak:
+        work()
+    return peak()
