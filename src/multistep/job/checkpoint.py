@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import logging
 import os
 import shutil
 import signal
@@ -30,8 +29,7 @@ from multistep import lock
 from multistep.files import UserError, atomic_write, digest
 from multistep.job import device
 from multistep.plan import provenance
-
-log = logging.getLogger(__name__)
+from multistep.progress import say
 
 # Nested dictionaries of tensors and of plain values: all that changes while a run trains.
 State = dict[str, Any]
@@ -169,4 +167,4 @@ def exclusive(path: Path) -> AbstractContextManager[None]:
 
 def _set_aside(path: Path, aside: Path, why: str) -> None:
     os.replace(path, aside)
-    log.warning("%s is not used: %s; kept as %s", path, why, aside)
+    say(f"{path} is not used: {why}; kept as {aside}")
