@@ -86,7 +86,7 @@ def main(name: str, threads: str) -> None:
 
 
 class Worker:
-    """A worker and what it says of itself; `about` is empty if it couldn't begin."""
+    """A worker, seen from its asker: the first `answer` is what it says of itself."""
 
     def __init__(self, name: str, threads: int) -> None:
         command = [sys.executable, "-m", "bench.minutes.worker", name, str(threads)]

@@ -1,1 +1,1 @@
-"""Few-shot learning: episodes, the task-batched networks, methods, evaluation."""
+"""Few-shot learning: episodes, the task-batched network, algorithms, evaluation."""

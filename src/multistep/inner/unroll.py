@@ -54,9 +54,9 @@ def unroll(
     each window once more on the way back: the same numbers to rounding, in memory that does not
     grow with the windows' graphs. The result can be differentiated once, what `loss` closes over
     and what the dynamics have that requires a gradient must be named in `closure`, and a state is
-    of dictionaries, tuples and lists. What it draws from torch's global
-    generators (dropout) is the same again; what it changes on the side (running statistics) is
-    changed once more. A loss that has other values the second time is told.
+    of dictionaries, tuples and lists. What it draws from torch's global generators (dropout) is the
+    same again; what it changes on the side (running statistics) is changed once more. A loss that
+    has other values the second time is told.
 
     `watch(grads)` sees every evaluated gradient, detached; with `recompute` not again on the way
     back.
@@ -281,16 +281,17 @@ def count_windows(steps: int, window: int) -> int:
 class Objective(Protocol):
     """A loss over task-parameters φ and parameters shared by all tasks, with its derivatives.
 
-    φ is one flat tensor `[tasks, P]`. A tape is whatever `gradient` keeps for `hessian_product`;
-    it must have an attribute `nbytes`. Derivatives by φ are new tensors, which are written over.
+    φ is one tensor of all tasks in the objective's own layout, such as `[tasks·P]` of networks and
+    `[tasks, ways, F+1]` of heads. A tape is whatever `gradient` keeps for `hessian_product`; it
+    must have an attribute `nbytes`. Derivatives by φ are new tensors, which are written over.
     """
 
     def gradient(self, phi: Tensor, *, keep: bool) -> tuple[Tensor, Any]:
-        """∂L/∂φ `[tasks, P]`, and a tape (None unless `keep`)."""
+        """∂L/∂φ in the shape of φ, and a tape (None unless `keep`)."""
         ...
 
     def hessian_product(self, tape: Any, direction: Tensor) -> tuple[Tensor, Tensor]:
-        """(∂²L/∂φ² · w, (∂²L/∂shared ∂φ) · w) at the tape's φ, `[tasks, P]` and `[tasks, S]`."""
+        """(∂²L/∂φ² · w, (∂²L/∂shared ∂φ) · w) at the tape's φ, each of every task."""
         ...
 
 
@@ -344,9 +345,9 @@ def unroll_vjp(
 ) -> tuple[Tensor, Pullback]:  # fmt: skip
     """`unroll` from zero velocity for a batch of tasks, and its pullback.
 
-    `phi`: `[tasks, P]`. `keep=False` is for when nothing is pulled back (evaluation, first order).
-    `recompute=True` keeps φ at each window start only and evaluates the gradient once more on the
-    way back (12 instead of 9 forward-equivalents per window, memory of one window).
+    `phi`: in the objective's layout. `keep=False` is for when nothing is pulled back (evaluation,
+    first order). `recompute=True` keeps φ at each window start only and evaluates the gradient once
+    more on the way back (12 instead of 9 forward-equivalents per window, memory of one window).
     """
     windows = count_windows(steps, window)
     if not hasattr(dynamics, "coefficients"):

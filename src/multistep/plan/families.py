@@ -14,7 +14,9 @@ FAMILIES = ("few_shot", "transfer")
 
 
 def package(family: str) -> str:
-    """The package of a family's code: `settings`, `record`, `run`, `measure`, `algorithms`."""
+    """The package of a family's code: `settings`, `checks`, `record`, `run`, `measure`, `trained`,
+    `algorithms`.
+    """
     return f"multistep.{family.replace('_', '')}"
 
 

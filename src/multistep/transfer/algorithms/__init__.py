@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from multistep.inner.dynamics import State, Tensors
     from multistep.transfer.inner import Losses, MetaGradient
 
-# In forward passes (spec: counted with their second derivatives): a gradient; one that is to be
-# differentiated, there and back; the same where only its mixed derivative is asked for.
+# In forward passes: a gradient; one that is to be differentiated, there and back; the same where
+# only its mixed derivative is asked for.
 GRADIENT, DIFFERENTIATED, MIXED = 3, 9, 5
 
 
