@@ -32,22 +32,19 @@ WINDOW_LIMITS = {  # contender → experiment → largest share of exact MAML's 
     "ours, multi-step(4)": {"5way_1shot": 0.60, "20way_1shot": 0.60, "5way_5shot": 0.40},
     "ours, multi-step(8)": {"5way_1shot": 0.50, "20way_1shot": 0.50, "5way_5shot": 0.28},
 }
+# The other parts' pages, and their targets where they have any: `page` and `rows`.
+PARTS: dict[str, Any] = {
+    "bench-methods": methods_report, "bench-builds": builds, "bench-workflow": plan,
+    "bench-minutes": minutes, "bench-transfer": transfer_report,
+}  # fmt: skip
 MEMORY_LIMIT = 0.75  # of what autograd saves for the plain network
 SAMPLING_LIMIT = 0.03
 
 
 def page(record: dict[str, Any]) -> str:
     """Markdown."""
-    if record["kind"] == "bench-methods":
-        return methods_report.page(record)
-    if record["kind"] == "bench-builds":
-        return builds.page(record)
-    if record["kind"] == "bench-workflow":
-        return plan.page(record)
-    if record["kind"] == "bench-minutes":
-        return minutes.page(record)
-    if record["kind"] == "bench-transfer":
-        return transfer_report.page(record)
+    if record["kind"] in PARTS:
+        return str(PARTS[record["kind"]].page(record))
     cuda = "saved" not in record
     parts = [_head(record, cuda), *([] if cuda else [targets(_targets(record))])]
     parts += [_times(e, record, "wall" if cuda else "process") for e in record["times"]]
@@ -60,10 +57,8 @@ def page(record: dict[str, Any]) -> str:
 
 def rows(record: dict[str, Any]) -> list[tuple[str, float, float]]:
     """Every target of a part with what was measured, where it has any."""
-    of = {"bench": _targets, "bench-builds": builds.rows, "bench-transfer": transfer_report.rows}
-    of["bench-workflow"] = plan.rows
-    cuda = record["kind"] == "bench" and "saved" not in record
-    return of[record["kind"]](record) if record["kind"] in of and not cuda else []
+    of = getattr(PARTS.get(record["kind"]), "rows", _targets if "saved" in record else None)
+    return of(record) if of else []
 
 
 def _head(record: dict[str, Any], cuda: bool) -> str:

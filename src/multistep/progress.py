@@ -21,7 +21,7 @@ def say(message: str) -> None:
 @contextmanager
 def progress(
     title: str, total: int | None, unit: str, done: int = 0
-) -> Iterator[Callable[[int], None]]:
+) -> Iterator[Callable[[int], object]]:
     """Yield a function that is told how much was just done, counted in `unit` ("B": bytes).
 
     A log file gets a plain line now and then and one at the end, since a bar's carriage returns
@@ -30,11 +30,7 @@ def progress(
     if sys.stderr.isatty():
         scaled = unit == "B"
         with tqdm(total=total, initial=done, unit=unit, unit_scale=scaled, desc=title) as bar:
-
-            def draw(amount: int) -> None:
-                bar.update(amount)
-
-            yield draw
+            yield bar.update
         return
 
     begun, before = time.monotonic(), done

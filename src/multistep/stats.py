@@ -75,7 +75,7 @@ def over_seeds(means: Sequence[float]) -> tuple[float, float | None]:
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None
 
 
-def t_quantile(degrees: int | None, probability: float = 0.975) -> float:
+def t_quantile(degrees: int | None, probability: float) -> float:
     """Quantile of Student's t, or of the normal distribution where there are no degrees."""
     from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped]
 
@@ -154,7 +154,7 @@ def seeds_and_episodes(accuracies: Sequence[Sequence[float]] | npt.NDArray[np.fl
     return Estimate(float(rows.mean()), errors, {"seeds": len(rows), "episodes": rows.shape[1]})
 
 
-def log_ratio(ours: Sequence[float], theirs: Sequence[float], of: str = "rounds") -> Estimate:
+def log_ratio(ours: Sequence[float], theirs: Sequence[float], of: str) -> Estimate:
     """Ratio of two positive measurements that were taken in turn: Student's interval of the mean
     logarithm over their rounds, so that what slows a whole round drops out.
     """

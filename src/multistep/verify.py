@@ -187,10 +187,7 @@ CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
     ),
     "source networks": (rf".*/{re.escape(sources.DESCRIPTION)}", _network),
     "archives": (r".*/raw/.*@[^/]*\.json", identity.check_record),
-    "evaluations": (
-        r".*/evaluations/.*\.json",
-        results.in_place,
-    ),
+    "evaluations": (r".*/evaluations/.*\.json", results.in_place),
     "choices": (
         r".*/results/choices/.*\.json",
         lambda path: "seal" in results.read_choice(path),

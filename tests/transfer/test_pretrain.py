@@ -51,7 +51,7 @@ def test_it_learns_and_records_it(tmp_path: Path) -> None:
     assert metrics["train_images"] == 160
     assert metrics["test_interval95"][0] < metrics["test_accuracy"] <= metrics["test_interval95"][1]
     assert about["made_from"]["dataset"] == prepared.read(tmp_path / "data").digest
-    network, _, _ = sources.open_network(tmp_path / "out")
+    network, _ = sources.open_network(tmp_path / "out")
     assert network.tap_channels == {0: 4, 1: 8, 2: 16}
 
 
@@ -61,7 +61,8 @@ def test_published_weights_are_taken_and_scored(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "given.pth")
     given = ["--published", str(tmp_path / "given.pth")]
     assert cli.main(arguments(tmp_path, spec({}, layout="torchvision"), *given)) == 0
-    network, _, about = sources.open_network(tmp_path / "out")
+    network, _ = sources.open_network(tmp_path / "out")
+    about = read_json(tmp_path / "out" / "network.json")
     assert about["made_from"]["network"] == sha256(tmp_path / "given.pth")
     assert about["metrics"]["test_images"] == 20
     assert about["history"] == []

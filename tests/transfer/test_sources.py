@@ -174,7 +174,8 @@ def saved(folder: Path, seed: int = 0, trained: bool = False) -> dict[str, torch
 
 def test_a_folder_opens_frozen_and_with_what_was_saved(tmp_path: Path) -> None:
     state = saved(tmp_path / "a")
-    network, digest, about = sources.open_network(tmp_path / "a")
+    network, digest = sources.open_network(tmp_path / "a")
+    about = read_json(tmp_path / "a" / "network.json")
     assert not network.training
     assert not any(p.requires_grad for p in network.parameters())
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())

@@ -386,12 +386,12 @@ if workflow.is_main_process:
     except UserError as error:
         raise WorkflowError(str(error)) from None
     home = ROOT / PARAMS.directory
-    planned = [unrecorded.checks(home, PARAMS, CELLS, CHOICES, MEASUREMENTS)]
+    compared = [unrecorded.checks(home, PARAMS, CELLS, CHOICES, MEASUREMENTS)]
     for form, shown in {"tables": TABLES, "figures": FIGURES}.items():
         for name, files in shown.items():
             page = partial(unrecorded.page, home, form, name, PAGES[form][name], files, context_of)
-            planned.append([(f"reports/{form}/{name}.json", page)])
-    if wrong := unrecorded.mistakes(home, chain.from_iterable(planned)):
+            compared.append([(f"reports/{form}/{name}.json", page)])
+    if wrong := unrecorded.mistakes(home, chain.from_iterable(compared)):
         shown = wrong[:5] + [f"and {len(wrong) - 5} more"] * (len(wrong) > 5)
         raise WorkflowError(
             f"{len(wrong)} of the files in {home} that Snakemake has no record of (copied in, pulled in part, "

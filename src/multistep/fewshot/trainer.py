@@ -6,6 +6,7 @@ Adam) is captured once in a CUDA graph and replayed: shapes are static, the only
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -115,7 +116,7 @@ class Trainer:
         """Means since the last call; a `UserError` if something is no longer finite."""
         values = (self.sums / self.state["summed"]).tolist()
         means = dict(zip(SUMS, values, strict=True))
-        bad = [name for name in SUMS if not abs(means[name]) < float("inf")]
+        bad = [name for name in SUMS if not math.isfinite(means[name])]
         if bad:
             raise DivergedError(
                 f"{', '.join(bad)} is not finite: training has diverged; lower inner_lr or "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import platform
 import resource
@@ -24,7 +23,6 @@ from multistep import lock
 from multistep.files import UserError
 from multistep.progress import say
 
-log = logging.getLogger(__name__)
 FAILED = "MULTISTEP_FAILED_GPUS"  # to the process that this one becomes
 _held: list[IO[str]] = []  # open lock files: a slot is ours until the process ends
 
@@ -41,26 +39,25 @@ def prepare(device: str, threads: int) -> torch.device:
     _keep_freed_memory()
     if device == "cpu":
         return torch.device("cpu")
-    if device == "cuda":
-        listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-        others = _claim_gpu()
-        try:
-            if not torch.cuda.is_available():
-                raise UserError(
-                    "device: cuda is set, but torch sees no CUDA device; run where one is, or set "
-                    "`device: cpu` in the scale's overlay"
-                )
-            torch.zeros(1, device="cuda").item()
-        except (UserError, RuntimeError) as error:
-            # Without a driver there is no GPU that could fail: whoever counts some rehearses (how
-            # several users share a machine, say), and has the one that was claimed.
-            if "no NVIDIA driver" in str(error):
-                return torch.device("cuda")
+    if device != "cuda":
+        raise UserError(f"device must be cuda or cpu, got {device!r}")
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    others = _claim_gpu()
+    try:
+        if not torch.cuda.is_available():
+            raise UserError(
+                "device: cuda is set, but torch sees no CUDA device; run where one is, or set "
+                "`device: cpu` in the scale's overlay"
+            )
+        torch.zeros(1, device="cuda").item()
+    except (UserError, RuntimeError) as error:
+        # Without a driver there is no GPU that could fail: whoever counts some rehearses (how
+        # several users share a machine, say), and has the one that was claimed.
+        if "no NVIDIA driver" not in str(error):
             if not others:
                 raise error if isinstance(error, UserError) else failed(error) from None
             _leave_gpu(listed, error)
-        return torch.device("cuda")
-    raise UserError(f"device must be cuda or cpu, got {device!r}")
+    return torch.device("cuda")
 
 
 def identity(device: torch.device) -> list[Any]:

@@ -20,6 +20,7 @@ from multistep.progress import say
 
 # Of the plugin, in seconds: how long it may wait between two looks at the queue.
 LOOKS = 180
+PATIENCE = 300  # seconds that jobs of former runs have to end
 
 
 class Request(NamedTuple):
@@ -181,7 +182,7 @@ def see_preempted(plugin: Any) -> None:
 # --- what was left there --------------------------------------------------------------------------
 
 
-def stop(names: list[str], patience: float = 300) -> None:
+def stop(names: list[str]) -> None:
     """Cancel the jobs of former runs, by the names that the plugin gave these, and wait until they
     have gone: cells save their states first.
     """
@@ -195,7 +196,7 @@ def stop(names: list[str], patience: float = 300) -> None:
             "stopped, keep their states, and are submitted again"
         )
         _ask("scancel", *left)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE
     while left and time.monotonic() < deadline:
         time.sleep(1)
         left = _ask(*queued).split()

@@ -67,8 +67,7 @@ class Batches:
         self, images: Prepared, part: str, s: Batching, device: torch.device, seed: int,
         loaders: int | None = None,
     ) -> None:  # fmt: skip
-        self.images, self.part, self.s, self.device = images, part, s, device
-        self.seed = seed
+        self.images, self.s, self.device, self.seed = images, s, device, seed
         if loaders is None:
             loaders = min(4, os.cpu_count() or 1) if device.type == "cuda" else 0
         self.loaders = loaders

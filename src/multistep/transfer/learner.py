@@ -11,6 +11,7 @@ the first one of the inner loop, at φ₁ (`bn_updates: 1` leaves out the latter
 """
 
 import itertools
+import math
 from collections import deque
 from typing import Any
 
@@ -47,6 +48,7 @@ class Learner:
         self.target = target.to(device)
         self.backbone = [name for name, _ in target.named_parameters()]
         phi = {name: p.detach().clone() for name, p in target.named_parameters()}
+        like = next(iter(phi.values()))
         self.buffers = {name: b.detach().clone() for name, b in target.named_buffers()}
         # Updated, and never read, by the forward passes that the statistics must not see.
         self.unread = {name: b.clone() for name, b in self.buffers.items()}
@@ -64,7 +66,6 @@ class Learner:
             generator = torch.Generator().manual_seed(int(digest([seed, "matching"])[:8], 16))
             added = self.matching.initial_phi(generator)
             theta = self.matching.initial_theta(s.where_bias, generator)
-            like = next(iter(phi.values()))
             phi |= {name: p.to(like) for name, p in added.items()}
             self.theta = {name: p.to(like).requires_grad_() for name, p in theta.items()}
             self.meta = Adam(s.meta_lr, weight_decay=s.meta_weight_decay)
@@ -80,7 +81,7 @@ class Learner:
         # What was not yet known to be finite: names, values on the host, and when they are there.
         self._unchecked: deque[tuple[list[str], Tensor, torch.cuda.Event | None]] = deque()
         # Made once: the memory that a copy to the host doesn't wait for is slow to get.
-        like, pinned = next(iter(phi.values())), device.type == "cuda"
+        pinned = device.type == "cuda"
         places = torch.empty(AHEAD, len(CHECKED), dtype=like.dtype, pin_memory=pinned)
         self._places = itertools.cycle(places.unbind())
 
@@ -257,7 +258,7 @@ CHECKED = {
 
 
 def _refuse(names: list[str], values: Tensor) -> None:
-    bad = [n for n, v in zip(names, values.tolist(), strict=True) if not abs(v) < float("inf")]
+    bad = [n for n, v in zip(names, values.tolist(), strict=True) if not math.isfinite(v)]
     if bad:
         what, where = CHECKED[bad[0]]
         raise UserError(

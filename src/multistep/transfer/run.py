@@ -115,7 +115,7 @@ def learner(
     if isinstance(algorithm.settings, Transfer):
         if network is None:
             raise UserError("--network: the folder of the source network is missing")
-        source, digest, _ = sources.open_network(network)
+        source, digest = sources.open_network(network)
     generator = torch.Generator().manual_seed(seed)
     target = build(algorithm.settings.target, classes, generator)
     return Learner(source, target, algorithm, seed, where), digest

@@ -95,15 +95,15 @@ def save(
     write_json(folder / DESCRIPTION, seal.seal(about | made, made_from))
 
 
-def open_network(folder: Path) -> tuple[Backbone, str, dict[str, Any]]:
-    """The network, in eval mode and frozen, the digest of its weights, and its description."""
-    found, about = source_record.read(folder)
+def open_network(folder: Path) -> tuple[Backbone, str]:
+    """The network, in eval mode and frozen, and the digest of its weights."""
+    found, _ = source_record.read(folder)
     weights = folder / WEIGHTS
     state = torch.load(weights, map_location="cpu", weights_only=True)
     spec = found.settings
     network = build(spec.architecture, spec.classes, None)
     network.load_state_dict(fitted(state, spec.architecture, spec.classes, weights))
-    return network.eval().requires_grad_(False), found.digest, about
+    return network.eval().requires_grad_(False), found.digest
 
 
 def _from_l2t_ww(key: str) -> str:

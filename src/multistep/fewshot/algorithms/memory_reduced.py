@@ -66,9 +66,8 @@ class MemoryReduced(Algorithm):
 
     def cost(self) -> float:
         repeated = 0 if self.options.cache_features else self.settings.inner_steps
-        return (
-            GRADIENT + self.replays + repeated
-        ) * self.support_images + GRADIENT * self.query_images
+        support = (GRADIENT + self.replays + repeated) * self.support_images
+        return support + GRADIENT * self.query_images
 
     def meta_gradient(self, tasks: Tasks) -> MetaGradient:
         """The hypergradient; zero for the head."""
