@@ -157,7 +157,8 @@ def compare(path: Path, record: dict[str, Any], expected: Expected) -> None:
     """Raise UserError, one line, for a record that isn't what the plan says."""
     for key, found, right in _differences(record, expected):
         raise UserError(
-            f"{path}: {key} is {short(found)}, but the plan says {short(right)}; {again(path)}"
+            f"{path}: {key} is {short(found)}, but the plan says {short(right)}; delete it and "
+            f"build it again ({build_command(path)})"
         )
 
 
