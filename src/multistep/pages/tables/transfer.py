@@ -1,7 +1,7 @@
 """Tables of transfer accuracies (Tables 2 and 3): a column per target, a row per method."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from multistep import stats
 from multistep.pages import DataFrame, pd, query
@@ -39,8 +39,10 @@ from multistep.pages.tables import (
     per_cell,
     training,
 )
-from multistep.plan.schema import Params
 from multistep.settings import Model
+
+if TYPE_CHECKING:
+    from multistep.plan.schema import Params
 
 Shown = Annotated[str, Ref("row", "rows")]
 
@@ -79,7 +81,7 @@ class Spec(AnySpec):
                 experiment = self.rows.get(row, {}).get(column)
                 yield Quotation(source, "test_accuracy", mean, spread, experiment, column, row)
 
-    def mistakes(self, params: Params | None = None) -> list[str]:
+    def mistakes(self, params: "Params | None" = None) -> list[str]:
         shown = {column for row in self.rows.values() for column in row}
         empty = [f"columns: no row has {column}" for column in self.columns.keys() - shown]
         return [*super().mistakes(params), *empty]
