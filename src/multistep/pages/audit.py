@@ -48,12 +48,12 @@ def findings(project: Path) -> list[Finding]:
     """
     base = params.load(project / "params.yaml")
     report = (project / "workflow" / "report").resolve()
-    pages = load.pages(report, base)
-    tables: dict[str, Any] = pages["tables"] | pages["figures"]
+    by_form = load.pages(report, base)
+    pages: dict[str, Any] = by_form["tables"] | by_form["figures"]
     found = []
     for name, entry in checks.audit(report).items():
         try:
-            numbers = NUMBERS[name](base, tables) if name in NUMBERS else {}
+            numbers = NUMBERS[name](base, pages) if name in NUMBERS else {}
             certain, inferred = (t.format(**numbers) for t in (entry.certain, entry.inferred))
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             what = "mend the text, or take the entry out"
@@ -98,8 +98,8 @@ def fitting_n(mean: float, half_width: float) -> float:
     return stats.Z95**2 * max(q * (1 - q) for q in ends) / ((half_width - 0.005) / 100) ** 2
 
 
-def _intervals(_: Params, tables: Any) -> dict[str, Any]:
-    paper, rows = tables["table4"].paper, list(printed(tables["table4"]))
+def _intervals(_: Params, pages: Any) -> dict[str, Any]:
+    paper, rows = pages["table4"].paper, list(printed(pages["table4"]))
     largest = {(m, c): fitting_n(mean, half) for m, c, mean, half in rows}
     fits = {c: paper.episodes / batch for c, batch in paper.meta_batch.items()}
     if any(n < fits[column] for (_, column), n in largest.items()):
@@ -111,7 +111,7 @@ def _intervals(_: Params, tables: Any) -> dict[str, Any]:
         spread[method, column] = half * math.sqrt(fits[column]) / stats.Z95 / independent
     *usual, odd = sorted(spread, key=lambda key: spread[key])
     deviations = [
-        half * math.sqrt(paper.episodes) / stats.Z95 for *_, half in printed(tables["table5"])
+        half * math.sqrt(paper.episodes) / stats.Z95 for *_, half in printed(pages["table5"])
     ]
     return {
         "exceeding": sum(n < paper.episodes for n in largest.values()),
@@ -119,11 +119,11 @@ def _intervals(_: Params, tables: Any) -> dict[str, Any]:
         "episodes": paper.episodes,
         "most_episodes": min(largest.values()),
         "fits": ", ".join(
-            f"{n:g} ({tables['table4'].columns[column]})" for column, n in fits.items()
+            f"{n:g} ({pages['table4'].columns[column]})" for column, n in fits.items()
         ),
         "deviations": [min(deviations), max(deviations)],
         "spread": [spread[usual[0]], spread[usual[-1]], spread[odd]],
-        "odd": f"{_title(odd[0])} at {tables['table4'].columns[odd[1]]}",
+        "odd": f"{_title(odd[0])} at {pages['table4'].columns[odd[1]]}",
     }
 
 
@@ -136,10 +136,10 @@ def is_float16(percent: float) -> bool:
     return float(str(np.float16(percent / 100))) == round(percent / 100, 6)
 
 
-def _float16(_: Params, tables: Any) -> dict[str, Any]:
+def _float16(_: Params, pages: Any) -> dict[str, Any]:
     rates, chance, means = [], 1.0, []
     for name, (low, high) in {"table4": (90, 100), "table5": (44, 64)}.items():
-        own = [mean for _, _, mean, _ in printed(tables[name])]
+        own = [mean for _, _, mean, _ in printed(pages[name])]
         rates.append(np.mean([is_float16(n / 100) for n in range(100 * low, 100 * high)]).item())
         chance *= rates[-1] ** len(own)
         means += own
@@ -164,14 +164,14 @@ def _windows(base: Params, _: Any) -> dict[str, Any]:
     }
 
 
-def _first_order_row(base: Params, tables: Any) -> dict[str, Any]:
+def _first_order_row(base: Params, pages: Any) -> dict[str, Any]:
     maml, first = (cell_settings(base, "5way_1shot", m) for m in ("maml", "fomaml"))
     other = first.model_dump()
     moves = [
         -SGD(1.0, s.momentum, s.weight_decay).coefficients(s.inner_steps).b_phi
         for s in (maml, first)
     ]
-    rates = tables["table5"].paper.inner_lr
+    rates = pages["table5"].paper.inner_lr
     return {
         "differ": " and ".join(k for k, v in maml.model_dump().items() if v != other[k]),
         "steps": maml.inner_steps,
@@ -180,24 +180,24 @@ def _first_order_row(base: Params, tables: Any) -> dict[str, Any]:
     }
 
 
-def _quoted_rows(_: Params, tables: Any) -> dict[str, Any]:
+def _quoted_rows(_: Params, pages: Any) -> dict[str, Any]:
     second, third = (
-        tables[name].literature["scratch_literature"].values for name in ("table2", "table3")
+        pages[name].literature["scratch_literature"].values for name in ("table2", "table3")
     )
     free: dict[str, Any] = {}
     descent: dict[str, Any] = {}
     for name in ("extended_omniglot_5way", "extended_omniglot_20way"):
-        free |= tables[name].literature["imaml_hessian_free"].values
-        descent |= tables[name].literature["imaml_gradient_descent"].values
-    if second != third or free != tables["table4"].literature["imaml_literature"].values:
+        free |= pages[name].literature["imaml_hessian_free"].values
+        descent |= pages[name].literature["imaml_gradient_descent"].values
+    if second != third or free != pages["table4"].literature["imaml_literature"].values:
         raise UserError("audit.yaml: quoted_rows: these rows aren't equal; mend the text")
     return {"numbers": len(second), "descent": ", ".join(f"{v[0]:g}" for v in descent.values())}
 
 
-def _transfer_saving(base: Params, tables: Any) -> dict[str, Any]:
-    seconds = tables["table1"].paper.seconds
+def _transfer_saving(base: Params, pages: Any) -> dict[str, Any]:
+    seconds = pages["table1"].paper.seconds
     before, after = (seconds[method][0] for method in ("l2t", "l2t_multistep"))
-    hours = tables["table1"].epochs * (before - after) / 3600
+    hours = pages["table1"].epochs * (before - after) / 3600
     saved = {"ratio": after / before, "saved": 1 - after / before, "hours": hours}
     return saved | transfer_operations(base)
 
@@ -259,28 +259,26 @@ def _twice_as_fast(base: Params, _: Any) -> dict[str, Any]:
     }
 
 
-def _no_inner_steps(_: Params, tables: Any) -> dict[str, Any]:
+def _no_inner_steps(_: Params, pages: Any) -> dict[str, Any]:
     """`chance`: how often a number of the range of Tables 2 and 3 is one of their accuracies."""
-    bars, table = tables["figure4"], tables["table3"]
+    bars, table = pages["figure4"], pages["table3"]
     zero, two = (bars.paper.accuracy[method][0] for method in ("l2t_0", "l2t"))
     scratch = table.literature["scratch_literature"].values
-    both = [tables[name] for name in ("table2", "table3")]
-    rows = [*(row.values for t in both for row in t.literature.values())]
-    rows += [of for t in both for of in t.paper.values.values()]
-    others = {mean for of in rows for mean, _ in of.values()}
+    without = scratch[bars.dataset][0]
+    others = {q.value for name in ("table2", "table3") for q in pages[name].quotations()}
     return {
         "zero": zero,
-        "scratch": scratch[bars.dataset][0],
+        "scratch": without,
         "two": two,
-        "share": (zero - scratch[bars.dataset][0]) / (two - scratch[bars.dataset][0]),
+        "share": (zero - without) / (two - without),
         "twin": ", ".join(table.columns[name] for name, of in scratch.items() if of[0] == zero),
         "others": len(others),
         "chance": len(others) / (100 * (max(others) - min(others)) + 1),
     }
 
 
-def _learning_rate(_: Params, tables: Any) -> dict[str, Any]:
-    epochs = tables["table2"].paper.epochs
+def _learning_rate(_: Params, pages: Any) -> dict[str, Any]:
+    epochs = pages["table2"].paper.epochs
     rates = [rate(1.0, 0, epochs, epoch) for epoch in range(epochs)]
     tenth = epochs // 10
     return {
@@ -290,8 +288,8 @@ def _learning_rate(_: Params, tables: Any) -> dict[str, Any]:
     }
 
 
-def _text_and_tables(_: Params, tables: Any) -> dict[str, Any]:
-    paper = tables["table4"].paper
+def _text_and_tables(_: Params, pages: Any) -> dict[str, Any]:
+    paper = pages["table4"].paper
     at = {method: of["20way_1shot"] for method, of in paper.values.items()}
     methods = ("multistep2", "multistep4", "multistep8")
     root = math.sqrt(paper.meta_batch["20way_1shot"])
@@ -304,9 +302,9 @@ def _text_and_tables(_: Params, tables: Any) -> dict[str, Any]:
         paper.values["maml"]["5way_1shot"][0] - paper.values[method]["5way_1shot"][0]
         for method in ("multistep4", "multistep8")
     ]
-    sizes = tables["table6"].paper.values
+    sizes = pages["table6"].paper.values
     shares = {
-        tables["table6"].rows[name]: of["validation"] / (of["train"] + of["validation"])
+        pages["table6"].rows[name]: of["validation"] / (of["train"] + of["validation"])
         for name, of in sizes.items()
     }
     return {
