@@ -9,8 +9,6 @@ a record of each cell, sealed, with every episode's accuracy.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +68,14 @@ def run(args: argparse.Namespace) -> None:
     tests = []
     for file, about, tensors, _, images, _ in given:
         tester = module(about["cell"]["family"], "trained").tester
-        with _of(file):
+        with parameters.named(file):
             tests.append(tester(about, tensors, images, place, **how, **changes))
     found: list[dict[str, Any]] = []
     own: list[bool] = []  # whether it was tested on the cell's images
     try:
         for (file, about, _, made, images, out), test in zip(given, tests, strict=True):
             cell = about["cell"]
-            with _of(file):
+            with parameters.named(file):
                 used, rows = test()
             entry = {"cell": cell, "dataset": images.name, "settings": used, "rows": rows}
             entry["parameters"] = about["digest"]
@@ -102,15 +100,6 @@ def run(args: argparse.Namespace) -> None:
                 say(f"{entry['cell']['method']}, {what}: outputs aren't finite in "
                     + ", ".join(f"{n} episodes ({p})" for p, n in broken.items() if n)
                     + "; those of a run that diverged, so lower --rate")  # fmt: skip
-
-
-@contextmanager
-def _of(file: Path) -> Iterator[None]:
-    """While a file is tested: what is wrong is told with its name."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
 
 
 def _given(file: Path, args: argparse.Namespace) -> tuple[Path, Any, Any, Any, Prepared, Any]:

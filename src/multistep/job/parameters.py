@@ -149,6 +149,15 @@ def fitting() -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def named(file: Path | str) -> Iterator[None]:
+    """While a file's parameters are used: what is wrong is told with its name."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+
+
 def _open(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], Arrays]:
     """The header, as it was sealed, and the tensors if they are wanted."""
     if path.is_dir():
@@ -186,7 +195,5 @@ def load(path: Path | str, **settings: Any) -> Any:
     `test_steps` or `inner_lr` for instance.
     """
     about, tensors, _ = read(of(Path(path)))
-    try:
+    with named(path):
         return module(about["cell"]["family"], "trained").Trained(about, tensors, **settings)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
