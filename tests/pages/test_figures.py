@@ -185,6 +185,17 @@ def test_curves_average_seeds_where_all_have_a_point(tmp_path: Path, context: Co
     )
 
 
+@pytest.mark.parametrize(("end", "height"), [(90.0, 0.857), (99.0, 0.365)])
+def test_the_upper_end_of_accuracies_has_more_room_where_curves_reach_it(
+    context: Context, end: float, height: float
+) -> None:
+    records = [few_shot(history=[(10, 1.0, 20.0), (20, 1.0, 80.0), (30, 1.0, end)])]
+    for panel in drawn(CURVES_SPEC, context, records).axes:
+        low, middle, top = panel.transData.transform([(0, 20), (0, 80), (0, end)])[:, 1]
+        assert (middle - low) / (top - low) == pytest.approx(height, abs=0.001)
+    assert ("logarithm of 101" in said(CURVES_SPEC, context, records)) == (end > 90)
+
+
 @pytest.mark.parametrize(
     ("device", "kept", "right", "seconds"),
     [

@@ -238,6 +238,16 @@ def round_ticks(axis: Axis, count: int | None = None, *, whole: bool = False) ->
     axis.set_major_formatter(lambda value, _: f"{value:,g}")
 
 
+def spread_high(axes: Axes) -> None:
+    """Let an axis of accuracies (%) run by the logarithm of 101 minus them, so that from 95 to 99%
+    there is as much room as from 60 to 87.
+    """
+    import numpy as np
+
+    axes.set_yscale("function", functions=(lambda y: -np.log(101 - y), lambda x: 101 - np.exp(-x)))
+    axes.set_yticks([20, 60, 80, 90, 95, 98, 100])
+
+
 def save(figure: Figure, prefix: Path, about: dict[str, str]) -> list[Path]:
     """Write `<prefix>.svg`, `.png` and `.pdf` without dates, so equal figures are equal files.
 

@@ -59,8 +59,14 @@ def notes(spec: Any, context: Context, rows: style.DataFrame, key: str = "experi
     over = seeds(rows, called, "; bands: lowest and highest seed")
     return [
         f"Lines: mean over {over}. Time: {time}{alone}, mean over seeds.",
+        "Accuracies stand at the logarithm of 101 minus them." if high(rows) else "",
         missing("Not run", called, rows, spec.panels, key),
     ]
+
+
+def high(rows: style.DataFrame) -> bool:
+    """Whether what tells the methods apart would be lost at the upper end of an even axis."""
+    return bool(rows.accuracy_high.max() > 90)
 
 
 def draw(
@@ -84,6 +90,8 @@ def draw(
                 chance = {"color": style.QUIET, "linewidth": 0.8, "linestyle": (0, (4, 3))}
                 panel.axhline(100 / here.ways.iloc[0], label="chance", **chance)
             panel.set_xlim(left=0)
+            if high(rows):
+                style.spread_high(panel)
             style.round_ticks(panel.xaxis, 6, whole=x == "epoch")
         title = heading(context, name, spec.panels[name]) if key == "dataset" else spec.panels[name]
         split = "validation" if key == "dataset" else here["split"].iloc[0]
