@@ -131,6 +131,18 @@ def test_a_single_number_has_no_interval_unless_it_is_exact() -> None:
     assert counted.interval() == (2.0, 2.0)
 
 
+def test_equal_values_have_no_interval() -> None:
+    """Three equal differences of seeds, to rounding, would have one of width zero."""
+    alike = stats.sampled([51.1 - 50.1, 52.2 - 51.2, 53.3 - 52.3], "seeds")
+    varied = stats.sampled([1.0, 2.0, 3.0], "seeds")
+    rows = [[20.0, 30.0], [30.0, 20.0]]  # networks that are equally good
+    for none in (alike, alike - varied, varied - alike, stats.seeds_and_episodes(rows)):
+        assert none.interval() is None
+    assert (varied - stats.Estimate(2.0, exact=True)).interval() == pytest.approx(
+        [end - 2 for end in varied.interval() or ()]
+    )
+
+
 def test_wilson_intervals() -> None:
     low, high = stats.wilson(50, 100)  # 0.4038 to 0.5962, the textbook's example
     assert (round(low, 2), round(high, 2)) == (40.38, 59.62)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from multistep.files import UserError
 
 LOG_MAX = math.log(sys.float_info.max)
+ROUNDING = 1e-9  # no accuracy, logarithm or hour that was measured differs by less
 Z95 = 1.96  # as the few-shot literature has it (Finn et al. 2017), not 1.959964
 
 
@@ -87,7 +88,8 @@ class Estimate:
     """A number and what it varies by, so that an interval of any level can be had of it.
 
     `errors`: of each source of chance its standard error and degrees of freedom (None: normal);
-    their half-widths add in squares. None at all is no interval, unless the number is `exact`
+    their half-widths add in squares. None at all is no interval, nor is one of zero: values that
+    are all equal don't say how much the next one would differ; unless the number is `exact`
     (counted or computed). `ratio`: value and errors are of a logarithm, as in `log_ratio`.
     `n`: how many of what were drawn.
     """
@@ -102,11 +104,17 @@ class Estimate:
         """The difference of two that are independent (of logarithms: their ratio); without an
         interval if one has none.
         """
-        known = all(one.errors or one.exact for one in (self, other))
+        known = self.known and other.known
         n = {k: min(self.n[k], other.n[k]) for k in self.n if k in other.n}
         errors = (*self.errors, *other.errors) if known else ()
         exact = self.exact and other.exact
         return Estimate(self.value - other.value, errors, n, exact, self.ratio)
+
+    @property
+    def known(self) -> bool:
+        """Whether something says how much the value varies by each source of chance."""
+        errors = [error for error, _ in self.errors]
+        return self.exact or min(errors, default=0.0) > ROUNDING
 
     @property
     def shown(self) -> float:
@@ -119,7 +127,7 @@ class Estimate:
         """
         p = (1 + level) / 2
         half = math.hypot(*(error * t_quantile(df, p) for error, df in self.errors))
-        return half if self.errors or self.exact else None
+        return half if self.known else None
 
     def interval(self, level: float = 0.95) -> tuple[float, float] | None:
         """Both ends, or None as for `half_width`."""
@@ -131,7 +139,7 @@ class Estimate:
 
 
 def sampled(values: Sequence[float], of: str, *, ratio: bool = False) -> Estimate:
-    """The mean of a sample, Student's interval, none of a single one; `ratio`: of logarithms."""
+    """The mean of a sample, Student's interval, none of equal values; `ratio`: of logarithms."""
     array = _finite(values, of)
     return Estimate(float(array.mean()), _student(array), {of: len(array)}, ratio=ratio)
 

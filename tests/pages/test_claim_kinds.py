@@ -47,6 +47,9 @@ def test_a_verdict_says_of_how_many_seeds_it_is() -> None:
     claim: Any = parse("claims", said, "")
     ours = transfer("sgd_224", "bird", "l2t_multistep", test=52.0)
     theirs = [transfer("sgd_224", "bird", seed=s, test=50.0 + s) for s in range(3)]
+    alike = [transfer("sgd_224", "bird", "l2t_multistep", seed=s, test=52.1 + s) for s in range(3)]
+    entry = verdicts._entry("x", claim, _scale(*alike, *theirs))
+    assert entry["words"] == "undecided: 2.1 points, 3 seeds, without any spread, so no interval"
     for number, right in (
         (3, "undecided: 1 points, 1 seed, 3 seeds of the other, so no interval"),
         (1, "undecided: 2 points, 1 seed, so no interval"),
@@ -62,7 +65,8 @@ def test_a_bent_line_is_no_line() -> None:
         cells={"omniglot": ["5way_1shot"]}, methods={"maml": [1, 2, 3, 4]},
     )  # fmt: skip
     for last, right in ((4.0, "held"), (6.0, "not held")):
-        rows = [("maml", n, [t, t, t], 1) for n, t in enumerate((1.0, 2.0, 3.0, last), start=1)]
+        times = ((t, t, 1.001 * t) for t in (1.0, 2.0, 3.0, last))
+        rows = [("maml", n, list(of), 1) for n, of in enumerate(times, start=1)]
         scale = _scale(few_shot_times(rows=rows))
         assert claims.verdict(list(claim.parts(scale)), claim.range) == right
 
@@ -104,7 +108,7 @@ def _timed(device: str) -> dict[str, Any]:
         "cell": {"experiment": "sgd_224", "dataset": "bird"},
         "environment": {"device": device},
         "iterations_per_epoch": 78.0,
-        "rows": [{"method": "l2t", "seconds": [5.0, 5.1, 4.9]},
+        "rows": [{"method": "l2t", "seconds": [5.0, 5.2, 4.8]},
                  {"method": "l2t_multistep", "seconds": [3.0, 3.1, 2.9]}],
     }  # fmt: skip
 

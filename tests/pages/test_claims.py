@@ -20,7 +20,7 @@ from multistep.stats import Estimate, sampled
 
 INSIDE, OUTSIDE, OPEN = (Estimate(v, ((1.0, None),)) for v in (10.0, -10.0, 0.5))
 NARROWLY_OUTSIDE = Estimate(-2.2, ((1.0, None),))  # at 95% for one, not for three at once
-NO_INTERVAL = sampled([5.0], "seeds")
+NO_INTERVAL, EQUAL = sampled([5.0], "seeds"), sampled([5.0] * 3, "seeds")
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ NO_INTERVAL = sampled([5.0], "seeds")
     [
         ("all", [INSIDE], "held"),
         ("all", [NO_INTERVAL], "undecided"),
+        ("all", [EQUAL], "undecided"),
         ("all", [Estimate(0.0, exact=True)], "held"),
         ("all", [None, None], "not run"),
         ("all", [INSIDE, INSIDE, OPEN], "undecided"),

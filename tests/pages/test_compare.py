@@ -20,7 +20,7 @@ from multistep.job import results
 from multistep.pages import compare
 
 EPISODES = [[30.0, 40.0, 50.0, 60.0], [20.0, 30.0, 50.0, 50.0], [10.0, 40.0, 40.0, 50.0]]
-MORE = [[20.0, 20.0, 20.0, 19.0], [20.0, 20.0, 19.0, 20.0], [20.0, 19.0, 20.0, 20.0]]
+MORE = [[20.0, 20.0, 20.0, 19.0], [20.0, 20.0, 19.0, 19.0], [20.0, 19.0, 20.0, 20.0]]
 
 
 def _put(results: Path, *records: dict[str, Any]) -> Path:
@@ -74,6 +74,16 @@ def test_cells_are_compared_over_the_episodes_that_they_share(places: tuple[Path
     assert found["only_a"] == []
 
 
+def test_equal_differences_are_beyond_no_noise(places: tuple[Path, Path]) -> None:
+    """Three seeds that are 10 points better say nothing of the fourth; equal ones don't differ."""
+    runs = [transfer(seed=s, test=50.0 + s) for s in range(3)]
+    better = [transfer(seed=s, test=60.0 + s) for s in range(3)]
+    key = ("paper", "sgd", "bird", "l2t")
+    for other, right in ((better, None), (runs, False)):
+        (row,) = compare.compare({key: runs}, {key: other})["rows"]
+        assert (row["interval"], row["beyond_noise"]) == (None, right)
+
+
 def test_other_seeds_are_no_pairs(places: tuple[Path, Path]) -> None:
     a = compare.read(str(places[0]))
     (key,) = (key for key in a if key[-1] == "maml")
@@ -90,14 +100,16 @@ def test_a_commit_is_compared_with_what_came_after_it(
     git = ["git", "-C", str(place), "-c", "user.name=A", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "One"]):
         subprocess.run([*git, *command], check=True)
-    for seed, row in enumerate(EPISODES):
-        record = few_shot(seed=seed, episodes=[x - 10 for x in row], scale="one")
+    for seed, row in enumerate(np.subtract(EPISODES, np.divide(MORE, 2)).tolist()):
+        record = few_shot(seed=seed, episodes=row, scale="one")
         _put(place / "results", record)
     monkeypatch.chdir(place)
     assert cli.main(["compare", "HEAD", ".", "--json", str(other / "c.json")]) == 0
     text = capsys.readouterr().out
-    assert "| 5way_1shot/omniglot/maml | accuracy | 39.167 | 29.167 | -10 | -10, -10 |" in text
-    assert json.loads((other / "c.json").read_text())["rows"][0]["difference"] == -10
+    assert "| 5way_1shot/omniglot/maml | accuracy | 39.167 | 29.333 | -9.8333 | -" in text
+    assert json.loads((other / "c.json").read_text())["rows"][0]["difference"] == pytest.approx(
+        -59 / 6
+    )
     assert "6 comparisons: 1 beyond noise" in text
 
 

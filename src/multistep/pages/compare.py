@@ -112,7 +112,8 @@ def compare(a: dict[Key, list[Run]], b: dict[Key, list[Run]]) -> dict[str, Any]:
     """Every cell and timed method of both: B minus A in points, or B over A, with its interval.
 
     `beyond_noise`: its 95% interval for all comparisons of a quantity at once (Bonferroni) leaves
-    out no difference; `alone`: that of this comparison by itself does.
+    out no difference; `alone`: that of this comparison by itself does. Both are None without an
+    interval, but False where nothing differs.
     """
     # Of one scale each, two scales are compared by their cells.
     if all(len({key[0] for key in of}) == 1 for of in (a, b)):
@@ -124,7 +125,8 @@ def compare(a: dict[Key, list[Run]], b: dict[Key, list[Run]]) -> dict[str, Any]:
         estimate = row.pop("estimate")
         none = 1.0 if estimate.ratio or estimate.exact else 0.0
         row |= {"difference": estimate.shown, "interval": None, "n": dict(estimate.n)}
-        row |= {"beyond_noise": None, "alone": None}
+        same = False if estimate.shown == none else None  # whatever the noise is
+        row |= {"beyond_noise": same, "alone": same}
         if (interval := estimate.interval()) is not None:
             low, high = estimate.interval(level)
             row |= {"interval": list(interval), "beyond_noise": not low <= none <= high}
@@ -201,7 +203,7 @@ def markdown(found: Mapping[str, Any], a: str, b: str) -> str:
         "",
         f"{len(counts)} comparisons: {counts.count(True)} beyond noise (95% for all of a quantity "
         f"at once), {alone} only where each stands alone, {counts.count(None)} without an interval "
-        "(one run). Times and sizes that don't differ are left out above.",
+        "(one run, or no spread). Times and sizes that don't differ are left out above.",
     ]
     if any(row["n"].get("seeds") == 1 and row["interval"] for row in found["rows"]):
         lines += [

@@ -277,10 +277,11 @@ def epoch_times(data: Data) -> DataFrame:
     names |= {f"settings.{k}": k for k in ("batch_size", "scheme", "source_features", "source")}
     found = _measured(data, names).merge(times.reset_index()).rename(columns={"size": "batches"})
     n = found.iterations.astype(float)
+    varied = found["std"].where(found["std"] > stats.ROUNDING)  # equal ones have no interval
     found = found.assign(
         seconds=n * found["mean"],
         seconds_sd=n**0.5 * found["std"],
-        seconds_half_width=n * stats.Z95 * found["std"] / found.batches**0.5,
+        seconds_half_width=n * stats.Z95 * varied / found.batches**0.5,
     )
     texts = {"scheme": "", "source_features": "", "source": ""}  # scratch has none of these
     return found.fillna(texts)

@@ -5,6 +5,7 @@ interval of the part that decides, n, all parts, evidence, what differs from the
 """
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
@@ -104,7 +105,8 @@ def _entry(name: str, claim: Claim, scale: Scale) -> dict[str, Any]:
 def _decisive(run: Sequence[Part], claim: Claim) -> Part | None:
     """The part that stands for a claim: the least favourable where all have to hold, else the most.
 
-    Nearness to the range counts in half-widths, so that a part decides that is clear of its end.
+    Nearness to the range counts in half-widths, so that a part decides that is clear of its end,
+    and one without an interval lies at the end.
     """
 
     def room(part: Part) -> float:
@@ -113,7 +115,7 @@ def _decisive(run: Sequence[Part], claim: Claim) -> Part | None:
         value, ends = part.estimate.shown, part.estimate.interval()
         gaps = [value - low] if low is not None else []
         gaps += [high - value] if high is not None else []
-        width = 0.0 if ends is None else (ends[1] - ends[0]) / 2
+        width = math.inf if ends is None else (ends[1] - ends[0]) / 2
         return min(gaps, default=0.0) / max(width, 1e-12)
 
     if not run:
@@ -197,7 +199,7 @@ def _words(entry: Mapping[str, Any]) -> str:
     value += f" [{ends[0]:.4g}, {ends[1]:.4g}]" if ends and ends[0] < ends[1] else ""
     value += "".join(f", {n:,} {_ONE.sub('', k) if n == 1 else k}" for k, n in n.items())
     if ends is None:
-        value += ", so no interval"
+        value += f"{'' if 1 in n.values() else ', without any spread'}, so no interval"
     elif n.get("seeds") == 1:
         value += ", of these networks and no other training"
     elif n and entry["unit"] and all(key.startswith("seeds") for key in n):

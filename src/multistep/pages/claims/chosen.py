@@ -1,6 +1,7 @@
 """Claims on what validation chooses: the paper's value against every other that was tried."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from multistep import stats
@@ -47,11 +48,11 @@ class Spec(claims.Claim):
                 continue
             settings = tried[value][0][1]["cell"]["settings"]
             scores = {other: _score(runs) for other, runs in tried.items()}
-            mean, error = scores.pop(value)
-            best, its_error = max(scores.values())
+            ours = scores.pop(value)
+            best = max(scores.values(), key=lambda score: score.value)
             n = {"seeds": min(map(len, tried.values()))}
             n["validation episodes"] = settings["validation_episodes"]
-            estimate = stats.Estimate(mean - best, ((error, None), (its_error, None)), n)
+            estimate = replace(ours - best, n=n)
             files = tuple(file for runs in tried.values() for file, _ in runs)
             yield claims.Part(name, estimate, files)
 
@@ -62,11 +63,11 @@ def _tried(params: Params, experiment: str, method: str) -> tuple[str, list[floa
     return (choose.setting, choose.values) if choose else ("", [])
 
 
-def _score(runs: list[Any]) -> tuple[float, float]:
-    """Mean validation accuracy of a candidate's seeds and its standard error over episodes."""
+def _score(runs: list[Any]) -> stats.Estimate:
+    """Mean validation accuracy of a candidate's seeds, which varies over episodes."""
     best = [run["metrics"]["best"] for _, run in runs]
     if any(b is None or run["metrics"]["diverged"] for b, (_, run) in zip(best, runs, strict=True)):
-        return 0.0, 0.0
+        return stats.Estimate(0.0, exact=True)
     # The seeds meet the same validation episodes, so their errors don't average out.
     means, widths = ([b[key] for b in best] for key in ("validation_accuracy", "validation_ci95"))
-    return sum(means) / len(means), max(widths) / stats.Z95
+    return stats.Estimate(sum(means) / len(means), ((max(widths) / stats.Z95, None),))

@@ -93,10 +93,11 @@ interval over test episodes. Besides:
 seed_sd, seed_t95: over seeds, sample standard deviation and half-width of the Student t interval.
 episodes: test episodes of each seed; iterations, meta_batch: meta-iterations run, tasks in each.
 paper_half_width: of the paper's mean over all its test episodes. within: "yes" or "no", gap inside
-the joint interval; empty where not like for like. exact, last: mean over seeds of the accuracy
-adapted exactly, or of the last iterates where validation selects another; their half-widths are the
-mean of the seeds', an upper bound. tested: iterations of the tested iterates by seed. inner_lr, and
-the candidates it was chosen from with their validation accuracies; paper_inner_lr: the paper's.
+the joint interval; empty where not like for like, or where all episodes are equal. exact, last:
+mean over seeds of the accuracy adapted exactly, or of the last iterates where validation selects
+another; their half-widths are the mean of the seeds', an upper bound. tested: iterations of the
+tested iterates by seed. inner_lr, and the candidates it was chosen from with their validation
+accuracies; paper_inner_lr: the paper's.
 """
 
 
@@ -178,7 +179,8 @@ def _gap(paper: AccuracyPaper, cell: Any) -> dict[str, Any]:
     ours = stats.Mean(cell.ours, cell.ours_high - cell.ours, cell.episodes)
     halves = cell.paper_half_width
     gap, within = stats.compare(ours, cell.paper, halves, float16=paper.float16_means)
-    return {"gap": gap, "within": "yes" if within else "no"}
+    varied = ours.half_width > stats.ROUNDING
+    return {"gap": gap, "within": ("yes" if within else "no") if varied else ""}
 
 
 def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
