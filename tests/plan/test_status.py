@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import yaml
 from helpers import PARAMS, small_params
 
 from multistep import cli
-from multistep.plan import params, status
+from multistep.plan import cells, params, status
 
 
 def touch(path: Path, text: str = "") -> Path:
@@ -30,7 +31,8 @@ def test_states_are_told_from_files(
     waiting = list(status.jobs(plan, tmp_path))
     assert {job.state for job in waiting} == {"waiting"}
     cell = "5way_1shot/omniglot/maml"
-    touch(Path(f"results/{cell}/0.json"), "{}")
+    right = next(c for c in cells.plan(plan) if c.path == f"results/{cell}/0.json")
+    touch(Path(right.path), json.dumps({"schema": 2, "cell": right.definition, "made_from": {}}))
     touch(Path(f"logs/train/{cell}/1.log"), "one\ntwo\nerror: the reason\n")
     touch(Path("scratch/results/5way_1shot/omniglot/fomaml/0.pt"))
     lock = touch(Path("scratch/results/5way_1shot/omniglot/fomaml/1.pt.lock"))
@@ -49,14 +51,41 @@ def test_states_are_told_from_files(
     assert "go on: snakemake --configfile over.yaml --cores all --rerun-incomplete" in told
 
 
+def test_a_result_of_other_settings_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(Path("params.yaml"), PARAMS.read_text(encoding="utf-8"))
+    plan = params.load(Path("params.yaml"))
+    cell = next(c for c in cells.plan(plan) if c.path == "results/5way_1shot/omniglot/maml/0.json")
+    path, measured = next(iter(cells.measurements(plan).items()))
+    changed = cell.definition
+    changed["settings"]["iterations"] = 7
+    for file, job in ((cell.path, changed), (path, {**measured, "data": {"size": 9}})):
+        touch(Path(file), json.dumps({"schema": 2, "cell": job, "made_from": {}}))
+    assert cli.main(["status"]) == 0
+    told = capsys.readouterr().out
+    for file, what in (
+        (cell.path, "cell.settings.iterations is 7, but the plan says 60000"),
+        (path, "cell.data.size is 9, but the plan says "),
+    ):
+        assert f"stale: {file}: {what}" in told
+    assert "0 done, 0 running, 0 failed, 0 stopped, " in told
+    assert ", 2 stale of " in told
+    assert "delete it and build it again (snakemake results/" in told
+
+
 def test_what_is_no_result_and_no_log_is_told_and_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     touch(Path("params.yaml"), PARAMS.read_text(encoding="utf-8"))
-    empty, cut, folder = (f"results/5way_1shot/omniglot/maml/{seed}.json" for seed in range(3))
+    methods = ("5way_1shot/omniglot/maml", "5way_1shot/omniglot/fomaml")
+    names = [f"results/{of}/{seed}.json" for of in methods for seed in range(3)]
+    empty, cut, folder, _, other, *_ = names
     touch(Path(empty))
     touch(Path(cut), '{"cell": ')
+    touch(Path(other), "{}")
     Path(folder).mkdir()
     stopped = "5way_1shot/omniglot/fomaml/0"
     touch(Path(f"scratch/results/{stopped}.pt"))
@@ -65,11 +94,11 @@ def test_what_is_no_result_and_no_log_is_told_and_stops_nothing(
     Path("logs/train/5way_1shot/omniglot/fomaml/1.log").mkdir()
     assert cli.main(["status"]) == 0
     told = capsys.readouterr().out.splitlines()
-    for path in (empty, cut, folder):
+    for path in (empty, cut, folder, other):
         assert f"damaged: {path}; delete it, then it is made again" in told
     assert f"stopped: results/{stopped}.json" in told
     assert told[-2].startswith("0 done, 0 running, 0 failed, 1 stopped, ")
-    assert ", 3 damaged of " in told[-2]
+    assert ", 4 damaged of " in told[-2]
 
 
 def test_every_job_of_the_plan_is_told_once() -> None:

@@ -1,4 +1,5 @@
-"""`multistep status`: what of a scale's plan is done, runs, waits or has failed, and what to type.
+"""`multistep status`: what of a scale's plan is done, stale, runs, waits or has failed, and what to
+type.
 
 It reads files alone, so it also answers over ssh, beside a run, and after a crash.
 """
@@ -10,62 +11,78 @@ import fcntl
 import shlex
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from multistep.files import UserError, read_json
+from multistep.job import results
 from multistep.plan import cells, params
+from multistep.plan.cells import Cell
 from multistep.plan.cli import add_files
 from multistep.plan.schema import Params
 
 STATES = ("done", "running", "failed", "stopped", "waiting")
+SELDOM = ("damaged", "stale")
 LINES = 3  # of the log of what has failed
 
 
 class Job(NamedTuple):
     """A cell or a measurement of the plan.
 
-    `state` done: its result is there (whether it is the plan's, its readers say); damaged: that is
-    no JSON; running: a process holds its lock; failed: it left a log and neither result nor state;
-    stopped: it left a state to go on from.
+    `state` done: its result is there and has the plan's settings (whether it is as it was sealed,
+    its readers say); stale: it has others; damaged: it is no record; running: a process holds its
+    lock; failed: it left a log and neither result nor state; stopped: it left a state to go on
+    from.
     """
 
     path: str  # of its result, below the scale's folder
     group: tuple[str, str]  # experiment and dataset
     state: str
     log: Path
+    mend: str = ""  # what to do about a stale one, with its file
 
 
 def jobs(plan: Params, home: Path) -> Iterator[Job]:
     """Every cell and measurement of a plan whose scale is built in `home`."""
     for cell in cells.plan(plan):
-        yield _job(home, cell.path, (cell.experiment, cell.dataset), "train")
+        yield _job(home, cell.path, (cell.experiment, cell.dataset), "train", cell)
     for path, job in cells.measurements(plan).items():
-        yield _job(home, path, ("measure", job["experiment"]), "measure")
+        yield _job(home, path, ("measure", job["experiment"]), "measure", job)
 
 
-def _job(home: Path, path: str, group: tuple[str, str], rule: str) -> Job:
+def _job(
+    home: Path, path: str, group: tuple[str, str], rule: str, planned: Cell | Mapping[str, Any]
+) -> Job:
     stem = path.removeprefix("results/").removeprefix("measure/").removesuffix(".json")
     log = home / "logs" / rule / f"{stem}.log"
     scratch = (home / "scratch" / path).with_suffix(".pt")
+    mend = ""
     if (home / path).exists():
-        state = "done" if _whole(home / path) else "damaged"
+        state, mend = _made(home / path, planned)
     elif _held(scratch.with_name(scratch.name + ".lock")):
         state = "running"
     elif scratch.exists():
         state = "stopped"
     else:
         state = "failed" if log.is_file() else "waiting"
-    return Job(path, group, state, log)
+    return Job(path, group, state, log, mend)
 
 
-def _whole(result: Path) -> bool:
+def _made(result: Path, planned: Cell | Mapping[str, Any]) -> tuple[str, str]:
+    """The state of a job whose result is there; of a stale one what to do about it."""
+    right = planned.definition if isinstance(planned, Cell) else planned
     try:
-        read_json(result)
+        record = read_json(result)
     except (OSError, UserError):
-        return False
-    return True
+        return "damaged", ""
+    try:
+        results.compare(result, record, results.Expected(right))
+    except UserError as error:
+        return "stale", str(error)
+    except (LookupError, TypeError, AttributeError):  # JSON, but no record
+        return "damaged", ""
+    return "done", ""
 
 
 def _held(path: Path) -> bool:
@@ -96,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
     home = args.files[0].parent / plan.directory
     found = list(jobs(plan, home))
     total = Counter(job.state for job in found)
-    known = (*STATES, "damaged") if total["damaged"] else STATES
+    known = (*STATES, *(state for state in SELDOM if total[state]))
     counts: dict[tuple[str, str], Counter[str]] = {}
     for job in found:
         counts.setdefault(job.group, Counter())[job.state] += 1
@@ -112,6 +129,8 @@ def run(args: argparse.Namespace) -> None:
                 print(f"    {line}")
         elif job.state == "damaged":
             print(f"damaged: {job.path}; delete it, then it is made again")
+        elif job.state == "stale":
+            print(f"stale: {job.mend}")
         elif args.all:
             print(f"{job.state}: {job.path}")
     print(", ".join(f"{total[state]:,} {state}" for state in known), f"of {len(found):,} jobs")
