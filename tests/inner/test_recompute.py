@@ -1,5 +1,6 @@
 """Recomputed windows give what kept ones do, in the memory of one."""
 
+import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -267,6 +268,20 @@ def test_a_loss_with_other_values_on_the_way_back_is_told() -> None:
         lambda p: (p["w"] * next(batches)).sin().sum(), start, SGD(0.1), steps=4, recompute=True
     )
     with pytest.raises(RuntimeError, match=r"^loss: has other values .*; draw its mini-batches"):
+        end["w"].sum().backward()
+
+
+def test_a_loss_that_detaches_other_things_on_the_way_back_is_told() -> None:
+    """Its values are the same, what its meta-gradient goes through isn't."""
+    calls = itertools.count()
+    start = {n: torch.ones(2, dtype=F64, requires_grad=True) for n in "wv"}
+
+    def loss(p: Tensors) -> Tensor:
+        v = p["v"].detach() if next(calls) == 3 else p["v"]  # the first window taken again
+        return p["w"].sin().sum() + v.cos().sum()
+
+    end, _ = unroll(loss, start, SGD(0.1), steps=3, recompute=True)
+    with pytest.raises(RuntimeError, match=r"^loss: has other values or gradients"):
         end["w"].sum().backward()
 
 

@@ -56,7 +56,9 @@ def unroll(
     and what the dynamics have that requires a gradient must be named in `closure`, and a state is
     of dictionaries, tuples and lists. What it draws from torch's global generators (dropout) is the
     same again; what it changes on the side (running statistics) is changed once more. A loss that
-    has other values the second time is told.
+    has other values the second time is told, and one whose gradient has another norm (of what is
+    detached at random the value doesn't tell). One of which only second derivatives are others
+    isn't: draw all that is random before, or from torch's global generators.
 
     `watch(grads)` sees every evaluated gradient, detached; with `recompute` not again on the way
     back.
@@ -78,7 +80,7 @@ def unroll(
         raise ValueError(
             "recompute=True can't run inside torch.func transforms or forward mode; leave it out"
         )
-    values: dict[int, Tensor] = {}  # of the loss, of each window that will be taken again
+    values: dict[int, Tensor] = {}  # `_seen` of each window that will be taken again
     again: dict[int, Tensor] = {}
 
     def advance(start: tuple[Tensors, State], number: int) -> tuple[Tensors, State]:
@@ -89,7 +91,7 @@ def unroll(
         value, grads = _gradient(loss, params, constant=first_order, named=named)
         _same(params, before, "loss")
         if rebuild:
-            (again if back else values)[number] = value.detach()
+            (again if back else values)[number] = _seen(value, grads)
         if back and number == 0:
             _check_again(values, again)
         if watch is not None and not back:
@@ -249,17 +251,24 @@ def _apart(closure: Sequence[Tensor]) -> list[Tensor]:
     return list(closed.values())
 
 
+def _seen(value: Tensor, grads: Tensors) -> Tensor:
+    """What a loss has to have again: its value and the norm of its gradient, `[2]`."""
+    norms = [torch.linalg.vector_norm(g.detach()).to(value) for g in grads.values()]
+    norm = torch.linalg.vector_norm(torch.stack([value.new_zeros(()), *norms]))
+    return torch.stack([value.detach().reshape(()), norm])
+
+
 def _check_again(first: Mapping[int, Tensor], again: Mapping[int, Tensor]) -> None:
-    """Raise RuntimeError if the loss of a window was another one on the way back; on a GPU when the
-    device comes to it, since nobody waits for that here.
+    """Raise RuntimeError if the loss of a window or its gradient was another one on the way back;
+    on a GPU when the device comes to it, since nobody waits for that here.
     """
     a, b = (torch.stack([values[number] for number in first]) for values in (first, again))
     rounding = max(1e-3, 4 * torch.finfo(a.dtype).eps)
-    same = ((a - b).abs().max() > rounding * a.abs().max()).logical_not()  # or not finite
+    other = (a - b).abs().amax(0) > rounding * a.abs().amax(0)  # False of what isn't finite
     torch._assert_async(
-        same,
-        "loss: has other values when recompute=True evaluates it again; draw its mini-batches and "
-        "random numbers before unroll, or leave recompute out",
+        other.any().logical_not(),
+        "loss: has other values or gradients when recompute=True evaluates it again; draw its "
+        "mini-batches and random numbers before unroll, or leave recompute out",
     )
 
 
