@@ -126,20 +126,30 @@ def test_the_commit_is_read_in_a_clone_of_another_user_or_its_absence_is_said(
         command = ["git", "-C", str(tmp_path), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    file = tmp_path / "a" / "device.py"
-    file.parent.mkdir()
+    file = tmp_path / "a" / "job" / "device.py"
+    file.parent.mkdir(parents=True)
     file.touch()
     monkeypatch.setattr(device, "__file__", str(file))
     assert device._git() == (None, None)
     assert "no commit of the code: fatal: not a git repository" in capsys.readouterr().err
     git("init", "--quiet")
+    (tmp_path / ".gitignore").write_text("a\n")
+    git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "another's")
+    assert device._git() == (None, None)
+    assert f"git in {tmp_path} doesn't have it" in capsys.readouterr().err
+    (tmp_path / ".gitignore").unlink()
     git("add", ".")
     git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "a")
     head = git("rev-parse", "HEAD")
+    git("config", "status.showUntrackedFiles", "no")
     if os.getuid() == 0:
         os.chown(tmp_path, 12345, 12345)
         os.chown(tmp_path / ".git", 12345, 12345)
     assert device._git() == (head, False)
+    (tmp_path / "a" / "inner").mkdir()
+    (tmp_path / "a" / "inner" / "unroll.py").touch()  # of another folder of the package
+    assert device._git() == (head, True)
 
 
 def test_sharing_can_be_rehearsed_where_no_driver_is(

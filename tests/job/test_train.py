@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from multistep import cli, seal
 from multistep.files import write_json
-from multistep.job import loop, results
+from multistep.job import device, loop, results
 
 
 def arguments(cell: str, folder: Path) -> list[str]:
@@ -47,6 +47,21 @@ def test_a_cell_is_the_same_to_the_last_bit_and_its_result_is_complete(tmp_path:
     assert first["environment"]["threads"] == 1
     other = train(small_cell("multistep2", seed=1).json, tmp_path / "c")
     assert stable(other) != stable(first)
+
+
+def test_commit_and_code_are_those_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_the_end = loop.to_the_end
+
+    def meanwhile(*arguments: Any) -> dict[str, Any]:
+        monkeypatch.setattr(device, "_git", lambda: ("later", True))
+        return to_the_end(*arguments)
+
+    monkeypatch.setattr(device, "_git", lambda: ("begun", False))
+    monkeypatch.setattr(loop, "to_the_end", meanwhile)
+    environment = train(small_cell().json, tmp_path)["environment"]
+    assert (environment["commit"], environment["dirty"]) == ("begun", False)
 
 
 def test_training_on_all_classes_when_none_is_held_out(tmp_path: Path) -> None:

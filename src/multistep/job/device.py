@@ -72,7 +72,9 @@ def identity(device: torch.device) -> list[Any]:
 
 
 def environment(device: torch.device, threads: int) -> dict[str, Any]:
-    """What a result needs for being traced: versions, device, commit."""
+    """What a result needs for being traced: versions, device, commit. To be asked for as a
+    job begins: in hours of work the checkout may become another commit's.
+    """
     cuda = device.type == "cuda"
     commit, dirty = _git()
     return {
@@ -240,11 +242,13 @@ def _cpu_name() -> str:
 
 
 def _git() -> tuple[str | None, bool | None]:
-    """Commit of the code and whether its files differ from it; None and a word where git has none.
+    """Commit of the code and whether the package differs from it; None and a word where git has
+    none, or is another project's that it lies in (an unpacked archive, an environment).
 
-    Also in a clone that another user owns: git is told for these two calls that it may be read.
+    Also in a clone that another user owns: git is told for these calls that it may be read.
     """
-    here = Path(__file__).resolve().parent
+    file = Path(__file__).resolve()
+    here = file.parents[1]  # the package
     checkout = next((str(folder) for folder in here.parents if (folder / ".git").exists()), here)
 
     def git(*arguments: str) -> str:
@@ -252,7 +256,11 @@ def _git() -> tuple[str | None, bool | None]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "."))
+        if not git("ls-files", "--", str(file)):
+            say(f"results record no commit of the code: git in {checkout} doesn't have it")
+            return None, None
+        changes = git("status", "--porcelain", "--untracked-files=normal", "--", ".")
+        return git("rev-parse", "HEAD"), bool(changes)
     except (OSError, subprocess.CalledProcessError) as error:
         told = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[0]
         say(f"results record no commit of the code: {told}")

@@ -65,15 +65,20 @@ def run(args: argparse.Namespace) -> None:
     from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
 
     place = device.prepare(args.device, args.threads)
-    tests = []
+    environment = device.environment(place, args.threads) if args.out else None
+    tests, codes = [], []
     for file, about, tensors, _, images, _ in given:
-        tester = module(about["cell"]["family"], "trained").tester
+        family, algorithm = about["cell"]["family"], about["cell"]["algorithm"]
         with parameters.named(file):
+            tester = module(family, "trained").tester
             tests.append(tester(about, tensors, images, place, **how, **changes))
+        codes.append(provenance.code(*provenance.evaluation_modules(family, algorithm)))
     found: list[dict[str, Any]] = []
     own: list[bool] = []  # whether it was tested on the cell's images
     try:
-        for (file, about, _, made, images, out), test in zip(given, tests, strict=True):
+        for (file, about, _, made, images, out), test, code in zip(
+            given, tests, codes, strict=True
+        ):
             cell = about["cell"]
             with parameters.named(file):
                 used, rows = test()
@@ -86,10 +91,8 @@ def run(args: argparse.Namespace) -> None:
                 tested = entry | {"made_from": made_from}
                 results.check_tested(file, tested, file.with_suffix(".json"), made)
             if out:
-                entry |= {"kind": "evaluation"}
-                entry["environment"] = device.environment(place, args.threads)
-                entries = provenance.evaluation_modules(cell["family"], cell["algorithm"])
-                results.write(out, entry, made_from | {"code": provenance.code(*entries)})
+                entry |= {"kind": "evaluation", "environment": environment}
+                results.write(out, entry, made_from | {"code": code})
     finally:  # what was tested before a fault is not lost
         if found:
             print(table(found, own))

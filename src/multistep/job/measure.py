@@ -78,14 +78,10 @@ def run(args: argparse.Namespace) -> None:
     from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
 
     place = device.prepare(args.device, args.threads)
+    environment = device.environment(place, args.threads)
+    algorithms = [timed.algorithm for timed in checked.methods.values()]
+    code = provenance.code(*provenance.measurement_modules(checked.family, algorithms))
     family = module(checked.family, "measure")
     measured, inputs = family.measure(definition, data, args.network, place)
-    algorithms = [timed.algorithm for timed in checked.methods.values()]
-    record = {
-        "kind": "measure",
-        "cell": definition,
-        **measured,
-        "environment": device.environment(place, args.threads),
-    }
-    code = provenance.code(*provenance.measurement_modules(checked.family, algorithms))
+    record = {"kind": "measure", "cell": definition, **measured, "environment": environment}
     results.write(out, record, {**inputs, "code": code})

@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
     for path in (parameters.beside(out), scratch):
         check_writable(path)
     parameters.check_place(parameters.beside(out))
+    environment = device.environment(place, args.threads)
     with checkpoint.exclusive(scratch):
         run = module(cell["family"], "run").Run(cell, data, network, place)
         entries = provenance.cell_modules(cell["family"], cell["algorithm"])
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
                 "parameters": {n: p.detach().cpu() for n, p in run.parameters().items()},
                 "history": run.history,
                 "timing": {**run.timing(), "peak_bytes": device.peak_bytes(place)},
-                "environment": device.environment(place, args.threads),
+                "environment": environment,
             }
 
         longer = key(run.lengthened_by) if run.lengthened_by else None

@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     from multistep.transfer import sources
 
     place = device.prepare(args.device, args.threads)
+    environment, code = device.environment(place, args.threads), provenance.code(*CODE)
     preparation = None if args.prepared is None else json_of("--prepared", args.prepared)
     images = None if data is None else prepared.read(data, spec.dataset, preparation)
     if images is not None and len(images.classes) != spec.classes:
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
                 published, spec.layout, spec.architecture, spec.classes
             )
             made = training.scored(
-                spec, weights, {"published": facts}, [], images, place, args.threads
+                spec, weights, {"published": facts}, [], images, place, environment
             )
         else:
             assert images is not None
@@ -85,14 +86,14 @@ def run(args: argparse.Namespace) -> None:
             def outcome() -> dict[str, Any]:
                 kept, metrics = network.state["best_weights"], network.metrics()
                 return training.scored(
-                    spec, kept, metrics, network.history, images, place, args.threads
+                    spec, kept, metrics, network.history, images, place, environment
                 )
 
             made = loop.to_the_end(network, scratch, key, args.checkpoint_seconds, place, outcome)
         made_from = {
             "dataset": None if images is None else images.digest,
             "network": None if published is None else sha256(published),
-            "code": provenance.code(*CODE),
+            "code": code,
         }
         sources.save(out, name, spec, made.pop("weights"), made, made_from)
     metrics = made["metrics"]

@@ -15,7 +15,7 @@ from multistep.data.prepared import Prepared
 from multistep.files import UserError
 from multistep.inner.dynamics import SGD, Tensors
 from multistep.inner.in_place import step_
-from multistep.job import device, loop
+from multistep.job import loop
 from multistep.networks.backbone import Backbone
 from multistep.networks.build import build
 from multistep.transfer import sources
@@ -100,14 +100,15 @@ def score(network: Backbone, batches: Batches, part: str) -> tuple[int, int]:
 
 def scored(
     spec: SourceNetwork, weights: sources.State, metrics: dict[str, Any],
-    history: list[dict[str, Any]], images: Prepared | None, place: torch.device, threads: int,
+    history: list[dict[str, Any]], images: Prepared | None, place: torch.device,
+    environment: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """What is saved of a network, scored where there are images."""
     return {
         "weights": weights,
         "metrics": metrics if images is None else metrics | tested(spec, weights, images, place),
         "history": history,
-        "environment": device.environment(place, threads),
+        "environment": environment,
     }
 
 
