@@ -116,6 +116,24 @@ def test_settings_that_clash_are_told_before_training(
     assert f"error: --cell: settings.{message}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ways": 40}, "ways: 40 ways, but omniglot has 30 train classes"),
+        ({"queries": 40}, "queries: 40 queries + 1 shots exceed the 20 images of a train class"),
+    ],
+)
+def test_settings_that_do_not_fit_the_data_are_told_before_these_are_read(
+    tmp_path: Path, changes: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = json.loads(small_cell().json)
+    cell["settings"] |= changes
+    prepared_dataset(tmp_path / "data")
+    (tmp_path / "data" / "images.npy").unlink()
+    assert cli.main(arguments(json.dumps(cell), tmp_path)) == 2
+    assert f"error: --cell: settings.{message}" in capsys.readouterr().err
+
+
 def waiting() -> str:
     """A cell whose inner learning rate is left to a choice."""
     cell = json.loads(small_cell().json)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from transfer_data import measured, small_transfer
 
+from multistep.data import prepared
 from multistep.transfer import measure
 from multistep.transfer.learner import Learner
 
@@ -35,6 +36,18 @@ def test_every_method_has_its_rounds_and_its_bytes(tmp_path: Path, scheme: str) 
     else:
         # Two more window starts are parameters and velocities, which rule in so small a network.
         assert kept["one"] <= kept["three"] < 1.2 * kept["one"]
+
+
+def test_a_method_that_does_not_fit_the_network_is_told_before_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "read", None)
+    with pytest.raises(AssertionError):  # of the exit code
+        measured(tmp_path, {"l2t": small_transfer(source_taps=[3])}, 1)
+    told = (
+        "error: --definition: methods.l2t.settings.source_taps: resnet32 has no tap 3; it has 0, 1"
+    )
+    assert told in capsys.readouterr().err
 
 
 def test_batches_are_whole_and_the_methods_take_turns(

@@ -85,7 +85,6 @@ def test_the_rate_is_a_cosine_that_starts_at_its_maximum() -> None:
     ("changes", "message"),
     [
         ({"lr": 1e30}, "epoch 0 of 3, mini-batch .*finite"),
-        ({"source_taps": [1, 99]}, r"transfer\.source_taps: \[99\] are no taps of"),
     ],
 )
 def test_what_went_wrong_names_the_cell_and_the_mini_batch(
@@ -116,11 +115,30 @@ def test_data_that_split_classes_are_refused(
     [
         ({"inner_steps": 3, "window": 2}, "inner_steps: 3 steps are not divisible by window=2"),
         ({"size": 16}, "size: 16; vgg9 needs 32 at least"),
+        ({"target_taps": [0, 5]}, "target_taps: vgg9 has no tap 5; it has 0, 1, 2, 3, 4"),
     ],
 )
 def test_settings_that_clash_are_told_before_training(
     tmp_path: Path, changes: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert cli.main(arguments(tmp_path, small_transfer(**changes))) == 2
+    assert f"error: --cell: settings.{message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source_taps": [1, 99]}, "source_taps: resnet32 has no tap 99; it has 0, 1, 2"),
+        ({"size": 64}, "size: 64, but the images of patterns are of 32, and pad_crop"),
+        ({"target": {"name": "resnet18", "width": 2}, "target_taps": [1], "batch_size": 9},
+         "batch_size: 9 leaves one of 28 training images"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_fit_data_or_network_are_told_before_either_is_read(
+    tmp_path: Path, changes: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (prepared_images(tmp_path / "data") / "images.npy").unlink()
+    (source_folder(tmp_path / "network") / "weights.pt").unlink()
     assert cli.main(arguments(tmp_path, small_transfer(**changes))) == 2
     assert f"error: --cell: settings.{message}" in capsys.readouterr().err
 

@@ -22,6 +22,7 @@ from multistep.plan.mistakes import explain
 from multistep.settings import repeated
 
 if TYPE_CHECKING:
+    from multistep.data.prepared import Description
     from multistep.plan.layers import Layers
     from multistep.plan.schema import Choose
 
@@ -74,6 +75,38 @@ def impossible(layers: Layers, s: FewShot) -> Iterator[str]:
             )
     if layers.choose is not None:
         yield from _candidate(layers, s, layers.choose)
+
+
+def unfit(s: FewShot, data: Description, network: Path | None) -> Iterator[str]:
+    """A line for each key of a cell that can't be run on prepared data, by what these say of
+    themselves; there is no source network.
+    """
+    if data.shapes is not None:
+        yield f"dataset: the images of {data.name} are of several sizes; episodes need one"
+    parts = _images_of_classes(data)
+    if not s.hold_out_validation and parts:
+        parts["train"] = [*parts.get("train", []), *parts.pop("validation", [])]
+    for part, images in parts.items():
+        if s.ways > len(images):
+            yield f"settings.ways: {s.ways} ways, but {data.name} has {len(images)} {part} classes"
+        elif s.shots + s.queries > min(images):
+            yield (
+                f"settings.queries: {s.queries} queries + {s.shots} shots exceed the {min(images)} "
+                f"images of a {part} class of {data.name}"
+            )
+
+
+def _images_of_classes(data: Description) -> dict[str, list[int]]:
+    """How many each class of a part has; empty if one doesn't lie in a row, or in one part."""
+    found: dict[str, list[int]] = {part: [] for part in data.splits}
+    end = 0
+    for _, count in data.labels:
+        begin, end = end, end + count
+        there = (p for p, runs in data.splits.items() for a, b in runs if a <= begin and end <= b)
+        if (part := next(there, None)) is None:
+            return {}
+        found[part].append(count)
+    return {} if repeated(label for label, _ in data.labels) else found
 
 
 def _class_counts(dataset: Dataset, hold_out_validation: bool) -> dict[str, int]:

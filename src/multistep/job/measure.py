@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from multistep import kinds
+from multistep.data import prepared
+from multistep.files import UserError
 from multistep.job import arguments, results
 from multistep.job.record import name_of
 from multistep.job.settings import Definition
@@ -69,10 +71,18 @@ def run(args: argparse.Namespace) -> None:
     where = "--definition: "
     definition = json_of("--definition", args.definition)
     checked = parse(Definition, definition, where)
-    for name, timed in checked.methods.items():
-        model = settings_of(checked.family, timed.algorithm)
-        parse(model, timed.settings, f"{where}methods.{name}.settings.")
     data = args.data or Path("data/processed") / definition["dataset"]
+    settings = {
+        f"{where}methods.{name}.": parse(
+            settings_of(checked.family, timed.algorithm), timed.settings,
+            f"{where}methods.{name}.settings.",
+        )
+        for name, timed in checked.methods.items()
+    }  # fmt: skip
+    about = prepared.describe(data, definition["dataset"], definition["data"])
+    for at, of in settings.items():
+        for wrong in module(checked.family, "checks").unfit(of, about, args.network):
+            raise UserError(at + wrong)
     out = args.out or Path(f"results/measure/{name_of(definition)}.json")
     kinds.check_place(out, kinds.MEASUREMENT)
     from multistep.job import device  # imports torch, which --help and a mistake needn't wait for

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from multistep import kinds, seal
+from multistep.data import prepared
 from multistep.files import UserError, check_writable
 from multistep.job import arguments, parameters, results
 from multistep.job.record import CellRecord, name_of
@@ -49,14 +50,17 @@ def run(args: argparse.Namespace) -> None:
         chosen, choice = _choice(args.choice, cell, right)
         settings = cell["settings"] | {chosen["setting"]: chosen["value"]}
         cell = {**cell, "settings": settings, "chosen": chosen}
-    _check_complete(cell, args.choice)
-    # What imports torch, seconds on a busy machine: not for --help or a wrong command line.
-    from multistep.job import checkpoint, device, loop
-
+    settings = _complete(cell, args.choice)
     source = cell["settings"].get("source")
     name = name_of(cell)
     data = args.data or Path("data/processed") / cell["dataset"]
     network = args.network or (Path("data/networks") / source if source else None)
+    about = prepared.describe(data, cell["dataset"], cell["data"])
+    for wrong in module(cell["family"], "checks").unfit(settings, about, network):
+        raise UserError(f"--cell: {wrong}")
+    # What imports torch, seconds on a busy machine: not for --help or a wrong command line.
+    from multistep.job import checkpoint, device, loop
+
     out = args.out or Path(f"results/{name}.json")
     scratch = args.checkpoint or Path(f"scratch/results/{name}.pt")
     place = device.prepare(args.device, args.threads)
@@ -133,9 +137,9 @@ def _choice(
     return {k: choice[k] for k in ("setting", "value", "rule", "candidates")}, choice["seal"]
 
 
-def _check_complete(cell: dict[str, Any], choice: Path | None) -> None:
-    """Raise UserError for an algorithm that isn't there, for settings that aren't its or can't be
-    run together, and for one that a choice gives.
+def _complete(cell: dict[str, Any], choice: Path | None) -> Model:
+    """The settings. Raises UserError for an algorithm that isn't there, for settings that aren't
+    its or can't be run together, and for one that a choice gives.
     """
     try:
         model = model_of(cell)
@@ -148,5 +152,7 @@ def _check_complete(cell: dict[str, Any], choice: Path | None) -> None:
             f"--cell: settings.{missing.pop()} is missing; if the cell waits for a choice, "
             f"--choice results/choices/{waits}.json gives it"
         )
-    for clash in parse(model, cell["settings"], "--cell: settings.").clashes():
+    settings = parse(model, cell["settings"], "--cell: settings.")
+    for clash in settings.clashes():
         raise UserError(f"--cell: settings.{clash}")
+    return settings

@@ -54,3 +54,9 @@ class Architecture(Model):
         if self.name == "resnet32":  # numbers of the blocks that end a stage
             return [stage * (self.blocks or 5) - 1 for stage in (1, 2, 3)]
         return list(range(5)) if self.name == "vgg9" else [1, 2, 3, 4]
+
+    def lacks(self, taps: list[int]) -> str | None:
+        """Why features can't be taken at these; None if they can."""
+        if lacking := [tap for tap in taps if tap not in self.taps]:
+            return f"{self.name} has no tap {lacking[0]}; it has {', '.join(map(str, self.taps))}"
+        return None

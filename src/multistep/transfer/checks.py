@@ -6,12 +6,14 @@ Nothing here imports torch: it runs inside Snakemake.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multistep.plan.mistakes import unknown
 from multistep.transfer.settings import Training, Transfer
 
 if TYPE_CHECKING:
+    from multistep.data.prepared import Description
     from multistep.plan.layers import Layers
 
 
@@ -44,10 +46,25 @@ def _source(layers: Layers, s: Transfer) -> Iterator[str]:
     known, name = layers.params.source_networks, layers.params.source_network(s.source)
     if name not in known:
         yield from unknown(layers.path("source"), [s.source], known, "source network")
-    networks = {"source_taps": known[name].architecture} if name in known else {}
-    for key, network in (networks | {"target_taps": s.target}).items():
-        if lacking := [tap for tap in getattr(s, key) if tap not in network.taps]:
-            yield (
-                f"{layers.path(key)}: {network.name} has no tap {lacking[0]}; it has "
-                + ", ".join(map(str, network.taps))
-            )
+    elif lacking := known[name].architecture.lacks(s.source_taps):
+        yield f"{layers.path('source_taps')}: {lacking}"
+
+
+def unfit(s: Training, data: Description, network: Path | None) -> Iterator[str]:
+    """A line for each key of a cell that can't be run on prepared data, or with the source network
+    in a folder, by what these say of themselves.
+    """
+    if isinstance(s, Transfer) and network is not None:
+        from multistep.transfer import source_record  # numpy, which a plan needn't import
+
+        made, _ = source_record.describe(network)
+        if lacking := made.settings.architecture.lacks(s.source_taps):
+            yield f"settings.source_taps: {lacking} ({network})"
+    if alone := s.alone(sum(b - a for a, b in data.splits.get("train", [])), s.target):
+        yield f"settings.batch_size: {alone}"
+    size = (data.stated("prepare", None) or {}).get("size") or s.size
+    if not s.takes(size):
+        yield (
+            f"settings.size: {s.size}, but the images of {data.name} are of {size}, and pad_crop "
+            "doesn't resize"
+        )

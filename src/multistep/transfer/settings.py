@@ -58,6 +58,8 @@ class Transfer(Training):
     def clashes(self, path: Callable[[str], str] = str) -> Iterator[str]:
         yield from super().clashes(path)
         yield from broken_windows(self, path)
+        if lacking := self.target.lacks(self.target_taps):
+            yield f"{path('target_taps')}: {lacking}"
 
 
 WIDEST = Transfer
