@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+EMPTY = "it is empty; is a variable of the shell unset?"
+
 
 class Parser(argparse.ArgumentParser):
     """A command line, each `type=Path` of which refuses an empty text, that an unset variable of
@@ -22,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 def filled(text: str) -> str:
     """A text that isn't empty."""
     if not text:
-        raise argparse.ArgumentTypeError("it is empty; is a variable of the shell unset?")
+        raise argparse.ArgumentTypeError(EMPTY)
     return text
 
 

@@ -73,9 +73,11 @@ def json_of(option: str, text: str) -> Any:
         raise UserError(f"{option}: not valid JSON ({error})") from None
 
 
-def broken_windows(s: Any, path: Callable[[str], str]) -> Iterator[str]:
+def broken_windows(
+    s: Any, path: Callable[[str], str] = str, keys: Iterable[str] = ("inner_steps", "test_steps")
+) -> Iterator[str]:
     """Of `Model.clashes`: steps that are no whole number of windows."""
-    for key in ("inner_steps", "test_steps"):
+    for key in keys:
         if (steps := getattr(s, key, 0)) % s.window:
             yield (
                 f"{path(key)}: {steps} steps are not divisible by "

@@ -204,7 +204,10 @@ def test_other_data_and_several_cells_stand_in_one_table(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("omniglot/multistep2/0.json --steps 3", "3 steps are no whole number of windows of 2"),
+        (
+            "omniglot/multistep2/0.json --steps 3",
+            "test_steps: 3 steps are not divisible by window=2",
+        ),
         ("omniglot/multistep2/0.json --dataset DATA/patterns", "images of {'size': 32, 'channels'"),
         ("omniglot/multistep2/1.json", "1.json: no such file; build it first"),
         ("omniglot/multistep2/0.json --dataset DATA/absent", "no such file; build it first"),

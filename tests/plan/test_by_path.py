@@ -39,7 +39,7 @@ def test_a_path_is_the_cell_of_its_plan() -> None:
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("", "the path of a result is empty"),
+        ("", "the path of a result: it is empty"),
         ("elsewhere/0.json", "not below a folder results/"),
         (
             "results/5way_1shot/miniimagenet/maml/0.json",

@@ -30,6 +30,7 @@ from multistep.job import parameters
 from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
 from multistep.networks.conv4 import Conv4
 from multistep.progress import progress
+from multistep.settings import broken_windows
 
 Row = dict[str, Any]
 ADAPTING = ("test_steps", "window", "inner_lr", "momentum", "weight_decay", "options")
@@ -52,11 +53,8 @@ class Trained:
         settings = cell["settings"] | changes
         self.algorithm = algorithms.create(cell["algorithm"], settings, cell["kind"])
         self.settings = s = self.algorithm.settings
-        if s.test_steps % s.window:
-            raise UserError(
-                f"{s.test_steps} steps are no whole number of windows of {s.window}; choose "
-                "another number of steps, or a window that divides them"
-            )
+        for broken in broken_windows(s, keys=["test_steps"]):
+            raise UserError(broken)
         params = {name: torch.from_numpy(p) for name, p in tensors.items()}
         with parameters.fitting(), torch.device("cpu"):
             self.network = meta.build_network(s, **about["network"])

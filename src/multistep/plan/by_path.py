@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from multistep.files import UserError, canonical_json
+from multistep.options import EMPTY
 from multistep.plan import cells, choose, params
 from multistep.plan.cells import Cell, Choice
 from multistep.plan.mistakes import near
@@ -22,7 +23,7 @@ def train(text: str) -> list[str]:
     Raises UserError: it is no path of the plan's, or of no scale under workflow/scales.
     """
     if not text:
-        raise UserError("the path of a result is empty; is a variable of the shell unset?")
+        raise UserError(f"the path of a result: {EMPTY}")
     file = Path(text)
     absolute = file.absolute()
     home = next((p.parent for p in absolute.parents if p.name == "results"), None)
