@@ -88,7 +88,7 @@ def test_every_scale_is_a_plan_and_builds_in_its_own_folder(fresh):
             for p in (small, paper)
         )
         assert ran == wanted
-    stand_ins = {small.dataset(cell.dataset) for cell in cells.plan(paper)}
+    stand_ins = {small.used(cell.dataset) for cell in cells.plan(paper)}
     assert stand_ins == {cell.dataset for cell in cells.plan(small)}
     assert (folder / "scales" / "demo").is_dir()
 

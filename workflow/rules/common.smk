@@ -74,7 +74,7 @@ NETWORKS = cells.source_networks(PARAMS)
 # The cells' datasets, and those that source networks are trained or scored on.
 DATASETS = sorted(
     {cell.dataset for cell in CELLS.values()}
-    | {PARAMS.dataset(d) for n in NETWORKS if (d := PARAMS.source_networks[n].dataset)}
+    | {PARAMS.used(d) for n in NETWORKS if (d := PARAMS.source_networks[n].dataset)}
 )
 CUDA = PARAMS.device == "cuda"
 # None where a cluster does the counting.
@@ -249,7 +249,7 @@ def measurement_code(wildcards):
 def network(wildcards):
     """A source network, with the dataset that this scale really uses."""
     found = PARAMS.source_networks[wildcards.network]
-    return found.on(found.dataset and PARAMS.dataset(found.dataset))
+    return found.on(found.dataset and PARAMS.used(found.dataset))
 
 
 def published_option(wildcards):

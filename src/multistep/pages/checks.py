@@ -200,6 +200,6 @@ def _unrun(spec: Spec, plan: Plan) -> set[tuple[str, str, str, str]]:
 
     def planned(e: str, d: str, m: str, timed: str) -> bool:
         job = plan.measurements.get(plan.measured(e, d), {"methods": ()})
-        return m in job["methods"] if timed else (e, plan.params.dataset(d), m) in plan.seeds
+        return m in job["methods"] if timed else (e, plan.params.used(d), m) in plan.seeds
 
     return {cell for cell in _wanted(spec) if not planned(*cell)}

@@ -45,7 +45,7 @@ class Plan:
 
     def measured(self, experiment: str, dataset: str) -> str:
         """The path of a measurement, whether it is planned or not; `dataset` as pages call it."""
-        return f"results/measure/{experiment}/{self.params.dataset(dataset)}.json"
+        return f"results/measure/{experiment}/{self.params.used(dataset)}.json"
 
 
 def results(spec: Spec, plan: Plan) -> list[str]:
@@ -54,16 +54,16 @@ def results(spec: Spec, plan: Plan) -> list[str]:
     What is not in the plan is left out (of datasets those without any cell); empty if this scale
     computes nothing for the page.
     """
-    wants, dataset_of = spec.wants(), plan.params.dataset
+    wants, used = spec.wants(), plan.params.used
     selected, evaluated = (
-        {(experiment, dataset_of(d), method) for experiment, d, method in names}
+        {(experiment, used(d), method) for experiment, d, method in names}
         for names in (wants.cells, wants.evaluated)
     )
     found = [c.path for names, of in plan.seeds.items() if names in selected for c in of]
     found += [c.evaluation for names, of in plan.seeds.items() if names in evaluated for c in of]
     measured = (plan.measured(*pair) for pair in wants.measured)
     found += [path for path in measured if path in plan.measurements]
-    prepared, trained_on = map(dataset_of, wants.prepared), {names[1] for names in plan.seeds}
+    prepared, trained_on = map(used, wants.prepared), {names[1] for names in plan.seeds}
     found += [f"data/processed/{name}/dataset.json" for name in prepared if name in trained_on]
     return list(dict.fromkeys(found))
 
@@ -107,7 +107,7 @@ def context(params: Params) -> Context:
     drawn |= {
         name
         for name, n in networks
-        if n.dataset and not n.archives and params.dataset(n.dataset) in drawn
+        if n.dataset and not n.archives and params.used(n.dataset) in drawn
     }
     return Context(
         scale=params.scale,
@@ -160,7 +160,7 @@ def _definitions(spec: Spec, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]
     params = plan.params
 
     def inputs(dataset: str, settings: dict[str, Any]) -> dict[str, Any]:
-        about = params.datasets[params.dataset(dataset)].model_dump(exclude={"images", "classes"})
+        about = params.datasets[params.used(dataset)].model_dump(exclude={"images", "classes"})
         for archive in about["archives"].values():
             del archive["urls"]
         network = params.source_networks.get(settings.pop("source", ""))
@@ -168,7 +168,7 @@ def _definitions(spec: Spec, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]
         return {"dataset": about, **source, "settings": settings}
 
     for experiment, dataset, method in (*spec.wants().cells, *spec.wants().evaluated):
-        for cell in plan.seeds.get((experiment, params.dataset(dataset), method), [])[:1]:
+        for cell in plan.seeds.get((experiment, params.used(dataset), method), [])[:1]:
             choose = params.experiments[experiment].choice(method)
             yield (
                 f"{experiment}/{dataset}/{method}",

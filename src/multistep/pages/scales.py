@@ -97,7 +97,7 @@ class Scale:
 
     def runs(self, experiment: str, dataset: str, method: str) -> dict[int, tuple[str, Run]]:
         """File and result of a cell by seed, for those that there are."""
-        return self._cells.get((experiment, self.plan.params.dataset(dataset), method), {})
+        return self._cells.get((experiment, self.plan.params.used(dataset), method), {})
 
     def measured(self, experiment: str, dataset: str) -> tuple[str, Run]:
         """File and record of a measurement; one without rows if there is none."""
@@ -112,7 +112,7 @@ class Scale:
     def cell_title(self, experiment: str, dataset: str) -> str:
         """An experiment on a dataset for readers."""
         p = self.plan.params
-        title = p.datasets[p.dataset(dataset)].title
+        title = p.datasets[p.used(dataset)].title
         of = p.experiments[experiment]
         if of.family == "few_shot":
             ways, shots = (of.settings.get(key) for key in ("ways", "shots"))

@@ -137,7 +137,7 @@ def _rests_on(scale: Scale, cell: str, files: Sequence[str]) -> bool:
     `cell` as in `inputs.differing`.
     """
     *timed, experiment, dataset, method = cell.split("/")
-    dataset = scale.plan.params.dataset(dataset)
+    dataset = scale.plan.params.used(dataset)
     name = f"measure/{experiment}/{dataset}" if timed else f"{experiment}*/{dataset}/{method}/*"
     return any(fnmatch(file, scale.file(f"results/{name}.json")) for file in files)
 

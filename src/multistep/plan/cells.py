@@ -78,7 +78,7 @@ def plan(params: Params) -> list[Cell]:
             if choose:
                 del settings[choose.setting]
             text = canonical_json(settings)  # one for all its cells
-            for dataset in map(params.dataset, experiment.datasets):
+            for dataset in map(params.used, experiment.datasets):
                 choice = choice_path(name, dataset, method) if choose else None
                 for seed in experiment.seeds or params.seeds:
                     of = (experiment.family, name, dataset, method, seed)
@@ -98,7 +98,7 @@ def choices(params: Params) -> dict[str, Choice]:
                 value: canonical_json(_settings(params, name, method, candidate=value))
                 for value in choose.values
             }
-            for dataset in map(params.dataset, experiment.datasets):
+            for dataset in map(params.used, experiment.datasets):
                 candidates = []
                 for value, settings in tried.items():
                     own = f"{name}-{choose.setting}-{value:g}"
@@ -135,7 +135,7 @@ def measurements(params: Params) -> dict[str, dict[str, Any]]:
         for dataset in timed.datasets:
             if not timed.methods or dataset not in experiment.datasets:
                 continue
-            used = params.dataset(dataset)
+            used = params.used(dataset)
             jobs[f"results/measure/{name}/{used}.json"] = {
                 "scale": params.scale,
                 "family": experiment.family,
@@ -180,5 +180,5 @@ def _settings(
     """Settings of a cell, with the source network that this scale really uses."""
     settings: dict[str, Any] = cell_settings(params, experiment, method, candidate).model_dump()
     if "source" in settings:
-        settings["source"] = params.source_network(settings["source"])
+        settings["source"] = params.used(settings["source"])
     return settings

@@ -91,9 +91,9 @@ def _experiment(params: Params, name: str, own: list[str], everywhere: list[str]
         of_family = {n for n, m in params.methods.items() if m.algorithm not in others}
         yield from unknown(f"{path}.measured.methods", measured.methods, of_family, "method")
     yield from unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
-    used = [params.dataset(dataset) for dataset in experiment.datasets]
+    used = [params.used(dataset) for dataset in experiment.datasets]
     if name in params.run and (twice := repeated(used)):
-        both = [d for d in experiment.datasets if params.dataset(d) == twice[0]]
+        both = [d for d in experiment.datasets if params.used(d) == twice[0]]
         yield f"{path}.datasets: {' and '.join(both)} are {twice[0]} here (stand_ins)"
     if choose is not None:
         alike = f"{name}-{choose.setting}-"  # what its candidates are called
@@ -149,7 +149,7 @@ def _source_networks(params: Params) -> Iterator[str]:
         if (train := network.train) and train.size < (least := network.architecture.smallest):
             yield f"{path}.train.size: {train.size}; its architecture needs {least} at least"
         if network.dataset is not None and name not in params.stand_ins:
-            dataset = params.dataset(network.dataset)
+            dataset = params.used(network.dataset)
             of = params.datasets[dataset]
             if network.classes != of.classes:
                 yield (

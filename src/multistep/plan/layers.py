@@ -42,7 +42,7 @@ class Layers:
         self.params, self.name, self.method = params, experiment, method
         self.experiment = of = params.experiments[experiment]
         self.algorithm = params.methods[method].algorithm
-        self.datasets = [params.dataset(name) for name in of.datasets]
+        self.datasets = [params.used(name) for name in of.datasets]
         self.layers: dict[str, dict[str, Any]] = {
             of.family: getattr(params, of.family),
             f"experiments.{experiment}.settings": of.settings,

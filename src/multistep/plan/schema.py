@@ -94,10 +94,6 @@ class Params(Model):
         """Settings of cells that `multistep.plan.layers` has merged and validated."""
         return self._settled
 
-    def dataset(self, name: str) -> str:
-        """The dataset that this scale uses where params.yaml says `name`."""
-        return self.stand_ins.get(name, name)
-
-    def source_network(self, name: str) -> str:
-        """The same for source networks."""
+    def used(self, name: str) -> str:
+        """The dataset or source network that this scale uses where params.yaml says `name`."""
         return self.stand_ins.get(name, name)

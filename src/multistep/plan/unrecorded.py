@@ -143,7 +143,7 @@ def checks(
         if found.name != name:
             raise UserError(f"{path}: the network {found.name}; {seal.AGAIN}")
         spec = params.source_networks[name]
-        right = spec.on(spec.dataset and params.dataset(spec.dataset)).decisive()
+        right = spec.on(spec.dataset and params.used(spec.dataset)).decisive()
         made = found.settings.decisive()
         for archive, entry in spec.archives.items():
             other = entry.sha256 not in (None, about["made_from"]["network"])

@@ -43,7 +43,7 @@ def impossible(layers: Layers, s: Training) -> Iterator[str]:
 
 
 def _source(layers: Layers, s: Transfer) -> Iterator[str]:
-    known, name = layers.params.source_networks, layers.params.source_network(s.source)
+    known, name = layers.params.source_networks, layers.params.used(s.source)
     if name not in known:
         yield from unknown(layers.path("source"), [s.source], known, "source network")
     elif lacking := known[name].architecture.lacks(s.source_taps):

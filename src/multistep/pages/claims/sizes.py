@@ -30,7 +30,7 @@ class Spec(claims.OfPage):
 
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for dataset, sizes in self.values.items():
-            here = scale.plan.params.dataset(dataset)
+            here = scale.plan.params.used(dataset)
             runs = [
                 (scale.file(path), record["metrics"])
                 for path, record in scale.records.items()
