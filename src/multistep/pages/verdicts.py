@@ -250,23 +250,24 @@ def _markdown(entries: Sequence[Mapping[str, Any]]) -> str:
     by: dict[str, dict[str, Mapping[str, Any]]] = {}
     for entry in entries:
         keys = ("text", "source", "reading")
-        said = {key: re.sub(r"[|<]", r"\\\g<0>", entry[key]) for key in keys}
-        by.setdefault(entry["id"], {})[entry["scale"]] = {**entry, **said}
+        said = {**entry, **{key: re.sub(r"[|<]", r"\\\g<0>", entry[key]) for key in keys}}
+        found = by.setdefault(entry["id"], {})
+        first = next(iter(found.values()), said)
+        said["otherwise"] = any(said[key] != first[key] for key in ("text", "claimed"))
+        found[entry["scale"]] = said
     lines = ["# Claims of the paper", ""]
     lines += ["| claim | source | " + " | ".join(names) + " |", "|---" * (2 + len(names)) + "|"]
     for found in by.values():
         first = next(iter(found.values()))
         of = [found.get(n) or found.get(EVERY) for n in names]  # one scale's own claim has neither
-        marks = [f"{'*' * bool(e['reduced'])}{'†' * _otherwise(first, e)}" if e else "" for e in of]
+        marks = [f"{'*' * bool(e['reduced'])}{'†' * e['otherwise']}" if e else "" for e in of]
         cells = [e["verdict"] + mark if e else "–" for e, mark in zip(of, marks, strict=True)]
         lines.append(f"| {first['text']} | {first['source']} | {' | '.join(cells)} |")
     lines += [
         "",
         "\\* of a scale that differs from the paper's: it says nothing of the paper's setting.",
     ]
-    if any(
-        _otherwise(next(iter(found.values())), e) for found in by.values() for e in found.values()
-    ):
+    if any(e["otherwise"] for found in by.values() for e in found.values()):
         lines += ["", "† of a claim with other words or another range, which stand below."]
     for name, found in by.items():
         first = next(iter(found.values()))
@@ -282,11 +283,6 @@ def _markdown(entries: Sequence[Mapping[str, Any]]) -> str:
             lines.append(f"- **{e['scale']}**: {e['words']}{own}")
         lines += [] if run else ["- not run at any scale"]
     return "\n".join(lines) + "\n"
-
-
-def _otherwise(first: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
-    """Whether a scale says a claim in other words, or claims another range."""
-    return any(entry[key] != first[key] for key in ("text", "claimed"))
 
 
 def _range(entry: Mapping[str, Any]) -> str:
