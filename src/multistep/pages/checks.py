@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import re
 import string
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from multistep.files import UserError
 from multistep.pages import claims, load
@@ -169,37 +171,58 @@ def _listed(cells: Iterable[tuple[str, str]]) -> str:
 def _lacking(
     name: str, spec: Spec, plan: Plan, paper: Callable[[], Plan], own: Mapping[str, Spec | None]
 ) -> list[str]:
-    """What of a page or a claim has no result, see `unshown`: methods and experiments without any,
-    single cells of others, and values.
+    """What of a page or a claim has no result, see `unshown`: values, then as `_named`."""
+    wanted, without, untried = _wanted(spec), _unrun(spec, plan), spec.untried(plan.params)
+    if not without and not untried:
+        return []  # most pages, and the paper's plan takes time
+    if name in own:
+        below = own[name]
+        said_here = wanted - (_wanted(below) if below else set())
+        without &= _unrun(spec, paper()) | said_here
+    else:
+        without &= _unrun(spec, paper())
+        untried &= spec.untried(paper().params)
+    return [*sorted(untried), *_named(without, wanted)]
+
+
+class _Wanted(NamedTuple):
+    """A cell of a page or a claim, or its time."""
+
+    experiment: str
+    dataset: str
+    method: str
+    timed: bool
+
+    @property
+    def place(self) -> str:
+        return f"{self.experiment} on {self.dataset}"
+
+
+def _named(without: set[_Wanted], wanted: set[_Wanted]) -> Iterator[str]:
+    """Those `without` a result: methods and experiments of which all that is `wanted` is among
+    them, by their names; single cells of others.
     """
-    wanted, without = _wanted(spec), _unrun(spec, plan)
-    untried = spec.untried(plan.params)
-    if without or untried:
-        below = own.get(name)
-        said = wanted - (_wanted(below) if below else set()) if name in own else set()
-        without &= _unrun(spec, paper()) | said
-        untried &= untried if name in own else spec.untried(paper().params)
-    found = sorted(untried)
-    for part in (lambda e, d, m, _: m, lambda e, d, m, _: f"{e} on {d}"):
-        named = {part(*cell) for cell in without} - {part(*cell) for cell in wanted - without}
-        without = {cell for cell in without if part(*cell) not in named}
-        found += sorted(named)
-    return [*found, *sorted(f"{m} {what}in {e} on {d}" for e, d, m, what in without)]
+    for name in (attrgetter("method"), attrgetter("place")):
+        whole = {name(cell) for cell in without} - {name(cell) for cell in wanted - without}
+        without = {cell for cell in without if name(cell) not in whole}
+        yield from sorted(whole)
+    yield from sorted(f"{c.method} {'timed ' if c.timed else ''}in {c.place}" for c in without)
 
 
-def _wanted(spec: Spec) -> set[tuple[str, str, str, str]]:
-    """The cells of a page or a claim; the last says whether it is their time."""
+def _wanted(spec: Spec) -> set[_Wanted]:
+    """The cells of a page or a claim."""
     wants = spec.wants()
-    return {(*c, "") for c in (*wants.cells, *wants.evaluated)} | {
-        (*c, "timed ") for c in wants.timed
-    }
+    cells = {_Wanted(*cell, timed=False) for cell in (*wants.cells, *wants.evaluated)}
+    return cells | {_Wanted(*cell, timed=True) for cell in wants.timed}
 
 
-def _unrun(spec: Spec, plan: Plan) -> set[tuple[str, str, str, str]]:
+def _unrun(spec: Spec, plan: Plan) -> set[_Wanted]:
     """Those of them that a plan hasn't."""
 
-    def planned(e: str, d: str, m: str, timed: str) -> bool:
-        job = plan.measurements.get(plan.measured(e, d), {"methods": ()})
-        return m in job["methods"] if timed else (e, plan.params.used(d), m) in plan.seeds
+    def planned(cell: _Wanted) -> bool:
+        if cell.timed:
+            path = plan.measured(cell.experiment, cell.dataset)
+            return path in plan.measurements and cell.method in plan.measurements[path]["methods"]
+        return (cell.experiment, plan.params.used(cell.dataset), cell.method) in plan.seeds
 
-    return {cell for cell in _wanted(spec) if not planned(*cell)}
+    return {cell for cell in _wanted(spec) if not planned(cell)}
