@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from multistep import kinds, options
 from multistep.data import prepared
@@ -57,42 +57,41 @@ def run(args: argparse.Namespace) -> None:
     protocols = list(PROTOCOLS) if "all" in asked else list(dict.fromkeys(asked))
     how = {"episodes": args.episodes, "protocols": protocols, "floors": args.floors}
     given = [_given(file, args) for file in args.files]  # all are read before any is tested
-    if twice := repeated(out for *_, out in given if out):
+    if twice := repeated(each.out for each in given if each.out):
         raise UserError(f"{twice[0]}: two of the files have this record; --out for each by itself")
-    for _, about, _, _, images, out in given:
-        if out:
-            _check_kept(out, about, images, changes, **how)
+    for each in given:
+        if each.out:
+            _check_kept(each.out, each.about, each.images, changes, **how)
     from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
 
     place = device.prepare(args.device, args.threads)
     environment = device.environment(place, args.threads) if args.out else None
     tests, codes = [], []
-    for file, about, tensors, _, images, _ in given:
-        family, algorithm = about["cell"]["family"], about["cell"]["algorithm"]
-        with parameters.named(file):
+    for each in given:
+        family, algorithm = each.about["cell"]["family"], each.about["cell"]["algorithm"]
+        with parameters.named(each.file):
             tester = module(family, "trained").tester
-            tests.append(tester(about, tensors, images, place, **how, **changes))
+            tests.append(tester(each.about, each.tensors, each.images, place, **how, **changes))
         codes.append(provenance.code(*provenance.evaluation_modules(family, algorithm)))
     found: list[dict[str, Any]] = []
     own: list[bool] = []  # whether it was tested on the cell's images
     try:
-        for (file, about, _, made, images, out), test, code in zip(
-            given, tests, codes, strict=True
-        ):
-            cell = about["cell"]
-            with parameters.named(file):
+        for each, test, code in zip(given, tests, codes, strict=True):
+            about, images, cell = each.about, each.images, each.about["cell"]
+            with parameters.named(each.file):
                 used, rows = test()
             entry = {"cell": cell, "dataset": images.name, "settings": used, "rows": rows}
             entry["parameters"] = about["digest"]
             found.append(entry)
             own.append(images.digest == about["made_from"]["dataset"])
             made_from = {**about["made_from"], "dataset": images.digest}
-            if made is not None:
+            if each.made is not None:
                 tested = entry | {"made_from": made_from}
-                results.check_tested(file, tested, file.with_suffix(".json"), made)
-            if out:
+                beside = each.file.with_suffix(".json")
+                results.check_tested(each.file, tested, beside, each.made)
+            if each.out:
                 entry |= {"kind": "evaluation", "environment": environment}
-                results.write(out, entry, made_from | {"code": code})
+                results.write(each.out, entry, made_from | {"code": code})
     finally:  # what was tested before a fault is not lost
         if found:
             print(table(found, own))
@@ -105,15 +104,28 @@ def run(args: argparse.Namespace) -> None:
                     + "; those of a run that diverged, so lower --rate")  # fmt: skip
 
 
-def _given(file: Path, args: argparse.Namespace) -> tuple[Path, Any, Any, Any, Prepared, Any]:
-    """A file, its header, tensors and result, the images to test on, and where the record goes."""
+class _Given(NamedTuple):
+    """A file that is to be tested: its header and tensors, the result beside it if there is one,
+    the images to test on, and where the record goes, if anywhere.
+    """
+
+    file: Path
+    about: dict[str, Any]
+    tensors: dict[str, Any]
+    made: dict[str, Any] | None
+    images: Prepared
+    out: Path | None
+
+
+def _given(file: Path, args: argparse.Namespace) -> _Given:
+    """Read all that a test of a file needs."""
     path = parameters.of(file)
     about, tensors, made = parameters.read(path)
     out = args.out and args.out / f"{name_of(about['cell'])}.json"
     if out:
         kinds.check_place(out, kinds.EVALUATION)
     images = prepared.read(args.dataset) if args.dataset else _own_images(path, about)
-    return file, about, tensors, made, images, out
+    return _Given(file, about, tensors, made, images, out)
 
 
 def _own_images(path: Path, about: dict[str, Any]) -> Prepared:
