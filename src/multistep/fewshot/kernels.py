@@ -21,7 +21,7 @@ from multistep.machine_code import Code, Value, width
 # Of a job: where a, b and c begin; first and number of its rows, of its terms; whether no job of
 # the plan before it has written its rows (1) or one has (0).
 FIELDS = 8
-BLOCKS = (6, 3, 1)  # rows whose results are in registers together: as many as are left
+AT_ONCE = (6, 3, 1)  # rows whose results are in registers together: as many as are left
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _compiled(columns: int) -> Callable[..., None]:
                 before = code.choose(kept, code.load(c, place), 0)
                 code.store(before + value, c, place)
 
-        for size in BLOCKS:
+        for size in AT_ONCE:
             [here] = code.loop(here, end - (size - 1), size, partial(block, size))
 
     code.loop(0, count, 1, job)

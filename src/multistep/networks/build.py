@@ -3,7 +3,7 @@
 import torch
 
 from multistep.networks.backbone import Backbone
-from multistep.networks.resnet import BLOCKS, ResNet, ResNet32
+from multistep.networks.resnet import DEPTHS, ResNet, ResNet32
 from multistep.networks.settings import Architecture
 from multistep.networks.vgg9 import VGG9
 
@@ -20,7 +20,7 @@ def build(architecture: Architecture, classes: int, generator: torch.Generator |
     elif architecture.name == "resnet32":
         network = ResNet32(classes, width, blocks)
     else:
-        depths = (blocks,) * 4 if blocks else BLOCKS[architecture.name]
+        depths = (blocks,) * 4 if blocks else DEPTHS[architecture.name]
         network = ResNet(depths, classes, width)
     network.initialise(torch.Generator().manual_seed(0) if generator is None else generator)
     return network

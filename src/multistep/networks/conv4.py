@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multistep.files import UserError
-from multistep.networks.settings import BLOCKS, ConvInit, Geometry, Order, sides
+from multistep.networks.settings import GEOMETRIES, ConvInit, Geometry, Order, sides
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Conv4Config:
     def convolutions(self) -> tuple[ConvShape, ...]:
         into = [self.size, *sides(self.geometry, self.size)]
         channels = [self.channels, *[self.filters] * 3]
-        blocks = zip(into, channels, BLOCKS[self.geometry], strict=False)
+        blocks = zip(into, channels, GEOMETRIES[self.geometry], strict=False)
         return tuple(ConvShape(size, given, *block) for size, given, block in blocks)
 
     @property

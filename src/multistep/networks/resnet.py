@@ -7,7 +7,7 @@ from multistep.networks.backbone import Backbone, Linear, spatial_mean
 from multistep.networks.batch_norm import BatchNorm2d
 from multistep.networks.convolution import Conv2d
 
-BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 
 
 class BasicBlock(nn.Module):

@@ -13,7 +13,7 @@ Geometry = Literal["strided", "valid", "pooled"]
 Order = Literal["conv-bn-relu", "conv-relu-bn"]
 ConvInit = Literal["xavier", "kaiming"]
 # Few-shot: kernel, stride and padding of the four blocks; `pooled` halves each map afterwards.
-BLOCKS = {
+GEOMETRIES = {
     "strided": [(3, 2, 1)] * 4,
     "valid": [(3, 2, 0)] * 3 + [(2, 1, 0)],
     "pooled": [(3, 1, 1)] * 4,
@@ -23,7 +23,7 @@ BLOCKS = {
 def sides(geometry: str, size: int) -> list[int]:
     """Sides of the maps after each of the four blocks; pooling drops an odd last line."""
     found = []
-    for kernel, stride, padding in BLOCKS[geometry]:
+    for kernel, stride, padding in GEOMETRIES[geometry]:
         size = (size + 2 * padding - kernel) // stride + 1
         size = size // 2 if geometry == "pooled" else size
         found.append(size)
