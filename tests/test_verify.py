@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import page_records
+import page_reading
 import pytest
 import records
 import torch
@@ -56,7 +56,7 @@ def built(home: Path) -> dict[str, Path]:
     spec = {"kind": "curves", "title": "Curves", "caption": "", "panels": {"a": ""}}
     spec |= {"dataset": "patterns", "methods": ["maml"]}
     names = Context(scale="tiny", datasets={}, methods={})
-    record.write(page, "figures", page_records.figure_spec(spec), names, [made], files, {})
+    record.write(page, "figures", page_reading.figure_spec(spec), names, [made], files, {})
     index = home / "reports/site/index.html"
     write_text(index, "<title>Report</title>")
     record.write_report(home / "reports", ["tiny"])

@@ -4,7 +4,8 @@ import copy
 from pathlib import Path
 
 import pytest
-from page_records import Record, Write, few_shot, table_spec
+from page_reading import Write, table_spec
+from page_records import Record, few_shot
 
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec

@@ -4,7 +4,8 @@ import copy
 from pathlib import Path
 
 import pytest
-from page_records import Record, Write, few_shot, few_shot_times, read_csv, table, table_spec
+from page_reading import Write, read_csv, table, table_spec
+from page_records import Record, few_shot, few_shot_times
 
 from multistep.files import UserError
 from multistep.job import results as records

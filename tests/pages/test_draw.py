@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from helpers import PARAMS, ROOT
-from page_records import made_up, read_csv
+from page_reading import read_csv
+from page_records import made_up
 
 from multistep import cli
 from multistep.files import UserError, read_json, write_json

@@ -12,20 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_records import (
-    Record,
-    columns,
-    drawn,
-    empty,
-    few_shot,
-    few_shot_times,
-    figure_spec,
-    near,
-    phrases,
-    said,
-    texts,
-    written,
-)
+from page_reading import columns, drawn, empty, figure_spec, near, phrases, said, texts, written
+from page_records import Record, few_shot, few_shot_times
 from scipy import optimize
 
 from multistep.files import UserError, read_json

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import records
 from helpers import PARAMS, ROOT
-from page_records import few_shot, few_shot_times, table
+from page_reading import table
+from page_records import few_shot, few_shot_times
 
 import multistep
 from multistep import cli

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from helpers import PARAMS, ROOT, mistakes, put
-from page_records import Outline, made_up, read_csv
+from page_reading import Outline, read_csv
+from page_records import made_up
 
 from multistep.files import UserError
 from multistep.pages import inputs, load, query, remarks

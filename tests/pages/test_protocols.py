@@ -4,7 +4,8 @@ import json
 
 import pytest
 import records
-from page_records import few_shot, read_csv, table_spec
+from page_reading import read_csv, table_spec
+from page_records import few_shot
 
 from multistep import stats
 from multistep.files import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import page_records
+import page_reading
 import pytest
 import records
 
@@ -34,7 +34,7 @@ def test_an_edit_of_any_field_of_a_page_s_record_is_refused(
     record_property: Any,
 ) -> None:  # fmt: skip
     if form == "figures":
-        spec, results = page_records.figure_spec(CURVES), results[:2]
+        spec, results = page_reading.figure_spec(CURVES), results[:2]
     write = write_table if form == "tables" else write_figure
     *files, path = write(tmp_path / "page", spec, context, results)
     assert set(read_json(path)["files"]) == {file.suffix[1:] for file in files}

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from page_records import Record, Write, few_shot, few_shot_times, figure_spec, transfer
+from page_reading import Write, figure_spec
+from page_records import Record, few_shot, few_shot_times, transfer
 
 from multistep.files import UserError
 from multistep.pages import query, remarks

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from page_records import Outline, Record, Write, few_shot, plain, read_csv, table, table_spec
+from page_reading import Outline, Write, plain, read_csv, table, table_spec
+from page_records import Record, few_shot
 
 from multistep import cli
 from multistep.files import UserError

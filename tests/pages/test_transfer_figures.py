@@ -4,20 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_records import (
-    Record,
-    columns,
-    drawn,
-    empty,
-    figure_spec,
-    near,
-    phrases,
-    said,
-    texts,
-    transfer,
-    transfer_times,
-    written,
-)  # fmt: skip
+from page_reading import columns, drawn, empty, figure_spec, near, phrases, said, texts, written
+from page_records import Record, transfer, transfer_times
 
 from multistep.pages.context import Context
 

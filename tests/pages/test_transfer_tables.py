@@ -5,16 +5,8 @@ import re
 
 import pytest
 import yaml
-from page_records import (
-    Write,
-    plain,
-    prepared,
-    read_csv,
-    table,
-    table_spec,
-    transfer,
-    transfer_times,
-)
+from page_reading import Write, plain, read_csv, table, table_spec
+from page_records import prepared, transfer, transfer_times
 
 from multistep.files import UserError
 from multistep.pages.context import Context
