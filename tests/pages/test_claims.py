@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,15 @@ def test_verdicts_are_of_intervals(joint: str, estimates: list[Any], right: str)
     assert claims.verdict(parts, (0.0, None), joint) == right
     mirrored = [p if p.estimate is None else p._replace(estimate=_negative(p)) for p in parts]
     assert claims.verdict(mirrored, (None, 0.0), joint) == right
+
+
+def test_the_part_without_an_interval_is_the_deciding_one() -> None:
+    parts = [claims.Part(name, found) for name, found in (("a", INSIDE), ("b", NO_INTERVAL))]
+    for joint, right in (("all", "b"), ("any", "a")):
+        claim: Any = SimpleNamespace(range=(0.0, None), joint=joint)
+        shown = verdicts._decisive(parts, claim)
+        assert shown is not None
+        assert shown.name == right
 
 
 def _negative(part: claims.Part) -> Estimate:
