@@ -34,6 +34,7 @@ workdir: ROOT / PARAMS.directory
 
 
 onstart:
+    unrecorded.unlink(Path.cwd())
     if workflow.executor_plugin.name == "slurm":
         try:
             slurm.begin(workflow, Path.cwd())

@@ -1,6 +1,7 @@
 """Files that Snakemake has no record of: those of the plan count, others are told."""
 
 import base64
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,22 @@ def test_jobs_that_a_killed_run_left_are_told_with_what_ends_them(
     assert told is not None
     assert "left jobs in the cluster's queue: 7, 9." in told
     assert told.endswith(how)
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_records_that_are_links_become_files_of_their_own(tmp_path: Path, link: str) -> None:
+    cached = tmp_path / "cache" / "object"
+    path = tmp_path / ".snakemake/metadata/@part/rest"
+    for file in (cached, path):
+        file.parent.mkdir(parents=True)
+    cached.write_text("made from")
+    cached.chmod(0o444)
+    getattr(path, link)(cached)
+    unrecorded.unlink(tmp_path)
+    assert path.read_text() == "made from"
+    assert os.access(path, os.W_OK)
+    assert not path.samefile(cached)
+    assert list(path.parent.iterdir()) == [path]
+    path.write_text("later")  # as Snakemake does
+    assert cached.read_text() == "made from"
+    unrecorded.unlink(tmp_path / "nothing was run here")

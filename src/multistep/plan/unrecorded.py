@@ -17,7 +17,7 @@ from typing import Any
 
 from multistep import seal
 from multistep.data import prepared
-from multistep.files import UserError, read_json
+from multistep.files import UserError, atomic_write, read_json
 from multistep.job import parameters, results
 from multistep.job.record import short
 from multistep.pages import record as page_record
@@ -46,6 +46,18 @@ def mistakes(home: Path, checks: Iterable[Check]) -> list[str]:
             except UserError as error:
                 found.append(str(error).replace(f"{home}/", ""))
     return found
+
+
+def unlink(home: Path) -> None:
+    """Make of Snakemake's records that are links (`cache.type` of DVC, a copy made of hard links)
+    files of their own. It writes records in place: into the cache, or, where that is read-only, it
+    would fail after each job.
+    """
+    for path in sorted((home / ".snakemake/metadata").rglob("*")):
+        if path.is_file() and (path.is_symlink() or path.stat().st_nlink > 1):
+            content = path.read_bytes()
+            with atomic_write(path) as file:
+                file.write(content)
 
 
 # By plugin of Snakemake the command that ends the jobs whose numbers it keeps.
