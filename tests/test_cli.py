@@ -51,6 +51,22 @@ def test_the_package_and_the_plan_cost_no_torch_and_no_pandas() -> None:
     assert list(json.loads(found.stdout)["cells"]) == [cell.path for cell in everything]
 
 
+def test_in_another_clone_whose_code_runs_is_said(tmp_path: Path) -> None:
+    own = Path(cli.__file__).parent
+    other = tmp_path / "src" / "multistep" / "cli.py"
+    other.parent.mkdir(parents=True)
+    (tmp_path / "scales").mkdir()
+
+    def told(folder: Path) -> str:
+        run = [sys.executable, "-m", "multistep.cli", "--version"]
+        return subprocess.run(run, cwd=folder, capture_output=True, text=True, check=True).stderr
+
+    assert told(tmp_path / "scales") == told(own) == ""
+    other.touch()
+    note = f"note: this runs the code in {own}, not that of this clone; PYTHONPATH={tmp_path}/src "
+    assert told(tmp_path / "scales").startswith(note)
+
+
 def test_help_and_a_wrong_command_line_cost_no_torch() -> None:
     code = (
         "import sys\nfrom multistep import cli\n"

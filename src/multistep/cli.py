@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     watched = _watch(noted) if argv is None else []
     if argv is None:
         _open_streams()
+        _tell_other_clone()
         # What is imported stays: looking through it for cycles as it comes, and once more at the
         # end, is a quarter of the time that torch takes to come and go.
         gc.set_threshold(100_000, 20, 20)
@@ -73,6 +74,26 @@ def _open_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
         getattr(sys, name).reconfigure(errors="backslashreplace")  # what a terminal lacks
+
+
+def _tell_other_clone() -> None:
+    """Say so where the current folder lies in another clone than the one whose code runs: with one
+    environment for several (a worktree) `multistep` is that of the clone it was made in.
+    """
+    own = os.path.dirname(os.path.abspath(__file__))
+    try:
+        folder = os.getcwd()
+        while not os.path.isfile(cli := os.path.join(folder, "src", "multistep", "cli.py")):
+            if folder == (folder := os.path.dirname(folder)):
+                return
+        if not os.path.samefile(cli, __file__):
+            print(
+                f"note: this runs the code in {own}, not that of this clone; "
+                f"PYTHONPATH={os.path.join(folder, 'src')} before the command runs the latter",
+                file=sys.stderr,
+            )
+    except OSError:  # a folder that is gone, or can't be read
+        return
 
 
 _STOPPED = "stopped; the same command goes on"
