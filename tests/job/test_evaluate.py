@@ -378,12 +378,13 @@ def test_mistakes_are_told_without_torch(home: Path, tmp_path: Path) -> None:
     shutil.copy(home / "results/e/omniglot/multistep2/0.safetensors", kept)
     code = "import sys; from multistep import cli; cli.main(sys.argv[1:]); "
     code += "assert 'torch' not in sys.modules"
-    for file, told in (
-        (tmp_path, "a folder; name a result"),
-        (kept, "in no project, whose images"),
+    for file, changes, told in (
+        (tmp_path, [], "a folder; name a result"),
+        (kept, [], "in no project, whose images"),
+        (kept, ["--steps", "3"], "test_steps: 3 steps are not divisible by window=2"),
     ):
         made = subprocess.run(
-            [sys.executable, "-c", code, "evaluate", str(file)],
+            [sys.executable, "-c", code, "evaluate", str(file), *changes],
             cwd=tmp_path, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert f"error: {file}: {told}" in made.stderr

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from multistep import kinds, options
@@ -22,7 +23,7 @@ from multistep.job.record import TESTED_WITH, TRAINED, name_of
 from multistep.plan import provenance
 from multistep.plan.families import module
 from multistep.progress import say
-from multistep.settings import repeated
+from multistep.settings import broken_windows, repeated
 
 
 def add_parser(subparsers: Any) -> None:
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     asked = args.protocol or ["together"]
     protocols = list(PROTOCOLS) if "all" in asked else list(dict.fromkeys(asked))
     how = {"episodes": args.episodes, "protocols": protocols, "floors": args.floors}
-    given = [_given(file, args) for file in args.files]  # all are read before any is tested
+    given = [_given(file, args, changes) for file in args.files]  # all, before any is tested
     if twice := repeated(each.out for each in given if each.out):
         raise UserError(f"{twice[0]}: two of the files have this record; --out for each by itself")
     for each in given:
@@ -117,10 +118,14 @@ class _Given(NamedTuple):
     out: Path | None
 
 
-def _given(file: Path, args: argparse.Namespace) -> _Given:
-    """Read all that a test of a file needs."""
+def _given(file: Path, args: argparse.Namespace, changes: dict[str, Any]) -> _Given:
+    """Read all that a test of a file needs, images last."""
     path = parameters.of(file)
     about, tensors, made = parameters.read(path)
+    own = SimpleNamespace(**about["cell"]["settings"] | changes)
+    if about["cell"]["family"] == "few_shot":
+        for broken in broken_windows(own, keys=["test_steps"]):
+            raise UserError(f"{path}: {broken}")
     out = args.out and args.out / f"{name_of(about['cell'])}.json"
     if out:
         kinds.check_place(out, kinds.EVALUATION)
