@@ -101,6 +101,25 @@ def test_what_is_no_result_and_no_log_is_told_and_stops_nothing(
     assert ", 4 damaged of " in told[-2]
 
 
+def test_of_many_jobs_ten_of_a_state_are_told_and_how_many_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(Path("params.yaml"), PARAMS.read_text(encoding="utf-8"))
+    found = cells.plan(params.load(Path("params.yaml")))
+    for cell in found[:13]:
+        touch(Path(cell.path), "{}")
+    cli.main(["status", "params.yaml"])
+    told = capsys.readouterr().out
+    assert told.count("\ndamaged: results/") == 10
+    assert "damaged: 3 more; --all names them" in told
+    cli.main(["status", "params.yaml", "--all"])
+    told = capsys.readouterr().out
+    assert told.count("\ndamaged: results/") == 13
+    assert "more;" not in told
+    assert all(cell.path in told for cell in found)
+
+
 def test_every_job_of_the_plan_is_told_once() -> None:
     paths = [job.path for job in status.jobs(small_params(), Path("nowhere"))]
     assert len(paths) == len(set(paths)) > 100

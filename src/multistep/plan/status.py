@@ -24,6 +24,7 @@ from multistep.plan.schema import Params
 
 STATES = ("done", "running", "failed", "stopped", "waiting")
 SELDOM = ("damaged", "stale")
+JOBS = 10  # of each state that are told without --all, of those there is something to tell of
 LINES = 3  # of the log of what has failed
 
 
@@ -122,22 +123,33 @@ def run(args: argparse.Namespace) -> None:
     for group, states in counts.items():
         said = ", ".join(f"{states[state]:,} {state}" for state in known if states[state])
         print(f"  {' '.join(group):<{width}}  {said}")
+    left = dict.fromkeys(known, JOBS) | {"done": 0, "waiting": 0}
     for job in found:
-        if job.state in ("running", "stopped", "failed"):
-            print(f"{job.state}: {job.path}{_age(job.log)}")
-            for line in _last(job.log):
-                print(f"    {line}")
-        elif job.state == "damaged":
-            print(f"damaged: {job.path}; delete it, then it is made again")
-        elif job.state == "stale":
-            print(f"stale: {job.mend}")
-        elif args.all:
-            print(f"{job.state}: {job.path}")
+        left[job.state] -= 1
+        if args.all or left[job.state] >= 0:
+            _tell(job)
+    for state, number in left.items():
+        if number < 0 and state not in ("done", "waiting") and not args.all:
+            print(f"{state}: {-number:,} more; --all names them")
     print(", ".join(f"{total[state]:,} {state}" for state in known), f"of {len(found):,} jobs")
     if total["done"] < len(found) and not total["running"]:
         overlays = f" --configfile {shlex.join(map(str, args.files[1:]))}" if args.files[1:] else ""
         again = " --rerun-incomplete" if total["failed"] or total["stopped"] else ""
         print(f"go on: snakemake{overlays} --cores all{again}")
+
+
+def _tell(job: Job) -> None:
+    """Print a job, and what to do about it or how its log ends."""
+    if job.state == "damaged":
+        print(f"damaged: {job.path}; delete it, then it is made again")
+    elif job.state == "stale":
+        print(f"stale: {job.mend}")
+    elif job.state == "done":
+        print(f"done: {job.path}")
+    else:
+        print(f"{job.state}: {job.path}{_age(job.log)}")
+        for line in _last(job.log):
+            print(f"    {line}")
 
 
 def _age(log: Path) -> str:
