@@ -13,7 +13,7 @@
 # documentation we found no word of it.
 #
 # Seen, one change after the other to what has made the page "lr=0.1 old", each of which fails, and the same command
-# once more: what the page holds, and what Snakemake or dvc.lock says (the first two lines the same in 8.30.0)
+# once more: what the page holds, and what Snakemake or dvc.lock says (the same in 8.30.0)
 #   lr: 0.2                     lr=0.1 old, Nothing to be done
 #   --rerun-incomplete          lr=0.1 old, Nothing to be done
 #   code, to rate=              lr=0.1 old, Nothing to be done
