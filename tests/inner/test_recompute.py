@@ -56,6 +56,21 @@ def test_equal_to_kept(dynamics: Dynamics, steps: int, window: int, constants: b
         torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-15)
 
 
+def test_the_norm_of_a_gradient_is_not_rounded_as_the_gradient_is() -> None:
+    """Two of bfloat16 that are as good as equal (norms 16.0624 and 16.0631) have norms of bfloat16
+    that aren't (16 and 16.125).
+    """
+    factor = torch.ones((), requires_grad=True)
+    second = itertools.chain([1.4140625], itertools.repeat(1.421875))
+
+    def loss(params: Tensors) -> Tensor:
+        return factor * (params["w"].float() * torch.tensor([16.0, next(second)])).sum()
+
+    start = {"w": torch.ones(2, dtype=torch.bfloat16)}
+    end, _ = unroll(loss, start, SGD(0.1), steps=1, closure=[factor], recompute=True)
+    torch.autograd.grad(end["w"].sum(), factor)
+
+
 def test_what_is_drawn_is_drawn_again() -> None:
     """With other masks on the way back the meta-gradient would be another function's."""
     found, after = [], []

@@ -253,8 +253,10 @@ def _apart(closure: Sequence[Tensor]) -> list[Tensor]:
 
 def _seen(value: Tensor, grads: Tensors) -> Tensor:
     """What a loss has to have again: its value and the norm of its gradient, `[2]`."""
-    norms = [torch.linalg.vector_norm(g.detach()).to(value) for g in grads.values()]
-    norm = torch.linalg.vector_norm(torch.stack([value.new_zeros(()), *norms]))
+    length = torch.linalg.vector_norm  # not rounded to bfloat16 where the loss has float32
+    norms = [length(g.detach(), dtype=torch.promote_types(g.dtype, value.dtype)).to(value)
+             for g in grads.values()]  # fmt: skip
+    norm = length(torch.stack([value.new_zeros(()), *norms]))
     return torch.stack([value.detach().reshape(()), norm])
 
 
