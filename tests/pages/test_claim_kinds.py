@@ -50,6 +50,11 @@ def test_a_verdict_says_of_how_many_seeds_it_is() -> None:
     alike = [transfer("sgd_224", "bird", "l2t_multistep", seed=s, test=52.1 + s) for s in range(3)]
     entry = verdicts._entry("x", claim, _scale(*alike, *theirs))
     assert entry["words"] == "undecided: 2.1 points, 3 seeds, without any spread, so no interval"
+    equal = [few_shot(episodes=[50.0] * 4), few_shot(method="multistep2", episodes=[52.0] * 4)]
+    pair = {"of": ["multistep2"], "to": ["maml"], "cells": {"omniglot": ["5way_1shot"]}}
+    other: Any = parse("claims", said | {"compare": [pair]}, "")
+    told = "undecided: 2 points, 1 seed, 4 episodes, without any spread, so no interval"
+    assert verdicts._entry("x", other, _scale(*equal))["words"] == told
     for number, right in (
         (3, "undecided: 1 points, 1 seed, 3 seeds of the other, so no interval"),
         (1, "undecided: 2 points, 1 seed, so no interval"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from page_reading import columns, drawn, empty, figure_spec, near, phrases, said, texts, written
 from page_records import Record, few_shot, few_shot_times
 from scipy import optimize
@@ -171,6 +172,17 @@ def test_curves_average_seeds_where_all_have_a_point(tmp_path: Path, context: Co
         "Lines: mean over 2 seeds (FO-MAML: 1); bands: lowest and highest seed. Time: process sec",
         "Not run: Multi-step (4); Multi-step (8).",
     )
+
+
+def test_an_axis_of_nothing_but_right_answers_is_drawn() -> None:
+    """Matplotlib asks an axis of one value for what is 5% beyond it."""
+    figure = Figure()
+    axes = figure.subplots()
+    axes.fill_between([0, 1], [100, 100], [100, 100])
+    style.spread_high(axes)
+    axes.fill_between([0, 1], [100, 100], [100, 100])
+    figure.canvas.draw()
+    assert axes.get_ylim()[1] > 100
 
 
 @pytest.mark.parametrize(("end", "height"), [(90.0, 0.857), (99.0, 0.365)])

@@ -244,7 +244,10 @@ def spread_high(axes: Axes) -> None:
     """
     import numpy as np
 
-    axes.set_yscale("function", functions=(lambda y: -np.log(101 - y), lambda x: 101 - np.exp(-x)))
+    def forward(y: Any) -> Any:  # matplotlib also asks for what is beyond its data
+        return -np.log(np.maximum(101 - y, 0.5))
+
+    axes.set_yscale("function", functions=(forward, lambda x: 101 - np.exp(-x)))
     axes.set_yticks([20, 60, 80, 90, 95, 98, 100])
 
 

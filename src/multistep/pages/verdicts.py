@@ -199,7 +199,8 @@ def _words(entry: Mapping[str, Any]) -> str:
     value += f" [{ends[0]:.4g}, {ends[1]:.4g}]" if ends and ends[0] < ends[1] else ""
     value += "".join(f", {n:,} {_ONE.sub('', k) if n == 1 else k}" for k, n in n.items())
     if ends is None:
-        value += f"{'' if 1 in n.values() else ', without any spread'}, so no interval"
+        single = 1 in n.values() and not any("episodes" in key for key in n)  # these are several
+        value += f"{'' if single else ', without any spread'}, so no interval"
     elif n.get("seeds") == 1:
         value += ", of these networks and no other training"
     elif n and entry["unit"] and all(key.startswith("seeds") for key in n):
