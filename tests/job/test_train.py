@@ -12,7 +12,7 @@ from helpers import prepared_dataset, small_cell
 from safetensors.numpy import save_file
 
 from multistep import cli, seal
-from multistep.files import write_json
+from multistep.files import read_json, write_json
 from multistep.job import device, loop, results
 
 
@@ -121,6 +121,10 @@ def test_settings_that_clash_are_told_before_training(
     [
         ({"ways": 40}, "ways: 40 ways, but omniglot has 30 train classes"),
         ({"queries": 40}, "queries: 40 queries + 1 shots exceed the 20 images of a train class"),
+        (
+            {"ways": 41, "hold_out_validation": False, "selection": "last"},
+            "ways: 41 ways, but omniglot has 40 train classes",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_the_data_are_told_before_these_are_read(
@@ -132,6 +136,32 @@ def test_settings_that_do_not_fit_the_data_are_told_before_these_are_read(
     (tmp_path / "data" / "images.npy").unlink()
     assert cli.main(arguments(json.dumps(cell), tmp_path)) == 2
     assert f"error: --cell: settings.{message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: about["made_from"]["dataset"]["prepare"].update(size=8),
+         "the images of omniglot are of 8, of which nothing is left after four blocks"),
+        (lambda about: about["splits"].update(train=[[0, 605]], validation=[[605, 800]]),
+         "a class of omniglot stands in two parts"),
+        (lambda about: about.update(shapes=[[8, 9]] * 1200),
+         "the images of omniglot are of several sizes"),
+    ],
+)  # fmt: skip
+def test_data_that_episodes_can_not_be_drawn_from_are_told_before_they_are_read(
+    tmp_path: Path, change: Any, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = prepared_dataset(tmp_path / "data") / "dataset.json"
+    about = read_json(path)
+    change(about)
+    write_json(path, seal.seal(about, about["made_from"]))
+    path.with_name("images.npy").unlink()
+    cell = json.loads(small_cell().json)
+    cell["data"] = about["made_from"]["dataset"]["prepare"]
+    cell["settings"]["network"]["geometry"] = "valid"
+    assert cli.main(arguments(json.dumps(cell), tmp_path)) == 2
+    assert f"error: --cell: dataset: {message}" in capsys.readouterr().err
 
 
 def waiting() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transfer_data import prepared_images, small_transfer, source_folder, written
+from transfer_data import prepared_images, ragged, small_transfer, source_folder, written
 
 from multistep import cli
 from multistep.data import prepared
@@ -100,11 +100,14 @@ def test_what_went_wrong_names_the_cell_and_the_mini_batch(
 def test_data_that_split_classes_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Their validation and test images would be of classes that training never saw."""
+    """Their validation and test images would be of classes that training never saw; told before
+    they are read.
+    """
     whole = prepared.read(prepared_images(tmp_path / "whole"))
     first = whole.labels == 0
     splits = {**whole.splits, "train": np.flatnonzero(~first), "validation": np.flatnonzero(first)}
     written(tmp_path / "data", dataclasses.replace(whole, splits=splits | {"test": []}))
+    (tmp_path / "data" / "images.npy").unlink()
     assert cli.main(arguments(tmp_path, small_transfer("scratch"))) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "has no training image; choose a dataset that splits images, not classes" in line
@@ -141,6 +144,15 @@ def test_settings_that_do_not_fit_data_or_network_are_told_before_either_is_read
     (source_folder(tmp_path / "network") / "weights.pt").unlink()
     assert cli.main(arguments(tmp_path, small_transfer(**changes))) == 2
     assert f"error: --cell: settings.{message}" in capsys.readouterr().err
+
+
+def test_images_of_several_sizes_that_are_not_resized_are_told_before_they_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (written(tmp_path / "data", ragged(48, test=10)) / "images.npy").unlink()
+    cell = small_transfer("scratch") | {"data": {"size": None}}
+    assert cli.main(arguments(tmp_path, cell)) == 2
+    assert "size: 32, but the images of patterns are of several sizes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("batch_size", [9, 1])

@@ -10,11 +10,12 @@ archive prepares to the same bytes.
 """
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -64,6 +65,24 @@ class Description(Model):
         """A setting of the dataset that this was made from."""
         settings = (self.made_from or {}).get("dataset")
         return settings.get(key, otherwise) if isinstance(settings, dict) else otherwise
+
+    @property
+    def size(self) -> int | None:
+        """Pixels of a side that all images were made to have, if it says so."""
+        made = self.stated("prepare", None)
+        return made.get("size") if isinstance(made, dict) else None
+
+    def counts(self) -> dict[str, Counter[int]]:
+        """How many images each part has of each class."""
+        ends = list(accumulate(count for _, count in self.labels))
+        found: dict[str, Counter[int]] = {part: Counter() for part in PARTS}
+        for part, runs in self.splits.items():
+            for first, end in runs:
+                begin, stop = bisect_right(ends, first), bisect_left(ends, end) + 1
+                here = zip(ends[begin:stop], self.labels[begin:stop], strict=True)
+                for last, (label, count) in here:
+                    found[part][label] += min(end, last) - max(first, last - count)
+        return found
 
 
 @dataclass(frozen=True)

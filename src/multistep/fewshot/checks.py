@@ -83,30 +83,29 @@ def unfit(s: FewShot, data: Description, network: Path | None) -> Iterator[str]:
     """
     if data.shapes is not None:
         yield f"dataset: the images of {data.name} are of several sizes; episodes need one"
-    parts = _images_of_classes(data)
-    if not s.hold_out_validation and parts:
-        parts["train"] = [*parts.get("train", []), *parts.pop("validation", [])]
-    for part, images in parts.items():
-        if s.ways > len(images):
-            yield f"settings.ways: {s.ways} ways, but {data.name} has {len(images)} {part} classes"
-        elif s.shots + s.queries > min(images):
+    geometry = s.network.geometry
+    if data.size and sides(geometry, data.size)[-1] < 1:
+        yield (
+            f"dataset: the images of {data.name} are of {data.size}, of which nothing is left "
+            f"after four blocks of settings.network.geometry {geometry}; choose larger ones"
+        )
+    parts = data.counts()
+    if repeated(label for counts in parts.values() for label in counts):
+        yield (
+            f"dataset: a class of {data.name} stands in two parts, so there are none to draw "
+            "episodes from; choose a dataset that splits classes"
+        )
+        return
+    if not s.hold_out_validation:
+        parts["train"] += parts.pop("validation")
+    for part, counts in parts.items():
+        if s.ways > len(counts):
+            yield f"settings.ways: {s.ways} ways, but {data.name} has {len(counts)} {part} classes"
+        elif s.shots + s.queries > (least := min(counts.values())):
             yield (
-                f"settings.queries: {s.queries} queries + {s.shots} shots exceed the {min(images)} "
+                f"settings.queries: {s.queries} queries + {s.shots} shots exceed the {least} "
                 f"images of a {part} class of {data.name}"
             )
-
-
-def _images_of_classes(data: Description) -> dict[str, list[int]]:
-    """How many each class of a part has; empty if one doesn't lie in a row, or in one part."""
-    found: dict[str, list[int]] = {part: [] for part in data.splits}
-    end = 0
-    for _, count in data.labels:
-        begin, end = end, end + count
-        there = (p for p, runs in data.splits.items() for a, b in runs if a <= begin and end <= b)
-        if (part := next(there, None)) is None:
-            return {}
-        found[part].append(count)
-    return {} if repeated(label for label, _ in data.labels) else found
 
 
 def _class_counts(dataset: Dataset, hold_out_validation: bool) -> dict[str, int]:

@@ -54,17 +54,26 @@ def unfit(s: Training, data: Description, network: Path | None) -> Iterator[str]
     """A line for each key of a cell that can't be run on prepared data, or with the source network
     in a folder, by what these say of themselves.
     """
-    if isinstance(s, Transfer) and network is not None:
+    if isinstance(s, Transfer) and network is None:
+        yield f"settings.source: {s.source}, but --network with its folder is missing"
+    elif isinstance(s, Transfer) and network is not None:
         from multistep.transfer import source_record  # numpy, which a plan needn't import
 
         made, _ = source_record.describe(network)
         if lacking := made.settings.architecture.lacks(s.source_taps):
             yield f"settings.source_taps: {lacking} ({network})"
-    if alone := s.alone(sum(b - a for a, b in data.splits.get("train", [])), s.target):
-        yield f"settings.batch_size: {alone}"
-    size = (data.stated("prepare", None) or {}).get("size") or s.size
-    if not s.takes(size):
+    parts = data.counts()
+    train = parts.pop("train")
+    if any(counts.keys() - train.keys() for counts in parts.values()):
         yield (
-            f"settings.size: {s.size}, but the images of {data.name} are of {size}, and pad_crop "
-            "doesn't resize"
+            f"dataset: a class of {data.name} has no training image; choose a dataset that splits "
+            "images, not classes"
+        )
+    if alone := s.alone(train.total(), s.target):
+        yield f"settings.batch_size: {alone}"
+    if not s.takes(None if data.shapes else data.size or s.size):
+        of = "several sizes" if data.shapes else data.size
+        yield (
+            f"settings.size: {s.size}, but the images of {data.name} are of {of}, and pad_crop "
+            "doesn't resize; choose another dataset, or augmentation random_resized_crop"
         )
