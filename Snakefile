@@ -63,6 +63,7 @@ rule all:
     default_target: True
     input:
         cells_beside_pages,
+        left_by_failures,
         rules.measure.input,
         rules.pages.input,
 

@@ -36,3 +36,5 @@ def test_a_page_of_protocols_has_its_parameters_tested(project):
     shutil.copy(project / RECORD.replace("0.json", "1.json"), project / RECORD)
     output = workspace.snakemake(project, "-n", status=1)
     assert f"{RECORD}: cell.seed is 1, but the plan says 0; delete it" in output
+    (project / RECORD).unlink()  # as by a test that failed
+    assert workspace.pending(project)["evaluate_cell"] == 1

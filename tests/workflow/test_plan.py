@@ -346,6 +346,22 @@ def test_a_deleted_result_is_built_again_with_what_shows_it(project):
         assert workspace.pending(project) == {"train_cell": 1, "table": 2, "figure": 1}
 
 
+def test_what_a_failed_job_left_unmade_is_made_though_results_of_an_older_one_are_there(project):
+    """Snakemake deletes what it would have replaced, and counts it as done."""
+    folder = project / "data" / "processed" / "drawn_first"
+    made = {file: file.read_bytes() for file in folder.iterdir()}
+    for file in made:
+        file.unlink()
+    for target in ("all", "train"):
+        assert workspace.pending(project, target)["prepare"] == 1
+    (project / "logs" / "prepare" / "drawn_first.log").unlink()  # as where data weren't pulled
+    assert workspace.pending(project) == {}
+    for file, content in made.items():
+        file.write_bytes(content)
+    next((project / "results" / "choices").rglob("*.json")).unlink()
+    assert workspace.pending(project)["choose"] == 1
+
+
 def test_the_report_shows_tables_and_figures_with_captions(project):
     workspace.snakemake(project, "--report", "report.html")
     page = (project / "report.html").read_text()

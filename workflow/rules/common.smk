@@ -314,6 +314,26 @@ def cells_beside_pages(wildcards):
     return [c for c in CELLS if c not in asked and (c not in shown or not os.path.exists(c))]
 
 
+def left_by_failures(wildcards):
+    """What a job that failed has left unmade behind results that are there: Snakemake takes it for done
+    with what it was asked for (findings/snakemake-failed-job-is-forgotten.sh), and nothing else asks for
+    it again. Its log is the trace; what was never made here, such as data that aren't pulled, has none.
+    """
+    logs = {f"data/processed/{d}/dataset.json": f"logs/prepare/{d}.log" for d in DATASETS}
+    logs |= {f"data/networks/{n}/network.json": f"logs/networks/{n}.log" for n in NETWORKS}
+    logs |= {
+        file: f"logs/{Path(file).relative_to('results').with_suffix('.log')}" for file in CHOICES
+    }
+    logs |= {
+        file: f"logs/{Path(file).with_suffix('.log')}"
+        for pages in (TABLES, FIGURES)
+        for files in pages.values()
+        for file in files
+        if file.startswith("evaluations/")
+    }
+    return [file for file, log in logs.items() if os.path.exists(log) and not os.path.exists(file)]
+
+
 def page_code(form, wildcards):
     """The code that draws a page: its kind's, and no other kind's."""
     files = {"tables": TABLES, "figures": FIGURES}[form][wildcards[0]]

@@ -44,6 +44,7 @@ rule choose:
 rule train:
     input:
         lambda wildcards: list(CELLS),
+        left_by_failures,
 
 
 # How much of an accuracy is the protocol's, and what there is without meta-training; for pages alone.
