@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import PARAMS, small_params
+from helpers import PARAMS, prepared_dataset, small_params
 
 from multistep import cli
+from multistep.data import prepared
 from multistep.plan import cells, params, status
 
 
@@ -73,6 +74,19 @@ def test_a_result_of_other_settings_is_stale(
     assert "0 done, 0 running, 0 failed, 0 stopped, " in told
     assert ", 2 stale of " in told
     assert "delete it and build it again (snakemake results/" in told
+
+
+def test_a_result_on_other_data_than_is_there_is_stale(tmp_path: Path) -> None:
+    prepared_dataset(tmp_path / "data" / "processed" / "omniglot")
+    plan = params.load(PARAMS)
+    cell = next(c for c in cells.plan(plan) if c.path == "results/5way_1shot/omniglot/maml/0.json")
+    digest = prepared.describe(tmp_path / "data/processed/omniglot").digest
+    for made_on, state in ((digest, "done"), ("another", "stale")):
+        record = {"schema": 2, "cell": cell.definition, "made_from": {"dataset": made_on}}
+        touch(tmp_path / cell.path, json.dumps(record))
+        [job] = [job for job in status.jobs(plan, tmp_path) if job.path == cell.path]
+        assert job.state == state
+    assert "made_from.dataset is 'another', but the plan says " in job.mend
 
 
 def test_what_is_no_result_and_no_log_is_told_and_stops_nothing(

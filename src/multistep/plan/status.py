@@ -11,16 +11,17 @@ import fcntl
 import shlex
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from multistep.files import UserError, read_json
 from multistep.job import results
 from multistep.plan import cells, params
-from multistep.plan.cells import Cell
 from multistep.plan.cli import add_files
 from multistep.plan.schema import Params
+from multistep.plan.unrecorded import OnDisk
 
 STATES = ("done", "running", "failed", "stopped", "waiting")
 SELDOM = ("damaged", "stale")
@@ -31,10 +32,10 @@ LINES = 3  # of the log of what has failed
 class Job(NamedTuple):
     """A cell or a measurement of the plan.
 
-    `state` done: its result is there and has the plan's settings (whether it is as it was sealed,
-    its readers say); stale: it has others; damaged: it is no record; running: a process holds its
-    lock; failed: it left a log and neither result nor state; stopped: it left a state to go on
-    from.
+    `state` done: its result is there, of the plan's settings and of the data that are there
+    (whether it is as it was sealed, its readers say); stale: it is of others; damaged: it is no
+    record; running: a process holds its lock; failed: it left a log and neither result nor state;
+    stopped: it left a state to go on from.
     """
 
     path: str  # of its result, below the scale's folder
@@ -46,21 +47,24 @@ class Job(NamedTuple):
 
 def jobs(plan: Params, home: Path) -> Iterator[Job]:
     """Every cell and measurement of a plan whose scale is built in `home`."""
+    beside = OnDisk(home)
     for cell in cells.plan(plan):
-        yield _job(home, cell.path, (cell.experiment, cell.dataset), "train", cell)
+        made = partial(_made, home / cell.path, cell.definition, beside)
+        yield _job(home, cell.path, (cell.experiment, cell.dataset), "train", made)
     for path, job in cells.measurements(plan).items():
-        yield _job(home, path, ("measure", job["experiment"]), "measure", job)
+        made = partial(_made, home / path, job, beside)
+        yield _job(home, path, ("measure", job["experiment"]), "measure", made)
 
 
 def _job(
-    home: Path, path: str, group: tuple[str, str], rule: str, planned: Cell | Mapping[str, Any]
+    home: Path, path: str, group: tuple[str, str], rule: str, made: Callable[[], tuple[str, str]]
 ) -> Job:
     stem = path.removeprefix("results/").removeprefix("measure/").removesuffix(".json")
     log = home / "logs" / rule / f"{stem}.log"
     scratch = (home / "scratch" / path).with_suffix(".pt")
     mend = ""
     if (home / path).exists():
-        state, mend = _made(home / path, planned)
+        state, mend = made()
     elif _held(scratch.with_name(scratch.name + ".lock")):
         state = "running"
     elif scratch.exists():
@@ -70,15 +74,14 @@ def _job(
     return Job(path, group, state, log, mend)
 
 
-def _made(result: Path, planned: Cell | Mapping[str, Any]) -> tuple[str, str]:
+def _made(result: Path, planned: Mapping[str, Any], beside: OnDisk) -> tuple[str, str]:
     """The state of a job whose result is there; of a stale one what to do about it."""
-    right = planned.definition if isinstance(planned, Cell) else planned
     try:
         record = read_json(result)
     except (OSError, UserError):
         return "damaged", ""
     try:
-        results.compare(result, record, results.Expected(right))
+        results.compare(result, record, beside.expected(planned))
     except UserError as error:
         return "stale", str(error)
     except (LookupError, TypeError, AttributeError):  # JSON, but no record
