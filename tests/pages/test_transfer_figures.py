@@ -129,6 +129,18 @@ def test_transfer_curves_show_the_targets_that_were_run(tmp_path: Path, birds: C
     assert "mean over 2 seeds (Scratch: 1); bands" in said(spec, birds, records)
 
 
+def test_a_target_of_high_accuracies_leaves_the_axes_of_others_alone(birds: Context) -> None:
+    spec = figure_spec(PANELS | {"kind": "transfer_curves", "methods": ["l2t"]})
+    records = [
+        transfer("adam_32", "stl10", "l2t", accuracies=[10.0, 30.0]),
+        transfer("adam_224", "bird", "l2t", accuracies=[1.0, 99.0]),
+    ]
+    axes = drawn(spec, birds, records).axes
+    assert [panel.get_yscale() for panel in axes] == ["linear"] * 2 + ["function"] * 2
+    assert axes[2].get_ylim()[0] == 0
+    assert list(axes[2].get_yticks()) == [20, 60, 80, 90, 95, 98, 100]
+
+
 def test_epoch_bars_say_what_is_saved(tmp_path: Path, birds: Context) -> None:
     seconds = {"l2t": [1.0, 1.0], "l2t_multistep": [0.6, 0.7]}
     records = [

@@ -248,7 +248,9 @@ def spread_high(axes: Axes) -> None:
         return -np.log(np.maximum(101 - y, 0.5))
 
     axes.set_yscale("function", functions=(forward, lambda x: 101 - np.exp(-x)))
-    axes.set_yticks([20, 60, 80, 90, 95, 98, 100])
+    low = max(0, axes.get_ylim()[0])
+    axes.set_yticks([tick for tick in (20, 60, 80, 90, 95, 98, 100) if tick >= low])
+    axes.set_ylim(bottom=low)
 
 
 def save(figure: Figure, prefix: Path, about: dict[str, str]) -> list[Path]:

@@ -59,7 +59,9 @@ def notes(spec: Any, context: Context, rows: style.DataFrame, key: str = "experi
     over = seeds(rows, called, "; bands: lowest and highest seed")
     return [
         f"Lines: mean over {over}. Time: {time}{alone}, mean over seeds.",
-        "Accuracies stand at the logarithm of 101 minus them." if high(rows) else "",
+        "Axes of more than 90% run by the logarithm of 101 minus the accuracy."
+        if high(rows)
+        else "",
         missing("Not run", called, rows, spec.panels, key),
     ]
 
@@ -90,7 +92,7 @@ def draw(
                 chance = {"color": style.QUIET, "linewidth": 0.8, "linestyle": (0, (4, 3))}
                 panel.axhline(100 / here.ways.iloc[0], label="chance", **chance)
             panel.set_xlim(left=0)
-            if high(rows):
+            if high(here):
                 style.spread_high(panel)
             style.round_ticks(panel.xaxis, 6, whole=x == "epoch")
         title = heading(context, name, spec.panels[name]) if key == "dataset" else spec.panels[name]
