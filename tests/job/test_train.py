@@ -317,11 +317,12 @@ def test_weights_of_others_beside_the_result_are_not_written_over(
 def test_a_result_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It was set aside as a damaged one."""
     (result := tmp_path / "1.json").write_text("{}")
+    prepared_dataset(tmp_path / "data")
     line = arguments(small_cell().json, tmp_path)
     line[line.index("--checkpoint") + 1] = str(result)
     assert cli.main(line) == 2
     assert f"error: {result}: a checkpoint ends in .pt; what else" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["1.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.json", "data"]
 
 
 def test_without_cuda_the_message_says_what_to_do(

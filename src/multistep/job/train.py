@@ -55,19 +55,19 @@ def run(args: argparse.Namespace) -> None:
     name = name_of(cell)
     data = args.data or Path("data/processed") / cell["dataset"]
     network = args.network or (Path("data/networks") / source if source else None)
+    out = args.out or Path(f"results/{name}.json")
+    scratch = args.checkpoint or Path(f"scratch/results/{name}.pt")
+    kinds.check_place(out, kinds.RESULT)
+    for path in (parameters.beside(out), scratch):
+        check_writable(path)
+    parameters.check_place(parameters.beside(out))
     about = prepared.describe(data, cell["dataset"], cell["data"])
     for wrong in module(cell["family"], "checks").unfit(settings, about, network):
         raise UserError(f"--cell: {wrong}")
     # What imports torch, seconds on a busy machine: not for --help or a wrong command line.
     from multistep.job import checkpoint, device, loop
 
-    out = args.out or Path(f"results/{name}.json")
-    scratch = args.checkpoint or Path(f"scratch/results/{name}.pt")
     place = device.prepare(args.device, args.threads)
-    kinds.check_place(out, kinds.RESULT)
-    for path in (parameters.beside(out), scratch):
-        check_writable(path)
-    parameters.check_place(parameters.beside(out))
     environment = device.environment(place, args.threads)
     with checkpoint.exclusive(scratch):
         run = module(cell["family"], "run").Run(cell, data, network, place)
