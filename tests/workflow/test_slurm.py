@@ -198,11 +198,8 @@ def test_what_slurm_stops_goes_on(run):
     assert snakemake.returncode == 0, run.said
     ended = [run.shown(job, "JobState") for job in (*preempted, cancelled, late)]
     told = {"gpu": "FAILED", "harsh": "PREEMPTED"}  # the first ends by itself in the time it has
-    assert ended == [
-        *(told[run.shown(job, "Partition")] for job in preempted),
-        "CANCELLED",
-        "TIMEOUT",
-    ]
+    assert ended[:3] == [*(told[run.shown(job, "Partition")] for job in preempted), "CANCELLED"]
+    assert ended[3] in ("TIMEOUT", "FAILED")  # the latter if it has ended by itself before its time
     assert "PREEMPTED" in ended
     run.check()
 
