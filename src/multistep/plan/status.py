@@ -11,8 +11,7 @@ import fcntl
 import shlex
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,8 @@ from multistep.plan.unrecorded import OnDisk
 
 STATES = ("done", "running", "failed", "stopped", "waiting")
 SELDOM = ("damaged", "stale")
-JOBS = 10  # of each state that are told without --all, of those there is something to tell of
+QUIET = ("done", "waiting")  # of which there is nothing to tell
+JOBS = 10  # of each other state that are told without --all
 LINES = 3  # of the log of what has failed
 
 
@@ -49,22 +49,22 @@ def jobs(plan: Params, home: Path) -> Iterator[Job]:
     """Every cell and measurement of a plan whose scale is built in `home`."""
     beside = OnDisk(home)
     for cell in cells.plan(plan):
-        made = partial(_made, home / cell.path, cell.definition, beside)
-        yield _job(home, cell.path, (cell.experiment, cell.dataset), "train", made)
+        group = (cell.experiment, cell.dataset)
+        yield _job(beside, cell.path, group, "train", cell.definition)
     for path, job in cells.measurements(plan).items():
-        made = partial(_made, home / path, job, beside)
-        yield _job(home, path, ("measure", job["experiment"]), "measure", made)
+        yield _job(beside, path, ("measure", job["experiment"]), "measure", job)
 
 
 def _job(
-    home: Path, path: str, group: tuple[str, str], rule: str, made: Callable[[], tuple[str, str]]
+    beside: OnDisk, path: str, group: tuple[str, str], rule: str, planned: Mapping[str, Any]
 ) -> Job:
+    home = beside.home
     stem = path.removeprefix("results/").removeprefix("measure/").removesuffix(".json")
     log = home / "logs" / rule / f"{stem}.log"
     scratch = (home / "scratch" / path).with_suffix(".pt")
     mend = ""
     if (home / path).exists():
-        state, mend = made()
+        state, mend = _made(home / path, planned, beside)
     elif _held(scratch.with_name(scratch.name + ".lock")):
         state = "running"
     elif scratch.exists():
@@ -126,14 +126,14 @@ def run(args: argparse.Namespace) -> None:
     for group, states in counts.items():
         said = ", ".join(f"{states[state]:,} {state}" for state in known if states[state])
         print(f"  {' '.join(group):<{width}}  {said}")
-    left = dict.fromkeys(known, JOBS) | {"done": 0, "waiting": 0}
+    told = Counter[str]()
     for job in found:
-        left[job.state] -= 1
-        if args.all or left[job.state] >= 0:
+        told[job.state] += 1
+        if args.all or (job.state not in QUIET and told[job.state] <= JOBS):
             _tell(job)
-    for state, number in left.items():
-        if number < 0 and state not in ("done", "waiting") and not args.all:
-            print(f"{state}: {-number:,} more; --all names them")
+    for state in known:
+        if state not in QUIET and not args.all and (more := total[state] - JOBS) > 0:
+            print(f"{state}: {more:,} more; --all names them")
     print(", ".join(f"{total[state]:,} {state}" for state in known), f"of {len(found):,} jobs")
     if total["done"] < len(found) and not total["running"]:
         overlays = f" --configfile {shlex.join(map(str, args.files[1:]))}" if args.files[1:] else ""
