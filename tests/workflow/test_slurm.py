@@ -200,6 +200,9 @@ def test_what_slurm_stops_goes_on(run):
     told = {"gpu": "FAILED", "harsh": "PREEMPTED"}  # the first ends by itself in the time it has
     assert ended[:3] == [*(told[run.shown(job, "Partition")] for job in preempted), "CANCELLED"]
     assert ended[3] in ("TIMEOUT", "FAILED")  # the latter if it has ended by itself before its time
+    for job, how in zip((*preempted, cancelled, late), ended, strict=True):
+        if how == "FAILED":  # it was told to, and for no other reason
+            assert "signal 15: saved to" in Path(run.shown(job, "StdOut")).read_text()
     assert "PREEMPTED" in ended
     run.check()
 
