@@ -206,7 +206,7 @@ def test_other_data_and_several_cells_stand_in_one_table(
     [
         (
             "omniglot/multistep2/0.json --steps 3",
-            "test_steps: 3 steps are not divisible by window=2",
+            "--steps: 3 steps are not divisible by --window=2",
         ),
         ("omniglot/multistep2/0.json --dataset DATA/patterns", "images of {'size': 32, 'channels'"),
         ("omniglot/multistep2/1.json", "1.json: no such file; build it first"),
@@ -381,7 +381,7 @@ def test_mistakes_are_told_without_torch(home: Path, tmp_path: Path) -> None:
     for file, changes, told in (
         (tmp_path, [], "a folder; name a result"),
         (kept, [], "in no project, whose images"),
-        (kept, ["--steps", "3"], "test_steps: 3 steps are not divisible by window=2"),
+        (kept, ["--steps", "3"], "--steps: 3 steps are not divisible by --window=2"),
     ):
         made = subprocess.run(
             [sys.executable, "-c", code, "evaluate", str(file), *changes],

@@ -124,7 +124,8 @@ def _given(file: Path, args: argparse.Namespace, changes: dict[str, Any]) -> _Gi
     about, tensors, made = parameters.read(path)
     own = SimpleNamespace(**about["cell"]["settings"] | changes)
     if about["cell"]["family"] == "few_shot":
-        for broken in broken_windows(own, keys=["test_steps"]):
+        option = {key: f"--{name}" for name, key in TESTED_WITH.items()}
+        for broken in broken_windows(own, option.__getitem__, keys=["test_steps"]):
             raise UserError(f"{path}: {broken}")
     out = args.out and args.out / f"{name_of(about['cell'])}.json"
     if out:
