@@ -50,6 +50,16 @@ def test_states_are_told_from_files(
     cli.main(["status", "params.yaml", "over.yaml"])  # the process is gone, its lock's file is not
     told = capsys.readouterr().out
     assert "go on: snakemake --configfile over.yaml --cores all --rerun-incomplete" in told
+    anew = "data/processed/omniglot, which isn't there, and then anew what rests on it: 1 done\n"
+    assert told.endswith(f"    that makes {anew}")
+    prepared_dataset(Path("data/processed/omniglot"))
+    digest = prepared.describe(Path("data/processed/omniglot")).digest
+    record = {"schema": 2, "cell": right.definition, "made_from": {"dataset": digest}}
+    touch(Path(right.path), json.dumps(record))
+    cli.main(["status", "params.yaml", "over.yaml"])
+    told = capsys.readouterr().out
+    assert "1 done" in told
+    assert told.endswith("go on: snakemake --configfile over.yaml --cores all --rerun-incomplete\n")
 
 
 def test_a_result_of_other_settings_is_stale(

@@ -1,5 +1,5 @@
-"""`multistep status`: what of a scale's plan is done, stale, runs, waits or has failed, and what to
-type.
+"""`multistep status`: what of a scale's plan is done, damaged or stale, runs, has stopped, has
+failed or waits, and what to type.
 
 It reads files alone, so it also answers over ssh, beside a run, and after a crash.
 """
@@ -12,6 +12,7 @@ import shlex
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,16 +44,26 @@ class Job(NamedTuple):
     state: str
     log: Path
     mend: str = ""  # what to do about a stale one, with its file
+    lacks: str = ""  # the prepared data that it rests on, where they aren't there
 
 
 def jobs(plan: Params, home: Path) -> Iterator[Job]:
     """Every cell and measurement of a plan whose scale is built in `home`."""
     beside = OnDisk(home)
+
+    @cache
+    def lacking(dataset: str) -> str:
+        folder = f"data/processed/{dataset}"
+        files = (home / folder / name for name in ("images.npy", "dataset.json"))
+        return "" if all(file.is_file() for file in files) else folder
+
     for cell in cells.plan(plan):
         group = (cell.experiment, cell.dataset)
-        yield _job(beside, cell.path, group, "train", cell.definition)
-    for path, job in cells.measurements(plan).items():
-        yield _job(beside, path, ("measure", job["experiment"]), "measure", job)
+        job = _job(beside, cell.path, group, "train", cell.definition)
+        yield job._replace(lacks=lacking(cell.dataset))
+    for path, planned in cells.measurements(plan).items():
+        job = _job(beside, path, ("measure", planned["experiment"]), "measure", planned)
+        yield job._replace(lacks=lacking(planned["dataset"]))
 
 
 def _job(
@@ -139,6 +150,12 @@ def run(args: argparse.Namespace) -> None:
         overlays = f" --configfile {shlex.join(map(str, args.files[1:]))}" if args.files[1:] else ""
         again = " --rerun-incomplete" if total["failed"] or total["stopped"] else ""
         print(f"go on: snakemake{overlays} --cores all{again}")
+        anew = Counter(job.lacks for job in found if job.state == "done" and job.lacks)
+        for folder, count in anew.items():
+            print(
+                f"    that makes {folder}, which isn't there, and then anew what rests on it: "
+                f"{count:,} done"
+            )
 
 
 def _tell(job: Job) -> None:
