@@ -14,9 +14,9 @@ import pytest
 import torch
 
 import multistep
-from multistep import cli
+from multistep import cli, verify
 from multistep.files import read_json
-from multistep.plan import params
+from multistep.plan import params, status
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md")]
@@ -147,6 +147,32 @@ def test_the_commands_that_are_shown_are_there():
     missing = [c for c, _ in shown if c not in known]
     missing += [o for c, rest in shown for o in re.findall("--[a-z-]+", rest) if o not in known[c]]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [(verify, verify.CHECKS), (status, (*status.STATES, *status.SELDOM))],
+    ids=["verify", "status"],
+)
+def test_help_and_page_name_all_that_a_command_tells(module, names):
+    """Kinds of artefacts, states of jobs: by their stems, "runs" for "running"."""
+    words = set(re.findall("[a-z]+", " ".join(names))) - {"and", "elsewhere", "other"}
+    stems = {re.sub("(n?ing|ed)$", "", word) for word in words}
+    command = f"`multistep {module.__name__.rpartition('.')[2]}"
+    page = (ROOT / "docs/running.md").read_text(encoding="utf-8").split("\n\n")
+    [told] = [text for text in page if text.startswith(command)]
+    for text in (module.__doc__ or "", told):
+        assert [stem for stem in sorted(stems) if stem not in text] == []
+
+
+def test_the_rules_that_commands_say_they_are_called_by_call_them():
+    files = (ROOT / "workflow/rules").glob("*.smk")
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    rules = dict(re.findall(r"(?ms)^rule (\w+):\n(.*?)(?=^\S|\Z)", text))
+    code = (file.read_text(encoding="utf-8") for file in (ROOT / "src").rglob("*.py"))
+    named = re.findall(r"`multistep (\w+)[^`]*` is what the rule `(\w+)` calls", " ".join(code))
+    assert len(named) > 2
+    assert [(c, rule) for c, rule in named if f"multistep {c} " not in rules.get(rule, "")] == []
 
 
 def test_the_glossary_s_words_and_the_paper_s_numbers_can_be_relied_on():

@@ -1,10 +1,10 @@
 """The seal of a record: a digest of its content, so that what was edited isn't taken for made.
 
-Every JSON artefact that another step reads carries one (results, measurements, choices, data
-descriptions, source networks, a page's data), beside `made_from`: digests of its inputs and code.
-A seal is no signature. It tells an edited, damaged or half-written record from the one that the
-program wrote; whether it is the record that a reader expects is what `made_from`, settings and
-digests are compared for. Nothing here imports torch.
+Every record that another step reads carries one (of archives, prepared data, source networks,
+results, measurements, choices, trained parameters, evaluations, pages, reports), beside
+`made_from`: digests of its inputs and code. A seal is no signature. It tells an edited, damaged or
+half-written record from the one that the program wrote; whether it is the record that a reader
+expects is what `made_from`, settings and digests are compared for. Nothing here imports torch.
 """
 
 from __future__ import annotations

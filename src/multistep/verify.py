@@ -2,9 +2,9 @@
 
 `multistep verify` reads what lies in the folders that it is given (the project's by default, all
 scales in it): archives, prepared datasets, source networks, results, choices, measurements, trained
-parameters, checkpoints and pages. Whether they are what the plan asks for is Snakemake's to say;
-this says whether they are as they were written; with `--remote`, whether the objects of a DVC
-remote are. Nothing here imports torch.
+parameters, evaluations, checkpoints, pages and reports. Whether they are what the plan asks for is
+Snakemake's to say; this says whether they are as they were written; with `--remote`, whether the
+objects of a DVC remote are. Nothing here imports torch.
 """
 
 from __future__ import annotations

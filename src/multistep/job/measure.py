@@ -1,8 +1,9 @@
 """Time and memory of the methods of one experiment on one dataset, side by side.
 
-`multistep measure` is what the rule `measure` calls. All methods are interleaved in one process,
-round by round after a warm-up, so that whatever else the machine does falls on all of them alike.
-What is timed belongs to the family: `multistep.fewshot.measure`, `multistep.transfer.measure`.
+`multistep measure` is what the rule `measure_methods` calls. All methods are interleaved in one
+process, round by round after a warm-up, so that whatever else the machine does falls on all of
+them alike. What is timed belongs to the family: `multistep.fewshot.measure`,
+`multistep.transfer.measure`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""`multistep report table|figure|pages|frame|claims|audit`: draw one table or figure from files of
-results, or all that a project has results for; write all numbers as one frame, a verdict on every
-claim, or the audit of the paper.
+"""`multistep report table|figure|pages|frame|claims|audit|site`: draw one table or figure from
+files of results, or all that a project has results for; write all numbers as one frame, a verdict
+on every claim, the audit of the paper, or all of these with a site around them.
 
 Of one page the spec and the names around it come as JSON, exactly as the workflow takes them from
 the page's file and params.yaml, so that any table can be drawn again by hand. Only its kind is

@@ -49,7 +49,8 @@ class Plan:
 
 
 def results(spec: Spec, plan: Plan) -> list[str]:
-    """Paths of results, measurements and prepared datasets, relative to the scale's directory.
+    """Paths of results, evaluations, measurements and prepared datasets, relative to the scale's
+    directory.
 
     What is not in the plan is left out (of datasets those without any cell); empty if this scale
     computes nothing for the page.

@@ -42,7 +42,8 @@ def read(
     plan: Mapping[str, Any] | None = None,
     expect: Callable[[Mapping[str, Any]], results.Expected] = results.Expected,
 ) -> dict[str, Any]:
-    """A file that a page is drawn from: a result, a measurement or a prepared dataset's JSON.
+    """A file that a page is drawn from: a result, an evaluation, a measurement or a prepared
+    dataset's JSON.
 
     Refused: what isn't as it was sealed, and what the plan doesn't expect at this place, if `plan`
     is given (see `inputs.expectations`); `expect` knows more of a cell, as its inputs' digests.

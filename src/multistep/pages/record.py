@@ -29,7 +29,7 @@ REPORT = "report.json"
 
 
 class MadeFrom(Record):
-    """`records`: the seal of each result and measurement by its name, or a digest of an older one;
+    """`records`: the seal of each file that a page shows by its name, or a digest of an older one;
     `code`: of what drew the page, which the workflow compares.
     """
 

@@ -1,9 +1,9 @@
 """The report of all scales that were run: their pages, verdicts, and a static site around them.
 
 `build` draws everything from the results in a checkout into one folder (reports/): `<scale>/tables`
-and `<scale>/figures`, claims.json, frame.csv.gz, a small JSON of metrics and a csv of curves for
-each scale (for DVC), site/index.html, and report.json, which has the digests of all of these. The
-site needs no network, script or server; what is not run is said to be so.
+and `<scale>/figures`, claims.json, audit.json, frame.csv.gz, a small JSON of metrics and a csv of
+curves for each scale (for DVC), site/index.html, and report.json, which has the digests of all of
+these. The site needs no network, script or server; what is not run is said to be so.
 """
 
 import itertools

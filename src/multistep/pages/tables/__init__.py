@@ -39,7 +39,7 @@ def write_table(
 ) -> list[Path]:
     """Write `<prefix>.csv`, `.md`, `.tex`, `.html` and the page's record, each whole or not at all.
 
-    `records` are results, measurements or descriptions of prepared datasets, as the kind needs;
+    `records` are results, evaluations, measurements or descriptions of prepared data, as it needs;
     `drawn`: what `draw` makes of them, if that is there already.
     """
     page, rows = drawn or draw(spec, context, records)
