@@ -14,7 +14,7 @@ from multistep.plan.schema import Params
 
 
 class Spec(claims.Claim):
-    """How far each measured time lies from the line through all, at most, in steps of that line.
+    """How far each measured time lies from the line through all, in steps of that line.
 
     `methods`: of transfer, by their inner steps; of few-shot one, timed with each of `steps`.
     """
@@ -50,7 +50,7 @@ class Spec(claims.Claim):
 
     def parts(self, scale: claims.Scale) -> Iterator[claims.Part]:
         for experiment, dataset in self.wants().measured:
-            name = f"time over inner steps, {scale.cell_title(experiment, dataset)}"
+            title = scale.cell_title(experiment, dataset)
             file, record = scale.measured(experiment, dataset)
             several = len(self.methods) > 1
             rows = {
@@ -58,14 +58,17 @@ class Spec(claims.Claim):
                 for method, of in self.methods.items()
                 for steps in of
             }
+            names = [f"time at T = {n} off the line, {title}" for n in rows]
             timed = [row for row in rows.values() if row]
             if len(timed) < len(rows):
-                yield claims.Part(name, missing="not measured")
+                yield from (claims.Part(name, missing="not measured") for name in names)
                 continue
             steps = np.array(list(rows), float)
             # Every time is taken in every round; the line is that of the rounds' means.
             times = np.array([row["seconds"] for row in timed])  # [steps, rounds]
             slope, start = np.polyfit(steps, times.mean(1), 1)
-            off = (times - (start + slope * steps)[:, None]) / slope
-            worst = off[np.abs(off.mean(1)).argmax()]
-            yield claims.Part(name, stats.sampled(worst.tolist(), cost.repeats(timed[0])), (file,))
+            # A part each: another than the one furthest off may be the least known.
+            for name, row, n, taken in zip(names, timed, steps, times, strict=True):
+                off = (taken - (start + slope * n)) / slope
+                estimate = stats.sampled(off.tolist(), cost.repeats(row))
+                yield claims.Part(name, estimate, (file,))

@@ -49,6 +49,6 @@ class Spec(claims.OfPage):
             errors: tuple[tuple[float, int | None], ...] = ((spread / stats.Z95, None),)
             if self.spread == "three seeds":
                 errors = ((spread / math.sqrt(3), 2),)
-            theirs = stats.Estimate(printed, errors, {"seeds": len(runs)})
             ours = accuracy.level([run for _, run in runs])
+            theirs = stats.Estimate(printed, errors, ours.n)
             yield claims.Part(name, ours - theirs, tuple(file for file, _ in runs))
