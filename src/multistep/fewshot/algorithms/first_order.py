@@ -5,17 +5,21 @@
 With weight decay φ_{T+1} keeps a factor of θ (Lemma 1: c = 1 + ω b, one for all that adapts) even
 with constant gradients; as in eq. 16 it is left out.
 
-Cost per task: T gradients on the support set, one on the query set; memory does not depend on T
-(Finn et al. 2017; the paper's appendix F: vanilla SGD inside).
+Cost per task: T gradients on the support set, one on the query set; memory is that of the larger of
+a support and a query gradient and does not depend on T (Finn et al. 2017; the paper's appendix F:
+vanilla SGD inside).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multistep.fewshot.algorithms import GRADIENT, Algorithm
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from multistep.fewshot.batched import EpisodeLoss
     from multistep.fewshot.meta import MetaGradient, Tasks
 
 
@@ -24,6 +28,23 @@ class FirstOrder(Algorithm):
         return GRADIENT * (self.windows * self.support_images + self.query_images)
 
     def meta_gradient(self, tasks: Tasks) -> MetaGradient:
-        phi, _ = self.inner_loop(tasks.support, tasks.start(), keep=False)
+        support = _Noted(tasks.support)
+        phi, _ = self.inner_loop(support, tasks.start(), keep=False)
         query = tasks.query.evaluate(phi)
-        return tasks.total(query.by_phi, query.by_shared, query.logits, query.nbytes)
+        nbytes = max(query.nbytes, support.nbytes)
+        return tasks.total(query.by_phi, query.by_shared, query.logits, nbytes)
+
+
+class _Noted:
+    """An inner objective that notes the bytes that its last gradient held."""
+
+    def __init__(self, loss: EpisodeLoss) -> None:
+        self.loss, self.nbytes = loss, 0
+
+    def gradient(self, phi: Tensor, *, keep: bool) -> tuple[Tensor, Any]:
+        found = self.loss.evaluate(phi, keep=keep)
+        self.nbytes = found.nbytes
+        return found.by_phi, found.tape
+
+    def hessian_product(self, tape: Any, direction: Tensor) -> tuple[Tensor, Tensor]:
+        return self.loss.hessian_product(tape, direction)
