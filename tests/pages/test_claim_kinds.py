@@ -1,5 +1,6 @@
 """Each kind of claim on made-up results: what it measures of them, and what it leaves open."""
 
+from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 import scipy.stats
 from helpers import PARAMS, ROOT
 from page_records import few_shot, few_shot_times, file_of, transfer
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from multistep.pages import claims, inputs, load, verdicts
-from multistep.pages.claims import chosen, linear
+from multistep.pages.claims import chosen, closed_form, linear
 from multistep.pages.scales import Scale
 from multistep.pages.spec import parse
 from multistep.plan import params
@@ -102,6 +104,20 @@ def test_a_lone_candidate_is_compared_with_none(monkeypatch: pytest.MonkeyPatch)
     )  # fmt: skip
     (part,) = claim.parts(_scale(_candidate(0.01, 48.0)))
     assert part.missing == "no other value is tried"
+
+
+def test_derivatives_are_counted_on_the_network_with_its_batch_norm() -> None:
+    """Whose maps a Hessian-vector product keeps, too: it was counted on the convolutions alone."""
+    seen = Counter[str]()
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen[f.overloadpacket.__name__] += 1
+            return f(*args, **(kwargs or {}))
+
+    with Watch():
+        closed_form.omniglot_derivatives(2, second=False)
+    assert seen["convolution"] == sum("batch_norm" in name for name in seen.elements()) / 2 == 4
 
 
 def test_each_other_candidate_is_a_comparison_of_its_own() -> None:
