@@ -141,6 +141,35 @@ def test_a_killed_download_goes_on_where_it_was(server, tmp_path):
     assert ranges(server) == [None, f"bytes={have}-"]
 
 
+@pytest.mark.parametrize("left", ["file", "body"])
+def test_what_arrived_whole_is_not_received_again(server, tmp_path, monkeypatch, left):
+    """Stopped after the last byte, while it is verified or before it has its name."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    destination = tmp_path / "shapes.zip"
+    entry = {"sha256": server.sha256, "bytes": len(server.body)}
+    with monkeypatch.context() as patch:
+        patch.setattr("multistep.data.download.mismatch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            get(server, destination, "ok", **entry)
+    work = tmp_path / "shapes.zip.part"
+    (work / "shapes.zip").rename(work / ("shapes.zip" if left == "file" else "body"))
+    assert_arrived(server, get(server, destination, "ok", **entry))
+    assert len(server.requests) == 1
+
+
+def test_what_arrived_whole_and_wrong_is_received_again(server, tmp_path):
+    destination = tmp_path / "shapes.zip"
+    (tmp_path / "shapes.zip.part").mkdir()
+    (tmp_path / "shapes.zip.part" / "shapes.zip").write_bytes(server.body[::-1])
+    with pytest.raises(UserError, match="no mirror"):
+        get(server, destination, "missing")
+    assert list(tmp_path.iterdir()) == []
+    assert_arrived(server, get(server, destination, "ok"))
+
+
 @pytest.mark.parametrize("clones", ["aaa", "ab"])
 def test_processes_at_once_download_once(server, tmp_path, monkeypatch, clones):
     """Three for one file, and those of two clones that share a cache."""

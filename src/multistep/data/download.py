@@ -51,7 +51,7 @@ def _bring(
     archive: Archive, destination: Path, own: Path | None, dataset: str, patience: Patience
 ) -> None:
     """Put the archive there by way of a work folder beside it, which stays while it has a part of a
-    body.
+    body, or a whole one that isn't known yet to be right.
     """
     name, work = destination.name, destination.with_name(f"{destination.name}.part")
     work.mkdir(exist_ok=True)
@@ -76,7 +76,7 @@ def _bring(
         os.replace(file, destination)
         sync_directory(destination.parent)
     finally:
-        if not (work / "body").exists():
+        if not ((work / "body").exists() or (work / name).exists()):
             shutil.rmtree(work)
 
 
@@ -178,16 +178,23 @@ def _download(
     that lists each with its reason.
     """
     name, reasons = destination.name, []
-    receive = Resume(work / "body", name, archive.bytes, patience, archive.pinned)
+    file, body = work / name, work / "body"
+    if body.exists() and body.stat().st_size == archive.bytes:
+        os.replace(body, file)
+    if file.exists():  # who was stopped while it was verified doesn't receive it again
+        if archive.pinned and mismatch(file, archive) is None:
+            return file
+        file.unlink()
+    receive = Resume(body, name, archive.bytes, patience, archive.pinned)
     for url in archive.urls:
         say(f"{name}: from {url}")
         try:
             for _ in range(_WRONG_BODIES):
-                receive(url, work / name)
-                difference = mismatch(work / name, archive)
+                receive(url, file)
+                difference = mismatch(file, archive)
                 if difference is None:
-                    return work / name
-                (work / name).unlink()
+                    return file
+                file.unlink()
                 say(f"{name}: wrong bytes from {url}")
             raise MirrorError(f"delivers other bytes ({difference})")
         except MirrorError as error:
