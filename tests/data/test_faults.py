@@ -36,6 +36,7 @@ MORE = "images_evaluation/Drawn_Armenian/character0"
 TINY = "train/n90000001/images/n90000001_2.JPEG"
 NOTES = "val/val_annotations.txt"
 MINI = "images/n9800000000000001.jpg"
+TIERED = "tiered-imagenet/"
 IMAGES = "test_images_png.pkl"
 FINE = b"fine_label_names"
 # By the loaders that read an archive, the archive if it isn't the first, and a folder in it:
@@ -110,9 +111,11 @@ FAULTS = {
         ("train.csv", lambda d: d.replace(b"filename", b"file"), "no columns filename and label"),
         ("train.csv", lambda d: d.replace(b"2\n", b"3\n"), "n98000003 stands in train and in val"),
     ],
-    ("tieredimagenet", "", "tiered-imagenet/"): [
+    ("tieredimagenet", "", TIERED): [
         ("val_labels.pkl", None, "no val_labels.pkl in its archives"),
         ("synsets.txt", None, "tiered-imagenet.tar: has no synsets.txt"),
+        ("", again(f"{TIERED}synsets.txt", "old/synsets.txt"), "old/synsets.txt: a second synsets"),
+        ("", again(f"{TIERED}val_labels.pkl", "val_labels.pkl"), ": a second val_labels.pkl; "),
         ("synsets.txt", b"n97000000\n", "1 lines of synsets.txt and 6 of class_names.txt"),
         (IMAGES, None, r"no image test/000000, which the lists name \(10 of 34 are missing\)"),
         (IMAGES, b"\xff no", "images_png.pkl is not a readable pickle"),

@@ -83,10 +83,13 @@ def _pickled_labels(archives: list[Path], split: str) -> Labels:
     lists: dict[str, list[str]] = {}
     wanted = lambda m: _LABELS.search(m) or PurePosixPath(m).name in _NAMES  # noqa: E731
     for member, data, where in gathered(archives, wanted):
-        if match := _LABELS.search(member):
+        match, file = _LABELS.search(member), PurePosixPath(member).name
+        if file in lists or (match and FILES[match[1]] in found):
+            raise UserError(f"{where}: a second {file}; leave one of them out")
+        if match:
             found[FILES[match[1]]] = where, unpickled(data, where)
         else:
-            lists[PurePosixPath(member).name] = lines(data, where)
+            lists[file] = lines(data, where)
     if missing := [file for file in _NAMES if file not in lists]:
         raise UserError(f"{archives[0]}: has no {missing[0]}; {AGAIN}")
     synsets, names = (lists[file] for file in _NAMES)
