@@ -71,6 +71,18 @@ def test_drift_has_every_seed_and_their_mean(tmp_path: Path, birds: Context) -> 
     assert sum(len(line.get_xdata()) > 0 for line in alone.lines) == 1
 
 
+def test_methods_of_one_name_have_a_line_each(birds: Context) -> None:
+    """Beside ours, whose names say so, may be another's."""
+    names = birds.model_copy(update={"methods": birds.methods | {"l2t_multistep": "L2T-ww"}})
+    records = [
+        transfer(method=method, accuracies=[1.0, 2.0], drift=DRIFT)
+        for method in ("l2t", "l2t_multistep")
+    ]
+    axes = drawn(DRIFT_SPEC, names, records).axes[0]
+    assert sum(len(line.get_xdata()) > 0 for line in axes.lines) == 2
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["L2T-ww"] * 2
+
+
 def test_where_shows_the_epochs_asked_for_and_the_last(tmp_path: Path, birds: Context) -> None:
     lambdas = [[float(e)] * 5 + [2.0 * e] for e in (1, 2, 3)]
     dead = [1.0, 0.4, 0.5, 0.0, 0.0, 0.0]
@@ -104,6 +116,10 @@ def test_norms_are_on_one_logarithmic_scale(tmp_path: Path, birds: Context) -> N
     shown = [line for line in figure.axes[1].lines if len(line.get_xdata())]
     assert [line.get_ydata()[0] for line in shown] == [pytest.approx(1e-3)]  # weight decay alone
     assert "Norms of exactly zero have no place" in said(NORM_SPEC, birds, records)
+    for entry in records[2]["history"]:
+        entry["meta_decay_norm"] = 0.0
+    phrases(said(NORM_SPEC, birds, records), "Nothing to show of: Multi-step.")
+    assert [axes.get_title("left") for axes in drawn(NORM_SPEC, birds, records).axes] == ["L2T-ww"]
 
 
 def test_transfer_curves_show_the_targets_that_were_run(tmp_path: Path, birds: Context) -> None:
@@ -195,6 +211,12 @@ def test_steps_take_cells_of_two_experiments_and_one_measurement(
     some = transfer_times("steps", "bird", seconds={"l2t": [3.0]})
     assert "Not measured: 0-step, 2-step Est.\n" in said(STEPS_SPEC, birds, [*records[:3], some])
     phrases(said(STEPS_SPEC, birds, records[:2]), "Accuracies: one seed, 3 epochs.")
+    about = said(STEPS_SPEC, birds, records[3:])  # timed first, and nothing run yet
+    phrases(about, "Not run: 0-step, 2-step, 2-step Est.", "±: sd of an epoch.")
+    assert [len(axes.patches) > 2 for axes in drawn(STEPS_SPEC, birds, records[3:]).axes]
+    about = said(STEPS_SPEC, birds, records[:3])
+    assert "Times: not measured.\n" in about
+    assert "sd of an epoch" not in about
     alone = drawn(STEPS_SPEC, birds, [records[1]]).axes[0]
     assert alone.get_xlim() == accuracy.get_xlim()  # bars that are missing keep their places
 

@@ -45,17 +45,17 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
 def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     """Two panels (all of φ, the backbone alone): seeds as light lines, their mean dark."""
     figure, axes = style.panels(rows, (1, 2), sharey=True)
-    rows = rows.assign(method=[style.look(context, method).name for method in rows.method])
-    looks = [style.look(context, method) for method in spec.methods]
+    looks = {method: style.look(context, method) for method in spec.methods}
     drawn: dict[str, Any] = {"x": "iteration", "y": "drift", "hue": "method", "estimator": None}
-    drawn |= {"palette": {look.name: look.colour for look in looks}}
+    drawn |= {"palette": {method: look.colour for method, look in looks.items()}}
     for panel, (part, here) in zip(axes[0], rows.groupby("part", sort=False), strict=False):
         mean = here.seed == "mean"
         if len(each := here[~mean & (here.seeds > 1)]):  # one seed is its own mean
             light = {"units": "seed", "linewidth": 0.6, "alpha": 0.35, "legend": False}
             sns.lineplot(each, ax=panel, **drawn, **light)
         sns.lineplot(here[mean], ax=panel, linewidth=1, **drawn)
-        panel.legend(loc="upper right")
+        for text in panel.legend(loc="upper right").get_texts():
+            text.set_text(looks[text.get_text()].name)
         panel.set(title=PARTS[part], xlabel="mini-batches", ylabel="relative change")
         panel.set(xlim=(0, None), ylim=(0, 1.05 * rows.drift.max()))
         style.round_ticks(panel.xaxis, 6)

@@ -33,13 +33,13 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     called = names(context, spec.methods)
     over = seeds(rows, called, "; bands: lowest and highest seed")
     lines = f"Lines: mean over {over}.{gone if (rows.norm <= 0).any() else ''}"
-    return [lines, nothing_of(called, rows)]
+    return [lines, nothing_of(called, rows[rows.norm > 0])]
 
 
 def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     """One panel per method on a common logarithmic scale: the two terms."""
     shown = rows[rows.norm > 0]
-    figure, axes = style.panels(rows, (1, rows.method.nunique()), sharey=True)
+    figure, axes = style.panels(shown, (1, shown.method.nunique()), sharey=True)
     for panel, (method, here) in zip(axes[0], shown.groupby("method", sort=False), strict=False):
         look = style.look(context, method)
         inks = dict(zip(_TERMS.values(), (look.colour, style.QUIET), strict=True))

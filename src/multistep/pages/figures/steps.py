@@ -100,17 +100,20 @@ def _printed(spec: Spec, method: str) -> list[float]:
 def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     """How bars were timed and averaged, what was not run, why the paper's marks are missing."""
     timed = rows[rows.seconds.notna()]
-    how = measured.how(timed).rpartition("; device")[0] or "Times: not measured"
+    how = measured.how(timed).rpartition("; device")[0]
     run = rows[rows.seeds > 0].astype({"seeds": int})
     labels = {method: bar.label for method, bar in spec.bars.items()}
-    epochs = " or ".join(f"{n:g}" for n in sorted(run.epochs.unique()))
-    over = "one seed" if set(run.seeds) == {1} else f"mean ± sd over {seeds(run, labels)}"
+    accuracies = ""
+    if len(run):  # which may come after what is timed
+        over = "one seed" if set(run.seeds) == {1} else f"mean ± sd over {seeds(run, labels)}"
+        epochs = " or ".join(f"{n:g}" for n in sorted(run.epochs.unique()))
+        accuracies = f"Accuracies: {over}, {epochs} epochs."
     lacks = ", ".join(rows.label[rows.seeds == 0]).rstrip(".")
     untimed = ", ".join(rows.label[rows.seconds.isna()]).rstrip(".") if len(timed) else ""
     why = _left_out(spec, context, rows)
     return [
-        f"{how}. ±: sd of an epoch.",
-        f"Accuracies: {over}, {epochs} epochs." if len(run) else "",
+        f"{how}. ±: sd of an epoch." if how else "Times: not measured.",
+        accuracies,
         f"Not run: {lacks}." if lacks else "",
         f"Not measured: {untimed}." if untimed else "",
         f"The paper's numbers are left out: {why}." if why else "",
