@@ -216,6 +216,34 @@ def test_time_is_the_cell_s_own_on_a_processor_and_the_clock_s_on_a_gpu(
     assert found == [(s, right) for s in seconds]
 
 
+def test_seeds_of_several_devices_have_the_clocks_of_all(context: Context) -> None:
+    results = [few_shot(seed=seed) for seed in range(3)]
+    results[1]["environment"] = results[1]["environment"] | {"device": "Imaginary GPU"}
+    caption, rows = described(CURVES_SPEC, context, [*results, few_shot(method="fomaml")])
+    assert set(rows.clock) == {f"{PROCESS}; {WALL}", PROCESS}
+    assert caption.provenance.endswith("; device: Imaginary CPU, 1 thread; Imaginary GPU")
+    phrases(caption.text, " or wall clock of training, mean over seeds.")
+
+
+def test_many_methods_have_room_for_their_names(context: Context) -> None:
+    methods = [f"method{i}" for i in range(26)]
+    rows = [(method, steps, [1.0], 10**9) for method in methods for steps in (4, 8)]
+    results = [few_shot(method=method) for method in methods]
+    for values, records in (
+        (COST | {"remarks": {}}, [few_shot_times(rows=rows)]),
+        (CURVES, results),
+    ):
+        figure = drawn(figure_spec(values | {"methods": methods}), context, records)
+        names = [text for axes in figure.axes for text in axes.texts]
+        names = names[:26] or figure.legends[0].get_texts()
+        boxes = sorted((text.get_window_extent() for text in names), key=lambda box: box.y0)
+        assert len(boxes) >= 26
+        assert boxes[0].y0 >= 0
+        assert boxes[-1].y1 <= figure.bbox.height
+        for lower, higher in itertools.pairwise(boxes):
+            assert lower.y0 + 0.8 * lower.height < higher.y0
+
+
 def test_without_validation_the_curves_show_training_accuracy(context: Context) -> None:
     records = [
         few_shot(history=[(10, 33.0, None)]),

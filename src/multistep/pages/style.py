@@ -28,6 +28,7 @@ else:
 INK, QUIET, HAIR = "#1b1f24", "#57606a", "#d8dee4"
 COLUMN, PAGE = 3.25, 6.75  # inches: one panel fits a paper's column, more fit its two columns
 SMALL = 7  # points: the smallest text
+_LINE = 1.6 * SMALL / 72  # inches from one line of a legend to the next
 BARS: dict[str, Any] = {"saturation": 1, "errorbar": None, "linewidth": 0}  # as seaborn takes them
 
 # Okabe and Ito (2008), told apart under the common colour-vision deficiencies; yellow is left out
@@ -183,6 +184,7 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
         for panel in axes
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
+    figure.set_figheight(max(figure.get_figheight(), _LINE * (len(found) + 1)))  # room for all
     figure.legend(found.values(), found.keys(), loc="outside right center")
 
 

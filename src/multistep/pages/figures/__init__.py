@@ -61,7 +61,7 @@ def described(
     rows = kind.rows(spec, context, records) if records else pd.DataFrame()
     rows = rows.reindex(columns=kind.COLUMNS.split())
     datasets, sources = _used(spec, rows)
-    devices = "; ".join(dict.fromkeys(name for name in rows.device if name))
+    devices = "; ".join(each(rows.device))
     provenance = context.provenance(datasets, sources)
     notes = [] if rows.empty else kind.notes(spec, context, rows)
     caption = Caption(
@@ -123,8 +123,14 @@ def cells(data: query.Data) -> DataFrame:
     runs = data.runs[data.runs.record == "result"].rename(columns=names)
     runs = runs.reindex(columns=[*CELL, "algorithm", "device", "clock", "scale", *names.values()])
     runs["source"] = runs.source.where(runs.algorithm != "scratch").astype(object).fillna("")
-    runs["device"] = runs.groupby(CELL).device.transform(lambda d: "; ".join(dict.fromkeys(d)))
+    for key in ("device", "clock"):  # seeds may have been run on several
+        runs[key] = runs.groupby(CELL)[key].transform(lambda d: "; ".join(dict.fromkeys(d)))
     return runs.drop(columns="algorithm").drop_duplicates(CELL, ignore_index=True)
+
+
+def each(texts: Iterable[str]) -> list[str]:
+    """What `cells` has joined, each once."""
+    return list(dict.fromkeys(name for text in texts for name in text.split("; ") if name))
 
 
 def panels(headings: Mapping[str, str], rows: DataFrame, key: str) -> dict[str, DataFrame]:

@@ -60,7 +60,9 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
 def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     """One row of two panels (time, memory) per experiment, one line per method."""
     shown = panels(spec.panels, rows, "experiment")
-    figure, axes = style.panels(rows, (len(shown), 2), height=2.1)
+    most = max((here.method.nunique() for here in shown.values()), default=0)
+    height = max(2.1, 0.7 + 0.125 * most)  # inches: a line for the name of each
+    figure, axes = style.panels(rows, (len(shown), 2), height=height)
     for (name, here), (time, memory) in zip(shown.items(), axes, strict=False):
         of = here.drop_duplicates("method").set_index("method").tasks
         odd = [f"{style.look(context, m).name}: {n:g}" for m, n in of.items() if n != of.iloc[0]]

@@ -5,7 +5,16 @@ from typing import Any
 
 from multistep.pages import measured, query, style
 from multistep.pages.context import Context
-from multistep.pages.figures import heading, missing, names, of_seeds, over_seeds, panels, seeds
+from multistep.pages.figures import (
+    each,
+    heading,
+    missing,
+    names,
+    of_seeds,
+    over_seeds,
+    panels,
+    seeds,
+)
 from multistep.pages.frame import CELL, CLOCKS
 from multistep.pages.spec import FewShotFigure, Wants
 
@@ -53,7 +62,7 @@ def curves(data: query.Data, at: str, **more: str) -> style.DataFrame:
 
 def notes(spec: Any, context: Context, rows: style.DataFrame, key: str = "experiment") -> list[str]:
     """What lines and bands are, the clock, what was not run."""
-    time = " or ".join(CLOCKS[clock] for clock in rows.clock.unique())
+    time = " or ".join(CLOCKS[clock] for clock in each(rows.clock))
     alone = " without loading and evaluation" if key == "dataset" else ""
     called = names(context, spec.methods)
     over = seeds(rows, called, "; bands: lowest and highest seed")
