@@ -55,3 +55,36 @@ def test_means_over_seeds_with_their_floors(tmp_path):
 def test_an_evaluation_with_other_settings_is_not_shown(tmp_path, change):
     with pytest.raises(UserError, match="maml/0: evaluated with other settings than"):
         write_table(tmp_path / "t", table_spec(VALUES), CONTEXT, [evaluation(**change)])
+
+
+def _md(tmp_path, *records):
+    write_table(tmp_path / "t", table_spec(VALUES), CONTEXT, records)
+    return (tmp_path / "t.md").read_text()
+
+
+def test_what_is_not_the_same_for_all_rows_is_told(tmp_path):
+    """Methods that are missing, of fewer seeds, or tested on others of the episodes."""
+    some = [evaluation(), evaluation(1)]
+    assert "- Not tested: fomaml.\n" in _md(tmp_path, *some)
+    other = evaluation()
+    other["cell"]["method"] = "fomaml"
+    text = _md(tmp_path, *some, other)
+    assert "4 episodes, the same for all rows; seeds: n = 2 (fomaml: 1)." in text
+    assert "Not tested" not in text
+    for row in other["rows"]["nearest pixels"].values():
+        row["episodes"] = [30.0, *row["episodes"][1:]]
+    told = "4 episodes, not the same for all rows; the nearest pixels on those of the first;"
+    assert told in _md(tmp_path, *some, other)
+    for rows in other["rows"].values():
+        for row in rows.values():
+            row["episodes"] = row["episodes"][:2]
+    other["cell"]["settings"]["test_episodes"] = other["settings"]["episodes"] = 2
+    assert "Tested on 2 or 4 episodes, not the same for all rows" in _md(tmp_path, *some, other)
+
+
+def test_where_tests_were_made_is_told_as_of_results(tmp_path):
+    other = evaluation(1)
+    other["environment"] |= {"dirty": True, "cpu": "Another CPU"}
+    text = _md(tmp_path, evaluation(), other)
+    assert "MAML (ours): results differ in where they were made: cpu Another CPU and" in text
+    assert "1 of 2 records were made by code that differed from its commit." in text

@@ -47,6 +47,13 @@ def test_choices_count_their_candidates_and_those_that_diverged(
     ]
 
 
+def test_seeds_of_different_choices_are_refused(context: Context, write: Write) -> None:
+    """Though both chose the same value: its candidates are shown as those of the cell."""
+    records = [few_shot(seed=i, chosen={0.1: 30.0 + i, 0.4: 40.0}) for i in range(2)]
+    with pytest.raises(UserError, match=r"maml/0 and .*maml/1 rest on different choices"):
+        write(records)
+
+
 def test_episodes_that_are_not_finite_are_counted(spec: Spec, context: Context) -> None:
     record = made(few_shot())
     record["metrics"] |= {"non_finite_episodes": 1}

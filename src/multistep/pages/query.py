@@ -236,6 +236,11 @@ def _alike(first: dict[str, Any], second: dict[str, Any]) -> None:
                 f"{names[0]} and {names[1]} were run with different {key} ({was} and {is_}); "
                 "build both again"
             )
+    if first.get("chosen") != second.get("chosen"):  # of one value, by other candidates
+        raise UserError(
+            f"{names[0]} and {names[1]} rest on different choices by validation; build the older "
+            "one again"
+        )
 
 
 def csv_text(cells: DataFrame) -> str:

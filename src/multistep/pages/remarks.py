@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from multistep.pages import DataFrame, frame
+from multistep.job import results
+from multistep.pages import DataFrame, frame, pd
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 
@@ -13,14 +14,33 @@ def remarks(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> 
     diverged candidates, test episodes with numbers that aren't finite, passes held at once where
     the inner loop moves the head alone, records from before seals, and code that no commit has.
     """
-    return list(_remarks(spec, context, frame.runs(records)))
+    both = [of for of in (frame.runs(records), _tests(records)) if len(of)]
+    runs = pd.concat(both or [pd.DataFrame()])
+    runs = runs.reindex(columns=dict.fromkeys([*frame.RUN_COLUMNS, *runs]))
+    return list(_remarks(spec, context, runs))
+
+
+def _tests(records: Sequence[dict[str, Any]]) -> DataFrame:
+    """The evaluations among the records, with where they were made."""
+    return pd.DataFrame(
+        {
+            "method": record["cell"]["method"],
+            "file": frame.place(record),
+            "record": "evaluation",
+            "sealed": results.is_sealed(record),
+            "device": frame.device_name(record["environment"]),
+            **dict(frame.flat({"environment": record["environment"]})),
+        }
+        for record in records
+        if record.get("kind") == "evaluation"
+    )
 
 
 def _remarks(spec: Spec, context: Context, runs: DataFrame) -> Iterator[str]:
     yield from _passes_held(spec, context, runs[runs.record == "measurement"])
-    results = runs[runs.record == "result"]
+    trained = runs[runs.record == "result"]
     mixed: dict[str, list[str]] = {}
-    for method, group in results.groupby("method", sort=False):
+    for method, group in runs[runs.record != "measurement"].groupby("method", sort=False):
         differ = []
         for key in ("device", "cpu", "threads", "torch", "commit"):
             values = group.get(f"environment.{key}", group.device.iloc[:0]).dropna().unique()
@@ -32,7 +52,7 @@ def _remarks(spec: Spec, context: Context, runs: DataFrame) -> Iterator[str]:
             mixed.setdefault("; ".join(differ), []).append(name)
     for text, names in mixed.items():
         yield f"{', '.join(names)}: results differ in where they were made: {text}."
-    chosen = results[results.chosen.notna()].drop_duplicates(["experiment", "dataset", "method"])
+    chosen = trained[trained.chosen.notna()].drop_duplicates(["experiment", "dataset", "method"])
     if len(chosen):
         candidates = [c for choice in chosen.chosen for c in choice["candidates"]]
         scores = [candidate["validation_accuracy"] for candidate in candidates]
@@ -40,9 +60,9 @@ def _remarks(spec: Spec, context: Context, runs: DataFrame) -> Iterator[str]:
             f"{len(chosen)} choices by validation among {len(scores)} candidates, of which "
             f"{scores.count(None)} diverged; none of them met a test class."
         )
-    if broken := results.get("metrics.non_finite_episodes", results.seed[:0]).sum():
+    if broken := trained.get("metrics.non_finite_episodes", trained.seed[:0]).sum():
         yield (
-            f"{broken:,.0f} of {results['metrics.test_episodes'].sum():,.0f} test episodes had "
+            f"{broken:,.0f} of {trained['metrics.test_episodes'].sum():,.0f} test episodes had "
             "numbers that aren't finite; they count with the accuracy that remains."
         )
     files = runs.drop_duplicates("file")

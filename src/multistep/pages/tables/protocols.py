@@ -38,9 +38,10 @@ class Spec(AnySpec):
         return Wants(evaluated=[(self.experiment, self.dataset, m) for m in self.methods])
 
 
-COLUMNS = " ".join(f"{name} {name}_half" for name in SMALL) + " episodes"
+COLUMNS = " ".join(f"{name} {name}_half" for name in SMALL) + " episodes nearest"
 """ours: accuracy in percent with the 95% interval over test episodes of the mean of n seeds, and so
-the others: of the untrained network, of its head alone, and the difference to the former."""
+the others: of the untrained network, of its head alone, and the difference to the former; nearest:
+of the nearest pixels, which only other episodes would change."""
 
 
 def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
@@ -60,7 +61,8 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
             about = {"column": column, "column_title": heading, "scale": context.scale}
             about |= {"data": context.titles([spec.dataset]), "n": str(len(group))}
             row = {"row": method, "row_title": context.methods.get(method, method)}
-            found.append(about | row | _means(group, column, {"ours": TRAINED, **SMALL}))
+            what = {"ours": TRAINED, **SMALL, "nearest": NEAREST}
+            found.append(about | row | _means(group, column, what))
             row = {"row": "nearest", "row_title": "Nearest pixels", "n": "1"}
             nearest.setdefault(column, about | row | _means(group[:1], column, {"ours": NEAREST}))
     return pd.DataFrame([*found, *nearest.values()])
@@ -73,7 +75,7 @@ def _means(group: Sequence[dict[str, Any]], column: str, of: Mapping[str, str]) 
         episodes = [record["rows"][what][column]["episodes"] for record in group]
         mean = stats.over_episodes_and_seeds(episodes)
         found |= {name: mean.mean, f"{name}_half": mean.half_width, "episodes": mean.n}
-    half = found.pop("ours_half")
+    half, _ = found.pop("ours_half"), found.pop("nearest_half", None)
     return found | {"ours_low": found["ours"] - half, "ours_high": found["ours"] + half}
 
 
@@ -89,14 +91,21 @@ def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
             ADDS: adds,
         }
 
-    trained = rows[(rows.row != "nearest") & rows.ours.notna()]
-    seeds = joined(sorted(trained.n.astype(float)))
+    trained = rows[rows.row != "nearest"]
+    pixels = trained.groupby("column").nearest
+    same = trained.episodes.nunique() == 1 and (pixels.max() - pixels.min()).max() < stats.ROUNDING
+    others = "not the same for all rows; the nearest pixels on those of the first"
+    n = trained.drop_duplicates("row").set_index("row_title").n
+    fewer = "; ".join(f"{title}: {count:g}" for title, count in n.items() if count < n.max())
+    absent = [context.methods.get(m, m) for m in spec.methods if m not in set(trained.row)]
     return Page.of(
         spec,
         context,
         [spec.dataset],
-        training=f"Tested on {rows.episodes.max():,.0f} episodes, the same for all rows; "
-        f"seeds: n = {seeds}.",
+        training=f"Tested on {joined(sorted(trained.episodes))} episodes, "
+        f"{'the same for all rows' if same else others}; seeds: n = {n.max():g}"
+        + (f" ({fewer})." if fewer else "."),
         headings=tuple(spec.columns.values()),
         sections={"": groups(rows, texts)},
+        notes=[f"Not tested: {', '.join(absent)}."] if absent else [],
     )
