@@ -251,3 +251,12 @@ def test_made_up_records_are_in_the_form_of_real_ones() -> None:
 )
 def test_seconds_and_bytes_are_readable(quantity: str, value: float, text: str) -> None:
     assert measured.text(quantity, value) == text
+
+
+def test_without_the_first_method_nothing_is_called_a_ratio(
+    spec: Spec, context: Context, write: Write
+) -> None:
+    others = few_shot_times("cifar_1shot", rows=ROWS[2:], dataset="cifar_fs")
+    text = write([others], spec, context=context)["md"]
+    assert "×" not in text
+    assert "- T: inner steps, as many as each method trains with.\n" in text

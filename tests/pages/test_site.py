@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -298,6 +299,23 @@ def test_a_prepared_dataset_shows_its_balance_and_images(tmp_path: Path) -> None
     assert (sheet[:28, :28] == images[0]).all()
     assert (sheet[-28:, -28:] == images[5 * 10 * 20 + 9]).all()
     assert cards["cifar100"]["balance"] == []
+
+
+def test_a_method_that_a_scale_alone_has_has_a_card() -> None:
+    paper, (scale,) = scales.scales(ROOT, ["dogs32-long"])
+    own = scale.plan.params
+    experiment = own.experiments["adam_32"]
+    experiment = experiment.model_copy(update={"methods": [*experiment.methods, "mine"]})
+    own = own.model_copy(
+        update={
+            "methods": own.methods | {"mine": own.methods["l2t"]},
+            "experiments": own.experiments | {"adam_32": experiment},
+        }
+    )
+    shown = [replace(scale, plan=inputs.Plan.of(own))]
+    cards = {card["name"]: card for card in catalogue.methods(paper, shown)}
+    assert cards["mine"]["experiments"] == ["adam_32"]
+    assert "adam_224" in cards["l2t"]["experiments"], "of the paper's, which has it"
 
 
 def test_two_datasets_of_one_name_have_a_card_each(tmp_path: Path) -> None:

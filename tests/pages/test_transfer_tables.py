@@ -155,6 +155,17 @@ def test_notes_and_bold_are_of_what_the_page_shows(write: Write) -> None:
         assert not re.search("Bold|[*]{2}", text.replace("**Table 9.**", ""))
 
 
+def test_numbers_that_read_the_same_are_both_bold(write: Write) -> None:
+    records = [
+        transfer("sgd" if method == "scratch" else "adam_224", "bird", method, seed, test=x)
+        for method, x in {"scratch": 9.804, "l2t": 9.806, "multistep": 9.808}.items()
+        for seed in (0, 1)
+    ]
+    text = write(records, table_spec(ACCURACIES))["md"]
+    assert text.count("**9.81 ± 0.00**") == 2
+    assert " 9.80 ± 0.00 " in text
+
+
 def test_a_run_that_is_not_the_paper_s_has_no_gap(context: Context) -> None:
     other = {"differences": {"adam_224/bird/l2t": "batch_size 32 (the paper's: 128)"}}
     swapped = {"stand_ins": {"imagenet": "shapes"}, "drawn": ["shapes"]}

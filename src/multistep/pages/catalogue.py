@@ -24,19 +24,21 @@ from multistep.plan.schema import Method
 
 
 def methods(paper: Scale, shown: Sequence[Scale]) -> Iterator[dict[str, Any]]:
-    """A card for each method of the paper's plan: its formula, cost, settings, where it is used,
-    and what scales that have run it set otherwise.
+    """A card for each method of the paper's plan, and of those that a scale alone has: its formula,
+    cost, settings, where it is used, and what scales that have run it set otherwise.
     """
-    params = paper.plan.params
-    family_of: dict[str, str] = {}
-    for experiment in params.experiments.values():
-        timed = experiment.measured.methods if experiment.measured else []
-        family_of |= dict.fromkeys([*experiment.methods, *timed], experiment.family)
-    for name, family in family_of.items():
+    first: dict[str, tuple[Scale, str]] = {}  # which has it, and its family
+    for scale in (paper, *shown):
+        for experiment in scale.plan.params.experiments.values():
+            timed = experiment.measured.methods if experiment.measured else []
+            for name in (*experiment.methods, *timed):
+                first.setdefault(name, (scale, experiment.family))
+    for name, (scale, family) in first.items():
+        params = scale.plan.params
         method = params.methods[name]
         algorithms = families.module(family, "algorithms")
         about = algorithms.get(method.algorithm).__module__
-        tested = (c for c in paper.plan.cells.values() if c.method == name and c.kind == "cell")
+        tested = (c for c in scale.plan.cells.values() if c.method == name and c.kind == "cell")
         cell = next((c for c in tested if c.choice is None), None)
         cost = ""
         if cell is not None and family == "few_shot":

@@ -210,10 +210,8 @@ def _legend(spec: Spec, context: Context, rows: DataFrame) -> Iterator[str]:
             f"median of {joined(times.n)} rounds, methods interleaved. Memory: "
             f"{joined(sizes.what)}. Device: {joined(times.device)}."
         )
-        yield (
-            f"×: relative to {_short(first)}, at T inner steps, as many as each method trains with"
-            f"{exception if fewer else ''}."
-        )
+        related = f"×: relative to {_short(first)}, at T" if times.ratio.notna().any() else "T:"
+        yield f"{related} inner steps, as many as each method trains with{exception * bool(fewer)}."
         tasks = times[times.row == spec.methods[0]].set_index("column").tasks
         theirs = times.column.map(tasks)
         odd = times[theirs.notna() & (theirs != times.tasks)].itertuples()

@@ -165,7 +165,8 @@ def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
     largest = {} if spec.beyond else dict(printed_.max()[printed_.size() > 1])
 
     def bold(text: str | None, value: Any, top: Any) -> str | None:
-        return Bold(text) if text and value == top else text
+        # As printed: of two that read the same none is the better one.
+        return Bold(text) if text and top and round(value, 2) == round(top, 2) else text
 
     def paper(c: Any) -> str | None:
         return bold(printed(c.paper, c.paper_spread, 2), c.paper, largest.get(c.column))
