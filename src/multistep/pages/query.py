@@ -16,7 +16,7 @@ from multistep.pages.spec import Spec
 from multistep.settings import Model
 
 Result = dict[str, Any]
-Seen = dict[tuple[str, ...], tuple[str, str]]  # scale and input → its digest, and a cell's name
+Seen = dict[tuple[str, ...], tuple[str, str]]  # scale, input, kind → its digest, a cell's name
 
 
 class Group(Model):
@@ -106,9 +106,10 @@ def check_inputs(records: Sequence[dict[str, Any]]) -> None:
 
 def check_bytes(record: Mapping[str, Any], seen: Seen) -> None:
     """Refuse a record made from other bytes of a dataset or source network than those before, which
-    are `seen`.
+    are `seen`. Digests of before seals are of the file of images alone, and are compared with their
+    like.
     """
-    cell = record.get("cell", {})
+    cell, sealed = record.get("cell", {}), str(bool(record.get("made_from")))
     of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
     settings = [cell.get("settings", {}), *of_methods]
     network = next((s["source"] for s in settings if s.get("source")), "")
@@ -117,7 +118,8 @@ def check_bytes(record: Mapping[str, Any], seen: Seen) -> None:
         made_of = input_digest(record, what)
         if name and made_of:
             here = name_of(cell)
-            first, there = seen.setdefault((cell.get("scale"), what, name), (made_of, here))
+            key = (cell.get("scale"), what, name, sealed)
+            first, there = seen.setdefault(key, (made_of, here))
             if made_of != first:
                 raise UserError(
                     f"{there} and {here} were made from different bytes of {name}; build the "
