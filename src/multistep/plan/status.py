@@ -12,7 +12,6 @@ import shlex
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,30 +39,21 @@ class Job(NamedTuple):
     """
 
     path: str  # of its result, below the scale's folder
-    group: tuple[str, str]  # experiment and dataset
+    group: tuple[str, str]  # experiment and dataset, or "measure" and experiment
+    dataset: str
     state: str
     log: Path
     mend: str = ""  # what to do about a stale one, with its file
-    lacks: str = ""  # the prepared data that it rests on, where they aren't there
 
 
 def jobs(plan: Params, home: Path) -> Iterator[Job]:
     """Every cell and measurement of a plan whose scale is built in `home`."""
     beside = OnDisk(home)
-
-    @cache
-    def lacking(dataset: str) -> str:
-        folder = f"data/processed/{dataset}"
-        files = (home / folder / name for name in ("images.npy", "dataset.json"))
-        return "" if all(file.is_file() for file in files) else folder
-
     for cell in cells.plan(plan):
         group = (cell.experiment, cell.dataset)
-        job = _job(beside, cell.path, group, "train", cell.definition)
-        yield job._replace(lacks=lacking(cell.dataset))
+        yield _job(beside, cell.path, group, "train", cell.definition)
     for path, planned in cells.measurements(plan).items():
-        job = _job(beside, path, ("measure", planned["experiment"]), "measure", planned)
-        yield job._replace(lacks=lacking(planned["dataset"]))
+        yield _job(beside, path, ("measure", planned["experiment"]), "measure", planned)
 
 
 def _job(
@@ -82,7 +72,7 @@ def _job(
         state = "stopped"
     else:
         state = "failed" if log.is_file() else "waiting"
-    return Job(path, group, state, log, mend)
+    return Job(path, group, planned["dataset"], state, log, mend)
 
 
 def _made(result: Path, planned: Mapping[str, Any], beside: OnDisk) -> tuple[str, str]:
@@ -150,12 +140,15 @@ def run(args: argparse.Namespace) -> None:
         overlays = f" --configfile {shlex.join(map(str, args.files[1:]))}" if args.files[1:] else ""
         again = " --rerun-incomplete" if total["failed"] or total["stopped"] else ""
         print(f"go on: snakemake{overlays} --cores all{again}")
-        anew = Counter(job.lacks for job in found if job.state == "done" and job.lacks)
-        for folder, count in anew.items():
-            print(
-                f"    that makes {folder}, which isn't there, and then anew what rests on it: "
-                f"{count:,} done"
-            )
+        resting = Counter(job.dataset for job in found if job.state == "done")
+        for dataset, count in resting.items():
+            folder = f"data/processed/{dataset}"
+            files = (home / folder / name for name in ("images.npy", "dataset.json"))
+            if not all(file.is_file() for file in files):
+                print(
+                    f"    that makes {folder}, which isn't there, and then anew what rests on it: "
+                    f"{count:,} done"
+                )
 
 
 def _tell(job: Job) -> None:

@@ -61,8 +61,9 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
             about = {"column": column, "column_title": heading, "scale": context.scale}
             about |= {"data": context.titles([spec.dataset]), "n": str(len(group))}
             row = {"row": method, "row_title": context.methods.get(method, method)}
-            what = {"ours": TRAINED, **SMALL, "nearest": NEAREST}
-            found.append(about | row | _means(group, column, what))
+            pixels = _means(group, column, {"ours": NEAREST})["ours"]
+            means = _means(group, column, {"ours": TRAINED, **SMALL})
+            found.append(about | row | means | {"nearest": pixels})
             row = {"row": "nearest", "row_title": "Nearest pixels", "n": "1"}
             nearest.setdefault(column, about | row | _means(group[:1], column, {"ours": NEAREST}))
     return pd.DataFrame([*found, *nearest.values()])
@@ -75,7 +76,7 @@ def _means(group: Sequence[dict[str, Any]], column: str, of: Mapping[str, str]) 
         episodes = [record["rows"][what][column]["episodes"] for record in group]
         mean = stats.over_episodes_and_seeds(episodes)
         found |= {name: mean.mean, f"{name}_half": mean.half_width, "episodes": mean.n}
-    half, _ = found.pop("ours_half"), found.pop("nearest_half", None)
+    half = found.pop("ours_half")
     return found | {"ours_low": found["ours"] - half, "ours_high": found["ours"] + half}
 
 
