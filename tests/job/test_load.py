@@ -2,7 +2,9 @@
 
 import inspect
 import textwrap
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 import multistep
 from multistep.data import prepared
+from multistep.fewshot import meta
 from multistep.files import UserError
 
 
@@ -121,6 +124,42 @@ def test_what_torch_makes_by_default_does_not_matter(home: Path) -> None:
     with torch.autocast("cpu", torch.bfloat16):  # adapting was refused as diverged
         found = multistep.load(path).adapt(images, [0, 1, 0, 1])
     assert torch.equal(found.logits(images), right)
+
+
+def test_threads_that_adapt_at_once_leave_autocast_as_each_had_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was done first had the other's from then on, and products in 16 bits."""
+    learner = multistep.load(home / "results/e/omniglot/multistep2/0.json")
+    images = prepared.read(home / "data/processed/omniglot").images[[0, 20, 1, 21]]
+    right = learner.adapt(images, [0, 1, 0, 1]).logits(images)
+    inside = {False: threading.Event(), True: threading.Event()}
+    done, adapt = threading.Event(), meta.adapt
+    found: dict[bool, tuple[bool, torch.Tensor]] = {}
+
+    def among_others(*given: Any, **how: Any) -> torch.Tensor:
+        own = threading.current_thread().name == "True"
+        inside[own].set()
+        assert (done if own else inside[True]).wait(60)
+        return adapt(*given, **how)
+
+    def use(autocast: bool) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            logits = learner.adapt(images, [0, 1, 0, 1]).logits(images)
+            found[autocast] = torch.is_autocast_enabled("cpu"), logits
+        done.set()
+
+    monkeypatch.setattr(meta, "adapt", among_others)
+    threads = [threading.Thread(target=use, args=(a,), name=str(a)) for a in (False, True)]
+    for thread, entered in zip(threads, (False, True), strict=True):
+        thread.start()
+        assert inside[entered].wait(60)
+    for thread in threads:
+        thread.join()
+    assert {autocast: enabled for autocast, (enabled, _) in found.items()} == {
+        False: False, True: True,
+    }  # fmt: skip
+    assert torch.equal(found[False][1], right)
 
 
 def test_an_adapted_network_classifies_where_it_was_moved_to(home: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from transfer_data import prepared_images, small_transfer, source_folder
 from multistep import cli, seal
 from multistep.data import prepared
 from multistep.fewshot import algorithms
-from multistep.files import UserError, write_json
+from multistep.files import UserError, sha256, write_json
 from multistep.job import loop, parameters, results
 from multistep.networks.build import build
 from multistep.networks.conv4 import Conv4
@@ -207,6 +209,27 @@ def test_a_lengthened_run_equals_one_long_run(
         train(tmp_path / "a", of(4), data)
         assert len(steps) == 21 + 4
         assert (tmp_path / "a/scratch/0.state").read_bytes() == state
+
+
+def test_a_shorter_run_that_was_stopped_leaves_the_longer_state_too(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only at its first start it looked for one."""
+    train(tmp_path, few_shot(iterations=20), data)
+    state = tmp_path / "scratch/0.state"
+    kept, close = sha256(state), loop.Run._close
+
+    def stop(run: loop.Run) -> None:
+        close(run)
+        if run.state["iteration"] == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(loop.Run, "_close", stop)
+        train(tmp_path, few_shot(iterations=12), data)
+    again = train(tmp_path, few_shot(iterations=12), data)
+    assert sha256(state) == kept
+    assert sha256(again) == sha256(train(tmp_path / "b", few_shot(iterations=12), data))
 
 
 @pytest.mark.parametrize("change", [{"inner_lr": 0.1}, {"meta_schedule": "linear"}])

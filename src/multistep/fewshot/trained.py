@@ -72,7 +72,6 @@ class Trained:
         module.load_state_dict(params)
         return module
 
-    @torch.autocast("cpu", enabled=False)  # the derivatives written out are for one precision
     def adapt(self, images: Any, labels: Iterable[Any]) -> Classifier:
         """What classifies as the `labels` (anything that can be told apart) of these images say.
 
@@ -96,7 +95,9 @@ class Trained:
                 f"{len(labels)} labels of {len(classes)} classes for {len(x)} images; give each "
                 f"image a label, of 2 to {self.settings.ways} classes"
             )
-        with torch.device("cpu"):
+        # The derivatives written out are for one precision. (As a decorator it would be one for all
+        # threads, and leave each with what another had.)
+        with torch.device("cpu"), torch.autocast("cpu", enabled=False):
             y = torch.tensor([classes.index(label) for label in labels])
             order = y.argsort(stable=True)
             support = x[order].unsqueeze(0)

@@ -208,11 +208,13 @@ def to_the_end(
     run.device, run.curve = where, path.with_suffix(".jsonl")
     _check_curve(run.curve)
     saved, at_end = checkpoint.load(path, key), path.with_suffix(".state")
-    if saved is None and longer is not None:
-        saved = checkpoint.load(at_end, longer)
-        if saved is not None and saved["iteration"] > run.iterations:
-            say(f"{at_end} is at iteration {saved['iteration']} already and stays as it is")
-            saved, longer = None, None
+    if longer is not None and not (saved and "outcome" in saved):
+        # Also where there is a checkpoint: at the end this one's state would lie over that one.
+        ended = checkpoint.load(at_end, longer)
+        if ended is not None and ended["iteration"] > run.iterations:
+            say(f"{at_end} is at iteration {ended['iteration']} already and stays as it is")
+            ended = longer = None
+        saved = saved or ended
     told = saved or run.state
     pairs = zip(told["history"], told["history_seconds"], strict=True)
     write_text(run.curve, "".join([_say(run.title, *pair) for pair in pairs]))
