@@ -168,6 +168,17 @@ def test_the_head_alone_of_reptile_takes_reptile_s_steps(home: Path) -> None:
     assert got == pytest.approx(share, abs=100 / len(batch.query_labels[0]) + 1e-6)  # a tie
 
 
+def test_a_head_that_alone_adapts_is_the_same_floor_twice(home: Path, tmp_path: Path) -> None:
+    """That of memory-reduced meta-learning took its own steps without the ridge."""
+    cell = json.loads(small_cell("memory_reduced").json)
+    cell["settings"]["options"]["ridge"] = 2.0
+    result = train(tmp_path, cell, "--data", str(home / "data/processed/omniglot"))
+    data = ["--dataset", str(home / "data/processed/omniglot")]
+    (entry,) = found(home, str(result), "--floors", *data)
+    rows = entry["rows"]
+    assert rows["untrained, head alone"] == rows["untrained"]
+
+
 def test_other_data_and_several_cells_stand_in_one_table(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -354,6 +365,40 @@ def test_a_record_of_another_test_is_not_written_over(
     assert record.read_bytes() == kept
     record.write_bytes(kept[:-9])  # nothing is lost with it
     assert evaluated() == 0
+
+
+def test_a_candidate_s_record_of_other_episodes_is_not_written_over(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its settings have no number of them, and 600 were taken for any."""
+    cell = json.loads(small_cell().json) | {"kind": "candidate"}
+    for key in ("test_episodes", "selection"):
+        del cell["settings"][key]
+    data = str(home / "data/processed/omniglot")
+    line = ["evaluate", str(train(tmp_path, cell, "--data", data)), "--dataset", data]
+    line += ["--out", str(tmp_path / "again")]
+    assert cli.main([*line, "--episodes", "3"]) == 0
+    capsys.readouterr()
+    assert cli.main(line) == 2
+    assert "in the way, the record of another test (episodes 3); name" in capsys.readouterr().err
+
+
+def test_images_that_are_not_there_are_named_with_what_gives_them(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a clone that has a scale's results alone; it didn't say that others can be named, and
+    outside of a project how Snakemake would make them there.
+    """
+    path = tmp_path / "scales/mine/results/e/omniglot/multistep2/0.json"
+    shutil.copytree(home / "results/e/omniglot/multistep2", path.parent)
+    assert cli.main(["evaluate", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert f"{path.with_suffix('.safetensors')}: in no project, whose images it could be" in said
+    (tmp_path / "params.yaml").touch()
+    assert cli.main(["evaluate", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "data/processed/omniglot: not there, the images that " in said
+    assert "dataset.json), or name some with --dataset\n" in said
 
 
 def test_the_table_says_whose_images_and_of_several_scales_which(

@@ -224,9 +224,10 @@ def test_a_shorter_run_that_was_stopped_leaves_the_longer_state_too(
         if run.state["iteration"] == 5:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr(loop.Run, "_close", stop)
-        train(tmp_path, few_shot(iterations=12), data)
+        with pytest.raises(SystemExit):
+            train(tmp_path, few_shot(iterations=12), data)
     again = train(tmp_path, few_shot(iterations=12), data)
     assert sha256(state) == kept
     assert sha256(again) == sha256(train(tmp_path / "b", few_shot(iterations=12), data))

@@ -27,6 +27,7 @@ from multistep.fewshot.run import EVALUATION_SEED
 from multistep.fewshot.settings import Tested
 from multistep.files import UserError, one_line
 from multistep.job import parameters
+from multistep.job.protocols import EPISODES
 from multistep.job.record import ADDS, HEAD, NEAREST, TRAINED, UNTRAINED
 from multistep.networks.conv4 import Conv4
 from multistep.progress import progress
@@ -178,10 +179,10 @@ class Trained:
 
     def _adapt_head(self, tasks: Tasks, window: int) -> Tensor:
         """φ with θ's body, and its head after the algorithm's own steps."""
-        if self.algorithm.own_steps:
-            alone = HeadAlone(tasks.network, tasks.theta, tasks.batch)
-            return self.algorithm.adapt(alone, window)
-        return adapt_head(self.algorithm, tasks, window)
+        if type(self.algorithm).adapt is algorithms.Algorithm.adapt:  # on features computed once
+            return adapt_head(self.algorithm, tasks, window)
+        alone = HeadAlone(tasks.network, tasks.theta, tasks.batch)
+        return self.algorithm.adapt(alone, window)
 
     def _classified(self, tasks: Tasks, phi: Tensor, protocol: str) -> tuple[Tensor, Tensor]:
         """The share of right answers of each task, and whether all its logits are finite."""
@@ -283,7 +284,7 @@ def tester(
         )
     pixels = torch.from_numpy(images.images)
     sampler = Sampler.of(images, pixels, s, ["test"], "test", EVALUATION_SEED)
-    count = episodes or (s.test_episodes if isinstance(s, Tested) else 600)
+    count = episodes or (s.test_episodes if isinstance(s, Tested) else EPISODES)
     return lambda: _tested(trained, sampler, device, count, protocols, floors)
 
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from multistep import kinds, options
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
-from multistep.files import UserError
+from multistep.files import UserError, build_command
 from multistep.job import parameters, results
-from multistep.job.protocols import PROTOCOLS
+from multistep.job.protocols import EPISODES, PROTOCOLS
 from multistep.job.record import TESTED_WITH, TRAINED, name_of
 from multistep.plan import provenance
 from multistep.plan.families import module
@@ -139,9 +139,15 @@ def _own_images(path: Path, about: dict[str, Any]) -> Prepared:
     home = next((p.parent for p in path.absolute().parents if p.name == "results"), Path())
     cell = about["cell"]
     folder = home / "data" / "processed" / cell["dataset"]
-    if home == Path() and not folder.exists():
+    if not folder.exists():
+        if not any((place / "params.yaml").is_file() for place in (home, home.parent.parent)):
+            raise UserError(
+                f"{path}: in no project, whose images it could be tested on; name some with "
+                "--dataset"
+            )
         raise UserError(
-            f"{path}: in no project, whose images it could be tested on; name some with --dataset"
+            f"{folder}: not there, the images that {path} was trained on; build them first "
+            f"({build_command(folder / 'dataset.json')}), or name some with --dataset"
         )
     images = prepared.read(folder, cell["dataset"], cell["data"])
     if images.digest != about["made_from"]["dataset"]:
@@ -160,7 +166,8 @@ def _check_kept(
     and for other settings than the cell's in evaluations/. A record that has less can go.
     """
     cell = about["cell"]
-    own = cell["settings"] | changes | ({"test_episodes": episodes} if episodes else {})
+    own = {"test_episodes": EPISODES} | cell["settings"] | changes
+    own |= {"test_episodes": episodes} if episodes else {}
     new = {name: own[key] for name, key in TESTED_WITH.items() if key in own}
     planned = out.absolute().parts[-5] == "evaluations"
     if planned and (other := results.otherwise({"cell": cell, "settings": new})):

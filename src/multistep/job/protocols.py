@@ -1,4 +1,8 @@
-"""Which queries go through the network together: batch norm takes the statistics of those."""
+"""How trained parameters are tested again: on how many episodes, and which queries go through the
+network together, since batch norm takes the statistics of those.
+"""
+
+EPISODES = 600  # of a candidate, whose settings have none
 
 PROTOCOLS = {
     "together": "all of an episode, as many of each class: the paper",
