@@ -121,6 +121,27 @@ def test_nothing_is_written_over_a_file_of_another_kind(
                 assert path.read_bytes() == before
 
 
+def test_nothing_is_written_over_what_is_of_another_name(
+    one_of_each: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in (kinds.RESULT, kinds.MEASUREMENT, kinds.CHOICE):
+        path = one_of_each[kind]
+        own = read_json(path).get("cell")
+        kinds.check_place(path, kind, own)
+        assert f"{path}: {kind} is there already; what is made now" in capsys.readouterr().err
+        told = r"in the way, of dataset '\w+', not 'x'; move it away, or name another place"
+        with pytest.raises(UserError, match=told):
+            kinds.check_place(path, kind, {**own, "dataset": "x"})
+    (file := tmp_path / "dataset.json").write_text('{"name": "b"}')
+    line = ["data", "prepare", "--dataset", "omniglot", "--params", str(ROOT / "params.yaml")]
+    for path in one_of_each.values():
+        path.unlink()
+        path.parent.rmdir()
+    assert cli.main([*line, "--out", str(tmp_path)]) == 2
+    told = f"error: {file}: in the way, of 'b', not 'omniglot'; move it away, or name another place"
+    assert capsys.readouterr().err == f"{told}\n"
+
+
 @pytest.mark.parametrize("form", ["tables", "figures"])
 def test_a_page_is_drawn_over_its_own_files_alone(
     form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -4,13 +4,16 @@ of another kind than is wanted, isn't taken for a damaged one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from multistep.files import UserError, check_writable, read_json
+from multistep.progress import say
 
 RESULT, MEASUREMENT, EVALUATION = "a result", "a measurement", "an evaluation"
 CHOICE = "a choice"
+_NAMES = ("scale", "experiment", "dataset", "method", "seed")  # of a cell, or a measurement
 # The first whose keys are all there; of a list those of its first entry. No part of this module, so
 # that a new kind makes no cell stale.
 KINDS: dict[str, list[str]] = read_json(Path(__file__).with_suffix(".json"))
@@ -33,9 +36,10 @@ def check(path: Path, record: Any, *wanted: str) -> None:
         )
 
 
-def check_place(path: Path, kind: str) -> None:
+def check_place(path: Path, kind: str, cell: Mapping[str, Any] | None = None) -> None:
     """Raise UserError, before any work, unless one of this `kind` can be written at `path`: as
-    .json, and over nothing but one of its kind or a damaged one.
+    .json, and over nothing but one of its kind or a damaged one. `cell`: whose it will be; over
+    another's it can't be, and one of its own that is there is told: it took as long to make.
     """
     if path.suffix != ".json":
         raise UserError(f"{path}: should end in .json; what else is made lies beside it")
@@ -48,4 +52,31 @@ def check_place(path: Path, kind: str) -> None:
         raise UserError(
             f"{path}: in the way, and {of(found) or 'no such record'}; move it away, or name "
             "another place"
+        )
+    if found and cell is not None:
+        check_own(path, found.get("cell"), cell)
+        say(f"{path}: {kind} is there already; what is made now will take its place")
+
+
+def check_own(path: Path, found: Any, cell: Mapping[str, Any]) -> None:
+    """Raise UserError if the cell that was `found` at a path isn't this one, whatever its settings:
+    they change, and then it is made anew in its own place.
+    """
+    for key in _NAMES if isinstance(found, Mapping) else ():
+        if (is_ := found.get(key)) != (own := cell.get(key)):
+            raise UserError(
+                f"{path}: in the way, of {key} {is_!r}, not {own!r}; move it away, or name another "
+                "place"
+            )
+
+
+def check_name(path: Path, name: str) -> None:
+    """Raise UserError if the description at `path` is of a dataset or network of another name."""
+    try:
+        found = read_json(path) if path.exists() else None
+    except UserError:  # damaged
+        return
+    if isinstance(found, dict) and (other := found.get("name", name)) != name:
+        raise UserError(
+            f"{path}: in the way, of {other!r}, not {name!r}; move it away, or name another place"
         )

@@ -255,7 +255,8 @@ def test_an_outcome_outlives_a_result_that_is_lost(
     again = capsys.readouterr().err.splitlines()
     assert "finished before" in "".join(again)
     assert [line for line in lines if ": iteration=" in line] == again[:3]
-    (tmp_path / "result.json").unlink()
+    for file in tmp_path.glob("result.*"):
+        file.unlink()
     with pytest.raises(TypeError):  # another seed is another run
         train(small_cell(seed=1).json, tmp_path)
 
@@ -312,6 +313,35 @@ def test_weights_of_others_beside_the_result_are_not_written_over(
         capsys.readouterr().err
     )
     assert weights.read_bytes() == before
+
+
+def test_another_cell_s_result_is_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of its own is: settings and code change, and then it is made anew. That is told."""
+    train(small_cell().json, tmp_path)
+    assert "there already" not in capsys.readouterr().err
+    files = [tmp_path / f"result.{end}" for end in ("json", "safetensors")]
+    before = [file.read_bytes() for file in files]
+    other_scale = json.dumps(json.loads(small_cell().json) | {"scale": "other"})
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "train", None)
+        for cell, told in (
+            (small_cell(seed=1).json, "of seed 0, not 1"),
+            (small_cell("fomaml").json, "of method 'maml', not 'fomaml'"),
+            (other_scale, "not 'other'"),
+        ):
+            assert cli.main(arguments(cell, tmp_path)) == 2
+            said = capsys.readouterr().err
+            assert said.startswith(f"error: {files[0]}: in the way, of ")
+            assert f"{told}; move it away, or name another place\n" in said
+        files[0].unlink()  # its parameters alone
+        assert cli.main(arguments(small_cell(seed=1).json, tmp_path)) == 2
+        assert f"error: {files[1]}: in the way, of seed 0" in capsys.readouterr().err
+    files[0].write_bytes(before[0])
+    assert [file.read_bytes() for file in files] == before
+    assert train(small_cell(inner_lr=0.1).json, tmp_path)["cell"]["settings"]["inner_lr"] == 0.1
+    assert f"{files[0]}: a result is there already; what is made" in capsys.readouterr().err
 
 
 def test_a_result_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

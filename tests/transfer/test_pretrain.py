@@ -89,6 +89,18 @@ def test_published_weights_are_not_written_over(
     assert given.read_bytes() == b"mine"
 
 
+def test_another_network_is_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (about := tmp_path / "out/network.json").write_text('{"name": "m"}')
+    line = arguments(tmp_path, spec(layout="torchvision"), "--published", "x.pth")
+    del line[line.index("--data") : line.index("--data") + 2]
+    assert cli.main(line) == 2
+    told = f"error: {about}: in the way, of 'm', not 'n'; move it away, or name another place\n"
+    assert capsys.readouterr().err.endswith(told)
+
+
 @pytest.mark.parametrize(
     ("network", "more", "message"),
     [

@@ -97,6 +97,7 @@ def run_prepare(args: argparse.Namespace) -> None:
     raw = args.raw or home / "data/raw" / args.dataset
     out = args.out or home / "data/processed" / args.dataset
     check_folder(out, ("images.npy", "dataset.json", "lock"))
+    kinds.check_name(out / "dataset.json", args.dataset)
     module = imported(f"multistep.data.loaders.{loader}", "prepare", Settings=Model)
     parse(module.Settings, dataset.prepare, "--spec: prepare.")
     with lock.exclusive(out / "lock", f"{out}: another process is preparing it", wait=True):

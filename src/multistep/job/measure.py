@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         for wrong in module(checked.family, "checks").unfit(of, about, args.network):
             raise UserError(at + wrong)
     out = args.out or Path(f"results/measure/{name_of(definition)}.json")
-    kinds.check_place(out, kinds.MEASUREMENT)
+    kinds.check_place(out, kinds.MEASUREMENT, definition)
     from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
 
     place = device.prepare(args.device, args.threads)

@@ -75,16 +75,19 @@ def of(file: Path) -> Path:
     return path
 
 
-def check_place(path: Path) -> None:
-    """Raise UserError, before any work, where others' tensors would be written over."""
+def check_place(path: Path, cell: Mapping[str, Any]) -> None:
+    """Raise UserError, before any work, where tensors of others, or of another cell, would be
+    written over.
+    """
     if path.exists():
         try:
-            _open(path, tensors=False)
+            about, _ = _open(path, tensors=False)
         except UserError:
             raise UserError(
                 f"{path}: in the way, and no parameters of a cell; move it away, or name another "
                 "place"
             ) from None
+        kinds.check_own(path, about["cell"], cell)
 
 
 def digest_of(tensors: Mapping[str, np.ndarray]) -> str:

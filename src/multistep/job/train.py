@@ -57,10 +57,10 @@ def run(args: argparse.Namespace) -> None:
     network = args.network or (Path("data/networks") / source if source else None)
     out = args.out or Path(f"results/{name}.json")
     scratch = args.checkpoint or Path(f"scratch/results/{name}.pt")
-    kinds.check_place(out, kinds.RESULT)
+    kinds.check_place(out, kinds.RESULT, cell)
     for path in (parameters.beside(out), scratch):
         check_writable(path)
-    parameters.check_place(parameters.beside(out))
+    parameters.check_place(parameters.beside(out), cell)
     about = prepared.describe(data, cell["dataset"], cell["data"])
     for wrong in module(cell["family"], "checks").unfit(settings, about, network):
         raise UserError(f"--cell: {wrong}")

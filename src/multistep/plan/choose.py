@@ -132,6 +132,7 @@ def run(args: argparse.Namespace) -> None:
         candidates.append(candidate)
         cells.append(dict(candidate["cell"] if right is None else right.cell))
     of = definition(args.setting, cells)
+    kinds.check_place(args.out, kinds.CHOICE, of["cell"])
     choice = {"cell": of["cell"], "seeds": of["seeds"], **choose(args.setting, candidates)}
     made_from = {"candidates": [candidate.get("seal") for candidate in candidates]}
     write_json(args.out, seal.seal({"schema": SCHEMA, **choice}, made_from))

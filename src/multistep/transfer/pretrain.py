@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from multistep import kinds
 from multistep.data import prepared
 from multistep.files import UserError, check_folder, check_writable, sha256
 from multistep.job import arguments
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
             f"{spec.classes}; correct its classes or its dataset"
         )
     check_folder(out, (WEIGHTS, sources.DESCRIPTION))
+    kinds.check_name(out / sources.DESCRIPTION, name)
     for path in (out / WEIGHTS, scratch):
         check_writable(path)
     with checkpoint.exclusive(scratch):
