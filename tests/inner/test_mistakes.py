@@ -51,6 +51,24 @@ def test_dynamics_by_themselves_tell_it_too(dynamics: Dynamics, wrong: Any) -> N
         dynamics.init({"n": wrong})
 
 
+@pytest.mark.parametrize("dynamics", [SGD(0.1, 0.9), Adam(0.1)])
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [
+        (0, "n: at least 1, not 0"),
+        (-2, "n: at least 1, not -2"),
+        (1.5, r"n: a whole number, not 1\.5"),
+        ("2", "n: a whole number, not '2'"),
+        (None, "n: a whole number, not None"),
+    ],
+)
+def test_a_window_of_no_steps_is_told(dynamics: Dynamics, n: Any, said: str) -> None:
+    """Adam took none, or as many from its count."""
+    params = {"x": torch.ones(2)}
+    with pytest.raises((TypeError, ValueError), match=f"^{said}"):
+        dynamics.window(params, dynamics.init(params), params, n)
+
+
 def test_inference_mode_and_rates_that_are_no_numbers_are_told() -> None:
     """The former would take no step, without a word."""
     with torch.inference_mode(), pytest.raises(ValueError, match=r"use no_grad\(\)"):
@@ -70,7 +88,11 @@ def test_inference_mode_and_rates_that_are_no_numbers_are_told() -> None:
         ({"state": Adam(0.1).init({"x": torch.ones(1)})}, "state: lacks velocity x"),
         ({"state": SGD(0.1).init({"y": torch.ones(1)})}, "state: lacks velocity x"),
         ({"dynamics": Adam(0.1), "state": 5}, "state: lacks step"),
-        ({"dynamics": Adam(0.1), "state": {"step": 3.0}}, "state: step is a whole number, not 3.0"),
+        ({"dynamics": Adam(0.1), "state": {"step": 3.0}}, "state: step: a whole number, not 3.0"),
+        ({"steps": -1}, "steps: at least 0, not -1"),
+        ({"window": 0}, "window: at least 1, not 0"),
+        ({"steps": torch.tensor(2.0)}, r"steps: a whole number, not tensor\(2"),
+        ({"dynamics": Adam(0.1), "state": {"step": -1}}, "state: step: at least 0, not -1"),
         (
             {"state": SGD(0.1).init({"x": torch.ones(2)})},
             r"velocity x is no tensor \[1\] of torch.float32 like .*; give",

@@ -294,6 +294,10 @@ experiments/sgd_32/measured/datasets=[bird] -> no dataset named 'bird'
 transfer/source_taps=[4, 4] -> transfer.source_taps: 4 stands there more than once
 transfer/adam_betas=[0.9, 1.5] -> transfer.adam_betas.1: input should be less than
 transfer/size=64 -> transfer.size: 64, but datasets.cifar100.prepare.size is 32 (of 2)
+experiments/adam_32/overrides={l2t: {batch_size: 64, source: imagenet_resnet34, source_taps: [1]}}
+    ->
+    adam_32.measured.methods: l2t has batch_size 64 and l2t_multistep 128, but what is measured &&
+    adam_32.measured.methods: l2t has source imagenet_resnet34 and l2t_multistep tinyimagenet_resnet
 source_networks/imagenet_resnet34/archives/a.pth/drawn={} ->
     source_networks.imagenet_resnet34.archives.a.pth.drawn: a network can't be drawn (of 2)
 """

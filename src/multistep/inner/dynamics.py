@@ -101,6 +101,17 @@ def _numbers(of: Any) -> None:
         object.__setattr__(of, name, plain)
 
 
+def whole(name: str, number: Any, least: int) -> int:
+    """A number of steps as Python has it. Raises TypeError or ValueError for what is none."""
+    try:
+        found = operator.index(number)
+    except TypeError:
+        raise TypeError(f"{name}: a whole number, not {number!r}") from None
+    if found < least:
+        raise ValueError(f"{name}: at least {least}, not {found}")
+    return found
+
+
 @dataclass(frozen=True)
 class Coefficients:
     """What n steps of SGD with one frozen gradient g do to φ and v, in six numbers:
@@ -165,14 +176,12 @@ class SGD(Dynamics):
         return new_params, {"velocity": velocity}
 
     def coefficients(self, n: int) -> Coefficients:
-        """The coefficients of a window of n steps. Raises ValueError for n < 1."""
-        return _coefficients(self.lr, self.momentum, self.weight_decay, n)
+        """The coefficients of a window of n steps."""
+        return _coefficients(self.lr, self.momentum, self.weight_decay, whole("n", n, 1))
 
 
 @cache
 def _coefficients(lr: float, momentum: float, weight_decay: float, n: int) -> Coefficients:
-    if n < 1:
-        raise ValueError(f"a window has at least one step, got n={n}")
     b_phi, b_v = -lr, 1.0  # eq. 44: one step
     d_phi, d_v = -lr * momentum, momentum
     for _ in range(n - 1):
@@ -221,11 +230,8 @@ class Adam(Dynamics):
         """N steps with the same gradient: only g is frozen; decay, moments and bias corrections
         are taken anew at every sub-step. Element-wise work, no network evaluation.
         """
-        (beta1, beta2), count = self.betas, _of(state, "step")
-        try:
-            count = operator.index(count)
-        except TypeError:
-            raise ValueError(f"state: step is a whole number, not {count!r}") from None
+        (beta1, beta2), n = self.betas, whole("n", n, 1)
+        count = whole("state: step", _of(state, "step"), 0)
         rates = [beta1, 1 - beta1, beta2, 1 - beta2, self.weight_decay]
         for t in range(count + 1, count + n + 1):
             root = (1 - beta2**t) ** 0.5

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from multistep.inner import sgd_window
-from multistep.inner.dynamics import SGD, Coefficients, Dynamics, State, Tensors, check
+from multistep.inner.dynamics import SGD, Coefficients, Dynamics, State, Tensors, check, whole
 from multistep.inner.recompute import chain, flatten
 from multistep.machine_code import forward_mode, inside_transform
 
@@ -276,11 +276,7 @@ def _check_again(first: Mapping[int, Tensor], again: Mapping[int, Tensor]) -> No
 
 def count_windows(steps: int, window: int) -> int:
     """K = T / n, or say why there is no such K."""
-    for name, number in (("steps", steps), ("window", window)):
-        if not hasattr(number, "__index__"):
-            raise TypeError(f"{name}: a whole number, not {number!r}")
-    if steps < 0 or window < 1:
-        raise ValueError(f"need steps >= 0 and window >= 1, got steps={steps}, window={window}")
+    steps, window = whole("steps", steps, 0), whole("window", window, 1)
     if steps % window != 0:
         raise ValueError(
             f"steps={steps} is not divisible by window={window}: "

@@ -80,9 +80,12 @@ def run(args: argparse.Namespace) -> None:
         )
         for name, timed in checked.methods.items()
     }  # fmt: skip
+    checks = module(checked.family, "checks")
+    for wrong in checks.unlike({n: timed.settings for n, timed in checked.methods.items()}):
+        raise UserError(f"{where}methods: {wrong}")
     about = prepared.describe(data, definition["dataset"], definition["data"])
     for at, of in settings.items():
-        for wrong in module(checked.family, "checks").unfit(of, about, args.network):
+        for wrong in checks.unfit(of, about, args.network):
             raise UserError(at + wrong)
     out = args.out or Path(f"results/measure/{name_of(definition)}.json")
     kinds.check_place(out, kinds.MEASUREMENT, definition)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from multistep.files import UserError, one_line
-from multistep.plan import checks
+from multistep.plan import checks, families
 from multistep.plan.layers import Layers, merge
 from multistep.plan.mistakes import explain
 from multistep.plan.schema import Params
@@ -221,4 +221,16 @@ def _cells(params: Params) -> list[str]:
                     continue
                 if name in params.run and experiment.datasets and method in made:
                     possible += checks.impossible(layers, settings)
-    return wrong or possible
+    return wrong or [*possible, *_measurements(params)]
+
+
+def _measurements(params: Params) -> Iterator[str]:
+    """Methods that are measured together, and can't be."""
+    for name, experiment in params.run.items():
+        timed, methods = experiment.measured or experiment, {}
+        for method in timed.methods if {*timed.datasets} & {*experiment.datasets} else ():
+            methods[method] = cell_settings(params, name, method).model_dump()
+            if "source" in methods[method]:
+                methods[method]["source"] = params.used(methods[method]["source"])
+        for wrong in families.module(experiment.family, "checks").unlike(methods):
+            yield f"experiments.{name}.measured.methods: {wrong}"

@@ -5,12 +5,13 @@ Nothing here imports torch: it runs inside Snakemake.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multistep.plan.mistakes import unknown
 from multistep.transfer.settings import Training, Transfer
+from multistep.transfer.source_settings import Batching
 
 if TYPE_CHECKING:
     from multistep.data.prepared import Description
@@ -77,3 +78,17 @@ def unfit(s: Training, data: Description, network: Path | None) -> Iterator[str]
             f"settings.size: {s.size}, but the images of {data.name} are of {of}, and pad_crop "
             "doesn't resize; choose another dataset, or augmentation random_resized_crop"
         )
+
+
+def unlike(methods: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each setting that keeps methods from being timed side by side, on the same
+    mini-batches and from one source network.
+    """
+    for key in (*Batching.model_fields, "source"):
+        has = {method: settings[key] for method, settings in methods.items() if key in settings}
+        first = next(iter(has), "")
+        if other := next((method for method in has if has[method] != has[first]), None):
+            yield (
+                f"{first} has {key} {has[first]} and {other} {has[other]}, but what is measured "
+                "together shares mini-batches and source network; name methods that are alike"
+            )
