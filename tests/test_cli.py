@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers import PARAMS
 
 import multistep
@@ -208,6 +209,11 @@ def no_space() -> OSError:
         (MemoryError(), "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "fewer --cores"),
         (ImportError("libtorch.so: failed to map segment from shared object"), "more (fewer"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried"),
+            "error: CUDA out of memory; set sche",
+        ),
+        (torch.AcceleratorError("CUDA error: launch failure\nx"), "fails (CUDA error: launch fail"),
         (UserError("a.yaml: no such file"), "error: a.yaml: no such file"),
     ],
     ids=lambda x: type(x).__name__,

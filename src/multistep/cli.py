@@ -158,6 +158,11 @@ def _told(error: BaseException) -> str:
             "there is not enough memory; give the job more (fewer --cores share it; on a cluster "
             "mem_mb), or make it smaller (scheme: replay, a smaller meta_batch)"
         )
+    if isinstance(error, RuntimeError) and "torch" in sys.modules:  # else no GPU was used
+        from multistep.job import device
+
+        if found := device.told(error):
+            return str(found)
     raise error
 
 

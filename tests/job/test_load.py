@@ -126,6 +126,24 @@ def test_what_torch_makes_by_default_does_not_matter(home: Path) -> None:
     assert torch.equal(found.logits(images), right)
 
 
+def test_nor_for_the_network_of_meta_transfer(home: Path) -> None:
+    """It was on no device, or in 16 bits, which its parameters were rounded to."""
+    path = home / "results/e/patterns/bilevel/0.json"
+    right = multistep.load(path).module.state_dict()
+
+    def same() -> bool:
+        found = multistep.load(path).module.state_dict()
+        return all(torch.equal(found[name], p) for name, p in right.items())
+
+    with torch.device("meta"):
+        assert same()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert same()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_threads_that_adapt_at_once_leave_autocast_as_each_had_it(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,19 @@ def allocated(device: torch.device, work: Callable[[], object]) -> int:
     return peak_bytes(device) - held
 
 
+def told(error: BaseException) -> UserError | None:
+    """What is said of a GPU that is too small, or fails; None for what is neither."""
+    if isinstance(error, torch.OutOfMemoryError):
+        reason = str(error).partition(". ")[0]
+        return UserError(
+            f"{reason}; set scheme: replay, which keeps one window's activations at a time, or let "
+            "fewer jobs share the GPU, or take smaller batches"
+        )
+    if isinstance(error, torch.AcceleratorError) and "assert" not in str(error):
+        return failed(error)
+    return None  # an assertion is a mistake of this program
+
+
 def failed(error: Exception) -> UserError:
     """What is said of a GPU that fails, and names it."""
     name, node = os.environ.get("CUDA_VISIBLE_DEVICES", "0"), platform.node()

@@ -264,12 +264,7 @@ def located(where: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise type(error)(f"{where}: {error}") from None
-    except torch.OutOfMemoryError as error:
-        reason = str(error).partition(". ")[0]
-        raise UserError(
-            f"{where}: {reason}; set scheme: replay, which keeps one window's activations at a time"
-        ) from None
-    except torch.AcceleratorError as error:
-        if "assert" in str(error):  # a mistake of this program
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        if (told := device.told(error)) is None:
             raise
-        raise UserError(f"{where}: {device.failed(error)}") from None
+        raise UserError(f"{where}: {told}") from None

@@ -34,8 +34,10 @@ class Trained:
         self.settings = algorithms.create(cell["algorithm"], cell["settings"]).settings
         params = {name: torch.from_numpy(p) for name, p in tensors.items()}
         own = {n.removeprefix(TARGET): p for n, p in params.items() if n.startswith(TARGET)}
-        with parameters.fitting():
-            self.module = build(self.settings.target, about["network"]["classes"], None)
+        with parameters.fitting(), torch.device("cpu"):
+            module = build(self.settings.target, about["network"]["classes"], None)
+            dtypes = (p.dtype for p in own.values() if p.is_floating_point())
+            self.module = module.to(next(dtypes, torch.float32))  # whatever torch makes by default
             self.module.load_state_dict(own)
         self.module.eval().requires_grad_(False)
         self.matching = {n: p for n, p in params.items() if n.startswith("match.")}
