@@ -127,8 +127,8 @@ def test_nothing_is_written_over_what_is_of_another_name(
     for kind in (kinds.RESULT, kinds.MEASUREMENT, kinds.CHOICE):
         path = one_of_each[kind]
         own = read_json(path).get("cell")
-        kinds.check_place(path, kind, own)
-        assert f"{path}: {kind} is there already; what is made now" in capsys.readouterr().err
+        there = f"{path}: {kind} is there already; what is made now will take its place"
+        assert kinds.check_place(path, kind, own) == there
         told = r"in the way, of dataset '\w+', not 'x'; move it away, or name another place"
         with pytest.raises(UserError, match=told):
             kinds.check_place(path, kind, {**own, "dataset": "x"})

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from multistep.files import UserError, check_writable, read_json
-from multistep.progress import say
 
 RESULT, MEASUREMENT, EVALUATION = "a result", "a measurement", "an evaluation"
 CHOICE = "a choice"
@@ -36,10 +35,10 @@ def check(path: Path, record: Any, *wanted: str) -> None:
         )
 
 
-def check_place(path: Path, kind: str, cell: Mapping[str, Any] | None = None) -> None:
+def check_place(path: Path, kind: str, cell: Mapping[str, Any] | None = None) -> str:
     """Raise UserError, before any work, unless one of this `kind` can be written at `path`: as
     .json, and over nothing but one of its kind or a damaged one. `cell`: whose it will be; over
-    another's it can't be, and one of its own that is there is told: it took as long to make.
+    another's it can't be. Returns what is to be told of one that will go; empty if none is there.
     """
     if path.suffix != ".json":
         raise UserError(f"{path}: should end in .json; what else is made lies beside it")
@@ -47,7 +46,7 @@ def check_place(path: Path, kind: str, cell: Mapping[str, Any] | None = None) ->
     try:
         found = read_json(path) if path.exists() else None
     except UserError:  # damaged: nothing is lost with it
-        return
+        return ""
     if found and of(found) != kind:
         raise UserError(
             f"{path}: in the way, and {of(found) or 'no such record'}; move it away, or name "
@@ -55,7 +54,7 @@ def check_place(path: Path, kind: str, cell: Mapping[str, Any] | None = None) ->
         )
     if found and cell is not None:
         check_own(path, found.get("cell"), cell)
-        say(f"{path}: {kind} is there already; what is made now will take its place")
+    return f"{path}: {kind} is there already; what is made now will take its place" * bool(found)
 
 
 def check_own(path: Path, found: Any, cell: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from multistep.job.record import name_of
 from multistep.job.settings import Definition
 from multistep.plan import provenance
 from multistep.plan.families import module, settings_of
-from multistep.progress import progress
+from multistep.progress import progress, say
 from multistep.settings import json_of, parse
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> None:
         for wrong in checks.unfit(of, about, args.network):
             raise UserError(at + wrong)
     out = args.out or Path(f"results/measure/{name_of(definition)}.json")
-    kinds.check_place(out, kinds.MEASUREMENT, definition)
+    if there := kinds.check_place(out, kinds.MEASUREMENT, definition):
+        say(there)
     from multistep.job import device  # imports torch, which --help and a mistake needn't wait for
 
     place = device.prepare(args.device, args.threads)

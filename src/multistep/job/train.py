@@ -57,13 +57,15 @@ def run(args: argparse.Namespace) -> None:
     network = args.network or (Path("data/networks") / source if source else None)
     out = args.out or Path(f"results/{name}.json")
     scratch = args.checkpoint or Path(f"scratch/results/{name}.pt")
-    kinds.check_place(out, kinds.RESULT, cell)
+    there = kinds.check_place(out, kinds.RESULT, cell)
     for path in (parameters.beside(out), scratch):
         check_writable(path)
     parameters.check_place(parameters.beside(out), cell)
     about = prepared.describe(data, cell["dataset"], cell["data"])
     for wrong in module(cell["family"], "checks").unfit(settings, about, network):
         raise UserError(f"--cell: {wrong}")
+    if there:
+        say(there)
     # What imports torch, seconds on a busy machine: not for --help or a wrong command line.
     from multistep.job import checkpoint, device, loop
 
