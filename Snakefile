@@ -19,7 +19,7 @@ include: "workflow/rules/common.smk"
 
 # Made of the Dockerfile (docs/running.md); in use only with `--software-deployment-method apptainer`. Seen from
 # where jobs run, since Snakemake refuses a blank in it, which the path of a clone may have.
-container: relpath(ROOT / "multistep.sif", ROOT / PARAMS.directory)
+container: relpath(ROOT / "multistep.sif", HOME)
 
 
 include: "workflow/rules/data.smk"
@@ -30,7 +30,7 @@ include: "workflow/rules/report.smk"
 
 
 # Each scale builds in a folder of its own, with its own locks and provenance.
-workdir: ROOT / PARAMS.directory
+workdir: HOME
 
 
 onstart:
@@ -71,5 +71,5 @@ rule all:
 # Last, when every rule is known: what was mistyped is told with what is spelt most like it; Snakemake
 # would say that it has no rule.
 if workflow.is_main_process:
-    if wrong := list(unmade(sys.argv[1:], {rule.name for rule in workflow.rules})):
+    if wrong := list(unmade({rule.name for rule in workflow.rules})):
         raise WorkflowError("\n".join(wrong))

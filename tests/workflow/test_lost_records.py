@@ -52,6 +52,30 @@ def test_other_data_another_choice_and_an_older_page_are_told(project, record_pr
     record_property("injected", 3)
 
 
+@pytest.mark.fault(
+    "other settings, or another title, and `--rerun-triggers mtime` or `--touch`",
+    "told, with the key that differs",
+)
+def test_what_snakemake_is_told_to_take_has_to_be_what_the_plan_says(project, record_property):
+    mtime, touch = ("-n", "--rerun-triggers", "mtime"), ("--touch",)
+    workspace.append(project, "fewshot/run.py")
+    assert "Nothing to be done" in workspace.snakemake(project, *mtime)
+    workspace.change(project, lambda p: p["methods"]["fomaml"].update(title="Another"))
+    assert "Nothing to be done" in workspace.snakemake(project, *mtime)  # drawn again without it
+    told = workspace.snakemake(project, *touch, status=1)
+    assert "--touch would record are not what the plan says" in told
+    assert "drawn with context.methods.fomaml" in told
+    workspace.change(project, lambda p: p["methods"]["fomaml"]["settings"].update(momentum=0.5))
+    for words in (mtime, touch, (*mtime, "--", "table4")):
+        told = workspace.snakemake(project, *words, status=1)
+        assert f"{CELL}: cell.settings.momentum is 0.0, but the plan says 0.5" in told
+    workspace.git(project, "checkout", "-q", "params.yaml")
+    assert workspace.pending(project)["train_cell"] > 2  # nothing was recorded
+    workspace.snakemake(project, *touch)
+    assert workspace.pending(project) == {}
+    record_property("injected", 4)
+
+
 def test_jobs_that_a_killed_run_left_in_a_queue_are_told(project):
     name = base64.urlsafe_b64encode(CELL.encode()).decode()
     (project / CELL).unlink()

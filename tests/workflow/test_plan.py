@@ -105,6 +105,13 @@ def test_an_overlay_leaves_methods_in_the_order_of_params_yaml(fresh):
     assert list(methods) == list(plan["methods"])
 
 
+def test_a_scale_builds_in_its_own_folder_alone(fresh):
+    folder = fresh()
+    output = workspace.snakemake(folder, "-n", "--directory", str(folder.parent / "b"), status=1)
+    assert f"scale paper builds in {folder}; leave that out" in output
+    assert workspace.pending(folder, "--directory", ".") == EVERYTHING
+
+
 def test_a_misspelt_key_is_named_before_any_job(fresh):
     folder = fresh()
     workspace.change(folder, lambda p: p["few_shot"].update(inner_step=8))

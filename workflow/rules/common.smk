@@ -4,12 +4,14 @@ import json
 import os
 import re
 import sys
+from contextlib import redirect_stderr
 from functools import cache, partial, reduce
-from itertools import chain
+from io import StringIO
 from pathlib import Path
 
 from snakemake import cli
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import RerunTrigger
 
 # The jobs of a plan live as long as it does. Looking through all of them for cycles again and again,
 # as Python does by default, is a seventh of a dry run.
@@ -77,6 +79,13 @@ DATASETS = sorted(
     | {PARAMS.used(d) for n in NETWORKS if (d := PARAMS.source_networks[n].dataset)}
 )
 CUDA = PARAMS.device == "cuda"
+HOME = ROOT / PARAMS.directory
+# What jobs read of the project, and what is compared with the plan, has its paths from there.
+if workflow.overwrite_workdir and Path.cwd() != HOME.resolve():
+    raise WorkflowError(
+        f"--directory {Path.cwd()}: scale {PARAMS.scale} builds in {HOME}; leave that out. For another place "
+        "make a clone there, for something else an overlay with a `scale` and a `directory` of its own"
+    )
 # None where a cluster does the counting.
 ALL_CORES = workflow.resource_settings.cores or 1
 
@@ -106,7 +115,7 @@ def as_json(model):
 
 def here(file):
     """A file of the project, relative to the scale's folder, so that provenance can travel."""
-    return os.path.relpath(file, ROOT / PARAMS.directory)
+    return os.path.relpath(file, HOME)
 
 
 # --- data -------------------------------------------------------------------------------------
@@ -123,7 +132,7 @@ def archive(wildcards):
 
 def records(owner):
     """The records of the archives of a dataset or source network, which stand for them."""
-    folder = ROOT / PARAMS.directory / "data" / "raw" / owner
+    folder = HOME / "data" / "raw" / owner
     owned = {**PARAMS.source_networks, **PARAMS.datasets}[owner].archives
     own = PARAMS.sources.get(owner)
     mine = own_path(own, ROOT) if own else None
@@ -376,11 +385,11 @@ def page_plan(wildcards, input):
 # --- targets ------------------------------------------------------------------------------------
 
 
-def unmade(arguments, rules):
-    """A line for each target of a command line that is no rule, no file, and not made by the plan."""
-    if all(a[0] == "-" or a in rules or os.path.exists(a) for a in arguments if a):
-        return  # without reading the command line once more
-    targets = cli.get_argument_parser().parse_known_args(arguments)[0].targets
+def unmade(rules):
+    """A line for each target that was asked for and is no rule, no file, and not made by the plan."""
+    targets = [t for t in ASKED.targets if t not in rules and not os.path.exists(t)]
+    if not targets:
+        return
     made = {*CELLS, *CHOICES, *MEASUREMENTS, *(cell.evaluation for cell in CELLS.values())}
     made |= {path.replace(".json", ".safetensors") for path in CELLS}
     made |= {
@@ -392,28 +401,47 @@ def unmade(arguments, rules):
     made |= {file for owner in (*DATASETS, *NETWORKS) for file in records(owner)}
     made |= {*files_of("tables", TABLES), *files_of("figures", FIGURES), *rules}
     for target in targets:
-        if os.path.relpath(target) not in made and not os.path.exists(target):
+        if os.path.relpath(target) not in made:
             yield unplanned(target, made)
 
 
-# --- what Snakemake has no record of -------------------------------------------------------------
+# --- what Snakemake has no record of, or is told to take -------------------------------------------
 
-# What Snakemake has no record of counts only if it is what the plan says.
+
+def compared(pages):
+    """How each file of the plan is compared with it, and with `pages` each page with what it is to show."""
+    yield from unrecorded.checks(HOME, PARAMS, CELLS, CHOICES, MEASUREMENTS)
+    for form, shown in {"tables": TABLES, "figures": FIGURES}.items() if pages else ():
+        for name, files in shown.items():
+            spec = PAGES[form][name]
+            page = partial(unrecorded.page, HOME, form, name, spec, files, context_of)
+            yield f"reports/{form}/{name}.json", page
+
+
+def refuse(why, pages=True, recorded=False):
+    """Stop where files that Snakemake would take aren't what the plan says: those that it has no record of,
+    or all of them.
+    """
+    if wrong := unrecorded.mistakes(HOME, compared(pages), recorded=recorded):
+        shown = wrong[:5] + [f"and {len(wrong) - 5} more"] * (len(wrong) > 5)
+        raise WorkflowError(
+            f"{len(wrong)} of the files in {HOME} that {why} are not what the plan says:\n  "
+            + "\n  ".join(shown)
+        )
+
+
 if workflow.is_main_process:
     try:
         for warning in checks.warnings(ROOT / "workflow" / "report", PLAN, lambda: PAPER, PAGES):
             print(f"warning: {warning}", file=sys.stderr)
     except UserError as error:
         raise WorkflowError(str(error)) from None
-    home = ROOT / PARAMS.directory
-    compared = [unrecorded.checks(home, PARAMS, CELLS, CHOICES, MEASUREMENTS)]
-    for form, shown in {"tables": TABLES, "figures": FIGURES}.items():
-        for name, files in shown.items():
-            page = partial(unrecorded.page, home, form, name, PAGES[form][name], files, context_of)
-            compared.append([(f"reports/{form}/{name}.json", page)])
-    if wrong := unrecorded.mistakes(home, chain.from_iterable(compared)):
-        shown = wrong[:5] + [f"and {len(wrong) - 5} more"] * (len(wrong) > 5)
-        raise WorkflowError(
-            f"{len(wrong)} of the files in {home} that Snakemake has no record of (copied in, pulled in part, "
-            "or .snakemake was lost) are not what the plan says:\n  " + "\n  ".join(shown)
-        )
+    # With its profiles; while it is read the workflow isn't told of all of it.
+    with redirect_stderr(StringIO()):  # which profile it is was said
+        ASKED = cli.parse_args(sys.argv[1:])[1]
+    refuse("Snakemake has no record of (copied in, pulled in part, or .snakemake was lost)")
+    if ASKED.touch:
+        refuse("--touch would record", recorded=True)
+    # Used to keep results of older code, it would keep those of other settings. Pages are drawn another time.
+    elif RerunTrigger.PARAMS not in ASKED.rerun_triggers:
+        refuse("--rerun-triggers without params would take", pages=False, recorded=True)

@@ -1,7 +1,8 @@
 """Files of the plan that Snakemake has no record of: copied in, pulled in part, `.snakemake` lost.
 
 Snakemake takes such a file for up to date, whatever made it. So each is compared with the plan
-when the workflow is read, and what is something else is refused before anything rests on it.
+when the workflow is read, and what is something else is refused before anything rests on it. The
+same goes for all files where Snakemake is told to take them: `--touch`, `--rerun-triggers mtime`.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ Reader = Callable[[Path, results.Expected], object]
 Check = tuple[str, Callable[[], object]]  # of a path; UserError for what isn't as planned
 
 
-def mistakes(home: Path, checks: Iterable[Check]) -> list[str]:
-    """A line for each file in a scale's folder that is neither recorded nor what was planned.
+def mistakes(home: Path, checks: Iterable[Check], *, recorded: bool = False) -> list[str]:
+    """A line for each file in a scale's folder that isn't what was planned, of those that Snakemake
+    has no record of, or with `recorded` of all.
 
     What an interrupted job left is built again anyway.
     """
-    known = _names(home / ".snakemake/metadata") | _names(home / ".snakemake/incomplete")
+    known = _names(home / ".snakemake/incomplete")
+    known |= set() if recorded else _names(home / ".snakemake/metadata")
     found = []
     for path, check in checks:
         if path not in known and os.path.exists(os.path.join(home, path)):
