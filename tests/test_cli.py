@@ -120,6 +120,34 @@ def test_the_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
             "--experiment 5way_1shot",
             "",
         ),
+        (
+            "methods: {mine: {title: Mine, algorithm: multistep, settings: {}}}",
+            "",
+            "methods.mine: nothing that this scale runs has it",
+        ),
+        (
+            "families: [transfer]\nfew_shot: {iterations: 9}",
+            "",
+            "few_shot: nothing that this scale runs has it",
+        ),
+        (
+            "only: [sgd_32]\nexperiments: {20way_1shot: {settings: {shots: 3}}}",
+            "",
+            "experiments.20way_1shot: nothing",
+        ),
+        (
+            "experiments: {5way_1shot: {methods: [maml], measured: {methods: [maml]},"
+            " overrides: {fomaml: {inner_lr: 0.1}}}}",
+            "",
+            "experiments.5way_1shot.overrides.fomaml: nothing",
+        ),
+        (
+            "experiments: {mini_5way_1shot: {choose: {methods: [maml, anil_uncached]}}}",
+            "",
+            "experiments.mini_5way_1shot.choose.methods: anil_uncached: nothing",
+        ),
+        ("only: [sgd_32]\nexperiments: {20way_1shot: {family: few_shot}}", "", ""),
+        ("only: [5way_1shot]\ndatasets: {bird: {title: Birds}}", "", "datasets.bird: nothing"),
     ],
 )
 def test_what_an_overlay_says_in_vain_is_noted(

@@ -186,7 +186,8 @@ scale=mine -> directory: the scale 'mine' builds in 'scales/mine', not elsewhere
 few_shot/hold_out_validation=true & few_shot/validate_every=150 -> few_shot.validate_every: 150 is
     not a multiple of few_shot.log_every=100
 only=[steps, 5way_1shott] -> only: no experiment named '5way_1shott'; did you mean '5way_1shot'?
-families=[few_shot] & only=[steps] -> experiments: none of `only` has datasets and methods
+families=[few_shot] & only=[steps] -> only: steps is of transfer &&
+    experiments: none of `only` has datasets and methods
 device=gpu -> device: input should be 'cuda' or 'cpu', got 'gpu'
 few_shot/inner_steps=6 -> few_shot.inner_steps: 6 steps are not divisible by
     methods.multistep4.settings.window=4 (of 2)
@@ -290,6 +291,10 @@ source_networks/imagenet_resnet34/layout=null -> source_networks.imagenet_resnet
     file of weights with its `layout`
 experiments/steps/measured/methods=[l2] -> experiments.steps.measured.
 experiments/steps/measured/methods=[maml] -> no method named 'maml'
+families=[few_shot] & only=[5way_1shot, sgd_32] -> only: sgd_32 is of transfer, which `families`
+    leaves out; name both or neither
+experiments/mini_5way_1shot/choose/settings/inner_lr=1.0 ->
+    experiments.mini_5way_1shot.choose.settings.inner_lr: candidates try `values`
 experiments/sgd_32/measured/datasets=[bird] -> no dataset named 'bird'
 transfer/source_taps=[4, 4] -> transfer.source_taps: 4 stands there more than once
 transfer/adam_betas=[0.9, 1.5] -> transfer.adam_betas.1: input should be less than

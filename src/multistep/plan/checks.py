@@ -31,6 +31,10 @@ def references(params: Params) -> Iterator[str]:
     if params.directory != home:
         yield f"directory: the scale {params.scale!r} builds in {home!r}, not elsewhere"
     yield from unknown("only", params.only or [], params.experiments, "experiment")
+    for name in params.only or []:
+        if name in params.experiments and name not in params.run:
+            family = params.experiments[name].family
+            yield f"only: {name} is of {family}, which `families` leaves out; name both or neither"
     if not any(e.datasets and e.methods for e in params.run.values()):
         which = "`families`" if params.only is None else "`only`"
         yield f"experiments: none of {which} has datasets and methods: nothing would run"
@@ -96,6 +100,8 @@ def _experiment(params: Params, name: str, own: list[str], everywhere: list[str]
         both = [d for d in experiment.datasets if params.used(d) == twice[0]]
         yield f"{path}.datasets: {' and '.join(both)} are {twice[0]} here (stand_ins)"
     if choose is not None:
+        if choose.setting in choose.settings:
+            yield f"{path}.choose.settings.{choose.setting}: candidates try `values`; leave it out"
         alike = f"{name}-{choose.setting}-"  # what its candidates are called
         for other in params.experiments:
             if other.startswith(alike):

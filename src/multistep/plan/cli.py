@@ -7,13 +7,14 @@ import functools
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from multistep.files import UserError
 from multistep.plan import cells, params
-from multistep.plan.layers import merge, overruled
+from multistep.plan.families import FAMILIES
+from multistep.plan.layers import at, merge, overruled
 from multistep.plan.mistakes import unknown
 from multistep.plan.schema import Params
 from multistep.progress import say
@@ -82,6 +83,8 @@ def warn(plan: Params, file: Path, layers: Sequence[dict[str, Any]], wanted: Wan
     over: dict[str, Any] = functools.reduce(merge, overlays, {})
     for note in overruled(plan, base, over, wanted):
         say(f"note: {note}")
+    for place in idle(plan, base, over) if not wanted else ():
+        say(f"note: {place}: nothing that this scale runs has it")
     folder = file.absolute().parent / "workflow" / "report"
     if not folder.is_dir():
         return
@@ -93,6 +96,37 @@ def warn(plan: Params, file: Path, layers: Sequence[dict[str, Any]], wanted: Wan
         found = [str(error)]
     for warning in found:
         say(f"warning: {warning}")
+
+
+def idle(plan: Params, base: dict[str, Any], over: dict[str, Any]) -> Iterator[str]:
+    """The paths of what the overlays `over` lay over `base` and nothing has that is run."""
+    run = {name: of for name, of in plan.run.items() if of.datasets}
+    methods = {
+        name: {*of.methods, *(of.measured.methods if of.measured and of.measured.datasets else ())}
+        for name, of in run.items()
+    }
+    networks = cells.source_networks(plan)
+    data = [dataset for of in run.values() for dataset in of.datasets]
+    data += [dataset for n in networks if (dataset := plan.source_networks[n].dataset)]
+    known: dict[str, Collection[str]] = {
+        "methods": set().union(*methods.values()),
+        "datasets": {*map(plan.used, data)},
+        "source_networks": networks,
+        "experiments": plan.run,
+    }
+    known |= {f"experiments.{name}.overrides": of for name, of in methods.items()}
+    for place, names in known.items():
+        keys = place.split(".")
+        for name, said in (at(over, keys) or {}).items():
+            there = at(base, [*keys, name]) or {}
+            if name not in names and merge(there, said) != there:
+                yield f"{place}.{name}"
+    for name, of in run.items():
+        for method in at(over, ["experiments", name, "choose", "methods"]) or ():
+            if method not in of.methods:
+                yield f"experiments.{name}.choose.methods: {method}"
+    families = {of.family for of in run.values()}
+    yield from (family for family in FAMILIES if family in over and family not in families)
 
 
 def _wanted(args: argparse.Namespace) -> Wanted:

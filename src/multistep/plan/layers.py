@@ -120,15 +120,15 @@ def overruled(
         for method in experiment.methods if experiment.datasets and name in own[0] else ():
             layers, choice = list(Layers(params, name, method).layers), experiment.choice(method)
             for i, place in enumerate(layers) if method in own[1] else ():
-                for keys, value in _leaves(_at(over, place.split("."))):
+                for keys, value in _leaves(at(over, place.split("."))):
                     over_it = [f"{upper}.{'.'.join(keys)}" for upper in layers[i + 1 :]]
                     if choice and keys == (choice.setting,):
                         over_it.append(f"experiments.{name}.choose.values")
-                    if _at(base, [*place.split("."), *keys]) == value:
+                    if at(base, [*place.split("."), *keys]) == value:
                         continue
-                    if any(_at(over, path.split(".")) is not None for path in over_it):
+                    if any(at(over, path.split(".")) is not None for path in over_it):
                         continue
-                    stay = [(p, v) for p in over_it if (v := _at(base, p.split("."))) is not None]
+                    stay = [(p, v) for p in over_it if (v := at(base, p.split("."))) is not None]
                     if stay and stay[-1][1] != value:
                         told = f"{'.'.join((place, *keys))}: {value}"
                         found.setdefault(told, {})[method] = "{}: {}".format(*stay[-1])
@@ -138,7 +138,8 @@ def overruled(
         yield f"{told}, but not for {', '.join(first)}{more}"
 
 
-def _at(layer: Any, keys: Sequence[str]) -> Any:
+def at(layer: Any, keys: Sequence[str]) -> Any:
+    """What a layer says under these keys, one in the other; None where it has none of it."""
     for key in keys:
         layer = layer.get(key) if isinstance(layer, dict) else None
     return layer
