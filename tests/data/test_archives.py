@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from multistep.data.archives import contents_digest, members, streams
+from multistep.data.archives import contents_digest, extract, members, streams
 from multistep.data.identity import mismatch
 from multistep.data.settings import Archive
 from multistep.files import UserError, sha256
@@ -118,6 +118,18 @@ def test_a_flipped_byte_is_noticed(tmp_path):
         damaged[at] ^= 1
         path.write_bytes(damaged)
         assert message in failure(path)
+
+
+def test_a_member_in_two_versions_is_refused_wherever_the_second_stands(tmp_path):
+    """As after `tar -r`: tar unpacks the last one, a reader that stops early has the first."""
+    with tarfile.open(packed(tmp_path / "a.tar", FILES, links=()), "a") as archive:
+        for name, data in (("set/empty", b""), ("set/a.txt", b"newer")):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    assert extract(tmp_path / "a.tar", "set/empty") == {"set/empty": b""}
+    with pytest.raises(UserError, match=r"two files in it are called set/a\.txt, and differ"):
+        extract(tmp_path / "a.tar", "set/a.txt", "set/empty")
 
 
 def test_what_is_skipped_is_not_held_in_memory(tmp_path):

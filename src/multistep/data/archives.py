@@ -87,16 +87,21 @@ def gathered(
 
 
 def extract(archive: Path, *required: str, optional: str | None = None) -> dict[str, bytes]:
-    """The bytes of some members of an archive, such as its lists; reads until all are found."""
-    wanted = {*required, optional} - {None}
+    """The bytes of some members of an archive, such as its lists. Raises UserError for two of one
+    name that differ, of which each program takes another.
+    """
     found: dict[str, bytes] = {}
-    for member, data in members(archive, wanted.__contains__):
-        found[member] = data
-        if len(found) == len(wanted):
-            break
+    for member, data in members(archive, {*required, optional}.__contains__):
+        if found.setdefault(member, data) != data:
+            raise _two(archive, member)
     if missing := [member for member in required if member not in found]:
         raise UserError(f"{archive}: has no {missing[0]}; {AGAIN}")
     return found
+
+
+def _two(path: Path, name: str) -> UnreadableError:
+    told = f"two files in it are called {name}, and differ"
+    return UnreadableError(path, told, "leave one of them out")
 
 
 def names(path: Path) -> list[str]:
@@ -279,6 +284,5 @@ def contents_digest(path: Path, *, once: bool = False) -> str:
     if not lines:
         raise UnreadableError(path, "there is no file in it")
     if once and (twice := repeated(line.partition("\0")[0] for line in {*lines})):
-        told = f"two files in it are called {twice[0]}, and differ"
-        raise UnreadableError(path, told, "leave one of them out")
+        raise _two(path, twice[0])
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()

@@ -203,9 +203,13 @@ def write(
         a, b = order[:-1], order[1:]
         same = (marks[a] == marks[b]) & ((kinds[a] != kinds[b]) | (each[a] != each[b]))
         if same.any():
-            pair = ([*place][i[same][0]] for i in (a, b))
+            shared, copies = np.unique(marks[np.isin(marks, marks[a][same])], return_counts=True)
+            first = (same & (marks[a] == shared[copies.argmax()])).argmax()
+            pair = ([*place][i[first]] for i in (a, b))
             told = " and ".join(f"{key} ({part_of[key]})" for key in pair)
-            say(f"{raw}: {same.sum()} images are in another class or part, too, such as {told}")
+            say(f"{raw}: {copies.sum()} images are in another class or part, too, such as {told}")
+            if (most := copies.max()) > 2:
+                say(f"{raw}: that picture is there {most} times, as if in the place of others")
 
     save(
         out,
