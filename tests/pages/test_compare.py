@@ -114,7 +114,11 @@ def test_a_commit_is_compared_with_what_came_after_it(
 
 
 @pytest.mark.parametrize(
-    ("place", "message"), [("nowhere", "neither a folder nor a commit"), (".", "no results in it")]
+    ("place", "message"),
+    [
+        ("nowhere", r"neither a folder nor a commit \(.*not a git repository.*\); name"),
+        (".", "no results in it"),
+    ],
 )
 def test_nothing_to_compare_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, message: str
@@ -122,6 +126,12 @@ def test_nothing_to_compare_is_told(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
         compare.read(place)
+
+
+def test_a_commit_without_git_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"HEAD~1: .* nor a commit \(git: No such file"):
+        compare.read("HEAD~1")
 
 
 @pytest.mark.parametrize("read", [compare.read, multistep.frame])

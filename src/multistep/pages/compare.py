@@ -96,9 +96,14 @@ def read(place: str) -> dict[Key, list[Run]]:
 def _extract(commit: str, into: Path) -> None:
     """The results of a commit, as files."""
     listed = ["git", "ls-tree", "-r", "--full-tree", commit]
-    names = subprocess.run(listed, capture_output=True, text=True, check=False)
-    if names.returncode:
-        raise UserError(f"{commit}: neither a folder nor a commit; name one that there is")
+    try:
+        names = subprocess.run(listed, capture_output=True, text=True, check=False)
+        why = names.stderr.strip().rpartition("\n")[2] if names.returncode else ""
+    except OSError as error:
+        why = f"git: {error.strerror}"
+    if why:
+        told = f"{commit}: neither a folder nor a commit ({why})"
+        raise UserError(f"{told}; name one that there is, in a clone, or a folder")
     # Files alone, whose modes begin with 100: no links.
     files = re.findall(r"(?m)^100.*\t((?:.*/)?results/.*\.json)$", names.stdout)
     if files:
