@@ -224,8 +224,8 @@ def test_methods_datasets_and_decisions_have_pages(reports: Path, pages: dict[Pa
     used = pages[home / "methods" / "multistep4.html"]
     assert "window: 4" in used.text
     assert f"At {SCALE}" not in used.text
-    other = " ".join(pages[home / "methods" / "imaml.html"].text.split())
-    assert f"At {SCALE}: options.damping 11.0 (paper scale: 1.0); options.prox_damping" in other
+    other = " ".join(pages[home / "methods" / "reptile.html"].text.split())
+    assert f"At {SCALE}: iterations 2000 (paper scale: 100000)" in other
     cells = [link for link in used.links if "/cells/" in link]
     assert len(cells) == len(set(cells)) == 3  # of two experiments, one of five files missing
     assert {p.stem for p in pages if p.parent.name == "datasets"} >= plan.datasets.keys()
