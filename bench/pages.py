@@ -1,9 +1,8 @@
 """`PYTHONPATH=tests python -m bench.pages`: all pages of a scale from many results, and how long.
 
 The results are made up, of the paper's plan with more seeds, in the form and the length of real
-ones (before seals: their digests are made for each page). Two ways are timed, each in processes of
-its own: all pages in one (`multistep report pages`) and the frame, and, with `--each`, a process a
-page, as the workflow draws them.
+ones. Two ways are timed, each in processes of its own: all pages in one (`multistep report pages`)
+and the frame, and, with `--each`, a process a page, as the workflow draws them.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from multistep import options, stats
+from multistep import options
 from multistep.files import write_json
 from multistep.pages import inputs, load
 from multistep.plan import params
@@ -31,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def build(home: Path, seeds: int) -> int:
     """A project with results of every cell for so many seeds; how many files."""
-    from page_records import made_up  # type: ignore[import-not-found]
+    from page_records import as_written, made_up  # type: ignore[import-not-found]
 
     shutil.copytree(ROOT / "workflow" / "report", home / "workflow" / "report")
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -44,33 +42,12 @@ def build(home: Path, seeds: int) -> int:
     draw = random.Random(0)
     for file, record in zip(files, made_up(files, plan), strict=True):
         if "episode_accuracies" in record.get("metrics", {}):
-            _lengthen(record, draw)
-        # Older results lack settings, and nothing is computed again of what follows from those.
-        cell = record["cell"]
-        for of in (cell, *cell.get("methods", {}).values()):
-            lacking = "window" if "methods" in cell else "log_every"
-            lacking = "batch_size" if cell["family"] == "transfer" and of is cell else lacking
-            of.get("settings", {}).pop(lacking, None)
-        write_json(home / file, record)
+            correct = [
+                draw.randrange(76) for _ in range(record["cell"]["settings"]["test_episodes"])
+            ]
+            record["metrics"]["episode_accuracies"] = [n / 0.75 for n in correct]
+        write_json(home / file, as_written(record))
     return len(files)
-
-
-def _lengthen(record: dict[str, Any], draw: random.Random) -> None:
-    """As many test episodes and entries of the history as its settings ask for."""
-    settings = record["cell"]["settings"]
-    accuracies = [draw.randrange(76) / 0.75 for _ in range(settings.get("test_episodes", 600))]
-    mean = stats.over_episodes(accuracies)
-    record["metrics"] |= {
-        "episode_accuracies": accuracies, "test_episodes": len(accuracies),
-        "test_accuracy": mean.mean, "test_ci95": mean.half_width,
-    }  # fmt: skip
-    every, last = settings.get("log_every", 100), record["history"][-1]
-    steps = range(every, settings["iterations"] + 1, every)
-    tasks = settings["meta_batch"]
-    record["history"] = [last | {"iteration": i, "tasks": i * tasks} for i in steps]
-    seconds = [float(i) for i in steps]
-    record["timing"] |= dict.fromkeys(("train_seconds", "process_seconds"), seconds[-1])
-    record["timing"]["history_seconds"] = seconds
 
 
 def timed(*command: str) -> tuple[float, float]:

@@ -1,5 +1,6 @@
-"""Made-up results, far from any real number, in the form that jobs write."""
+"""Made-up results, far from any real number, in the form that jobs write: see `as_written`."""
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 import records
 
-from multistep import seal
+from multistep import seal, stats
+from multistep.fewshot import record as few_shot_record
+from multistep.files import digest
 from multistep.job.record import name_of
 from multistep.pages.inputs import Plan
 from multistep.transfer import record as transfer_record
@@ -24,11 +27,17 @@ PAIRS = 6
 BATCHES = 20  # of an epoch
 
 
-def _timing(seconds: Sequence[float], **more: float) -> Record:
+def _timing(seconds: Sequence[float]) -> Record:
     """`seconds` until each entry of the history."""
     total = dict.fromkeys(("train_seconds", "process_seconds"), max(10.0, *seconds))
     total["seconds_per_iteration"] = 0.1
-    return {**total, "history_seconds": list(seconds), "peak_bytes": 1, **more}
+    beside = {"loading_seconds": 1.0, "evaluation_seconds": 1.0, "peak_bytes": 1}
+    return {**total, "history_seconds": list(seconds), **beside}
+
+
+def _parameters(cell: Record) -> Record:
+    """Of each cell others: those of one are refused as a copy."""
+    return {"file": f"{cell['seed']}.safetensors", "digest": digest(cell)}
 
 
 def few_shot(
@@ -75,9 +84,9 @@ def few_shot(
     }  # fmt: skip
     names = {"scale": scale, "experiment": experiment, "dataset": dataset, "method": method}
     more = {**names, "seed": seed, **({"chosen": choice} if chosen else {})}
-    return {
-        "schema": 1,
-        "cell": records.cell("few_shot", settings, **more),
+    cell = records.cell("few_shot", settings, **more)
+    record = {
+        "cell": cell,
         "metrics": metrics,
         "history": [
             {"iteration": iteration, "tasks": iteration * meta_batch, "train_loss": 1.0 + seed,
@@ -86,8 +95,9 @@ def few_shot(
             for iteration, training, validation in history
         ],
         "timing": _timing(seconds or [float(entry[0]) for entry in history]),
-        "environment": dict(records.ENVIRONMENT),
+        "parameters": _parameters(cell),
     }  # fmt: skip
+    return records.sealed(record, choice="b" * 64 if chosen else None)
 
 
 def file_of(record: Record) -> str:
@@ -113,8 +123,7 @@ def few_shot_times(
     """
     methods = {method for method, *_ in rows}
     common = {"meta_batch": 32, "inner_steps": 8}
-    return {
-        "schema": 1,
+    record = {
         "kind": "measure",
         "cell": {
             "scale": scale,
@@ -136,6 +145,7 @@ def few_shot_times(
         ],
         "environment": records.ENVIRONMENT | (GPU if gpu else {}),
     }
+    return records.sealed(record)
 
 
 def transfer(
@@ -173,11 +183,11 @@ def transfer(
              "test_accuracy": accuracy - 1, "masked": 0, "drift": drift[e] if drift else None,
              **(of_meta if bilevel else dict.fromkeys(of_meta))}
         )  # fmt: skip
+    cell = records.cell(
+        "transfer", SETTINGS | {"epochs": epochs} | (settings or {}), **names, **more
+    )
     record = {
-        "schema": 1,
-        "cell": records.cell(
-            "transfer", SETTINGS | {"epochs": epochs} | (settings or {}), **names, **more
-        ),
+        "cell": cell,
         "metrics": {
             "test_accuracy": test, "validation_accuracy": max(accuracies),
             "best_epoch": accuracies.index(max(accuracies)),
@@ -187,12 +197,11 @@ def transfer(
         },
         "history": history,
         "timing": _timing(
-            [10.0 * (e + 1) for e in range(epochs)], loading_seconds=1.0, evaluation_seconds=1.0
+            [10.0 * (e + 1) for e in range(epochs)]
         ),
-        "environment": dict(records.ENVIRONMENT),
+        "parameters": _parameters(cell),
     }  # fmt: skip
-    transfer_record.Result.model_validate(record)
-    return record
+    return records.sealed(record, network="e" * 64 if bilevel else None)
 
 
 def transfer_times(
@@ -206,7 +215,6 @@ def transfer_times(
 ) -> Record:
     """One measurement: `seconds` of each timed mini-batch by method."""
     record = {
-        "schema": 1,
         "kind": "measure",
         "cell": {
             "scale": scale,
@@ -227,8 +235,102 @@ def transfer_times(
         ],
         "environment": records.ENVIRONMENT | GPU,
     }
-    transfer_record.Measurement.model_validate(record)
-    return record
+    return records.sealed(record, network="e" * 64)
+
+
+def as_written(record: Record, cell: Record | None = None) -> Record:
+    """The record as a job would have written it, for tests that read it from its file: with all
+    that readers compute again of the settings. `cell`: the plan's, if it has to be that one.
+    """
+    record = copy.deepcopy(record)
+    own = record["cell"] = record["cell"] | (copy.deepcopy(cell) or {})
+    if "chosen" in own:
+        own["settings"][own["chosen"]["setting"]] = own["chosen"]["value"]
+    if "rows" in record:
+        _complete_times(record)
+    elif own["family"] == "transfer":
+        _complete_transfer(record)
+    else:
+        _complete_few_shot(record)
+    return records.sealed(record)
+
+
+def _complete_times(record: Record) -> None:
+    cell, of = record["cell"], record["rows"]
+    if "iterations_per_epoch" in record:
+        return
+    cell["measure"].setdefault("rounds", len(of[0]["seconds"]))
+    for name, method in cell["methods"].items():
+        least = min(row["steps"] for row in of if row["method"] == name)
+        method["settings"].setdefault("window", least)
+    there = {(row["method"], row["steps"]): row for row in of}
+    record["rows"] = [there[point] for point in few_shot_record.points(cell)]
+
+
+def _complete_few_shot(record: Record) -> None:
+    metrics, history, timing = record["metrics"], record["history"], record["timing"]
+    first, last = history[0]["iteration"], history[-1]["iteration"]
+    s = record["cell"]["settings"]
+    if "log_every" not in s:  # the plan's have it
+        s |= {
+            "iterations": last, "log_every": first, "validate_every": first, "selection": "last",
+            "hold_out_validation": any(e["validation_accuracy"] for e in history), "queries": 40,
+            "window": 2 if "exact_adaptation" in metrics else 1,
+            "test_episodes": len(metrics["episode_accuracies"]),
+        }  # fmt: skip
+    count, every = s["iterations"], s["log_every"]
+    done = [min(count, every * (i + 1)) for i in range(-(-count // every))]
+    history[:] = history[: len(done)] + history[-1:] * (len(done) - len(history))
+    for i, (entry, iteration) in enumerate(zip(history, done, strict=True)):
+        due = s["hold_out_validation"] and (
+            iteration % s["validate_every"] == 0 or iteration == count
+        )
+        ours = {"validation_accuracy": entry["validation_accuracy"] or 50.0, "validation_ci95": 1.0}
+        found = ours if due else dict.fromkeys(ours)
+        history[i] = entry | found | {"iteration": iteration, "tasks": iteration * s["meta_batch"]}
+    if len(timing["history_seconds"]) != len(done):
+        timing["history_seconds"] = [float(iteration) for iteration in done]
+        timing |= dict.fromkeys(("train_seconds", "process_seconds"), float(count))
+    timing["seconds_per_iteration"] = timing["train_seconds"] / count
+    episodes, images = metrics["episode_accuracies"], s["ways"] * s["queries"]
+    episodes = [episodes[i % len(episodes)] for i in range(s["test_episodes"])]
+    metrics["episode_accuracies"] = [100 * round(e * images / 100) / images for e in episodes]
+    mean = stats.over_episodes(metrics["episode_accuracies"])
+    of_test = {"test_accuracy": mean.mean, "test_ci95": mean.half_width}
+    metrics |= of_test | {"test_episodes": len(episodes), "iterations": count}
+    metrics |= {"exact_adaptation": of_test} if s["window"] > 1 else {}
+    if s["selection"] == "best":
+        best = max((e for e in history if e["validation_accuracy"]), key=_validated)
+        keys = ("iteration", "validation_accuracy", "validation_ci95")
+        metrics |= {"best": {key: best[key] for key in keys}, "last": of_test}
+
+
+def _validated(entry: Record) -> float:
+    return float(entry["validation_accuracy"])
+
+
+def _complete_transfer(record: Record) -> None:
+    metrics, history, timing = record["metrics"], record["history"], record["timing"]
+    s = {"lr": 0.1, "schedule_offset": 0} | record["cell"]["settings"]
+    record["cell"]["settings"] = s
+    metrics |= {"train_images": BATCHES * s["batch_size"], "test_images": 10_000}
+    count = s["epochs"]
+    history[:] = history[:count] + history[-1:] * (count - len(history))
+    for e, entry in enumerate(history):
+        own = {"epoch": e, "iterations": (e + 1) * BATCHES}
+        own["lr"] = transfer_record.rate(s["lr"], s["schedule_offset"], count, e)
+        history[e] = entry | own
+    best = max(history, key=_validated)
+    best["test_accuracy"] = round(metrics["test_accuracy"], 2)
+    metrics |= {
+        "test_accuracy": best["test_accuracy"], "epochs": count, "best_epoch": best["epoch"],
+        "validation_accuracy": best["validation_accuracy"],
+        "last_test_accuracy": history[-1]["test_accuracy"],
+    }  # fmt: skip
+    if len(timing["history_seconds"]) != count:
+        timing["history_seconds"] = [float(e + 1) for e in range(count)]
+        timing |= dict.fromkeys(("train_seconds", "process_seconds"), float(count))
+    timing["seconds_per_iteration"] = timing["train_seconds"] / (count * BATCHES)
 
 
 def prepared(name: str, train: int, validation: int, test: int, prepare: Any = None) -> Record:
@@ -275,7 +377,7 @@ def made_up(files: Sequence[str], plan: Plan) -> list[Record]:
                     dead=[0.0] * pairs,
                     drift=None if cell["method"] == "scratch" else [[(10, 1.0, 0.5)], [], []],
                 )
-            record["cell"] = {k: v for k, v in cell.items() if k != "kind"}  # of before seals
+            record["cell"] = cell
         elif file in plan.measurements:
             cell = plan.measurements[file]
             if cell["family"] == "few_shot":

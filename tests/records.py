@@ -13,7 +13,6 @@ import pytest
 
 from multistep import seal, stats
 from multistep.files import UserError, write_json
-from multistep.job.record import YOUNGER
 
 MADE_FROM = {"dataset": "d" * 64, "network": None, "choice": None, "code": "c" * 64}
 ENVIRONMENT = {
@@ -69,13 +68,6 @@ def sealed(record: dict[str, Any], **made_from: Any) -> dict[str, Any]:
     """Sealed once more, after a change."""
     body = {"schema": 2, "environment": ENVIRONMENT, **record}
     return seal.seal(body, {**MADE_FROM, **record.get("made_from", {}), **made_from})
-
-
-def before_seals(record: dict[str, Any]) -> dict[str, Any]:
-    """A record as it was written before seals."""
-    old = copy.deepcopy({k: v for k, v in record.items() if k not in YOUNGER}) | {"schema": 1}
-    del old["timing"]["history_process_seconds"]
-    return old
 
 
 def few_shot(**changes: Any) -> dict[str, Any]:
@@ -167,6 +159,7 @@ def transfer() -> dict[str, Any]:
         "metrics": metrics,
         "history": history,
         "timing": timing(9, 3),
+        "parameters": {"file": "0.safetensors", "digest": "e" * 64},
     }
     return sealed(record, network="e" * 64)
 

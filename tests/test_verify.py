@@ -143,17 +143,24 @@ def test_folders_above_a_project_may_be_called_as_those_in_it(tmp_path: Path) ->
     assert len(found) == 13
 
 
-def test_one_file_an_older_one_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    old = records.before_seals(records.few_shot())
-    own = [str(old["cell"][key]) for key in ("experiment", "dataset", "method", "seed")]
+def test_one_file_one_without_a_seal_and_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = records.few_shot()
+    own = [str(record["cell"][key]) for key in ("experiment", "dataset", "method", "seed")]
     path = tmp_path / "results" / "/".join(own)
-    write_json(path.with_suffix(".json"), old)
+    write_json(path.with_suffix(".json"), record)
     assert cli.main(["verify", f"{path}.json"]) == 0
+    assert "all are as they were written" in capsys.readouterr().out
+    metrics = tmp_path / "reports" / "metrics.json"  # sealed by a report's record, if it has one
+    write_json(metrics, {"maml": 50.0})
+    assert cli.main(["verify", str(metrics)]) == 0
     told = capsys.readouterr().out
-    assert "1 of them are older than seals" in told
-    assert "as they were written" not in told.splitlines()[-1].partition("older")[0]
+    assert "1 of them have no seal" in told
+    assert "as they were written" not in told
+    metrics.unlink()
     other = path.parents[1] / "another" / f"{own[-1]}.json"  # whole, and of another cell
-    write_json(other, old)
+    write_json(other, record)
     assert cli.main(["verify", str(tmp_path)]) == 2
     assert f"{other}: it is of the cell {'/'.join(own)}" in capsys.readouterr().err
     other.unlink()

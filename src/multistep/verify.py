@@ -63,12 +63,12 @@ def run(args: argparse.Namespace) -> None:
     if not found:
         where = ", ".join(map(str, args.paths or [Path().absolute()]))
         raise UserError(f"{where}: no artefact of a project in there; give its folder")
-    wrong, old = [], 0
+    wrong, unsealed = [], 0
     title, total = "verify", len(found)
     with progress(title, total, "artefacts") as advance, ThreadPoolExecutor(args.jobs) as readers:
         for told in readers.map(_told, found):
             wrong += [told] if isinstance(told, str) else []
-            old += told is False
+            unsealed += told is False
             advance(1)
     for kind, count in sorted(Counter(kind for kind, _ in found).items()):
         print(f"{count:6,} {kind}")
@@ -80,12 +80,12 @@ def run(args: argparse.Namespace) -> None:
             "of its site, frame, curves and metrics nothing says that they are as drawn; "
             "`multistep report site` draws them with it"
         )
-    if old:
-        print(f"{old:6,} of them are older than seals, so nothing says that they are as written")
+    if unsealed:
+        print(f"{unsealed:6,} of them have no seal, so nothing says that they are as written")
     if wrong:
         raise UserError(f"{len(wrong)} of {total} differ:\n  " + "\n  ".join(wrong))
-    if old < total:
-        print(f"all {'others ' * bool(old)}are as they were written")
+    if unsealed < total:
+        print(f"all {'others ' * bool(unsealed)}are as they were written")
 
 
 def artefacts(path: Path) -> Iterator[tuple[str, Path]]:
@@ -139,13 +139,10 @@ def _told(artefact: tuple[str, Path]) -> str | bool:
         return f"{file}: not of its kind ({error!r}); {seal.AGAIN}"
 
 
-def _network(path: Path) -> bool:
-    about, weights = read_json(path), path.with_name(sources.WEIGHTS).exists()
-    if not weights and isinstance(about, dict) and "seal" not in about:
-        return False
+def _network(path: Path) -> None:
     # Weights may lie elsewhere: in a remote that nothing was pulled from.
+    weights = path.with_name(sources.WEIGHTS).exists()
     (sources.read if weights else sources.describe)(path.parent)
-    return True
 
 
 def _checkpoint(path: Path) -> None:
@@ -173,7 +170,7 @@ def _drawn(path: Path) -> bool:
 
 
 # How files of a kind are called (the first that fits), and what reads one: UserError if it differs,
-# False if it is older than seals.
+# False if nothing seals it.
 CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "checkpoints": (r".*/scratch/.*\.(pt|state)", _checkpoint),
     "parameters": (
@@ -188,14 +185,8 @@ CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "source networks": (rf".*/{re.escape(sources.DESCRIPTION)}", _network),
     "archives": (r".*/raw/.*@[^/]*\.json", identity.check_record),
     "evaluations": (r".*/evaluations/.*\.json", results.in_place),
-    "choices": (
-        r".*/results/choices/.*\.json",
-        lambda path: "seal" in results.read_choice(path),
-    ),
-    "results and measurements": (
-        r".*(?<!/bench)/results/.*\.json",
-        lambda path: results.is_sealed(results.in_place(path)),
-    ),
+    "choices": (r".*/results/choices/.*\.json", results.read_choice),
+    "results and measurements": (r".*(?<!/bench)/results/.*\.json", results.in_place),
     "pages": (rf".*/reports/(.*/)?({'|'.join(page.SUFFIXES)})/[^/]*\.json", page.read),
     "reports": (rf".*/reports/{re.escape(page.REPORT)}", page.check_report),
     "other reports": (r".*/reports/.*\.json", _report),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from page_reading import Write, read_csv, table, table_spec
-from page_records import Record, few_shot, few_shot_times
+from page_records import Record, as_written, few_shot, few_shot_times, transfer
 
 from multistep.files import UserError
-from multistep.job import results as records
+from multistep.job import results
 from multistep.pages import measured
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
@@ -233,9 +233,8 @@ def test_without_any_record_only_the_literature_is_there(write: Write) -> None:
 
 
 def test_made_up_records_are_in_the_form_of_real_ones() -> None:
-    result = few_shot(last=(50, 40.0, 1.0), chosen={0.1: None, 0.4: 40.0})
-    records.validate(Path("result.json"), result)
-    records.validate(Path("measurement.json"), few_shot_times(rows=ROWS))
+    for record in (few_shot(chosen={0.1: None, 0.4: 40.0}), few_shot_times(rows=ROWS), transfer()):
+        results.validate(Path("0.json"), as_written(record))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from helpers import PARAMS, ROOT
-from page_records import few_shot, few_shot_times, file_of, transfer
+from page_records import few_shot, few_shot_times, file_of, transfer, transfer_times
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from multistep.pages import claims, inputs, load, verdicts
@@ -159,13 +159,9 @@ def _candidate(value: float, accuracy: float | None) -> dict[str, Any]:
 
 
 def _timed(device: str) -> dict[str, Any]:
-    return {
-        "cell": {"experiment": "sgd_224", "dataset": "bird"},
-        "environment": {"device": device},
-        "iterations_per_epoch": 78.0,
-        "rows": [{"method": "l2t", "seconds": [5.0, 5.2, 4.8]},
-                 {"method": "l2t_multistep", "seconds": [3.0, 3.1, 2.9]}],
-    }  # fmt: skip
+    seconds = {"l2t": [5.0, 5.2, 4.8], "l2t_multistep": [3.0, 3.1, 2.9]}
+    record = transfer_times("sgd_224", "bird", seconds=seconds, iterations=78)
+    return record | {"environment": record["environment"] | {"device": device}}
 
 
 def _drift(seed: int, last: float) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import scipy.stats
 from helpers import PARAMS, ROOT
-from page_records import few_shot, few_shot_times, file_of
+from page_records import as_written, few_shot, few_shot_times, file_of
 
 from multistep import cli, seal
 from multistep.files import UserError, write_json
-from multistep.pages import claims, scales, verdicts
+from multistep.pages import claims, inputs, scales, verdicts
 from multistep.pages.claims import closed_form
+from multistep.plan import params
 from multistep.stats import Estimate, sampled
 
 INSIDE, OUTSIDE, OPEN = (Estimate(v, ((1.0, None),)) for v in (10.0, -10.0, 0.5))
@@ -75,7 +76,8 @@ def project(tmp_path: Path) -> Path:
     overlay.write_text(
         "scale: small\ndirectory: scales/small\nfew_shot: {iterations: 100, test_episodes: 4}\n"
         "measure: {steps: [8], rounds: 3}\n"
-        "experiments: {5way_1shot: {measured: {methods: [maml, multistep4]}}}\n"
+        "experiments: {5way_1shot: {settings: {queries: 10}, "
+        "measured: {methods: [maml, multistep4]}}}\n"
     )
     accuracies = {
         "maml": [[60, 70, 80, 90], [50, 70, 80, 80], [60, 60, 80, 90]],
@@ -90,8 +92,15 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _put(project: Path, record: dict[str, Any]) -> None:
-    write_json(project / "scales/small" / file_of(record), record)
+def _put(project: Path, record: dict[str, Any], **settings: Any) -> None:
+    """As the plan has it, but for some settings."""
+    overlay = project / "workflow/scales/small.yaml"
+    plan = inputs.Plan.of(params.load(project / "params.yaml", overlay))
+    file = file_of(record)
+    cell = json.loads(plan.cells[file].json) if file in plan.cells else plan.measurements[file]
+    if settings:
+        cell["settings"] |= settings
+    write_json(project / "scales/small" / file, as_written(record, cell))
 
 
 def _of(entries: list[dict[str, Any]], name: str, scale: str) -> dict[str, Any]:
@@ -155,7 +164,7 @@ def test_a_claim_of_one_scale_alone_is_tested_there(project: Path, tmp_path: Pat
 
 
 def test_results_that_are_not_the_plans_are_refused(project: Path) -> None:
-    _put(project, few_shot(scale="small", iterations=7))
+    _put(project, few_shot(scale="small"), iterations=7)
     with pytest.raises(UserError, match=r"iterations is 7, but the plan says 100"):
         verdicts.evaluate(project)
 

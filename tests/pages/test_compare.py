@@ -11,7 +11,7 @@ import pytest
 import records
 import scipy.stats
 from helpers import PARAMS, ROOT
-from page_records import few_shot, few_shot_times, transfer
+from page_records import as_written, few_shot, few_shot_times, transfer
 
 import multistep
 from multistep import cli
@@ -29,7 +29,7 @@ def _put(results: Path, *records: dict[str, Any]) -> Path:
         names = [str(cell[k]) for k in ("experiment", "dataset", "method", "seed") if k in cell]
         path = results.joinpath(*([] if "metrics" in record else ["measure"]), *names)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path.with_suffix(".json"), record)
+        write_json(path.with_suffix(".json"), as_written(record))
     return results.parent
 
 

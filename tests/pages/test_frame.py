@@ -8,7 +8,7 @@ import pytest
 import records
 from helpers import PARAMS, ROOT
 from page_reading import table
-from page_records import few_shot, few_shot_times
+from page_records import as_written, few_shot, few_shot_times
 
 import multistep
 from multistep import cli
@@ -32,13 +32,13 @@ def project(folder: Path, *records: dict[str, Any]) -> Path:
         names = ["measure", *names] if "rows" in record else names
         path = folder / "scales" / cell["scale"] / "results" / f"{'/'.join(names)}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, record)
+        write_json(path, as_written(record))
     return folder
 
 
 def test_every_number_of_a_cell_is_a_row(tmp_path: Path) -> None:
     record = few_shot(
-        seed=3, episodes=[40.0, 60.0], history=[(10, 30.0, 31.0), (20, 50.0, None)], scale="small"
+        seed=3, episodes=[40.0, 60.0], history=[(10, 30.0, 31.0), (20, 50.0, 51.0)], scale="small"
     )
     whole = multistep.frame(project(tmp_path, record))
     assert list(whole.columns) == list(frame.COLUMNS)
@@ -50,7 +50,7 @@ def test_every_number_of_a_cell_is_a_row(tmp_path: Path) -> None:
     episodes = ours[ours.quantity == "episode_accuracy"]
     assert dict(zip(episodes.episode, episodes.value, strict=True)) == {0: 40.0, 1: 60.0}
     curve = ours[(ours.quantity == "validation_accuracy") & ours.iteration.notna()]
-    assert list(zip(curve.iteration, curve.value, strict=True)) == [(10, 31.0)]
+    assert list(zip(curve.iteration, curve.value, strict=True)) == [(10, 31.0), (20, 51.0)]
     assert ours[(ours.quantity == "test_accuracy")].value.tolist() == [50.0]
     fewer = multistep.frame(tmp_path, episodes=False, history=False)
     assert fewer.episode.notna().sum() == fewer.iteration.notna().sum() == 0
@@ -160,7 +160,7 @@ def test_a_folder_that_is_no_project_and_a_damaged_record_are_refused(tmp_path: 
         multistep.frame(folder / "scales/small")
     (file,) = folder.glob("scales/small/results/*/*/*/*.json")
     file.write_text(file.read_text().replace('"seed": 0', '"seed": "x"'))
-    with pytest.raises(UserError, match=r"0\.json: not a result"):
+    with pytest.raises(UserError, match=r"0\.json: its content differs from its seal"):
         multistep.frame(folder)
     assert whole.read(folder, {}, of=[folder]).scale.isna().all()  # what isn't asked for isn't read
 

@@ -8,7 +8,7 @@ import pytest
 import records
 from page_records import Record
 
-from multistep import cli
+from multistep import cli, seal
 from multistep.data import prepared
 from multistep.files import UserError, write_json
 from multistep.pages import query
@@ -75,7 +75,9 @@ def test_what_a_page_shows_rests_on_what_lies_beside_it(
         write_json(tmp_path / "data/networks/net/network.json", {"digest": "a" * 64})
     elif waits:
         del cell["settings"]["lr"]
-        write_json(tmp_path / "results/choices/5way_1shot/patterns/maml.json", choice)
+        about = {"schema": 2, "cell": {"method": "maml"}, "seeds": [0], **choice}
+        about = seal.seal(about, {"candidates": ["c" * 64]})
+        write_json(tmp_path / "results/choices/5way_1shot/patterns/maml.json", about)
     planned = {key: value for key, value in cell.items() if key != "seed"}
     group = {"cell": planned, "seeds": [[0, 0]], "evaluated": []}
     plan = {

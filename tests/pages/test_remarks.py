@@ -13,8 +13,8 @@ from multistep.pages.spec import Spec
 
 
 def made(record: Record, **environment: Any) -> Record:
-    """The record, sealed (as far as pages look) and made elsewhere."""
-    return record | {"schema": 2, "environment": record["environment"] | environment}
+    """The record, made elsewhere."""
+    return record | {"environment": record["environment"] | environment}
 
 
 def test_rows_of_different_machines_or_versions_are_told(
@@ -61,40 +61,37 @@ def test_episodes_that_are_not_finite_are_counted(spec: Spec, context: Context) 
     assert note.startswith("1 of 4 test episodes had numbers that aren't finite;")
 
 
-def test_records_of_before_seals_and_of_uncommitted_code_are_told(
-    spec: Spec, context: Context
-) -> None:
-    (note,) = remarks.remarks(spec, context, [few_shot(), made(few_shot(seed=1))])
-    assert note.startswith("1 of 2 records are from before records were sealed")
+def test_records_of_uncommitted_code_are_told(spec: Spec, context: Context) -> None:
     changed = [made(few_shot(seed=seed), dirty=seed > 0) for seed in range(3)]
     (note,) = remarks.remarks(spec, context, changed)
     assert note == "2 of 3 records were made by code that differed from its commit."
 
 
+def of(record: Record, **digests: str) -> Record:
+    """The record, made from other bytes."""
+    return record | {"made_from": record["made_from"] | {k: d * 64 for k, d in digests.items()}}
+
+
 def test_one_dataset_or_source_of_different_bytes_is_refused() -> None:
-    one, other = (made(few_shot(seed=seed), dataset_digest=d * 64) for seed, d in enumerate("ab"))
-    query.check_inputs([one, made(few_shot(seed=2), dataset_digest="a" * 64)])
+    one, other = (of(few_shot(seed=seed), dataset=digest) for seed, digest in enumerate("ab"))
+    query.check_inputs([one, of(few_shot(seed=2), dataset="a")])
     message = "5way_1shot/omniglot/maml/0 and 5way_1shot/omniglot/maml/1 were made from different"
     with pytest.raises(UserError, match=f"{message} bytes of omniglot; build the older one again"):
         query.check_inputs([one, other])
-    # A digest of before seals is of the file of images alone: no other is like it.
-    sealed = [
-        few_shot(seed=seed) | {"made_from": {"dataset": digest * 64}, "schema": 2}
-        for seed, digest in ((1, "c"), (2, "d"))
-    ]
-    query.check_inputs([one, sealed[0]])
-    with pytest.raises(UserError, match=r"maml/1 and .*maml/2 were made from different bytes"):
-        query.check_inputs([one, *sealed])
-    same = {"parameters": {"file": "0.safetensors", "digest": "e" * 64}, "schema": 2}
+    first, second = (of(transfer(seed=seed), network=d) for seed, d in enumerate("ab"))
+    with pytest.raises(UserError, match="different bytes of imagenet"):
+        query.check_inputs([first, second])
+
+
+def test_copies_of_another_seed_are_refused() -> None:
+    same = {"parameters": {"file": "0.safetensors", "digest": "e" * 64}}
     copies = [few_shot(seed=seed) | same for seed in range(2)]
     with pytest.raises(UserError, match=r"maml/0 and .*maml/1 have the same trained parameters"):
         query.check_inputs(copies)
-    copy = one | {"cell": one["cell"] | {"seed": 2}}  # of before seals, too, and of edited numbers
+    one, two = (few_shot(seed=seed) for seed in (0, 2))
+    copy = two | {"history": one["history"]}  # and of edited numbers, too
     with pytest.raises(UserError, match=r"maml/0 and .*maml/2 have the same history; one of them"):
         query.check_inputs([one, copy | {"metrics": {**copy["metrics"], "test_accuracy": 49.0}}])
-    first, second = (made(transfer(seed=s), network_digest=d * 64) for s, d in enumerate("ab"))
-    with pytest.raises(UserError, match="different bytes of imagenet"):
-        query.check_inputs([first, second])
 
 
 def test_the_memory_of_methods_that_move_the_head_alone_is_explained(context: Context) -> None:
@@ -105,20 +102,14 @@ def test_the_memory_of_methods_that_move_the_head_alone_is_explained(context: Co
     heads = ("anil", "memory_reduced")
     rows = [(method, 8, [1.0], 10**8) for method in ("maml", *heads)]
     common = {"options": {"cache_features": True}, "scheme": "keep"}
-    old = few_shot_times(rows=rows, settings=dict.fromkeys(heads, common))
+    timed = few_shot_times(rows=rows, settings=dict.fromkeys(heads, common))
     for method in heads:
-        old["cell"]["methods"][method]["algorithm"] = method
-    held, again, unsealed = remarks.remarks(spec, context, [old])  # as it was measured then
-    assert held.startswith("anil: the graphs of one support and one query pass are held at once")
-    assert again.startswith(
-        "memory_reduced: the support pass is computed once more after the query"
-    )
-    assert "before records were sealed" in unsealed
-    (held,) = remarks.remarks(spec, context, [made(old)])
+        timed["cell"]["methods"][method]["algorithm"] = method
+    (held,) = remarks.remarks(spec, context, [timed])
     assert held.startswith("anil and memory_reduced: the graphs of one support and one query pass")
     for method in heads:
-        old["cell"]["methods"][method]["settings"]["scheme"] = "replay"
-    (again,) = remarks.remarks(spec, context, [made(old)])
+        timed["cell"]["methods"][method]["settings"]["scheme"] = "replay"
+    (again,) = remarks.remarks(spec, context, [timed])
     assert again.startswith("anil and memory_reduced: the support pass is computed once more")
     fewer = spec.model_copy(update={"methods": ["maml"]})
-    assert remarks.remarks(fewer, context, [made(old)]) == []
+    assert remarks.remarks(fewer, context, [timed]) == []

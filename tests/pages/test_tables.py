@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from page_reading import Outline, Write, plain, read_csv, table, table_spec
-from page_records import Record, few_shot
+from page_records import Record, as_written, few_shot
 
 from multistep import cli
 from multistep.files import UserError
@@ -276,9 +276,10 @@ def test_the_command_line_writes_the_same_files(
     tmp_path: Path, context: Context, results: list[Record], capsys: pytest.CaptureFixture[str],
     table_json: Record, write: Write,
 ) -> None:  # fmt: skip
-    expected = write(results)
+    made = [as_written(result) for result in results]
+    expected = write(made)
     files = []
-    for i, result in enumerate(results):
+    for i, result in enumerate(made):
         files.append(tmp_path / f"{i}.json")
         files[-1].write_text(json.dumps(result), encoding="utf-8")
     arguments = ["report", "table", "--name", "table9", "--spec", json.dumps(table_json)]

@@ -209,7 +209,7 @@ def test_steps_take_cells_of_two_experiments_and_one_measurement(
     about = said(STEPS_SPEC, birds, records)
     phrases(about, "Not run: 2-step Est.", "mean ± sd over 2 seeds (0-step: 1), 3 epochs")
     some = transfer_times("steps", "bird", seconds={"l2t": [3.0]})
-    assert "Not measured: 0-step, 2-step Est.\n" in said(STEPS_SPEC, birds, [*records[:3], some])
+    assert "Not measured: 0-step, 2-step Est." in said(STEPS_SPEC, birds, [*records[:3], some])
     phrases(said(STEPS_SPEC, birds, records[:2]), "Accuracies: one seed, 3 epochs.")
     about = said(STEPS_SPEC, birds, records[3:])  # timed first, and nothing run yet
     phrases(about, "Not run: 0-step, 2-step, 2-step Est.", "±: sd of an epoch.")

@@ -90,7 +90,7 @@ class Trained(ResultRecord):
         """The history is complete and in order."""
         s, history = self.cell.settings, self.history
         yield from super().facts()
-        yield "made_from.network", self.made_from and self.made_from.network, None
+        yield "made_from.network", self.made_from.network, None
         count, every = s["iterations"], s["log_every"]
         entries = len(history) if self.stopped() else -(-count // every)
         yield "history: entries", len(history), entries

@@ -2,14 +2,14 @@
 
 A record is sealed (`multistep.seal`), so an edit of any field is seen. What follows from other
 fields is computed once more on every read as well: a record that contradicts itself is refused,
-whoever wrote it. Records of schema 1 were written before seals: of them that is all.
+whoever wrote it.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,9 +20,6 @@ from multistep import seal, stats
 Facts = Iterable[tuple[str, Any, Any]]
 
 SCHEMA = seal.SCHEMA
-# What records of schema 1 never have, and what they don't all say.
-YOUNGER = {"seal", "made_from", "parameters", "cell.kind", "timing.history_process_seconds"}
-UNSAID = ("made_from.", "timing.loading_seconds", "timing.evaluation_seconds")
 # The rows of an evaluation: of the last the episodes are the differences of the first two.
 TRAINED = "trained"
 FLOORS = ("untrained", "untrained, head alone", "nearest pixels", "meta-training adds")
@@ -74,24 +71,21 @@ class Chosen(Record):
 
 class Choice(Chosen):
     """What `multistep choose` writes. `cell`: the candidates' own, without the setting and seed, in
-    the experiment that waits; `made_from`: their seals. Those older than seals have none of this.
+    the experiment that waits; `made_from`: their seals.
     """
 
-    schema_: Literal[2] | None = Field(default=None, alias="schema")
-    cell: dict[str, Any] | None = None
-    seeds: list[Count] = []
-    made_from: dict[Literal["candidates"], list[Digest | None]] = {}
-    seal: Digest | None = None
+    schema_: Literal[2] = Field(alias="schema")
+    cell: Annotated[dict[str, Any], Field(min_length=1)]
+    seeds: list[Count]
+    made_from: dict[Literal["candidates"], list[Digest]]
+    seal: Digest
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         counts = {len(self.seeds)} | {c.seeds for c in self.candidates}
         seals = len(self.made_from.get("candidates", []))
-        whole = len(counts) == 1 and seals == len(self.seeds) * len(self.candidates)
-        if self.schema_ is not None and not (self.cell and whole):
-            raise ValueError("it doesn't say for which cell, or not of each candidate and seed")
-        if self.schema_ is None and (self.cell or self.seeds or self.made_from or self.seal):
-            raise ValueError("it has what none of before seals has")
+        if len(counts) > 1 or seals != len(self.seeds) * len(self.candidates):
+            raise ValueError("it isn't of each candidate and seed")
         return self
 
 
@@ -112,8 +106,8 @@ class CellRecord(Record):
 
 
 class Timing(Record):
-    """Seconds of training alone, in all and at each history entry, of loading and evaluation beside
-    it; `peak_bytes` as `environment` says. Older results lack what may be None.
+    """Seconds of training alone, in all and at each history entry (older results: by one clock), of
+    loading and evaluation beside it; `peak_bytes` as `environment` says.
     """
 
     train_seconds: Positive
@@ -122,12 +116,12 @@ class Timing(Record):
     history_seconds: list[Positive]
     history_process_seconds: list[Positive] | None = None
     peak_bytes: Count
-    loading_seconds: Positive | None = None
-    evaluation_seconds: Positive | None = None
+    loading_seconds: Positive
+    evaluation_seconds: Positive
 
 
 class Environment(Record):
-    """The machine. Schema 1 has the digests here that `MadeFrom` has now."""
+    """The machine."""
 
     python: str
     torch: str
@@ -140,8 +134,6 @@ class Environment(Record):
     platform: str
     commit: str | None
     dirty: bool | None
-    dataset_digest: str | None = None
-    network_digest: str | None = None
 
 
 class MadeFrom(Record):
@@ -154,44 +146,25 @@ class MadeFrom(Record):
 
 
 class Sealed(Record):
-    """The frame of every record; `facts` are computed again: of one that is older than seals as far
-    as it has the settings that they follow from.
-    """
+    """The frame of every record; `facts` are computed again."""
 
-    schema_: Literal[1, 2] = Field(alias="schema")
+    schema_: Literal[2] = Field(alias="schema")
     environment: Environment
-    made_from: MadeFrom | None = None
-    seal: str | None = None
+    made_from: MadeFrom
+    seal: Digest
 
     @model_validator(mode="after")
     def _facts(self) -> Self:
-        old = self.schema_ == 1
-        if self.made_from is None and not old:
-            raise ValueError("it doesn't say what it was made from")
-        if old and (younger := sorted(YOUNGER & set(_given(self)))):
-            raise ValueError(f"it has {younger[0]}, as none of before seals has")
-        try:
-            for what, found, right in self.facts():
-                if not same(found, right) and not (old and what.startswith(UNSAID)):
-                    raise ValueError(
-                        f"{what} is {short(found)}, but its own numbers say {short(right)}"
-                    )
-        except KeyError:  # a setting that was added since
-            if not old:
-                raise
+        for what, found, right in self.facts():
+            if not same(found, right):
+                raise ValueError(
+                    f"{what} is {short(found)}, but its own numbers say {short(right)}"
+                )
         return self
 
     def facts(self) -> Facts:
         """(its name, as stated, as it follows from others) of each fact that follows."""
         return []
-
-
-def _given(record: BaseModel, before: str = "") -> Iterator[str]:
-    """The fields that a record has, those of records in it after their field and a point."""
-    for field in record.model_fields_set:
-        yield f"{before}{field}"
-        if isinstance(part := getattr(record, field), BaseModel):
-            yield from _given(part, f"{before}{field}.")
 
 
 class Parameters(Record):
@@ -202,17 +175,17 @@ class Parameters(Record):
 
 
 class ResultRecord(Sealed):
-    """Of a cell; families add `metrics` and `history`. Older ones have no parameters."""
+    """Of a cell; families add `metrics` and `history`."""
 
     cell: CellRecord
     history: list[Any]
     timing: Timing
-    parameters: Parameters | None = None
+    parameters: Parameters
 
     def facts(self) -> Facts:
         """Of a choice, and of the clocks; the families have more."""
         waited = self.cell.chosen is not None
-        yield "made_from.choice", bool(self.made_from and self.made_from.choice), waited
+        yield "made_from.choice", self.made_from.choice is not None, waited
         timing, entries = self.timing, len(self.history)
         for clock, total in (("", "train_seconds"), ("process_", "process_seconds")):
             name, whole = f"timing.history_{clock}seconds", getattr(timing, total)
@@ -221,8 +194,6 @@ class ResultRecord(Sealed):
                 yield name, len(seconds), entries
                 yield name, seconds, sorted(seconds)
                 yield f"timing.{total}", max([whole, *seconds[-1:]]), whole
-        yield "timing.loading_seconds", timing.loading_seconds is None, False
-        yield "timing.evaluation_seconds", timing.evaluation_seconds is None, False
 
 
 class Tested(Record):
@@ -246,7 +217,6 @@ class Evaluation(Sealed):
     steps, window and rate, none of meta-transfer.
     """
 
-    schema_: Literal[2] = Field(alias="schema")
     kind: Literal["evaluation"]
     cell: CellRecord
     parameters: Digest
@@ -274,7 +244,7 @@ class Evaluation(Sealed):
         yield "rows", list(self.rows), [TRAINED, *(FLOORS if len(self.rows) > 1 else ())]
         yield "rows: their columns", len({tuple(of) for of in self.rows.values()}), 1
         if self.cell.family == "few_shot":
-            yield "made_from.network", self.made_from and self.made_from.network, None
+            yield "made_from.network", self.made_from.network, None
 
 
 class MeasureUnit(Record):
@@ -293,10 +263,9 @@ class MeasurementRecord(Sealed):
 
     def facts(self) -> Facts:
         """No choice, a source network where a method has one, and the units of the device."""
-        yield "made_from.choice", self.made_from and self.made_from.choice, None
+        yield "made_from.choice", self.made_from.choice, None
         sources = [m["settings"].get("source") for m in self.cell["methods"].values()]
-        network = self.made_from and self.made_from.network
-        yield "made_from.network", network is not None, any(sources)
+        yield "made_from.network", self.made_from.network is not None, any(sources)
         cuda = self.environment.cuda is not None
         yield "unit.time", self.unit.time == "CUDA-event seconds", cuda
         yield "unit.memory", self.unit.memory == "peak allocated bytes", cuda

@@ -6,8 +6,7 @@ of the code.
 
 What guards a record, in this order: the seal sees an edit of any field; the family's record
 recomputes what follows from other fields (`Sealed.facts`); `Expected`, which the plan gives, tells
-the record that was asked for from another cell's, another dataset's or other settings'. Records of
-schema 1 were written before seals; `is_sealed` tells, and pages that show them say so.
+the record that was asked for from another cell's, another dataset's or other settings'.
 """
 
 from __future__ import annotations
@@ -31,10 +30,8 @@ from multistep.job.record import (
     name_of,
     short,
 )
-from multistep.plan.families import FAMILIES, module, widest
+from multistep.plan.families import FAMILIES, module
 from multistep.settings import parse
-
-MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,7 @@ def read(path: Path, expected: Expected | None = None) -> dict[str, Any]:
 def checked(path: Path, record: Any, expected: Expected | None = None) -> dict[str, Any]:
     """The same of what has been read of its file."""
     kinds.check(path, record, *_kinds_at(path))
-    if not isinstance(record, dict) or record.get("schema") != 1 or "seal" in record:
-        seal.check(path, record, again(path))
+    seal.check(path, record, again(path))
     validate(path, record)
     if expected is not None:
         compare(path, record, expected)
@@ -137,7 +133,7 @@ def check_tested(
     """Raise UserError if the test of parameters that a `record` has (of an evaluation, at `path`)
     isn't of those of the `result`, which was `made`, or contradicts its own test.
     """
-    if (made.get("parameters") or {}).get("digest") != record["parameters"]:
+    if made["parameters"]["digest"] != record["parameters"]:
         raise UserError(f"{path}: of other parameters than those of {result}; {again(path)}")
     settings, metrics = made["cell"]["settings"], made["metrics"]
     own = all(
@@ -163,40 +159,30 @@ def compare(path: Path, record: dict[str, Any], expected: Expected) -> None:
 
 
 def read_choice(path: Path, right: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read a choice. `right`: what the plan says of it, as `plan.choose.definition` has it; of one
-    that is older than seals the setting and its values are compared.
+    """Read a choice. `right`: what the plan says of it, as `plan.choose.definition` has it.
 
     Raises UserError, one line, for one that isn't as it was made, and for another's.
     """
     choice = read_json(path)
     kinds.check(path, choice, kinds.CHOICE)
-    if not isinstance(choice, dict) or "schema" in choice:
-        seal.check(path, choice, again(path))
+    seal.check(path, choice, again(path))
     try:
         known = parse(Choice, choice, "")
     except UserError as error:
         raise UserError(f"{path}: not a choice ({error}); {again(path)}") from None
     values = [candidate.value for candidate in known.candidates]
-    found: dict[str, Any] = {"setting": known.setting, "values": values}
-    if known.schema_ is not None:
-        found |= {"seeds": known.seeds, "cell": known.cell}
+    found = {"setting": known.setting, "values": values, "seeds": known.seeds, "cell": known.cell}
     for key, wanted in (right or {}).items():
-        for where, is_, was in unequal(key, found.get(key, wanted), wanted):
+        for where, is_, was in unequal(key, found[key], wanted):
             raise UserError(
                 f"{path}: {where} is {short(is_)}, but the plan says {short(was)}; {again(path)}"
             )
     return dict(choice)
 
 
-def is_sealed(record: Mapping[str, Any]) -> bool:
-    """Whether a record that was read has a seal, or is older than seals (schema 1)."""
-    return record["schema"] != 1
-
-
 def is_candidate(record: Mapping[str, Any]) -> bool:
-    """Whether a result only helps to choose a setting (which schema 1 doesn't say in the cell)."""
-    old = not is_sealed(record) and "diverged" in record.get("metrics", {})
-    return old or record["cell"].get("kind") == "candidate"
+    """Whether a result only helps to choose a setting."""
+    return bool(record["cell"].get("kind") == "candidate")
 
 
 def _differences(record: dict[str, Any], expected: Expected) -> Iterator[tuple[str, Any, Any]]:
@@ -207,46 +193,17 @@ def _differences(record: dict[str, Any], expected: Expected) -> Iterator[tuple[s
         choice = chosen if expected.choice is None else expected.choice
         yield from unequal("cell.chosen", chosen, {k: choice.get(k) for k in chosen})
         right["settings"] = {**right["settings"], choice["setting"]: choice["value"]}
-    if is_sealed(record):
-        yield from unequal("cell", cell, right)
-    else:
-        yield from _unequal_before_seals(cell, right)
-    for name in ("dataset", "network") if is_sealed(record) else ():
+    yield from unequal("cell", cell, right)
+    for name in ("dataset", "network"):
         if (wanted := getattr(expected, name)) is not None:
             yield from unequal(f"made_from.{name}", record["made_from"].get(name), wanted)
-
-
-def _unequal_before_seals(
-    cell: dict[str, Any], right: dict[str, Any]
-) -> Iterator[tuple[str, Any, Any]]:
-    """The same of schema 1, whose cells have no kind, dummy values for settings that they don't
-    read, and lack the settings that were added since.
-    """
-    known = widest(right["family"]).model_fields.keys()
-
-    def read(settings: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
-        return {k: v for k, v in settings.items() if k in planned or k not in known}
-
-    if "settings" in cell:
-        cell = {**cell, "settings": read(cell["settings"], right["settings"])}
-    for method, timed in cell.get("methods", {}).items():
-        if method in right["methods"]:
-            planned = right["methods"][method]["settings"]
-            methods = {
-                **cell["methods"],
-                method: {**timed, "settings": read(timed["settings"], planned)},
-            }
-            cell = {**cell, "methods": methods}
-    for key, found, wanted in unequal("cell", cell, right):
-        if found != MISSING:
-            yield key, found, wanted
 
 
 def unequal(where: str, found: Any, right: Any) -> Iterator[tuple[str, Any, Any]]:
     """Each key that differs, with both values."""
     if isinstance(found, Mapping) and isinstance(right, Mapping):
         for key in (*right, *(k for k in found if k not in right)):
-            yield from unequal(f"{where}.{key}", found.get(key, MISSING), right.get(key, "none"))
+            yield from unequal(f"{where}.{key}", found.get(key, "missing"), right.get(key, "none"))
     elif found != right:
         yield where, found, right
 
@@ -281,7 +238,7 @@ def _model(record: Any) -> type[Sealed]:
         return Evaluation
     if about == "measure":
         kind = "Measurement"
-    elif cell.get("kind") == "candidate" or "diverged" in part("metrics"):
+    elif cell.get("kind") == "candidate":
         family, kind = "few_shot", "Candidate"
     else:
         kind = "Result"

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from multistep.job import results
 from multistep.job.record import TRAINED, name_of
 from multistep.pages import DataFrame, pd
 
@@ -116,7 +115,6 @@ def runs(records: Iterable[Mapping[str, Any]]) -> DataFrame:
         record: "result" or "measurement".
         chosen: the choice by validation of a setting, as the result has it, or None.
         device: the GPU, or the CPU with its number of threads.
-        sealed: whether the record has a seal, or is older than seals.
         clock: what its seconds are of.
         iterations_per_epoch: mini-batches, of measurements of meta-transfer.
 
@@ -133,7 +131,6 @@ def runs(records: Iterable[Mapping[str, Any]]) -> DataFrame:
             "file": place(record),
             "record": "measurement" if timed else "result",
             "device": device_name(record["environment"]),
-            "sealed": results.is_sealed(record),
             "clock": record["unit"]["time"] if timed else training_clock(record)[0],
             "iterations_per_epoch": record.get("iterations_per_epoch"),
         }
@@ -147,7 +144,7 @@ def runs(records: Iterable[Mapping[str, Any]]) -> DataFrame:
 PARTS = ("metrics", "timing", "environment", "made_from", "unit")
 CELL = ["experiment", "dataset", "method"]  # names a cell, or what was timed, but for seeds
 RUN_COLUMNS = ["scale", "experiment", "dataset", "method", "seed", "algorithm", "file", "record"]
-RUN_COLUMNS += ["chosen", "device", "sealed", "clock", "iterations_per_epoch"]
+RUN_COLUMNS += ["chosen", "device", "clock", "iterations_per_epoch"]
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -106,19 +106,17 @@ def check_inputs(records: Sequence[dict[str, Any]]) -> None:
 
 def check_bytes(record: Mapping[str, Any], seen: Seen) -> None:
     """Refuse a record made from other bytes of a dataset or source network than those before, which
-    are `seen`. Digests of before seals are of the file of images alone, and are compared with their
-    like.
+    are `seen`.
     """
-    cell, sealed = record.get("cell", {}), str(bool(record.get("made_from")))
+    cell = record.get("cell", {})
     of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
     settings = [cell.get("settings", {}), *of_methods]
     network = next((s["source"] for s in settings if s.get("source")), "")
     tested = record.get("kind") == "evaluation"  # on other images, it may be
     for what, name in (("dataset", not tested and cell.get("dataset")), ("network", network)):
-        made_of = input_digest(record, what)
-        if name and made_of:
+        if name and (made_of := record["made_from"].get(what)):
             here = name_of(cell)
-            key = (cell.get("scale"), what, name, sealed)
+            key = (cell.get("scale"), what, name)
             first, there = seen.setdefault(key, (made_of, here))
             if made_of != first:
                 raise UserError(
@@ -139,7 +137,7 @@ def check_copy(
         if (other := trained.setdefault(key, where)) != where:
             raise UserError(f"{other} and {where} are of one cell, {name}; leave one of them there")
     if "metrics" in record:
-        marks = {"trained parameters": (record.get("parameters") or {}).get("digest")}
+        marks = {"trained parameters": record["parameters"]["digest"]}
         # Both ends tell histories apart: seeds don't begin with the same loss.
         ends = record["history"][:1] + record["history"][-1:]
         marks["history"] = str(ends) if ends else None
@@ -149,13 +147,6 @@ def check_copy(
                 raise UserError(
                     f"{other} and {name} have the same {what}; one of them is a copy: {seal.AGAIN}"
                 )
-
-
-def input_digest(record: Mapping[str, Any], what: str) -> str | None:
-    """Of the dataset or the source network that a record was made from; None without any."""
-    made_from = record.get("made_from") or {}
-    found = made_from.get(what) or record.get("environment", {}).get(f"{what}_digest")
-    return None if found is None else str(found)
 
 
 class Data(NamedTuple):

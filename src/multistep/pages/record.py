@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from multistep import seal
-from multistep.files import UserError, digest, read_json, sha256, write_json
+from multistep.files import UserError, read_json, sha256, write_json
 from multistep.job import results
 from multistep.job.record import SCHEMA, Digest, Record, name_of, short
 from multistep.pages.context import Context
@@ -29,8 +29,8 @@ REPORT = "report.json"
 
 
 class MadeFrom(Record):
-    """`records`: the seal of each file that a page shows by its name, or a digest of an older one;
-    `code`: of what drew the page, which the workflow compares.
+    """`records`: the seal of each file that a page shows, by its name; `code`: of what drew the
+    page, which the workflow compares.
     """
 
     records: dict[str, Digest]
@@ -166,7 +166,7 @@ def _asked(spec: Spec, context: Context) -> dict[str, Any]:
 def _digests(records: Sequence[dict[str, Any]]) -> dict[str, str]:
     """By experiment/dataset/method/seed, by experiment/dataset of a measurement, by dataset."""
     names = [name_of(r["cell"]) if "cell" in r else str(r["name"]) for r in records]
-    seals = [str(r.get("seal") or digest(r)) for r in records]
+    seals = [str(r["seal"]) for r in records]
     return dict(sorted(zip(names, seals, strict=True)))
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from multistep.job import results
 from multistep.pages import DataFrame, frame, pd
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
@@ -12,7 +11,7 @@ from multistep.pages.spec import Spec
 def remarks(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> list[str]:
     """Notes on methods whose results come from different machines or versions, choices with their
     diverged candidates, test episodes with numbers that aren't finite, passes held at once where
-    the inner loop moves the head alone, records from before seals, and code that no commit has.
+    the inner loop moves the head alone, and code that no commit has.
     """
     both = [of for of in (frame.runs(records), _tests(records)) if len(of)]
     runs = pd.concat(both or [pd.DataFrame()])
@@ -27,7 +26,6 @@ def _tests(records: Sequence[dict[str, Any]]) -> DataFrame:
             "method": record["cell"]["method"],
             "file": frame.place(record),
             "record": "evaluation",
-            "sealed": results.is_sealed(record),
             "device": frame.device_name(record["environment"]),
             **dict(frame.flat({"environment": record["environment"]})),
         }
@@ -66,12 +64,7 @@ def _remarks(spec: Spec, context: Context, runs: DataFrame) -> Iterator[str]:
             "numbers that aren't finite; they count with the accuracy that remains."
         )
     files = runs.drop_duplicates("file")
-    if old := len(files) - files.sealed.sum():
-        yield (
-            f"{old} of {len(files)} records are from before records were sealed: that they are as "
-            "they were written is not proven."
-        )
-    if changed := files.get("environment.dirty", files.sealed[:0]).eq(True).sum():
+    if changed := files.get("environment.dirty", files.seed[:0]).eq(True).sum():
         yield f"{changed} of {len(files)} records were made by code that differed from its commit."
 
 
@@ -80,12 +73,7 @@ def _passes_held(spec: Spec, context: Context, runs: DataFrame) -> Iterator[str]
     cached = runs.get("settings.options.cache_features", runs.seed).eq(True)
     heads = runs[cached & runs.algorithm.isin(["anil", "memory_reduced"])]
     heads = heads[heads.method.isin(getattr(spec, "methods", ()))]
-    # Before seals memory-reduced recomputed whatever the switch said, and ANIL never.
-    again = (
-        heads.get("settings.scheme", heads.seed)
-        .eq("replay")
-        .where(heads.sealed.astype(bool), heads.algorithm == "memory_reduced")
-    )
+    again = heads.get("settings.scheme", heads.seed).eq("replay")
     texts = {
         False: "the graphs of one support and one query pass are held at once, as in the published "
         "code of memory-reduced meta-learning.",

@@ -97,7 +97,7 @@ def _entry(name: str, claim: Claim, scale: Scale) -> dict[str, Any]:
     }
     home = scale.plan.params.directory
     records = [scale.records[Path(f).relative_to(home).as_posix()] for f in files]
-    seals = [record.get("seal") or digest(record) for record in records]
+    seals = [record["seal"] for record in records]
     made_from = {"claim": digest(claim.model_dump()), "results": digest([files, seals])}
     return seal.seal({**entry, "words": _words(entry)}, made_from)
 

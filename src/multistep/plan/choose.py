@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> None:
     of = definition(args.setting, cells)
     kinds.check_place(args.out, kinds.CHOICE, of["cell"])
     choice = {"cell": of["cell"], "seeds": of["seeds"], **choose(args.setting, candidates)}
-    made_from = {"candidates": [candidate.get("seal") for candidate in candidates]}
+    made_from = {"candidates": [candidate["seal"] for candidate in candidates]}
     write_json(args.out, seal.seal({"schema": SCHEMA, **choice}, made_from))
     print(json.dumps(choice, indent=1))
 

@@ -86,8 +86,7 @@ class Result(ResultRecord):
         per_iteration = self.timing.train_seconds / count
         yield "timing.seconds_per_iteration", self.timing.seconds_per_iteration, per_iteration
         transfers = history[0].lambda_mean is not None
-        network = self.made_from and self.made_from.network
-        yield "made_from.network", network is not None, transfers
+        yield "made_from.network", self.made_from.network is not None, transfers
         pairs = len(s["source_taps"]) * len(s["target_taps"]) if transfers else 0
         for key in ("lambda_mean", "lambda_dead"):
             lengths = [len(getattr(e, key) or []) for e in history]
@@ -114,7 +113,7 @@ class MeasureRow(Record):
 
 class Measurement(MeasurementRecord):
     """`iterations_per_epoch`: images of an epoch over those of a mini-batch, so the last mini-batch
-    counts as what it is (records of schema 1 have it rounded up).
+    counts as what it is.
     """
 
     iterations_per_epoch: float = Field(gt=0)

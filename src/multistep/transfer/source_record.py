@@ -55,7 +55,6 @@ class Network(Sealed):
     def facts(self) -> Facts:
         """The kept epoch is the history's best, the interval that of the accuracy."""
         m, history, train = self.metrics, self.history, self.settings.train
-        assert self.made_from is not None
         yield "made_from.choice", self.made_from.choice, None
         trained = self.made_from.network is None
         yield "metrics.published", m.published is None, trained

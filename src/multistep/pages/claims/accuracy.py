@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from multistep import stats
-from multistep.pages import claims, query
+from multistep.pages import claims
 from multistep.pages.scales import Run
 
 # What makes the test episodes of two few-shot cells of one dataset the same, by number: they are
@@ -57,7 +57,7 @@ def difference(ours: Sequence[Run], theirs: Sequence[Run]) -> stats.Estimate:
     key = "episode_accuracies" if few_shot else "test_accuracy"
     values: list[Any] = [[run["metrics"][key] for run in runs] for runs in (ours, theirs)]
     drawn = {
-        (query.input_digest(run, "dataset"), *(run["cell"]["settings"].get(k) for k in _EPISODES))
+        (run["made_from"]["dataset"], *(run["cell"]["settings"].get(k) for k in _EPISODES))
         for run in (*ours, *theirs)
     }
     if seeds[0] != seeds[1] or len(drawn) > 1:
