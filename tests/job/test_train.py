@@ -221,7 +221,7 @@ def test_a_choice_is_part_of_the_cell_and_named_by_its_seal(tmp_path: Path) -> N
         ({"setting": "inner_rate"}, "the cell has no setting inner_rate"),
         ({"cell": FOR | {"dataset": "a"}}, "made for dataset 'a', but the cell has 'omniglot'"),
         ({"cell": FOR | {"method": "fomaml"}}, "made for method 'fomaml', but the cell has 'maml'"),
-        ({"seeds": [0, 1]}, "not a choice (Value error, it doesn't say for which cell"),
+        ({"seeds": [0, 1]}, "not a choice (Value error, it isn't of each candidate"),
         ({"value": "x"}, "not a choice (value: Input should be a valid number"),
         ({"when": "today"}, "not a choice (when: Extra inputs"),
     ],

@@ -225,7 +225,8 @@ def test_methods_datasets_and_decisions_have_pages(reports: Path, pages: dict[Pa
     assert "window: 4" in used.text
     assert f"At {SCALE}" not in used.text
     other = " ".join(pages[home / "methods" / "reptile.html"].text.split())
-    assert f"At {SCALE}: iterations 2000 (paper scale: 100000)" in other
+    differs = "meta_batch 8 (paper scale: 5); iterations 2,000 (paper scale: 100,000)"
+    assert f"At {SCALE}: {differs}" in other
     cells = [link for link in used.links if "/cells/" in link]
     assert len(cells) == len(set(cells)) == 3  # of two experiments, one of five files missing
     assert {p.stem for p in pages if p.parent.name == "datasets"} >= plan.datasets.keys()

@@ -10,6 +10,7 @@ import pytest
 import records
 from helpers import PARAMS, ROOT
 
+from multistep import seal
 from multistep.files import read_json, write_json
 from multistep.plan import cells, params, unrecorded
 
@@ -72,9 +73,9 @@ def test_a_choice_is_that_of_the_candidates_beside_it(tmp_path: Path) -> None:
     choice = read_json(path)
     for entry in choice["candidates"]:
         entry["validation_accuracy"] += 1.0
-    write_json(path, choice)
+    write_json(path, seal.seal(choice, choice["made_from"]))
     *waiting, found = mistakes(tmp_path, scale)
-    assert found.startswith(f"{path.relative_to(tmp_path)}: its candidates have [30.0")
+    assert found.startswith(f"{path.relative_to(tmp_path)}: its candidates have [29.15")
     assert len(waiting) == 3
     assert all("/maml/" in line and ": cell.chosen.candidates is " in line for line in waiting)
 
