@@ -252,7 +252,7 @@ def as_written(record: Record, cell: Record | None = None) -> Record:
         _complete_transfer(record)
     else:
         _complete_few_shot(record)
-    return records.sealed(record)
+    return records.sealed(record, **({"choice": "b" * 64} if "chosen" in own else {}))
 
 
 def _complete_times(record: Record) -> None:
@@ -267,8 +267,16 @@ def _complete_times(record: Record) -> None:
     record["rows"] = [there[point] for point in few_shot_record.points(cell)]
 
 
+def _complete_timing(timing: Record, ends: Sequence[int], count: int) -> None:
+    """A second for each of `ends`, unless there is a time for each, and for one of `count`."""
+    if len(timing["history_seconds"]) != len(ends):
+        timing["history_seconds"] = [float(end) for end in ends]
+        timing |= dict.fromkeys(("train_seconds", "process_seconds"), float(ends[-1]))
+    timing["seconds_per_iteration"] = timing["train_seconds"] / count
+
+
 def _complete_few_shot(record: Record) -> None:
-    metrics, history, timing = record["metrics"], record["history"], record["timing"]
+    metrics, history = record["metrics"], record["history"]
     first, last = history[0]["iteration"], history[-1]["iteration"]
     s = record["cell"]["settings"]
     if "log_every" not in s:  # the plan's have it
@@ -288,10 +296,7 @@ def _complete_few_shot(record: Record) -> None:
         ours = {"validation_accuracy": entry["validation_accuracy"] or 50.0, "validation_ci95": 1.0}
         found = ours if due else dict.fromkeys(ours)
         history[i] = entry | found | {"iteration": iteration, "tasks": iteration * s["meta_batch"]}
-    if len(timing["history_seconds"]) != len(done):
-        timing["history_seconds"] = [float(iteration) for iteration in done]
-        timing |= dict.fromkeys(("train_seconds", "process_seconds"), float(count))
-    timing["seconds_per_iteration"] = timing["train_seconds"] / count
+    _complete_timing(record["timing"], done, count)
     episodes, images = metrics["episode_accuracies"], s["ways"] * s["queries"]
     episodes = [episodes[i % len(episodes)] for i in range(s["test_episodes"])]
     metrics["episode_accuracies"] = [100 * round(e * images / 100) / images for e in episodes]
@@ -310,7 +315,7 @@ def _validated(entry: Record) -> float:
 
 
 def _complete_transfer(record: Record) -> None:
-    metrics, history, timing = record["metrics"], record["history"], record["timing"]
+    metrics, history = record["metrics"], record["history"]
     s = {"lr": 0.1, "schedule_offset": 0} | record["cell"]["settings"]
     record["cell"]["settings"] = s
     metrics |= {"train_images": BATCHES * s["batch_size"], "test_images": 10_000}
@@ -327,10 +332,7 @@ def _complete_transfer(record: Record) -> None:
         "validation_accuracy": best["validation_accuracy"],
         "last_test_accuracy": history[-1]["test_accuracy"],
     }  # fmt: skip
-    if len(timing["history_seconds"]) != count:
-        timing["history_seconds"] = [float(e + 1) for e in range(count)]
-        timing |= dict.fromkeys(("train_seconds", "process_seconds"), float(count))
-    timing["seconds_per_iteration"] = timing["train_seconds"] / (count * BATCHES)
+    _complete_timing(record["timing"], range(1, count + 1), count * BATCHES)
 
 
 def prepared(name: str, train: int, validation: int, test: int, prepare: Any = None) -> Record:
@@ -381,8 +383,9 @@ def made_up(files: Sequence[str], plan: Plan) -> list[Record]:
         elif file in plan.measurements:
             cell = plan.measurements[file]
             if cell["family"] == "few_shot":
-                steps = cell["measure"]["steps"]
-                rows = [(m, n, [0.1 * n, 0.2], 10**8) for m in cell["methods"] for n in steps]
+                more = [0.2] * (cell["measure"]["rounds"] - 1)
+                points = few_shot_record.points(cell)
+                rows = [(method, n, [0.1 * n, *more], 10**8) for method, n in points]
                 record = few_shot_times(rows=rows)
             else:
                 others = [1.1 + i % 3] * (cell["measure"]["batches"] - 1)

@@ -13,9 +13,10 @@ import pytest
 import yaml
 from helpers import PARAMS, ROOT, mistakes, put
 from page_reading import Outline, read_csv
-from page_records import made_up
+from page_records import as_written, made_up
 
 from multistep.files import UserError
+from multistep.job import results
 from multistep.pages import inputs, load, query, remarks
 from multistep.pages.figures import write_figure
 from multistep.pages.spec import Spec, kinds, module
@@ -87,6 +88,16 @@ def test_every_page_is_drawn_from_results_of_its_plan(
         assert rows
         assert all(written[suffix].stat().st_size > 1000 for suffix in (".svg", ".png", ".pdf"))
         assert "nothing" not in written[".svg"].read_text(encoding="utf-8")
+
+
+def test_made_up_results_of_the_whole_plan_are_as_jobs_write_them() -> None:
+    """So that `bench/pages.py` can draw all of its pages from them."""
+    plan = plan_of(SCALES["paper"])
+    kind = {file: json.loads(cell.json)["kind"] for file, cell in plan.cells.items()}
+    files = [f for f in kind if kind[f] == "cell" and f.endswith("/0.json")]
+    files += plan.measurements
+    for file, record in zip(files, made_up(files, plan), strict=True):
+        results.validate(Path(file), as_written(record))
 
 
 def test_every_file_begins_with_what_it_shows() -> None:

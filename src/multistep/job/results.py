@@ -226,14 +226,10 @@ def validate(path: Path, record: Any) -> None:
 
 def _model(record: Any) -> type[Sealed]:
     """What a record should be by what it says itself; a few-shot result if it says nothing."""
-
-    def part(name: str) -> dict[str, Any]:
-        found = record.get(name) if isinstance(record, dict) else None
-        return found if isinstance(found, dict) else {}
-
-    cell = part("cell")
+    record = record if isinstance(record, dict) else {}
+    cell = record["cell"] if isinstance(record.get("cell"), dict) else {}
     family = cell.get("family") if cell.get("family") in FAMILIES else "few_shot"
-    about = record.get("kind") if isinstance(record, dict) else None
+    about = record.get("kind")
     if about == "evaluation":
         return Evaluation
     if about == "measure":
