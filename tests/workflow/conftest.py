@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace.git(folder, "add", ".")
     workspace.git(folder, "commit", "-q", "-m", "built")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def stopped() -> Iterator[None]:
+    """A command that a failed test left running fails no other one."""
+    yield
+    workspace.stop()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -110,13 +111,27 @@ def run(folder: Path, *command: str, status: int | None = 0) -> str:
     return done.stdout
 
 
+started: list[subprocess.Popen[str]] = []  # by the present test
+
+
 def start(folder: Path, *command: str, **options: Any) -> subprocess.Popen[str]:
     """A command in a copy, begun in a session of its own, which a test may kill as a whole."""
     options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, **options}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, text=True,
         start_new_session=True, **options,
     )  # fmt: skip
+    started.append(process)
+    return process
+
+
+def stop() -> None:
+    """Kill what `start` began and a failed test left running."""
+    while started:
+        process = started.pop()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def until(what: Callable[[], Any], seconds: float = 120, said: Callable[[], str] = str) -> Any:
@@ -126,6 +141,14 @@ def until(what: Callable[[], Any], seconds: float = 120, said: Callable[[], str]
         assert time.monotonic() < deadline, said()
         time.sleep(0.02)
     return found
+
+
+def text(path: Path) -> str:
+    """What a file says that another process may delete and make again at any moment."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def read(folder: Path, path: str) -> Any:
