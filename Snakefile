@@ -73,3 +73,5 @@ rule all:
 if workflow.is_main_process:
     if wrong := list(unmade({rule.name for rule in workflow.rules})):
         raise WorkflowError("\n".join(wrong))
+    for warning in set_for_none():
+        print(f"warning: {warning}", file=sys.stderr)

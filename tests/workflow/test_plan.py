@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -153,6 +154,40 @@ def test_what_nothing_makes_is_told_with_its_nearest(fresh):
     for mistyped, meant in pairs.items():
         (line,) = (line for line in said.splitlines() if line.strip().startswith(mistyped))
         assert f"did you mean {meant}" in line
+
+
+def test_an_option_of_a_rule_that_is_none_is_told(fresh):
+    """Snakemake itself passes over most of these without a word."""
+    folder = fresh()
+    mistyped = {"until": "tables", "omit-from": "tables", "forcerun": "tables"}
+    mistyped |= {"prioritize": "tables", "allowed-rules": "tables", "batch": "tables=1/2"}
+    options = [word for option, name in mistyped.items() for word in (f"--{option}", name)]
+    said = workspace.snakemake(folder, "-n", *options, "--", "train", status=1)
+    for option in mistyped:
+        (line,) = (line for line in said.splitlines() if line.strip().startswith(f"--{option}"))
+        assert re.search("did you mean '?table\\b", line)
+
+    mistyped = {"set-threads": "tabel=2", "set-resources": "tabel:mem_mb=1", "groups": "tabel=a"}
+    options = [word for option, name in mistyped.items() for word in (f"--{option}", name)]
+    said = workspace.snakemake(folder, "-n", *options, "--resources", "gpus=1", "--", "train")
+    assert "warning: --resources: no resource named 'gpus'; did you mean 'gpu'?" in said
+    for option in mistyped:  # of another workflow's rule, perhaps
+        assert f"warning: --{option}: no rule named 'tabel'; did you mean 'table'?" in said
+
+
+def test_by_snakemakes_api_the_arguments_are_the_programs_own(fresh):
+    folder = fresh()
+    program = """
+import sys
+from pathlib import Path
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import ResourceSettings
+with SnakemakeApi() as api:
+    workflow = api.workflow(ResourceSettings(cores=1), snakefile=Path("Snakefile"))
+    workflow.dag().execute_workflow(executor="dryrun")
+"""
+    said = workspace.run(folder, sys.executable, "-c", program, "--of-its-own", "x")
+    assert "train_cell" in said
 
 
 def test_a_mistake_in_a_page_or_a_claim_names_its_file_before_any_job(fresh):

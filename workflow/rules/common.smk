@@ -386,9 +386,24 @@ def page_plan(wildcards, input):
 
 
 def unmade(rules):
-    """A line for each target that was asked for and is no rule, no file, and not made by the plan."""
-    targets = [t for t in ASKED.targets if t not in rules and not os.path.exists(t)]
-    if not targets:
+    """A line for each rule or file that was asked for and is no rule, no file, and not made by the plan."""
+    batch = ASKED.batch and [ASKED.batch.rulename]
+    for option, names in {"allowed-rules": ASKED.allowed_rules, "batch": batch}.items():
+        yield from mistakes.unknown(f"--{option}", names or (), rules, "rule")
+    asked = {
+        "": ASKED.targets,
+        "--until ": ASKED.until,
+        "--omit-from ": ASKED.omit_from,
+        "--forcerun ": ASKED.forcerun,
+        "--prioritize ": ASKED.prioritize,
+    }
+    asked = [
+        (option, name)
+        for option, names in asked.items()
+        for name in names or ()
+        if name not in rules and not os.path.exists(name)
+    ]
+    if not asked:
         return
     made = {*CELLS, *CHOICES, *MEASUREMENTS, *(cell.evaluation for cell in CELLS.values())}
     made |= {path.replace(".json", ".safetensors") for path in CELLS}
@@ -400,9 +415,21 @@ def unmade(rules):
     }
     made |= {file for owner in (*DATASETS, *NETWORKS) for file in records(owner)}
     made |= {*files_of("tables", TABLES), *files_of("figures", FIGURES), *rules}
-    for target in targets:
+    for option, target in asked:
         if os.path.relpath(target) not in made:
-            yield unplanned(target, made)
+            yield option + unplanned(target, made)
+
+
+def set_for_none():
+    """A line for each rule and resource that an option sets something of and that isn't one here. A user's
+    own profile may name those of other workflows.
+    """
+    rules = {rule.name: rule.resources for rule in workflow.rules}
+    for option in ("set_threads", "set_resources", "groups"):
+        flag = f"--{option.replace('_', '-')}"
+        yield from mistakes.unknown(flag, getattr(ASKED, option) or (), rules, "rule")
+    asked = [*rules.values(), ASKED.default_resources or {}, *(ASKED.set_resources or {}).values()]
+    yield from mistakes.unknown("--resources", ASKED.resources or (), set().union(*asked), "resource")
 
 
 # --- what Snakemake has no record of, or is told to take -------------------------------------------
@@ -436,9 +463,11 @@ if workflow.is_main_process:
             print(f"warning: {warning}", file=sys.stderr)
     except UserError as error:
         raise WorkflowError(str(error)) from None
-    # With its profiles; while it is read the workflow isn't told of all of it.
+    # With its profiles; while it is read the workflow isn't told of all of it. A program that runs Snakemake
+    # by its API has arguments of its own.
+    command = sys.argv[1:] if "snakemake" in Path(sys.argv[0]).parts[-2:] else []
     with redirect_stderr(StringIO()):  # which profile it is was said
-        ASKED = cli.parse_args(sys.argv[1:])[1]
+        ASKED = cli.parse_args(command)[1]
     refuse("Snakemake has no record of (copied in, pulled in part, or .snakemake was lost)")
     if ASKED.touch:
         refuse("--touch would record", recorded=True)
