@@ -6,7 +6,7 @@ from multistep.data.download import fetch
 from multistep.data.resume import Patience
 from multistep.data.settings import Archive
 
-QUICK = Patience(attempts=3, connect_timeout=1, read_timeout=0.5, backoff=0.02)
+QUICK = Patience(attempts=3, connect_timeout=5, read_timeout=2, backoff=0.02)
 
 
 def get(server, destination, *kinds, **entry):

@@ -72,7 +72,7 @@ def test_a_mirror_may_be_a_file(server, tmp_path):
 def test_a_broken_transfer_is_continued_where_it_ended(server, tmp_path, kind):
     began = time.monotonic()
     assert_arrived(server, get(server, tmp_path / "shapes.zip", kind))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # of the 20 that it would stall
     first, second = ranges(server)  # the second asks for all but the last short read before
     assert first is None
     half = len(server.body) // 2
