@@ -86,6 +86,9 @@ def test_mistakes_are_refused_before_any_job() -> None:
     ):
         with pytest.raises(UserError, match=message):
             plan(choose={**CHOOSE, change: value})
+    for setting in ("ways", "validate_every"):
+        with pytest.raises(UserError, match=rf"choose\.setting: .* other {setting} can't be comp"):
+            plan(choose={**CHOOSE, "setting": setting, "values": [4, 8]})
     with pytest.raises(UserError, match=r"overrides\.maml\.inner_steps: 5 steps are not divisible"):
         plan(overrides={"maml": {"inner_steps": 5, "window": 2}})
     with pytest.raises(UserError, match="best needs validation classes"):
@@ -168,6 +171,7 @@ def test_from_candidates_to_the_cell(
     for key in ("setting", "value", "rule", "candidates"):
         assert final["cell"]["chosen"][key] == choice[key]
     assert cli.main([*line[:5], waits.path]) == 2, "no candidate"
+    assert cli.main([*line[:2], "shots", *line[3:]]) == 2, "another task"
     elsewhere = "of results that aren't at hand; compared where they are"
     free = ("made_from.candidates.*", "candidates.*.validation_accuracy")
     edits = records.Edits({"rule": "text", **dict.fromkeys(free, elsewhere)})

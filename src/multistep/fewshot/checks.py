@@ -18,6 +18,7 @@ from multistep.fewshot import algorithms
 from multistep.fewshot.settings import FewShot
 from multistep.files import UserError
 from multistep.networks.settings import sides
+from multistep.plan.choose import protocol
 from multistep.plan.mistakes import explain
 from multistep.settings import repeated
 
@@ -143,9 +144,11 @@ def _committed(file: Path) -> dict[str, int]:
 
 
 def _candidate(layers: Layers, s: FewShot, choose: Choose) -> Iterator[str]:
-    """Candidates are scored on the validation classes, so there have to be some."""
+    """Candidates are scored on the validation classes, so there are some; by one protocol."""
     path = f"experiments.{layers.name}.choose"
-    if not s.hold_out_validation:
+    if wrong := protocol(choose.setting):
+        yield f"{path}.setting: {wrong}"
+    elif not s.hold_out_validation:
         yield f"{path}: candidates need validation classes; set hold_out_validation to true"
     elif s.validate_every > s.iterations:
         yield (

@@ -20,7 +20,21 @@ from multistep.job import results
 from multistep.job.record import SCHEMA, name_of, same, short
 from multistep.settings import json_of
 
+# What validation accuracies are of: with another value of these they are no better or worse.
+PROTOCOL = frozenset(
+    {
+        "ways", "shots", "queries", "rotate_test", "hold_out_validation", "validate_every",
+        "validation_episodes",
+    }
+)  # fmt: skip
 RULE = "highest validation accuracy, mean over the candidates' seeds; the smaller value of equals"
+
+
+def protocol(setting: str) -> str | None:
+    """What is said of a setting that candidates can't differ in and be compared."""
+    if setting not in PROTOCOL:
+        return None
+    return f"validation accuracies of other {setting} can't be compared; choose another setting"
 
 
 def choose(setting: str, candidates: list[dict[str, Any]]) -> dict[str, Any]:
@@ -66,6 +80,8 @@ def definition(setting: str, candidates: Sequence[dict[str, Any]]) -> dict[str, 
 
     Raises UserError if these aren't the candidates of one choice.
     """
+    if wrong := protocol(setting):
+        raise UserError(f"{setting}: {wrong}")
     for cell in candidates:
         if not isinstance(cell["settings"].get(setting), int | float):
             raise UserError(
