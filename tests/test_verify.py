@@ -106,6 +106,21 @@ def test_what_differs_is_named_and_nothing_else(
     record_property("injected", len(files))
 
 
+def test_a_record_is_verified_wherever_it_lies_if_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, plain = tmp_path / "mine/one.json", tmp_path / "mine/plain.json"
+    write_json(kept, records.sealed(records.evaluation()))
+    write_json(plain, {"of": "something else"})
+    assert cli.main(["verify", str(kept)]) == 0
+    assert "all are as they were written" in capsys.readouterr().out
+    assert cli.main(["verify", str(kept), str(plain)]) == 0
+    assert "1 of them have no seal" in capsys.readouterr().out
+    kept.write_text(kept.read_text().replace("evaluation", "evaluatiom", 1))
+    assert cli.main(["verify", str(kept)]) == 2
+    assert f"{kept}: its content differs from its seal" in capsys.readouterr().err
+
+
 def test_parameters_of_another_cell_are_told_without_a_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

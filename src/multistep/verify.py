@@ -89,15 +89,18 @@ def run(args: argparse.Namespace) -> None:
 
 
 def artefacts(path: Path) -> Iterator[tuple[str, Path]]:
-    """(kind, file) of all that lie in a folder, or of one file; hidden folders are left out.
+    """(kind, file) of all that lie in a folder, hidden folders left out, or of one file, which may
+    be a record that is kept elsewhere, as evaluations of a user's own are.
 
     Raises UserError if there is no such place.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give the project's")
-    files = [] if path.is_dir() else [path]
-    seen = set()  # data/ may be a link to a larger disk, and links may make a circle
-    for folder, inner, names in () if files else os.walk(path, True, _unreadable, True):
+    if not path.is_dir():
+        kind = _kind(path) or (ELSEWHERE if path.suffix == ".json" else None)
+        return iter([(kind, path)] if kind else [])
+    files, seen = [], set()  # data/ may be a link to a larger disk, and links may make a circle
+    for folder, inner, names in os.walk(path, True, _unreadable, True):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         if (own := os.path.realpath(folder)) in seen:
             inner[:], names = [], []
@@ -130,7 +133,7 @@ def _told(artefact: tuple[str, Path]) -> str | bool:
     """Whether it is sealed, or what is wrong with it."""
     kind, file = artefact
     try:
-        return CHECKS[kind][1](file) is not False
+        return (_elsewhere if kind == ELSEWHERE else CHECKS[kind][1])(file) is not False
     except UserError as error:
         return str(error)
     except OSError as error:
@@ -169,6 +172,14 @@ def _drawn(path: Path) -> bool:
     return any((folder / page.REPORT).is_file() for folder in path.absolute().parents[:2])
 
 
+def _elsewhere(path: Path) -> bool:
+    record = read_json(path)
+    if sealed := isinstance(record, dict) and "seal" in record:
+        seal.check(path, record)
+    return sealed
+
+
+ELSEWHERE = "records elsewhere"
 # How files of a kind are called (the first that fits), and what reads one: UserError if it differs,
 # False if nothing seals it.
 CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {

@@ -14,6 +14,7 @@ from multistep import cli
 from multistep.files import UserError
 from multistep.pages import record
 from multistep.pages.context import Context
+from multistep.pages.layout import MINUS, signed
 from multistep.pages.spec import Spec
 
 RATES = {"maml": {"5way_1shot": 0.01, "20way_1shot": 0.04}, "multistep8": {"5way_1shot": 0.01}}
@@ -24,6 +25,12 @@ def rated(table_json: Record) -> Spec:
     """With intervals over episodes, and inner learning rates that the paper chose (Table 5)."""
     paper = table_json["paper"] | {"interval_n": "episodes", "inner_lr": RATES}
     return table_spec(table_json | {"paper": paper})
+
+
+def test_a_difference_that_is_printed_as_zero_has_no_sign() -> None:
+    told = [signed(0.0), signed(-0.004), signed(-0.4, 0), signed(-0.005), signed(1234.5, 1)]
+    assert told == ["0.00", "0.00", "0", f"{MINUS}0.01", "+1,234.5"]
+    assert signed(math.nan) is None
 
 
 def test_csv_holds_every_number(results: list[Record], write: Write) -> None:
@@ -88,12 +95,12 @@ def test_the_page_follows_the_layout_of_the_paper_with_ours_first(
         "| MAML (ours) | 50.00 ± 6.93 | – |",
         "| seeds | sd 14.14, n = 2 | – |",
         "| paper | 50.00 ± 8.00 [1.41] | 40.00 ± 4.00 [1.00] |",
-        "| gap | +0.00, inside | – |",
+        "| gap | 0.00, inside | – |",
         "| Multi-step (8) | 90.00 ± 13.86 | – |",
         "| seeds | n = 1 | – |",
         "| exact adaptation | 92.50 ± 3.25 | – |",
         "| paper | 90.00 ± 0.80 [0.14] | – |",
-        "| gap | +0.00, inside | – |",
+        "| gap | 0.00, inside | – |",
         "| *Literature on Omniglot, as the paper quotes it* |  |  |",
         "| Reptile† [22] | 97.68 ± 0.04 | 89.4 ± 0.1 |",
         "",

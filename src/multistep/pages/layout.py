@@ -129,9 +129,11 @@ def printed(value: Any, spread: Any, fewest: int = 0) -> str | None:
 
 
 def signed(value: Any, decimals: int = 2) -> str | None:
-    """A difference, with its sign."""
-    sign = MINUS if value < 0 else "+"
-    return f"{sign}{abs(value):,.{decimals}f}" if known(value) else None
+    """A difference, with its sign if it has one as it is printed."""
+    if not known(value):
+        return None
+    text = f"{abs(value):,.{decimals}f}"
+    return text if not float(text.replace(",", "")) else f"{MINUS if value < 0 else '+'}{text}"
 
 
 def counted(number: float, what: str) -> str:
