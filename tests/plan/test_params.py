@@ -295,7 +295,9 @@ families=[few_shot] & only=[5way_1shot, sgd_32] -> only: sgd_32 is of transfer, 
     leaves out; name both or neither
 experiments/mini_5way_1shot/choose/settings/inner_lr=1.0 ->
     experiments.mini_5way_1shot.choose.settings.inner_lr: candidates try `values`
-experiments/sgd_32/measured/datasets=[bird] -> no dataset named 'bird'
+experiments/sgd_32/measured/datasets=[bird] -> experiments.sgd_32.measured.datasets: bird is none of
+    experiments.sgd_32.datasets; add it there
+experiments/sgd_32/measured/datasets=[birds] -> no dataset named 'birds'; did you mean 'bird'?
 transfer/source_taps=[4, 4] -> transfer.source_taps: 4 stands there more than once
 transfer/adam_betas=[0.9, 1.5] -> transfer.adam_betas.1: input should be less than
 transfer/size=64 -> transfer.size: 64, but datasets.cifar100.prepare.size is 32 (of 2)

@@ -89,9 +89,12 @@ def _experiment(params: Params, name: str, own: list[str], everywhere: list[str]
                     f"{experiment.family} doesn't have; it has: {', '.join(own)}"
                 )
     if (measured := experiment.measured) is not None:
-        # An overlay that runs nothing of an experiment needn't say that nothing is timed.
-        datasets = experiment.datasets or params.datasets
-        yield from unknown(f"{path}.measured.datasets", measured.datasets, datasets, "dataset")
+        at = f"{path}.measured.datasets"
+        yield from unknown(at, measured.datasets, params.datasets, "dataset")
+        for dataset in measured.datasets:
+            # An overlay that runs nothing of an experiment needn't say that nothing is timed.
+            if dataset in params.datasets and dataset not in (experiment.datasets or [dataset]):
+                yield f"{at}: {dataset} is none of {path}.datasets; add it there or leave it out"
         of_family = {n for n, m in params.methods.items() if m.algorithm not in others}
         yield from unknown(f"{path}.measured.methods", measured.methods, of_family, "method")
     yield from unknown(f"{path}.datasets", experiment.datasets, params.datasets, "dataset")
