@@ -142,6 +142,11 @@ def test_the_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
             "experiments.5way_1shot.overrides.fomaml: nothing",
         ),
         (
+            "experiments: {5way_1shot: {methods: [maml], method_seeds: {maml: [7], fomaml: [0]}}}",
+            "",
+            "experiments.5way_1shot.method_seeds.fomaml: nothing",
+        ),
+        (
             "experiments: {mini_5way_1shot: {choose: {methods: [maml, anil_uncached]}}}",
             "",
             "experiments.mini_5way_1shot.choose.methods: anil_uncached: nothing",

@@ -129,6 +129,19 @@ def test_a_scale_may_run_one_family() -> None:
     assert {job["family"] for job in cells.measurements(p).values()} == {"few_shot"}
 
 
+def test_single_methods_may_have_seeds_of_their_own() -> None:
+    own = {"seeds": [0], "method_seeds": {"maml": [2, 1]}}
+    merged = params.merge(params.read(PARAMS), {"experiments": {"5way_1shot": own}})
+    planned = cells.plan(params.validate(merged))
+    found = {
+        method: [c.seed for c in planned if (c.experiment, c.method) == ("5way_1shot", method)]
+        for method in ("maml", "fomaml")
+    }
+    assert found == {"maml": [2, 1], "fomaml": [0]}
+    others = [c.seed for c in planned if (c.experiment, c.method) == ("5way_5shot", "maml")]
+    assert others == [0, 1, 2]
+
+
 def test_a_scale_may_run_some_experiments_only() -> None:
     p = params.validate(params.merge(BASE, {"only": ["steps", "mini_5way_1shot"]}))
     own = {c.path for c in cells.plan(p)}
@@ -216,6 +229,13 @@ few_shot/inner_lr=1.0e+300 -> few_shot.inner_lr: float32 has no such number
 transfer/adam_betas=[0.9, 1.0e-320] -> transfer.adam_betas: float32 has no such number
 measure/steps=[1, 1] -> measure.steps: 1 stands there more than once
 experiments/5way_1shot/seeds=[1, 1] -> experiments.5way_1shot.seeds: 1 stands there more than once
+experiments/5way_1shot/method_seeds={maml: [1, 1]} -> experiments.5way_1shot.method_seeds.maml: 1
+    stands there more than once
+experiments/5way_1shot/method_seeds={maml: []} -> experiments.5way_1shot.method_seeds.maml:
+experiments/5way_1shot/method_seeds={mamml: [1]} -> experiments.5way_1shot.method_seeds: no method
+    named 'mamml'; did you mean 'maml'?
+experiments/5way_1shot/method_seeds={scratch: [1]} -> experiments.5way_1shot.method_seeds: scratch
+    has the algorithm
 experiments/5way_1shot/datasets=[omniglot, omniglot] -> datasets: 'omniglot' stands there more than
 experiments/5way_1shot/methods=[maml, maml] -> methods: 'maml' stands there more than once
 experiments/mini_5way_1shot/choose/values=[0.1, 0.1000000001] -> mini_5way_1shot.choose.values: two

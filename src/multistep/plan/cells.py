@@ -78,9 +78,10 @@ def plan(params: Params) -> list[Cell]:
             if choose:
                 del settings[choose.setting]
             text = canonical_json(settings)  # one for all its cells
+            seeds = experiment.method_seeds.get(method) or experiment.seeds or params.seeds
             for dataset in map(params.used, experiment.datasets):
                 choice = choice_path(name, dataset, method) if choose else None
-                for seed in experiment.seeds or params.seeds:
+                for seed in seeds:
                     of = (experiment.family, name, dataset, method, seed)
                     cells.append(_cell(params, *of, text, choice))
     return list({cell.path: cell for cell in cells}.values())

@@ -78,6 +78,7 @@ def _experiment(params: Params, name: str, own: list[str], everywhere: list[str]
     path, experiment = f"experiments.{name}", params.experiments[name]
     choose, others = experiment.choose, {*everywhere} - {*own}  # what is none at all is told before
     named = {"methods": experiment.methods, "overrides": experiment.overrides}
+    named |= {"method_seeds": [*experiment.method_seeds]}
     named |= {"choose.methods": choose.methods} if choose else {}
     for key, names in named.items():
         yield from unknown(f"{path}.{key}", names, params.methods, "method")

@@ -115,6 +115,7 @@ def idle(plan: Params, base: dict[str, Any], over: dict[str, Any]) -> Iterator[s
         "experiments": plan.run,
     }
     known |= {f"experiments.{name}.overrides": of for name, of in methods.items()}
+    known |= {f"experiments.{name}.method_seeds": of.methods for name, of in run.items()}
     for place, names in known.items():
         keys = place.split(".")
         for name, said in (at(over, keys) or {}).items():

@@ -43,7 +43,9 @@ class Choose(Model):
 
 
 class Experiment(Model):
-    """`overrides`: settings of single methods in this experiment, over all others."""
+    """`overrides`: settings of single methods in this experiment, over all others; `method_seeds`:
+    their seeds, in the place of all methods'.
+    """
 
     family: Literal["few_shot", "transfer"]
     datasets: Annotated[list[str], Once]
@@ -52,6 +54,7 @@ class Experiment(Model):
     overrides: dict[str, dict[str, Any]] = {}
     choose: Choose | None = None
     seeds: Annotated[list[Seed], Once] | None = Field(default=None, min_length=1)
+    method_seeds: dict[str, Annotated[list[Seed], Once, Field(min_length=1)]] = {}
     measured: Measured | None = None
 
     def choice(self, method: str) -> Choose | None:
