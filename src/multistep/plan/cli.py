@@ -119,8 +119,8 @@ def idle(plan: Params, base: dict[str, Any], over: dict[str, Any]) -> Iterator[s
     for place, names in known.items():
         keys = place.split(".")
         for name, said in (at(over, keys) or {}).items():
-            there = at(base, [*keys, name]) or {}
-            if name not in names and merge(there, said) != there:
+            there = {name: at(base, [*keys, name]) or {}}
+            if name not in names and merge(there, {name: said}) != there:
                 yield f"{place}.{name}"
     for name, of in run.items():
         for method in at(over, ["experiments", name, "choose", "methods"]) or ():
