@@ -307,7 +307,7 @@ RESULT = "scales/omniglot-cpu/results/5way_1shot/omniglot/maml/0.json"
             "evaluate scales/omniglot-long/results/a.json",
             "(snakemake --configfile workflow/scales/omniglot-long.yaml -- results/a.json)",
         ),
-        (f"evaluate {RESULT}", f"{RESULT}: no parameters beside it (0.safetensors); it was made"),
+        (f"evaluate {RESULT}", f"{RESULT}: no parameters beside it (0.safetensors); copy them too"),
         ("evaluate workflow/x.json", "workflow/x.json: no such file"),
         ("compare src src", "src: no results in it; name a project, a scale or a folder"),
         ("compare README.md src", "README.md: no results in it; name a project, a scale"),

@@ -12,7 +12,7 @@ from multistep.files import UserError, check_writable, read_json
 
 RESULT, MEASUREMENT, EVALUATION = "a result", "a measurement", "an evaluation"
 CHOICE = "a choice"
-_NAMES = ("scale", "experiment", "dataset", "method", "seed")  # of a cell, or a measurement
+NAMES = ("experiment", "dataset", "method", "seed")  # of a cell in its scale, or a measurement
 # The first whose keys are all there; of a list those of its first entry. No part of this module, so
 # that a new kind makes no cell stale.
 KINDS: dict[str, list[str]] = read_json(Path(__file__).with_suffix(".json"))
@@ -48,10 +48,7 @@ def check_place(path: Path, kind: str, cell: Mapping[str, Any] | None = None) ->
     except UserError:  # damaged: nothing is lost with it
         return ""
     if found and of(found) != kind:
-        raise UserError(
-            f"{path}: in the way, and {of(found) or 'no such record'}; move it away, or name "
-            "another place"
-        )
+        raise in_the_way(path, f"and {of(found) or 'no such record'}")
     if found and cell is not None:
         check_own(path, found.get("cell"), cell)
     return f"{path}: {kind} is there already; what is made now will take its place" * bool(found)
@@ -61,12 +58,9 @@ def check_own(path: Path, found: Any, cell: Mapping[str, Any]) -> None:
     """Raise UserError if the cell that was `found` at a path isn't this one, whatever its settings:
     they change, and then it is made anew in its own place.
     """
-    for key in _NAMES if isinstance(found, Mapping) else ():
+    for key in ("scale", *NAMES) if isinstance(found, Mapping) else ():
         if (is_ := found.get(key)) != (own := cell.get(key)):
-            raise UserError(
-                f"{path}: in the way, of {key} {is_!r}, not {own!r}; move it away, or name another "
-                "place"
-            )
+            raise in_the_way(path, f"of {key} {is_!r}, not {own!r}")
 
 
 def check_name(path: Path, name: str) -> None:
@@ -76,6 +70,9 @@ def check_name(path: Path, name: str) -> None:
     except UserError:  # damaged
         return
     if isinstance(found, dict) and (other := found.get("name", name)) != name:
-        raise UserError(
-            f"{path}: in the way, of {other!r}, not {name!r}; move it away, or name another place"
-        )
+        raise in_the_way(path, f"of {other!r}, not {name!r}")
+
+
+def in_the_way(path: Path, what: str) -> UserError:
+    """What is said of a file that another would be written over, and `what` it is."""
+    return UserError(f"{path}: in the way, {what}; move it away, or name another place")

@@ -67,8 +67,8 @@ def of(file: Path) -> Path:
         kinds.check(file, record, kinds.RESULT)
         results.checked(file, record)  # which says it if that is none
         raise UserError(
-            f"{file}: no parameters beside it ({path.name}); it was made before they were kept, or "
-            f"they weren't copied with it: copy them too, or build it again ({build_command(path)})"
+            f"{file}: no parameters beside it ({path.name}); copy them too, or build it again "
+            f"({build_command(path)})"
         )
     if not file.exists():
         raise UserError(f"{file}: no such file; build it first ({build_command(file)})")
@@ -83,10 +83,7 @@ def check_place(path: Path, cell: Mapping[str, Any]) -> None:
         try:
             about, _ = _open(path, tensors=False)
         except UserError:
-            raise UserError(
-                f"{path}: in the way, and no parameters of a cell; move it away, or name another "
-                "place"
-            ) from None
+            raise kinds.in_the_way(path, "and no parameters of a cell") from None
         kinds.check_own(path, about["cell"], cell)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from multistep import seal, stats
+from multistep import kinds, seal, stats
 
 # What a record says of itself: (which fact, as it is told, as it follows from the rest).
 Facts = Iterable[tuple[str, Any, Any]]
@@ -273,8 +273,7 @@ class MeasurementRecord(Sealed):
 
 def name_of(cell: Mapping[str, Any]) -> str:
     """What names a cell, or a measurement, and where its record lies among others."""
-    keys = ("experiment", "dataset", "method", "seed")
-    return "/".join(str(cell[key]) for key in keys if key in cell)
+    return "/".join(str(cell[key]) for key in kinds.NAMES if key in cell)
 
 
 def same(found: Any, right: Any) -> bool:

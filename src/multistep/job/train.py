@@ -126,8 +126,6 @@ def _choice(
     it. Raises UserError, one line, if that isn't it.
     """
     choice = results.read_choice(file, right)
-    if "seal" not in choice:
-        raise UserError(f"{file}: from before choices were sealed; {seal.AGAIN}")
     for key in choice["cell"].keys() - {"settings"}:
         if choice["cell"][key] != cell.get(key):
             raise UserError(
