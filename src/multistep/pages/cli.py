@@ -62,62 +62,17 @@ def add_parser(subparsers: Any) -> None:
             sub.add_argument("names", nargs="*", metavar="PAGE", help="these alone, e.g. table4")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Draw what the arguments ask for; a mistake in them is a UserError."""
     gc.set_threshold(200_000)  # thousands of records stay, and looking through them takes a tenth
+    WRITERS[args.kind](args)
+
+
+def _page(args: argparse.Namespace) -> None:
     from multistep.pages.record import SUFFIXES
 
-    own = {"claims": (CLAIMS, ("csv",)), "audit": (AUDIT, ())}
-    own |= {form[:-1]: (PAGE, suffixes) for form, suffixes in SUFFIXES.items()}
-    if args.kind in own:
-        kind, beside = own[args.kind]
-        record = Path(f"{args.out}.json") if kind == PAGE else args.out
-        kinds.check_place(record, kind)
-        _check_others(record, (record.with_suffix(f".{suffix}") for suffix in beside))
-    if args.kind in ("pages", "site") and args.out.exists() and not args.out.is_dir():
-        raise UserError(f"--out {args.out}: a file is in the way; name another place")
-    if args.kind == "frame":
-        from multistep.pages import project
-
-        _check_others(project.columns_of(args.out), [args.out])
-        found = project.frame(args.project)
-        project.write(args.out, found)
-        print(f"{args.out}: {len(found):,} numbers")
-        return 0
-    if args.kind == "audit":
-        from multistep.pages import audit
-
-        for path in audit.write(args.out, audit.findings(args.project)):
-            print(path)
-        return 0
-    if args.kind == "pages":
-        from multistep.pages import draw, scales
-
-        paper, found = scales.scales(args.project, args.scale or ())
-        known = {name for scale in found for name in scale.by_name}
-        if wrong := unknown("report pages", args.names, known, "page"):
-            raise UserError("\n".join(wrong))
-        for scale in found:
-            for path in draw.draw(scale, args.out / scale.name, args.names):
-                print(path)
-        for line in draw.undrawn(paper, found, args.names):
-            say(f"warning: {line}")
-        return 0
-    if args.kind == "site":
-        from multistep.pages import site
-
-        counts_of = site.build(args.project, args.out, args.scale or ())
-        print(f"{args.out}: " + ", ".join(f"{count} {what}" for what, count in counts_of.items()))
-        return 0
-    if args.kind == "claims":
-        from multistep.pages import verdicts
-
-        entries = verdicts.evaluate(args.project)
-        for path in verdicts.write(args.out, entries):
-            print(path)
-        counts = Counter(entry["verdict"] for entry in entries)
-        print(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
-        return 0
+    form = f"{args.kind}s"
+    _check_place(Path(f"{args.out}.json"), PAGE, *SUFFIXES[form])
     from multistep.pages import query
     from multistep.pages.context import Context
     from multistep.pages.spec import parse
@@ -133,16 +88,85 @@ def run(args: argparse.Namespace) -> int:
         # A record beside others in a scale's folder rests on what is there.
         home = next((p.parent for p in path.absolute().parents if p.name == "results"), Path())
         records.append(query.read(path, plan, on_disk(home).expected))
-    spec = parse(f"{args.kind}s", settings.json_of("--spec", args.spec), "--spec: ")
+    spec = parse(form, settings.json_of("--spec", args.spec), "--spec: ")
     write: Callable[..., list[Path]]
     if args.kind == "table":
         from multistep.pages.tables import write_table as write
     else:
         from multistep.pages.figures import write_figure as write
-    paths = write(args.out, spec, context, records)
+    _tell(write(args.out, spec, context, records))
+
+
+def _pages(args: argparse.Namespace) -> None:
+    _check_folder(args.out)
+    from multistep.pages import draw, scales
+
+    paper, found = scales.scales(args.project, args.scale or ())
+    known = {name for scale in found for name in scale.by_name}
+    if wrong := unknown("report pages", args.names, known, "page"):
+        raise UserError("\n".join(wrong))
+    for scale in found:
+        _tell(draw.draw(scale, args.out / scale.name, args.names))
+    for line in draw.undrawn(paper, found, args.names):
+        say(f"warning: {line}")
+
+
+def _frame(args: argparse.Namespace) -> None:
+    from multistep.pages import project
+
+    _check_others(project.columns_of(args.out), [args.out])
+    found = project.frame(args.project)
+    project.write(args.out, found)
+    print(f"{args.out}: {len(found):,} numbers")
+
+
+def _claims(args: argparse.Namespace) -> None:
+    _check_place(args.out, CLAIMS, "csv")
+    from multistep.pages import verdicts
+
+    entries = verdicts.evaluate(args.project)
+    _tell(verdicts.write(args.out, entries))
+    counts = Counter(entry["verdict"] for entry in entries)
+    print(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
+
+
+def _audit(args: argparse.Namespace) -> None:
+    _check_place(args.out, AUDIT)
+    from multistep.pages import audit
+
+    _tell(audit.write(args.out, audit.findings(args.project)))
+
+
+def _site(args: argparse.Namespace) -> None:
+    _check_folder(args.out)
+    from multistep.pages import site
+
+    counts = site.build(args.project, args.out, args.scale or ())
+    print(f"{args.out}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+WRITERS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "table": _page, "figure": _page, "pages": _pages, "frame": _frame, "claims": _claims,
+    "audit": _audit, "site": _site,
+}  # fmt: skip
+
+
+def _tell(paths: Iterable[Path]) -> None:
     for path in paths:
         print(path)
-    return 0
+
+
+def _check_place(record: Path, kind: str, *beside: str) -> None:
+    """Raise UserError unless a `record` of this kind and what it has `beside` it, by suffix, can be
+    written there.
+    """
+    kinds.check_place(record, kind)
+    _check_others(record, (record.with_suffix(f".{suffix}") for suffix in beside))
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: a file is in the way; name another place")
 
 
 def _check_others(record: Path, others: Iterable[Path]) -> None:
