@@ -292,10 +292,11 @@ def network_data_option(wildcards, input):
 PAPER = PLAN if MERGED == BASE else inputs.Plan.of(params.validate(BASE))
 CONTEXT = inputs.context(PARAMS)
 # Those pages of which this scale computes anything, with the files that they are drawn from.
-TABLES, FIGURES = (
-    {name: files for name, spec in pages.items() if (files := inputs.results(spec, PLAN))}
-    for pages in PAGES.values()
-)
+SHOWN = {
+    form: {name: files for name, spec in pages.items() if (files := inputs.results(spec, PLAN))}
+    for form, pages in PAGES.items()
+}
+TABLES, FIGURES = SHOWN["tables"], SHOWN["figures"]
 
 
 def files_of(form, names):
@@ -316,7 +317,7 @@ def cells_beside_pages(wildcards):
     if workflow.storage_settings.default_storage_provider:  # what is there isn't seen here
         return list(CELLS)
     shown, asked = set(), set()
-    for form, pages in {"tables": TABLES, "figures": FIGURES}.items():
+    for form, pages in SHOWN.items():
         for name, files in pages.items():
             drawn = os.path.exists(f"reports/{form}/{name}.json")
             (shown if drawn else asked).update(files)
@@ -335,7 +336,7 @@ def left_by_failures(wildcards):
     }
     logs |= {
         file: f"logs/{Path(file).with_suffix('.log')}"
-        for pages in (TABLES, FIGURES)
+        for pages in SHOWN.values()
         for files in pages.values()
         for file in files
         if file.startswith("evaluations/")
@@ -345,7 +346,7 @@ def left_by_failures(wildcards):
 
 def page_code(form, wildcards):
     """The code that draws a page: its kind's, and no other kind's."""
-    files = {"tables": TABLES, "figures": FIGURES}[form][wildcards[0]]
+    files = SHOWN[form][wildcards[0]]
     families = [CELLS[file].family for file in files if file in CELLS]
     families += [MEASUREMENTS[file]["family"] for file in files if file in MEASUREMENTS]
     entries = provenance.page_modules(form, spec_of(form, wildcards).kind, families)
@@ -429,7 +430,9 @@ def set_for_none():
         flag = f"--{option.replace('_', '-')}"
         yield from mistakes.unknown(flag, getattr(ASKED, option) or (), rules, "rule")
     asked = [*rules.values(), ASKED.default_resources or {}, *(ASKED.set_resources or {}).values()]
-    yield from mistakes.unknown("--resources", ASKED.resources or (), set().union(*asked), "resource")
+    yield from mistakes.unknown(
+        "--resources", ASKED.resources or (), set().union(*asked), "resource"
+    )
 
 
 # --- what Snakemake has no record of, or is told to take -------------------------------------------
@@ -438,7 +441,7 @@ def set_for_none():
 def compared(pages):
     """How each file of the plan is compared with it, and with `pages` each page with what it is to show."""
     yield from unrecorded.checks(HOME, PARAMS, CELLS, CHOICES, MEASUREMENTS)
-    for form, shown in {"tables": TABLES, "figures": FIGURES}.items() if pages else ():
+    for form, shown in SHOWN.items() if pages else ():
         for name, files in shown.items():
             spec = PAGES[form][name]
             page = partial(unrecorded.page, HOME, form, name, spec, files, context_of)

@@ -61,7 +61,7 @@ rule figure:
 
 
 # Every table and figure is a target by its name: `snakemake table4`.
-for form, names in {"tables": TABLES, "figures": FIGURES}.items():
+for form, names in SHOWN.items():
     for page in names:
 
         rule:
