@@ -264,33 +264,31 @@ def page(record: dict[str, Any]) -> str:
         + "\n\nMB: kept for the way back per task. Same: whether the first meta-iteration's loss "
         f"is the older build's to {DRIFT:.0%}; where not, the method itself was mended since. "
         f"Two threads: {median(times[TWO]['wall']):.3f} s of wall time beside "
-        f"{median(times[NEW]['wall']):.3f} s.\n\n" + _transfer(record.get("transfer", {}))
+        f"{median(times[NEW]['wall']):.3f} s.\n\n" + _transfer(record["transfer"])
         + "## The bound\n\n" + _bound(found, *limits)
     )  # fmt: skip
 
 
 def _transfer_rows(record: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """Targets of meta-transfer; none where an older record has none."""
-    found = record.get("transfer", {})
-    rows = []
-    for e, limit in TRANSFER.items() if found else ():
+    """Targets of meta-transfer."""
+    found, rows = record["transfer"], []
+    for e, limit in TRANSFER.items():
         name = f"L2T-ww at 32×32, {TRANSFER_TITLES[e]}: time, kept and replayed the larger"
         rows.append((name, max(_share(found[e][f"l2t/{s}"]) for s in SCHEMES), limit))
-    for scheme, title in SCHEMES.items() if found else ():
-        runs, shares = [found[ESTIMATED], *record.get("again", [])], []
+    runs = [found[ESTIMATED], *record["again"]]
+    for scheme, title in SCHEMES.items():
+        shares = []
         for run in runs:
             one, other = (run[f"{m}/{scheme}"]["times"][NEW] for m in TRANSFER_METHODS)
             shares.append(ratio({"one": other, "other": one}, "one", "other"))
-        of = f", the largest of {len(runs)} runs" if runs[1:] else ""
-        name = f"transfer at 32×32, Adam, {title}: multi-step / L2T-ww{of}"
+        of = f"the largest of {len(runs)} runs"
+        name = f"transfer at 32×32, Adam, {title}: multi-step / L2T-ww, {of}"
         rows.append((name, max(shares), ESTIMATE_LIMIT))
     return rows
 
 
 def _transfer(found: dict[str, Any]) -> str:
-    """Times of meta-transfer's mini-batches; nothing where an older record has none."""
-    if not found:
-        return ""
+    """Times of meta-transfer's mini-batches."""
     rows = []
     for e, methods in found.items():
         for method, m in methods.items():

@@ -68,7 +68,6 @@ def test_the_page_compares_round_by_round() -> None:
     largest = "multi-step / L2T-ww, the largest of 3 runs | 0.70"
     assert f"Adam, kept: {largest} | 0.714 | **no** |" in page
     assert f"Adam, replayed: {largest} | 0.526 | yes |" in page
-    assert "## Meta-transfer" not in report.page({**record, "transfer": {}})
 
 
 def test_the_workflow_is_measured_and_named_with_its_targets() -> None:
