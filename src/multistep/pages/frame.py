@@ -103,8 +103,9 @@ def of(
     )
 
 
-def runs(records: Iterable[Mapping[str, Any]]) -> DataFrame:
-    """What was run: a row for each result, and for each method of a measurement, in their order.
+def runs(records: Iterable[Mapping[str, Any]], *, evaluations: bool = False) -> DataFrame:
+    """What was run: a row for each result, for each method of a measurement, and with `evaluations`
+    for each of these, in their order.
 
     Returns:
         A frame that joins with `of` on experiment, dataset, method (and seed, of results): all of a
@@ -112,26 +113,33 @@ def runs(records: Iterable[Mapping[str, Any]]) -> DataFrame:
         `PARTS` (`metrics.test_accuracy`, `unit.time`); lists as they are. Besides:
 
         file: its place in the plan, `source` in `of`.
-        record: "result" or "measurement".
+        record: "result", "measurement" or "evaluation".
         chosen: the choice by validation of a setting, as the result has it, or None.
         device: the GPU, or the CPU with its number of threads.
-        clock: what its seconds are of.
+        clock: what its seconds are of; None of evaluations, which have none.
         iterations_per_epoch: mini-batches, of measurements of meta-transfer.
 
     """
     rows: list[dict[str, Any]] = []
     for record in records:
-        if "cell" not in record or record.get("kind") == "evaluation":
+        tested = record.get("kind") == "evaluation"
+        if "cell" not in record or (tested and not evaluations):
             continue
         cell = dict(record["cell"])
         chosen, timed = cell.pop("chosen", None), cell.pop("methods", None)
+        if tested:
+            what, clock = "evaluation", None
+        elif timed:
+            what, clock = "measurement", record["unit"]["time"]
+        else:
+            what, clock = "result", training_clock(record)[0]
         common = {
             **cell,
             **{key: record.get(key) or {} for key in PARTS},
             "file": place(record),
-            "record": "measurement" if timed else "result",
+            "record": what,
             "device": device_name(record["environment"]),
-            "clock": record["unit"]["time"] if timed else training_clock(record)[0],
+            "clock": clock,
             "iterations_per_epoch": record.get("iterations_per_epoch"),
         }
         of_methods = [{"method": m, **about} for m, about in timed.items()] if timed else [{}]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from multistep.pages import DataFrame, frame, pd
+from multistep.pages import DataFrame, frame
 from multistep.pages.context import Context
 from multistep.pages.spec import Spec
 
@@ -13,25 +13,7 @@ def remarks(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> 
     diverged candidates, test episodes with numbers that aren't finite, passes held at once where
     the inner loop moves the head alone, and code that no commit has.
     """
-    both = [of for of in (frame.runs(records), _tests(records)) if len(of)]
-    runs = pd.concat(both or [pd.DataFrame()])
-    runs = runs.reindex(columns=dict.fromkeys([*frame.RUN_COLUMNS, *runs]))
-    return list(_remarks(spec, context, runs))
-
-
-def _tests(records: Sequence[dict[str, Any]]) -> DataFrame:
-    """The evaluations among the records, with where they were made."""
-    return pd.DataFrame(
-        {
-            "method": record["cell"]["method"],
-            "file": frame.place(record),
-            "record": "evaluation",
-            "device": frame.device_name(record["environment"]),
-            **dict(frame.flat({"environment": record["environment"]})),
-        }
-        for record in records
-        if record.get("kind") == "evaluation"
-    )
+    return list(_remarks(spec, context, frame.runs(records, evaluations=True)))
 
 
 def _remarks(spec: Spec, context: Context, runs: DataFrame) -> Iterator[str]:
