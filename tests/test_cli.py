@@ -7,6 +7,7 @@ import errno
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -165,6 +166,17 @@ def test_what_an_overlay_says_in_vain_is_noted(
         notes = [x for x in capsys.readouterr().err.splitlines() if x.startswith("note: ")]
         assert len(notes) == bool(said)
         assert said in "".join(notes)
+
+
+def test_a_plan_says_how_many_seeds_each_method_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.yaml"
+    methods = "methods: [maml, fomaml, multistep2], seeds: [0], method_seeds: {fomaml: [1, 2]}"
+    own.write_text(f"experiments: {{5way_1shot: {{{methods}}}}}")
+    assert cli.main(["plan", str(PARAMS), str(own)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"5way_1shot +omniglot +4  maml, multistep2 × 1; fomaml × 2\n", said)
 
 
 def test_a_plan_can_be_asked_for_parts(capsys: pytest.CaptureFixture[str]) -> None:

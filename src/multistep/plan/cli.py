@@ -186,9 +186,11 @@ def summary(plan: Params, wanted: Wanted) -> str:
     rows = [("experiment", "dataset", "cells", "methods × seeds")]
     for (experiment, dataset), count in counts.items():
         own = [c for c in everything if (c.experiment, c.dataset) == (experiment, dataset)]
-        methods = list(dict.fromkeys(cell.method for cell in own))
+        by_seeds: dict[int, list[str]] = {}
+        for method, number in Counter(cell.method for cell in own).items():
+            by_seeds.setdefault(number, []).append(method)
         settings = {chosen[cell.choice] for cell in own if cell.choice}
-        said = f"{', '.join(methods)} × {len({cell.seed for cell in own})}"
+        said = "; ".join(f"{', '.join(of)} × {number}" for number, of in by_seeds.items())
         if settings:
             said += f"; validation chooses {', '.join(sorted(settings))}"
         rows.append((experiment, dataset, str(count), said))
