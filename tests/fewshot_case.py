@@ -231,6 +231,10 @@ def descent(
     return phi
 
 
+def random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
 def relative(found: Tensor, expected: Tensor) -> float:
     """Relative distance; 0 of two empty vectors, and of two that are zero."""
     assert found.shape == expected.shape

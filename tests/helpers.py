@@ -122,3 +122,8 @@ def train(home: Path, cell: dict[str, Any], *more: str) -> Path:
     line = ["train", "--cell", json.dumps(cell), "--data", str(data), "--out", str(out), *more]
     assert cli.main([*line, "--checkpoint", str(home / "c.pt"), "--device", "cpu"]) == 0
     return out
+
+
+def stable(record: dict[str, Any]) -> str:
+    """What is the same in the results of identical runs."""
+    return json.dumps([record["cell"], record["metrics"], record["history"]])

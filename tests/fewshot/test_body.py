@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from fewshot_case import per_task
+from fewshot_case import per_task, random
 from torch import Tensor
 
 from multistep.fewshot.batched import BatchedConv4, EpisodeLoss
@@ -18,10 +18,6 @@ NETWORKS: dict[str, tuple[dict[str, Any], bool]] = {
     "pooled": (POOLED | {"size": 37}, True),
     "pooled, relu first": (POOLED | {"size": 32, "order": "conv-relu-bn"}, False),
 }
-
-
-def random(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def setting(name: str) -> tuple[BatchedConv4, Tensor, Tensor, EpisodeLoss]:

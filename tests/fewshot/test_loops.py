@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from fewshot_case import random
 from torch import Tensor
 
 from multistep import machine_code
@@ -16,10 +17,6 @@ from multistep.networks.conv4 import ConvShape
 pytestmark = pytest.mark.skipif(not machine_code.width(), reason="no compiler for this machine")
 TASKS, IMAGES, EPS = 2, 3, 1e-3
 Rules = dict[str, Tensor]
-
-
-def random(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def passes(layer: Any, x: Any, p: Rules, u: Rules, dx: Tensor | None) -> tuple[Rules, Any]:

@@ -4,16 +4,13 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from fewshot_case import random
 from torch import Tensor
 from torch.nn import functional as F
 
 from multistep.fewshot.pooled_norm import PooledBatchNorm
 
 TASKS, CHANNELS, IMAGES, EPS = 2, 4, 3, 1e-3
-
-
-def random(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def rows(x: Tensor) -> Tensor:

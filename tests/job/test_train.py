@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import prepared_dataset, small_cell
+from helpers import prepared_dataset, small_cell, stable
 from safetensors.numpy import save_file
 
 from multistep import cli, seal
@@ -27,10 +27,6 @@ def train(cell: str, folder: Path) -> dict[str, Any]:
     prepared_dataset(folder / "data")
     assert cli.main(arguments(cell, folder)) == 0
     return results.read(folder / "result.json")
-
-
-def stable(record: dict[str, Any]) -> str:
-    return json.dumps([record["cell"], record["metrics"], record["history"]])
 
 
 def test_a_cell_is_the_same_to_the_last_bit_and_its_result_is_complete(tmp_path: Path) -> None:

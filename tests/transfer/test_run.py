@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import stable
 from transfer_data import prepared_images, ragged, small_transfer, source_folder, written
 
 from multistep import cli
@@ -31,10 +32,6 @@ def train(folder: Path, cell: dict[str, Any]) -> dict[str, Any]:
     source_folder(folder / "network")
     assert cli.main(arguments(folder, cell)) == 0
     return results.read(folder / "result.json")
-
-
-def stable(record: dict[str, Any]) -> str:
-    return json.dumps([record["cell"], record["metrics"], record["history"]])
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
