@@ -6,6 +6,7 @@ classes are, which episodes need.
 """
 
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -19,9 +20,8 @@ from multistep.files import UserError
 from multistep.progress import say
 from multistep.settings import Model
 
-LAYOUT = r"(.*/)?[^/]+/[^/]+\.(?i:jpe?g|png|bmp|gif|ppm|tiff?|webp)"
-
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp"}
+LAYOUT = rf"(.*/)?[^/]+/[^/]+(?i:{'|'.join(map(re.escape, sorted(ENDINGS)))})"
 _FORMATS = (*decoding.PHOTOGRAPHS, "PPM", "TIFF", "WEBP")
 
 
