@@ -19,6 +19,7 @@ from multistep.files import UserError, read_json, write_json
 from multistep.job import results
 from multistep.pages import query
 from multistep.pages.claims import accuracy, cost
+from multistep.pages.frame import CELL
 
 Run = dict[str, Any]
 COMPARISON = "a comparison"  # in kinds.json
@@ -43,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Print the comparison as Markdown."""
     if args.json:
         kinds.check_place(args.json, COMPARISON)
@@ -51,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, {"a": args.a, "b": args.b, **found})
     print(markdown(found, args.a, args.b), end="")
-    return 0
 
 
 def read(place: str) -> dict[Key, list[Run]]:
@@ -83,8 +83,7 @@ def read(place: str) -> dict[Key, list[Run]]:
             query.check_bytes(record, seen)
             if not results.is_candidate(record):
                 cell, kind = record["cell"], () if "metrics" in record else ("measure",)
-                names = ("experiment", "dataset", "method")
-                key = (cell["scale"], *kind, *(cell[name] for name in names if name in cell))
+                key = (cell["scale"], *kind, *(cell[name] for name in CELL if name in cell))
                 found.setdefault(key, []).append(record)
     if not found:
         raise UserError(

@@ -32,7 +32,7 @@ def _remarks(spec: Spec, context: Context, runs: DataFrame) -> Iterator[str]:
             mixed.setdefault("; ".join(differ), []).append(name)
     for text, names in mixed.items():
         yield f"{', '.join(names)}: results differ in where they were made: {text}."
-    chosen = trained[trained.chosen.notna()].drop_duplicates(["experiment", "dataset", "method"])
+    chosen = trained[trained.chosen.notna()].drop_duplicates(frame.CELL)
     if len(chosen):
         candidates = [c for choice in chosen.chosen for c in choice["candidates"]]
         scores = [candidate["validation_accuracy"] for candidate in candidates]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from multistep.files import UserError
 from multistep.pages import inputs, load, query
+from multistep.pages.frame import CELL
 from multistep.pages.spec import Spec
 from multistep.plan import cells, choose, params
 from multistep.plan.mistakes import unknown
@@ -91,7 +92,7 @@ class Scale:
         found: dict[tuple[str, ...], dict[int, tuple[str, Run]]] = {}
         for path, record in self.records.items():
             if "metrics" in record:
-                key = tuple(record["cell"][k] for k in ("experiment", "dataset", "method"))
+                key = tuple(record["cell"][k] for k in CELL)
                 found.setdefault(key, {})[record["cell"]["seed"]] = self.file(path), record
         return found
 

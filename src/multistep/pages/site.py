@@ -16,6 +16,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from multistep import kinds
 from multistep.files import write_json, write_text
 from multistep.job import results
 from multistep.job.record import name_of
@@ -205,7 +206,7 @@ def _cells(shown: Shown) -> Iterator[dict[str, Any]]:
         parameters = Path(file).with_suffix(".safetensors")
         pulled = (shown.scale.project / parameters).exists()
         yield {
-            **{key: cell[key] for key in ("scale", "experiment", "dataset", "method", "seed")},
+            **{key: cell[key] for key in ("scale", *kinds.NAMES)},
             "name": name,
             "path": path,
             "file": file,
@@ -277,7 +278,7 @@ def _for_dvc(
     rows = (numbers.scale == shown.name) & (numbers.quantity == "validation_accuracy")
     at = numbers.iteration.fillna(numbers.epoch)
     curve = numbers.assign(step=at)[(rows & at.notna()).to_numpy()]
-    names = [curve[key].astype(str) for key in ("experiment", "dataset", "method", "seed")]
+    names = [curve[key].astype(str) for key in kinds.NAMES]
     curve = curve.assign(cell=names[0].str.cat(names[1:], "/"), validation_accuracy=curve.value)
     csv = curve[["cell", "step", "validation_accuracy"]].to_csv(
         index=False, float_format="%.4g", lineterminator="\n"
