@@ -245,6 +245,11 @@ def test_other_data_and_several_cells_stand_in_one_table(
         ),
         ("patterns/bilevel/0.json --floors", "tested on images, not on episodes"),
         ("patterns/bilevel/0.json --dataset DATA/six", "6 classes, but the network tells 4"),
+        (
+            "patterns/bilevel/0.json --dataset DATA/turned",
+            "turned has other classes than patterns, whose the network tells apart ('class3' in "
+            "the place of 'class0')",
+        ),
     ],
 )
 def test_what_cannot_be_tested_is_one_line(
@@ -252,6 +257,8 @@ def test_what_cannot_be_tested_is_one_line(
 ) -> None:
     six = equal_size(60, size=32, test=10)
     written(home / "data/processed/six", six.__class__(**{**vars(six), "classes": list("abcdef")}))
+    turned = {"name": "turned", "classes": equal_size(60).classes[::-1]}
+    written(home / "data/processed/turned", six.__class__(**{**vars(six), **turned}))
     many = ragged(60, test=10)
     written(home / "data/processed/ragged", many.__class__(**{**vars(many), "name": "ragged"}))
     (home / "file").touch()
@@ -265,6 +272,22 @@ def test_what_cannot_be_tested_is_one_line(
     assert message in said
     assert said.startswith("error: ")
     assert said.count("\n") == 1
+
+
+def test_a_network_is_tested_on_more_images_of_its_classes(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where its own data aren't there, nobody knows whether these are its classes."""
+    more = equal_size(90, size=32, test=20)
+    data = written(tmp_path / "more", more.__class__(**{**vars(more), "name": "more"}))
+    file, unknown = home / "results/e/patterns/bilevel/0.json", "the classes of more are those"
+    assert cli.main(["evaluate", str(file), "--dataset", str(data)]) == 0
+    assert unknown not in (said := capsys.readouterr()).err
+    assert "seed 0, tested on more | " in said.out
+    for path in (file, parameters.beside(file)):
+        shutil.copy(path, tmp_path)
+    assert cli.main(["evaluate", str(tmp_path / "0.json"), "--dataset", str(data)]) == 0
+    assert unknown in capsys.readouterr().err
 
 
 def test_a_fault_of_the_second_does_not_lose_the_first(

@@ -131,14 +131,49 @@ def _given(file: Path, args: argparse.Namespace, changes: dict[str, Any]) -> _Gi
     if out:
         kinds.check_place(out, kinds.EVALUATION)
     images = prepared.read(args.dataset) if args.dataset else _own_images(path, about)
+    _check_classes(path, about, images)
     return _Given(file, about, tensors, made, images, out)
+
+
+def _own_folder(path: Path, about: dict[str, Any]) -> tuple[Path, Path]:
+    """The folder of the scale that has a file of parameters, and where its data are."""
+    home = next((p.parent for p in path.absolute().parents if p.name == "results"), Path())
+    return home, home / "data" / "processed" / about["cell"]["dataset"]
+
+
+def _check_classes(path: Path, about: dict[str, Any], images: Prepared) -> None:
+    """Of a network whose outputs are classes: raise UserError where other images have others, by
+    name and place, and say where it isn't known. (Another number of them its tester refuses;
+    episodes have classes of their own.)
+    """
+    right = about["made_from"]["dataset"]
+    if images.digest == right or len(images.classes) != about["network"].get("classes"):
+        return
+    folder = _own_folder(path, about)[1]
+    try:
+        own = prepared.describe(folder)
+    except UserError:  # not there, or damaged
+        own = None
+    if own is None or own.digest != right:
+        say(
+            f"{path}: what it was trained on isn't in {folder}, so whether the classes of "
+            f"{images.name} are those that it tells apart isn't known; if they aren't, its "
+            "accuracy there means nothing"
+        )
+    elif own.classes != images.classes:
+        pairs = zip(images.classes, own.classes, strict=True)
+        theirs, ours = next(pair for pair in pairs if pair[0] != pair[1])
+        raise UserError(
+            f"{path}: {images.name} has other classes than {about['cell']['dataset']}, whose the "
+            f"network tells apart ({theirs!r} in the place of {ours!r}), so its accuracy there "
+            "would mean nothing; choose data with the cell's classes, in their order"
+        )
 
 
 def _own_images(path: Path, about: dict[str, Any]) -> Prepared:
     """The images that a cell was trained on."""
-    home = next((p.parent for p in path.absolute().parents if p.name == "results"), Path())
+    home, folder = _own_folder(path, about)
     cell = about["cell"]
-    folder = home / "data" / "processed" / cell["dataset"]
     if not folder.exists():
         if not any((place / "params.yaml").is_file() for place in (home, home.parent.parent)):
             raise UserError(
