@@ -116,6 +116,17 @@ def test_the_overlays_of_the_page_on_data_can_be_planned(number, tmp_path):
     assert params.load(ROOT / "params.yaml", overlay).sources
 
 
+def test_the_experiments_that_are_shown_can_be_planned(tmp_path):
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown = re.findall(r"dvc exp run[^`\n]* -S ([\w.]+)=([^`\s]+)", text)
+    assert shown
+    for key, value in shown:
+        for name in reversed(key.split(".")):
+            value = f"{{{name}: {value}}}"
+        (tmp_path / "set.yaml").write_text(value, encoding="utf-8")
+        params.load(ROOT / "params.yaml", tmp_path / "set.yaml")
+
+
 def test_the_messages_that_are_explained_are_those_that_are_written():
     files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "workflow/rules").glob("*.smk")]
     files += [ROOT / "Snakefile", ROOT / "Makefile"]

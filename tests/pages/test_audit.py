@@ -54,6 +54,15 @@ def test_findings_have_the_numbers_of_the_paper(
         assert numbers[key] == (pytest.approx(value, rel=0.04, abs=5e-4) if loose else value), key
 
 
+@pytest.mark.parametrize("steps", [2, 16])
+def test_windows_are_those_of_the_paper_whatever_the_plan_has(out: Path, steps: int) -> None:
+    """As of `dvc exp run -S`, whose report tells the audit, too."""
+    right = next(f["numbers"] for f in json.loads(out.read_text()) if f["id"] == "windows")
+    base = params.load(PARAMS)
+    base = base.model_copy(update={"few_shot": base.few_shot | {"inner_steps": steps}})
+    assert audit._windows(base, None) == right
+
+
 def test_one_and_two_windows_are_plain_steps_and_four_are_not(out: Path) -> None:
     off = next(f["numbers"]["off"] for f in json.loads(out.read_text()) if f["id"] == "windows")
     assert off[0] < 1e-12

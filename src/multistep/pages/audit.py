@@ -150,17 +150,18 @@ def _float16(_: Params, pages: Any) -> dict[str, Any]:
 def _windows(base: Params, _: Any) -> dict[str, Any]:
     s = cell_settings(base, "5way_1shot", "multistep4")
     sgd = SGD(s.inner_lr, s.momentum, s.weight_decay)
-    one, two = (sgd.coefficients(n) for n in (s.inner_steps, s.inner_steps // 2))
+    steps = cell_settings(base, "5way_1shot", "multistep8").window  # T, whatever the plan has
+    one, two = (sgd.coefficients(n) for n in (steps, steps // 2))
     return {
         "rate": s.inner_lr,
         "momentum": s.momentum,
         "decay": s.weight_decay,
-        "steps": s.inner_steps,
+        "steps": steps,
         "rate_of_8": -one.b_phi,
         "rate_of_4": -two.b_phi,
         "momentum_of_4": two.d_phi * two.b_v / two.b_phi,
         "tried": (tried := 0.05),  # a rate at which the test loss is descended
-        "off": [closed_form.realised_windows(s.inner_steps // k, k, rate=tried) for k in (1, 2, 4)],
+        "off": [closed_form.realised_windows(steps // k, k, rate=tried) for k in (1, 2, 4)],
     }
 
 
