@@ -16,7 +16,6 @@ from multistep.job import checkpoint
 from multistep.plan import params
 from multistep.transfer.algorithms import Algorithm
 from multistep.transfer.algorithms.bilevel import Bilevel
-from multistep.transfer.algorithms.scratch import Scratch
 from multistep.transfer.inner import MetaGradient, dynamics
 from multistep.transfer.learner import Learner
 
@@ -152,23 +151,6 @@ def test_no_inner_step_no_meta_gradient() -> None:
         assert same(each.theta, start) == (each is skips)
     moved = zeros.theta["where.0.bias"]
     torch.testing.assert_close(moved, torch.full_like(moved, 1 - 2e-3), rtol=0, atol=1e-5)
-
-
-def test_scratch_is_plain_training() -> None:
-    a = learner(Scratch)
-    model = copy.deepcopy(a.target).train()
-    optimizer = torch.optim.SGD(model.parameters(), 0.05, 0.9, weight_decay=1e-4)
-    x, y = reference.images(torch.float32)
-    for report in run(a, 3):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x)[1], y)
-        loss.backward()
-        optimizer.step()
-        assert set(report) == {"train_loss", "train_accuracy"}
-        torch.testing.assert_close(report["train_loss"], loss.detach())
-    model.eval()
-    torch.testing.assert_close(a.logits(x), model(x)[1].detach(), rtol=1e-4, atol=1e-5)
-    assert not a.theta
 
 
 def test_what_is_reported() -> None:

@@ -85,6 +85,8 @@ def test_every_method_can_be_begun_from(like, tmp_path):
             assert max(map(len, text.splitlines())) <= 100
     (algorithm,) = (text for path, text in files.items() if path.parent.name == "algorithms")
     assert "\nclass MyOwn(" in algorithm
+    (tests,) = (text for path, text in files.items() if path.parts[0] == "tests")  # as it says
+    assert "\ndef test_" in tests or "\ndef reference(" in tests
     overlay = tmp_path / "overlay.yaml"  # planned with the algorithm that was copied
     text = files[Path("workflow/scales/my_own.yaml")]
     overlay.write_text(
