@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import multistep
 from multistep.data import prepared
@@ -53,6 +54,11 @@ def test_three_lines_adapt_to_images_of_one_s_own(
     for message, images in wrong.items():
         with pytest.raises(UserError, match=rf"{message}.*give bytes \[N, 28, 28\], or numbers in"):
             classify(images)
+    drawn = [Image.fromarray(x) for x in others]
+    assert classify(drawn) == classify(others)
+    for mode in ("P", "1", "RGB"):  # the first's bytes are places in a palette
+        with pytest.raises(UserError, match=rf"^images of mode {mode}; give image.convert\('L'\)"):
+            classify([image.convert(mode) for image in drawn])
     with pytest.raises(UserError, match="8 labels of 3 classes for 9 images"):
         out["learner"].adapt(own, values["labels"][1:])
     for labels in ([[name] for name in values["labels"]], torch.eye(9), 3):

@@ -77,8 +77,9 @@ class Trained:
         """What classifies as the `labels` (anything that can be told apart) of these images say.
 
         `images`: bytes `[N, size, size]` (grey) or `[N, size, size, 3]`, or numbers in [0, 1]
-        `[N, channels, size, size]`, prepared as those that were trained on. There can be fewer
-        classes than the cell has ways, and any number of images of each.
+        `[N, channels, size, size]`, prepared as those that were trained on; a list of PIL's images
+        is bytes, too. There can be fewer classes than the cell has ways, and any number of images
+        of each.
         """
         x = self._pixels(images)
         try:
@@ -118,6 +119,12 @@ class Trained:
             f"give bytes [N, {side}{', 3' * (config.channels == 3)}], "
             f"or numbers in [0, 1] [N, {config.channels}, {side}]"
         )
+        mode = "RGB" if config.channels == 3 else "L"
+        for image in images if isinstance(images, list | tuple) else [images]:
+            # Of PIL, whose bytes may be places in a palette, hues or inks.
+            own_mode = getattr(image, "mode", mode)
+            if isinstance(own_mode, str) and own_mode != mode:
+                raise UserError(f"images of mode {own_mode}; give image.convert({mode!r}) of each")
         try:
             if isinstance(images, Tensor):
                 images = images.detach().cpu()
