@@ -290,6 +290,36 @@ def test_a_network_is_tested_on_more_images_of_its_classes(
     assert unknown in capsys.readouterr().err
 
 
+def test_classes_that_were_trained_on_are_told(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another split of the same classes: pattern00 to pattern29 were trained on, the next ten
+    validated. Those that another dataset trains on don't count.
+    """
+    names = ("pattern05", "pattern29", "pattern30", "pattern41", "new", "pattern07")
+    images = np.random.default_rng(0).integers(0, 255, (60, 28, 28), dtype=np.uint8)
+    data = prepared.save(
+        tmp_path / "again", name="again", classes=list(names), labels=np.arange(60) // 10,
+        splits={"train": range(50, 60), "validation": range(0), "test": range(50)},
+        shape=(28, 28), images=enumerate(images), made_from={},
+    )  # fmt: skip
+    file, told = home / "results/e/omniglot/multistep2/0.json", "isn't that of new classes"
+    line = ["evaluate", str(file), "--episodes", "2", "--dataset"]
+    assert cli.main([*line, str(data)]) == 0
+    seen = "names of 2 of 5 test classes of again (pattern05, pattern29), so its accuracy there"
+    assert f"{file.with_suffix('.safetensors')}: it was trained on classes with the {seen}" in (
+        said := capsys.readouterr().err
+    )
+    assert f"{seen} {told}" in said
+    assert cli.main([*line, str(home / "data/processed/omniglot")]) == 0  # its own
+    assert told not in capsys.readouterr().err
+    for path in (file, parameters.beside(file)):
+        shutil.copy(path, tmp_path)
+    line[1] = str(tmp_path / "0.json")
+    assert cli.main([*line, str(data)]) == 0
+    assert "whether the test classes of again are new to it isn't known" in capsys.readouterr().err
+
+
 def test_a_fault_of_the_second_does_not_lose_the_first(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from multistep import kinds, options
 from multistep.data import prepared
 from multistep.data.prepared import Prepared
@@ -142,25 +144,57 @@ def _own_folder(path: Path, about: dict[str, Any]) -> tuple[Path, Path]:
 
 
 def _check_classes(path: Path, about: dict[str, Any], images: Prepared) -> None:
-    """Of a network whose outputs are classes: raise UserError where other images have others, by
-    name and place, and say where it isn't known. (Another number of them its tester refuses;
-    episodes have classes of their own.)
+    """Compare the classes of other images with those that were trained on, by name. Say so where
+    what was trained on isn't there. (Another number of outputs the tester refuses.)
     """
     right = about["made_from"]["dataset"]
-    if images.digest == right or len(images.classes) != about["network"].get("classes"):
+    outputs = about["network"].get("classes")
+    new_classes = about["cell"]["family"] == "few_shot"
+    if images.digest == right or not (new_classes or len(images.classes) == outputs):
         return
     folder = _own_folder(path, about)[1]
     try:
         own = prepared.describe(folder)
     except UserError:  # not there, or damaged
         own = None
-    if own is None or own.digest != right:
+    if own is not None and own.digest == right:
+        (_say_seen_classes if new_classes else _check_outputs)(path, about, images, own)
+        return
+    doubt = (
+        f"the test classes of {images.name} are new to it isn't known; if they aren't, its "
+        "accuracy there isn't that of new classes"
+        if new_classes
+        else f"the classes of {images.name} are those that it tells apart isn't known; if they "
+        "aren't, its accuracy there means nothing"
+    )
+    say(f"{path}: what it was trained on isn't in {folder}, so whether {doubt}")
+
+
+def _say_seen_classes(
+    path: Path, about: dict[str, Any], images: Prepared, own: prepared.Description
+) -> None:
+    """Say which of the classes that episodes are drawn from were trained on: datasets split the
+    same classes in different ways, such as CIFAR-FS and FC100.
+    """
+    held_out = about["cell"]["settings"]["hold_out_validation"]
+    counts = own.counts()
+    labels = {*counts["train"], *(() if held_out else counts["validation"])}
+    trained = {own.classes[label] for label in labels}
+    tested = [images.classes[i] for i in np.unique(images.labels[images.splits["test"]])]
+    if seen := [name for name in tested if name in trained]:
+        more = f" and {len(seen) - 3} more" if seen[3:] else ""
         say(
-            f"{path}: what it was trained on isn't in {folder}, so whether the classes of "
-            f"{images.name} are those that it tells apart isn't known; if they aren't, its "
-            "accuracy there means nothing"
+            f"{path}: it was trained on classes with the names of {len(seen)} of {len(tested)} "
+            f"test classes of {images.name} ({', '.join(seen[:3])}{more}), so its accuracy there "
+            "isn't that of new classes"
         )
-    elif own.classes != images.classes:
+
+
+def _check_outputs(
+    path: Path, about: dict[str, Any], images: Prepared, own: prepared.Description
+) -> None:
+    """Raise UserError where a network's outputs are other classes, by name and place."""
+    if own.classes != images.classes:
         pairs = zip(images.classes, own.classes, strict=True)
         theirs, ours = next(pair for pair in pairs if pair[0] != pair[1])
         raise UserError(
