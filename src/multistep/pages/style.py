@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multistep.files import atomic_write
-from multistep.pages import DataFrame as DataFrame
-from multistep.pages import sns
+from multistep.pages import DataFrame, sns
 from multistep.pages.context import Context
 
 if TYPE_CHECKING:  # figures annotate what they draw with `style.Figure` and so on

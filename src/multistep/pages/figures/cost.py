@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from multistep.pages import measured, query, style
+from multistep.pages import DataFrame, measured, query, style
 from multistep.pages.context import Context
 from multistep.pages.figures import missing, names, panels
 from multistep.pages.layout import counted, joined
@@ -29,7 +29,7 @@ class Spec(FewShotFigure):
         return Wants(timed=[(e, self.dataset, m) for e in self.panels for m in self.methods])
 
 
-def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> style.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """All points of a cost figure in drawing order; methods lack those that were not measured.
 
     A window of n steps needs steps divisible by n, so Multi-step (n) has points only there. The
@@ -40,7 +40,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> sty
     return style.ordered(found, experiment=spec.panels, method=spec.methods)
 
 
-def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
+def notes(spec: Spec, context: Context, rows: DataFrame) -> list[str]:
     """What inner steps are, how they were measured, what was not."""
     called, there, first = names(context, spec.methods), set(rows.method), spec.methods[0]
     said: dict[str, list[str]] = {}
@@ -57,7 +57,7 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     ]
 
 
-def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
+def draw(spec: Spec, context: Context, rows: DataFrame) -> style.Figure:
     """One row of two panels (time, memory) per experiment, one line per method."""
     shown = panels(spec.panels, rows, "experiment")
     most = max((here.method.nunique() for here in shown.values()), default=0)
@@ -79,7 +79,7 @@ def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     return figure
 
 
-def _panel(axes: style.Axes, spec: Spec, context: Context, rows: style.DataFrame, key: str) -> None:
+def _panel(axes: style.Axes, spec: Spec, context: Context, rows: DataFrame, key: str) -> None:
     """One line per method, from zero; at the right its name and its cost relative to the first."""
     style.lines(axes, context, rows, "steps", key, open_markers=3)
     first = rows[rows.method == spec.methods[0]].set_index(["steps", "tasks"])[key]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from multistep.pages import measured, query, style
+from multistep.pages import DataFrame, measured, query, style
 from multistep.pages.context import Context
 from multistep.pages.figures import (
     each,
@@ -35,13 +35,13 @@ class Spec(FewShotFigure):
         return Wants([(e, self.dataset, m) for e in self.panels for m in self.methods])
 
 
-def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """Accuracies (%) in drawing order, at the meta-iterations that all seeds recorded."""
     data = query.data(spec, context, records, history=True)
     return curves(data, "iteration", tasks="first").astype({"tasks": int, "ways": int})
 
 
-def curves(data: query.Data, at: str, **more: str) -> style.DataFrame:
+def curves(data: query.Data, at: str, **more: str) -> DataFrame:
     """The mean accuracy of each cell where all its seeds have one, lowest and highest, and seconds.
 
     `more`: how further quantities of the history are put together.
@@ -60,7 +60,7 @@ def curves(data: query.Data, at: str, **more: str) -> style.DataFrame:
     return found.assign(split="validation" if all_are else "training")
 
 
-def notes(spec: Any, context: Context, rows: style.DataFrame, key: str = "experiment") -> list[str]:
+def notes(spec: Any, context: Context, rows: DataFrame, key: str = "experiment") -> list[str]:
     """What lines and bands are, the clock, what was not run."""
     time = " or ".join(CLOCKS[clock] for clock in each(rows.clock))
     alone = " without loading and evaluation" if key == "dataset" else ""
@@ -75,7 +75,7 @@ def notes(spec: Any, context: Context, rows: style.DataFrame, key: str = "experi
     ]
 
 
-def high(rows: style.DataFrame) -> bool:
+def high(rows: DataFrame) -> bool:
     """Whether what tells the methods apart would be lost at the upper end of an even axis."""
     return bool(rows.accuracy_high.max() > 90)
 
@@ -83,7 +83,7 @@ def high(rows: style.DataFrame) -> bool:
 def draw(
     spec: Any,
     context: Context,
-    rows: style.DataFrame,
+    rows: DataFrame,
     key: str = "experiment",
     at: str = "iteration",
     label: str = "meta-iterations",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from multistep.pages import pd, query, sns, style
+from multistep.pages import DataFrame, pd, query, sns, style
 from multistep.pages.context import Context
 from multistep.pages.figures import names, nothing_of, of_seeds, over_seeds, seeds
 from multistep.pages.spec import OneExperiment
@@ -16,7 +16,7 @@ class Spec(OneExperiment):
     """‖g(φ₂) − g(φ₁)‖ / ‖g(φ₂)‖ of the transfer gradient g at two consecutive inner steps."""
 
 
-def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """The lines of every seed, and their mean at the iterations that all seeds recorded.
 
     A drift is a mean over `log_every` mini-batches; its part is all of φ that has a transfer
@@ -31,7 +31,7 @@ def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style
     return style.ordered(long, method=spec.methods, part=PARTS)
 
 
-def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
+def notes(spec: Spec, context: Context, rows: DataFrame) -> list[str]:
     """What is drawn."""
     called = names(context, spec.methods)
     over = seeds(rows, called, "; light: each seed")
@@ -42,7 +42,7 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     ]
 
 
-def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
+def draw(spec: Spec, context: Context, rows: DataFrame) -> style.Figure:
     """Two panels (all of φ, the backbone alone): seeds as light lines, their mean dark."""
     figure, axes = style.panels(rows, (1, 2), sharey=True)
     looks = {method: style.look(context, method) for method in spec.methods}

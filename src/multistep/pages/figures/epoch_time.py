@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from multistep.pages import measured, query, sns, style
+from multistep.pages import DataFrame, measured, query, sns, style
 from multistep.pages.context import Context
 from multistep.pages.figures import heading, missing, names
 from multistep.pages.layout import signed
@@ -28,7 +28,7 @@ class Spec(Panels):
         return Wants(timed=[(self.experiments[d], d, m) for d in self.panels for m in self.methods])
 
 
-def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> style.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """All bars in drawing order; datasets and methods that were not measured lack.
 
     `ratio`: to the first method, with the half-width of its 95% interval (first order).
@@ -42,7 +42,7 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> sty
     return found.assign(ratio=ratio, ratio_half_width=width.mask(found.method == spec.methods[0]))
 
 
-def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
+def notes(spec: Spec, context: Context, rows: DataFrame) -> list[str]:
     """How it was timed, and what was not."""
     called, first = names(context, spec.methods), spec.methods[0]
     related = rows.ratio[rows.method != first].notna().any()
@@ -53,7 +53,7 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     ]
 
 
-def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
+def draw(spec: Spec, context: Context, rows: DataFrame) -> style.Figure:
     """One panel per experiment (sizes of images differ a lot), a group of bars per dataset."""
     groups = [here for _, here in rows.groupby("experiment", sort=False)]
     widths = [here.dataset.nunique() for here in groups]

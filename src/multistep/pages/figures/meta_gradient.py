@@ -1,8 +1,9 @@
 """Norms of the meta-gradient and of its weight decay over epochs: which of them moves θ."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from multistep.pages import query, sns, style
+from multistep.pages import DataFrame, query, sns, style
 from multistep.pages.context import Context
 from multistep.pages.figures import names, nothing_of, of_seeds, over_seeds, seeds
 from multistep.pages.spec import OneExperiment
@@ -15,7 +16,7 @@ class Spec(OneExperiment):
     """Norms of the meta-gradient and of the weight decay that Adam adds to it, by epoch."""
 
 
-def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """The norm of each term of the step of θ, averaged over the mini-batches of an epoch.
 
     In drawing order, at the epochs that all seeds recorded.
@@ -27,7 +28,7 @@ def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style
     return style.ordered(found, method=spec.methods)
 
 
-def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
+def notes(spec: Spec, context: Context, rows: DataFrame) -> list[str]:
     """What lines and bands are, and what can't be drawn."""
     gone = " Norms of exactly zero have no place on a logarithmic scale."
     called = names(context, spec.methods)
@@ -36,7 +37,7 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     return [lines, nothing_of(called, rows[rows.norm > 0])]
 
 
-def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
+def draw(spec: Spec, context: Context, rows: DataFrame) -> style.Figure:
     """One panel per method on a common logarithmic scale: the two terms."""
     shown = rows[rows.norm > 0]
     figure, axes = style.panels(shown, (1, shown.method.nunique()), sharey=True)

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-from multistep.pages import measured, pd, query, sns, style
+from multistep.pages import DataFrame, measured, pd, query, sns, style
 from multistep.pages.context import Context
 from multistep.pages.figures import cells, seeds
 from multistep.pages.spec import Dataset, Method, Number, Quotation, Ref, Transfer, Wants
@@ -55,7 +55,7 @@ class Spec(AnySpec):
         )
 
 
-def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> style.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """All bars in drawing order, those without a result or measurement too; the paper's numbers
     beside those that can be compared with them.
     """
@@ -97,7 +97,7 @@ def _printed(spec: Spec, method: str) -> list[float]:
     return [number for value in both for number in value]
 
 
-def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
+def notes(spec: Spec, context: Context, rows: DataFrame) -> list[str]:
     """How bars were timed and averaged, what was not run, why the paper's marks are missing."""
     timed = rows[rows.seconds.notna()]
     how = measured.how(timed).rpartition("; device")[0]
@@ -120,7 +120,7 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     ]
 
 
-def _left_out(spec: Spec, context: Context, rows: style.DataFrame) -> str:
+def _left_out(spec: Spec, context: Context, rows: DataFrame) -> str:
     """Why the paper's numbers are left out; empty if they aren't, or if there are none."""
     paper = spec.paper
     names = [(spec.bars[method].experiment, spec.dataset, method) for method in paper.accuracy]
@@ -130,7 +130,7 @@ def _left_out(spec: Spec, context: Context, rows: style.DataFrame) -> str:
     return "; ".join(dict.fromkeys(filter(None, (context.differs(*n) for n in (*names, *timed)))))
 
 
-def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
+def draw(spec: Spec, context: Context, rows: DataFrame) -> style.Figure:
     """Two panels, accuracy and time; the paper's numbers as open marks."""
     figure, axes = style.panels(rows, (1, 2), height=2.4)
     if not rows.empty:
@@ -141,7 +141,7 @@ def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
     return figure
 
 
-def _panel(axes: style.Axes, rows: style.DataFrame, quantity: str, marks: str) -> None:
+def _panel(axes: style.Axes, rows: DataFrame, quantity: str, marks: str) -> None:
     """Bars of one quantity from zero with their values; `marks`: the paper's in the legend."""
     kinds = rows.estimate_of.map(lambda of: "estimated" if of else "exact")
     drawn = {"hue": kinds, "hue_order": [*_INKS], "palette": _INKS, "dodge": False, **style.BARS}

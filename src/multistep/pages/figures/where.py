@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from multistep.pages import query, sns, style
+from multistep.pages import DataFrame, query, sns, style
 from multistep.pages.context import Context
 from multistep.pages.figures import cells, names, nothing_of, seeds
 from multistep.pages.frame import CELL
@@ -25,7 +25,7 @@ class Spec(OneExperiment):
     epochs: list[Annotated[int, Field(ge=1)]]  # counted from 1; the last one run is always shown
 
 
-def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style.DataFrame:
+def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> DataFrame:
     """All fields of the heat maps: epochs of the spec that all seeds ran, and the last one.
 
     λ of each pair is averaged over an epoch's mini-batches and over seeds; `dead` is the share of
@@ -46,7 +46,7 @@ def rows(spec: Spec, context: Context, records: Sequence[query.Result]) -> style
     return cells(data).merge(found, on=CELL).rename(columns={"mean": "weight"})
 
 
-def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
+def notes(spec: Spec, context: Context, rows: DataFrame) -> list[str]:
     """What λ is a mean of, and what × marks."""
     called = names(context, spec.methods)
     return [
@@ -56,7 +56,7 @@ def notes(spec: Spec, context: Context, rows: style.DataFrame) -> list[str]:
     ]
 
 
-def draw(spec: Spec, context: Context, rows: style.DataFrame) -> style.Figure:
+def draw(spec: Spec, context: Context, rows: DataFrame) -> style.Figure:
     """Rows of heat maps for each method, a map per epoch, one colour scale for all."""
     methods, epochs = list(rows.method.unique()), sorted(rows.epoch.unique())
     lines = max(1, math.ceil(len(epochs) / 4))  # of maps for a method
