@@ -66,9 +66,8 @@ def read(place: str) -> dict[Key, list[Run]]:
             return read(temporary)
     homes = (folder, *sorted(folder.glob("scales/*")))
     found: dict[Key, list[Run]] = {}
-    trained: dict[tuple[str, ...], str] = {}
+    seen = query.Seen()
     for home in [h / "results" for h in homes if (h / "results").is_dir()] or [folder]:
-        seen: query.Seen = {}
         for path in sorted(home.rglob("*.json")):
             within = f"/results/{path.relative_to(home).as_posix()}"
             if "/results/choices/" in within or not path.is_file():
@@ -79,8 +78,7 @@ def read(place: str) -> dict[Key, list[Run]]:
             if kinds.of(about) not in (None, kinds.RESULT, kinds.MEASUREMENT):
                 continue
             record = results.in_place(path, results.checked(path, about))
-            query.check_copy(record, trained, str(path))
-            query.check_bytes(record, seen)
+            seen.add(record, str(path))
             if not results.is_candidate(record):
                 cell, kind = record["cell"], () if "metrics" in record else ("measure",)
                 key = (cell["scale"], *kind, *(cell[name] for name in CELL if name in cell))

@@ -50,17 +50,15 @@ def read(
     the folders of the scales that are wanted, if not all.
     """
     found = _printed(root)
-    trained: dict[tuple[str, ...], str] = {}
+    seen = query.Seen()
     homes = (root, *sorted(root.glob("scales/*")))
     for home in homes if of is None else (home for home in homes if home in of):
         files = [p for part in ("results", "evaluations") for p in (home / part).rglob("*.json")]
-        seen: query.Seen = {}
         for path in sorted(files):
             if path.relative_to(home).parts[1] != "choices":
                 source = path.relative_to(root).as_posix()
                 record = results.in_place(path, known.get(source))
-                query.check_copy(record, trained, source)
-                query.check_bytes(record, seen)
+                seen.add(record, source)
                 found += blocks(record, source, episodes, history)
     return joined(found)
 

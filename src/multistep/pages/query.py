@@ -1,7 +1,7 @@
 """Looking results up for a table or figure, as frames, and writing frames as csv."""
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,6 @@ from multistep.pages.context import Context
 from multistep.pages.frame import CELL
 from multistep.pages.spec import Spec
 from multistep.settings import Model
-
-Result = dict[str, Any]
-Seen = dict[tuple[str, ...], tuple[str, str]]  # scale, input, kind → its digest, a cell's name
 
 
 class Group(Model):
@@ -93,60 +90,66 @@ def record_name(file: Path | str) -> str:
     return "/".join(path.with_suffix("").parts[-3:] if measured else path.parts[-4:-1])
 
 
-def check_inputs(records: Sequence[dict[str, Any]]) -> None:
-    """Refuse records that name one dataset or source network and were made from different bytes,
-    and seeds of one cell that were trained in the same way: one is a copy.
+class Seen:
+    """Records that stand together, as far as they were seen: what tells one that can't join them.
+
+    Refused: a dataset or source network of one name and scale that was made from other bytes, a
+    result with the parameters or the history of another seed of its cell (one is a copy), and a
+    second file of one cell.
     """
-    seen: Seen = {}
-    trained: dict[tuple[str, ...], str] = {}
+
+    def __init__(self) -> None:
+        self._inputs: dict[tuple[str, ...], tuple[str, str]] = {}  # their digest, a cell's name
+        self._cells: dict[tuple[str, ...], str] = {}
+
+    def add(self, record: Mapping[str, Any], where: str = "") -> None:
+        """`where` it lies; without that a second file of its cell isn't told."""
+        self._check_copy(record, where)
+        self._check_inputs(record)
+
+    def _check_inputs(self, record: Mapping[str, Any]) -> None:
+        cell = record.get("cell", {})
+        of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
+        settings = [cell.get("settings", {}), *of_methods]
+        network = next((s["source"] for s in settings if s.get("source")), "")
+        tested = record.get("kind") == "evaluation"  # on other images, it may be
+        for what, name in (("dataset", not tested and cell.get("dataset")), ("network", network)):
+            if name and (made_of := record["made_from"].get(what)):
+                here = name_of(cell)
+                key = (cell.get("scale"), what, name)
+                first, there = self._inputs.setdefault(key, (made_of, here))
+                if made_of != first:
+                    raise UserError(
+                        f"{there} and {here} were made from different bytes of {name}; build the "
+                        "older one again"
+                    )
+
+    def _check_copy(self, record: Mapping[str, Any], where: str) -> None:
+        cell, name = record.get("cell", {}), name_of(record.get("cell", {}))
+        if where:
+            key = (cell["scale"], str(record.get("kind")), name)
+            if (other := self._cells.setdefault(key, where)) != where:
+                both = f"{other} and {where}"
+                raise UserError(f"{both} are of one cell, {name}; leave one of them there")
+        if "metrics" in record:
+            marks = {"trained parameters": record["parameters"]["digest"]}
+            # Both ends tell histories apart: seeds don't begin with the same loss.
+            ends = record["history"][:1] + record["history"][-1:]
+            marks["history"] = str(ends) if ends else None
+            for what, mark in marks.items():
+                key = (cell["scale"], name.rpartition("/")[0], str(mark))
+                if mark and (other := self._cells.setdefault(key, name)) != name:
+                    raise UserError(
+                        f"{other} and {name} have the same {what}; one of them is a copy: "
+                        f"{seal.AGAIN}"
+                    )
+
+
+def check_inputs(records: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse records that can't stand together, see `Seen`."""
+    seen = Seen()
     for record in records:
-        check_copy(record, trained)
-        check_bytes(record, seen)
-
-
-def check_bytes(record: Mapping[str, Any], seen: Seen) -> None:
-    """Refuse a record made from other bytes of a dataset or source network than those before, which
-    are `seen`.
-    """
-    cell = record.get("cell", {})
-    of_methods = [m["settings"] for m in cell.get("methods", {}).values()]
-    settings = [cell.get("settings", {}), *of_methods]
-    network = next((s["source"] for s in settings if s.get("source")), "")
-    tested = record.get("kind") == "evaluation"  # on other images, it may be
-    for what, name in (("dataset", not tested and cell.get("dataset")), ("network", network)):
-        if name and (made_of := record["made_from"].get(what)):
-            here = name_of(cell)
-            key = (cell.get("scale"), what, name)
-            first, there = seen.setdefault(key, (made_of, here))
-            if made_of != first:
-                raise UserError(
-                    f"{there} and {here} were made from different bytes of {name}; build the "
-                    "older one again"
-                )
-
-
-def check_copy(
-    record: Mapping[str, Any], trained: dict[tuple[str, ...], str], where: str = ""
-) -> None:
-    """Refuse a result with the parameters or the history of another seed of its cell, and a second
-    file of one cell, if it is said `where` it lies; `trained`: those before.
-    """
-    cell, name = record.get("cell", {}), name_of(record.get("cell", {}))
-    if where:
-        key = (cell["scale"], str(record.get("kind")), name)
-        if (other := trained.setdefault(key, where)) != where:
-            raise UserError(f"{other} and {where} are of one cell, {name}; leave one of them there")
-    if "metrics" in record:
-        marks = {"trained parameters": record["parameters"]["digest"]}
-        # Both ends tell histories apart: seeds don't begin with the same loss.
-        ends = record["history"][:1] + record["history"][-1:]
-        marks["history"] = str(ends) if ends else None
-        for what, mark in marks.items():
-            key = (cell["scale"], name.rpartition("/")[0], str(mark))
-            if mark and (other := trained.setdefault(key, name)) != name:
-                raise UserError(
-                    f"{other} and {name} have the same {what}; one of them is a copy: {seal.AGAIN}"
-                )
+        seen.add(record)
 
 
 class Data(NamedTuple):
@@ -184,12 +187,12 @@ def groups(
     records: Sequence[dict[str, Any]],
     kind: str,
     wanted: Collection[tuple[str, ...]],
-) -> Iterator[tuple[tuple[str, ...], list[Result]]]:
+) -> Iterator[tuple[tuple[str, ...], list[dict[str, Any]]]]:
     """The records of a kind that a page wants, by their names there, seeds in order; refused is as
     for `data`.
     """
     keys = CELL[:2] if kind == "measurements" else CELL
-    there: dict[tuple[str, ...], list[Result]] = {}
+    there: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for record in records:
         if KINDS[kind] not in record:
             continue

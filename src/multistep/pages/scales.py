@@ -76,7 +76,7 @@ class Scale:
     def records(self) -> dict[str, Run]:
         """All results and measurements by path."""
         found = {path: self.read(path) for path in self.files}
-        query.check_inputs(list(found.values()))
+        query.check_inputs(found.values())
         choices = cells.choices(self.plan.params)
         for path, record in found.items():
             if (chosen := record["cell"].get("chosen")) is None:
