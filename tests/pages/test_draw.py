@@ -40,8 +40,7 @@ def test_the_pages_of_what_was_run_are_drawn_and_recorded(
     there = [ROOT / settled.directory / f for f in inputs.results(spec, plan)]
     given = [query.read(path) for path in there if path.is_file()]
     paper = inputs.Plan.of(params.load(ROOT / "params.yaml"))
-    names = inputs.context(settled)
-    names = names.model_copy(update={"differences": inputs.differences(spec, plan, paper)})
+    names = inputs.context_of(spec, plan, paper)
     page = tmp_path / "omniglot-cpu" / "tables" / "table4.json"
     record.check(page, "tables", spec, names, given)  # the page that the workflow asks for
     assert len(read_json(page)["made_from"]["records"]) == len(given)

@@ -43,8 +43,7 @@ def tables() -> dict[str, str]:
             if scale in committed:
                 records = [query.read(home / f) for f in files if (home / f).is_file()]
             if records:
-                differences = inputs.differences(spec, plan, paper)
-                names = inputs.context(p).model_copy(update={"differences": differences})
+                names = inputs.context_of(spec, plan, paper)
                 found[f"{p.scale}/{name}"] = render(draw(spec, names, records)[0], "tex")
     return found
 

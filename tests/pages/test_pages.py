@@ -288,7 +288,7 @@ def test_no_cell_of_another_scale_is_called_the_paper_s(scale: str) -> None:
     overlay = ROOT / "workflow" / "scales" / f"{scale}.yaml"
     plan, paper = inputs.Plan.of(params.load(PARAMS, overlay)), plan_of(LOADED)
     table4 = PAGES["paper"]["tables"]["table4"]
-    found = inputs.differences(table4, plan, paper)
+    found = inputs.context_of(table4, plan, paper).differences
     planned = {(c.experiment, c.method) for c in plan.cells.values()}
     wanted_ = {name for name in table4.wants().cells if (name[0], name[2]) in planned}
     assert set(found) == {"/".join(name) for name in wanted_}
@@ -299,13 +299,13 @@ def test_no_cell_of_another_scale_is_called_the_paper_s(scale: str) -> None:
         "omniglot-cpu": "hold_out_validation True (paper scale: False); iterations 2,000 (paper s",
         "demo": "dataset Drawn characters (stand-in, not Omniglot) (paper scale: Omniglot); ",
     }[scale] in one
-    assert inputs.differences(table4, paper, paper) == {}
+    assert inputs.context_of(table4, paper, paper).differences == {}
 
 
 def test_measured_methods_are_compared_too() -> None:
     table = PAGES["paper"]["tables"]["table1_replay"]
     fewer = params.validate(params.merge(BASE, {"measure": {"batches": 20}}))
-    found = inputs.differences(table, plan_of(fewer), plan_of(LOADED))
+    found = inputs.context_of(table, plan_of(fewer), plan_of(LOADED)).differences
     assert found == {
         f"measure/sgd_224_replay/bird/{method}": "measure.batches 20 (paper scale: 200)"
         for method in table.methods
@@ -329,8 +329,7 @@ def test_what_is_asked_of_a_page_fits_one_argument(seeds: Sequence[int]) -> None
         files = inputs.results(spec, plan)
         expected = inputs.expectations(files, plan)
         assert list(query.files(expected)) == files
-        differences = inputs.differences(spec, plan, plan_of(LOADED))
-        names = inputs.context(plan.params).model_copy(update={"differences": differences})
+        names = inputs.context_of(spec, plan, plan_of(LOADED))
         parts = [expected, spec.model_dump(exclude_defaults=True), names.model_dump()]
         texts = [json.dumps(part, ensure_ascii=False).encode() for part in parts]
         assert sum(map(len, texts)) < 50_000, name

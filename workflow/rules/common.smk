@@ -291,6 +291,7 @@ def network_data_option(wildcards, input):
 # The paper's own scale, to which pages compare what this one does.
 PAPER = PLAN if MERGED == BASE else inputs.Plan.of(params.validate(BASE))
 CONTEXT = inputs.context(PARAMS)
+context_of = partial(inputs.context_of, plan=PLAN, paper=PAPER)
 # Those pages of which this scale computes anything, with the files that they are drawn from.
 SHOWN = {
     form: {name: files for name, spec in pages.items() if (files := inputs.results(spec, PLAN))}
@@ -371,11 +372,6 @@ def page_caption(form, wildcards):
     made = CONTEXT.provenance(datasets)
     text = f"{spec.title}: {caption}, at scale **{PARAMS.scale}**. {inspect.getdoc(spec)}"
     return "\n\n".join([text, f"{made[0].upper()}{made[1:]}.", *spec.notes])
-
-
-def context_of(spec):
-    """The names that a page prints, and how what it shows differs from the paper's."""
-    return CONTEXT.model_copy(update={"differences": inputs.differences(spec, PLAN, PAPER)})
 
 
 def page_plan(wildcards, input):

@@ -27,9 +27,7 @@ class Drawable(NamedTuple):
     @property
     def context(self) -> Context:
         """The names around it, and how its cells aren't the paper's."""
-        differences = inputs.differences(self.spec, self.scale.plan, self.scale.paper)
-        titles = inputs.context(self.scale.plan.params)
-        return titles.model_copy(update={"differences": differences})
+        return inputs.context_of(self.spec, self.scale.plan, self.scale.paper)
 
     @property
     def records(self) -> list[dict[str, Any]]:

@@ -120,16 +120,18 @@ def context(params: Params) -> Context:
     )
 
 
-def differences(spec: Spec, plan: Plan, paper: Plan) -> dict[str, str]:
-    """Where a page's cells and measured methods aren't the paper's: every setting that differs.
-
-    By experiment/dataset/method in the page's words (before it "measure/" for what is timed).
-    """
-    return {name: told(keys) for name, keys in differing(spec, plan, paper).items()}
+def context_of(spec: Spec, plan: Plan, paper: Plan) -> Context:
+    """The names that a page prints, and how what it shows isn't the paper's."""
+    differences = {name: told(keys) for name, keys in differing(spec, plan, paper).items()}
+    return context(plan.params).model_copy(update={"differences": differences})
 
 
 def differing(spec: Spec, plan: Plan, paper: Plan) -> dict[str, list[tuple[str, Any, Any]]]:
-    """The same as (key, value here, the paper's) of every setting; none: it has no such cell."""
+    """Where a page's cells and measured methods aren't the paper's: (key, value here, the paper's)
+    of every setting that differs; none: the paper has no such cell.
+
+    By experiment/dataset/method in the page's words (before it "measure/" for what is timed).
+    """
     found: dict[str, list[tuple[str, Any, Any]]] = {}
     theirs = dict(_definitions(spec, paper))
     for name, ours in _definitions(spec, plan):
