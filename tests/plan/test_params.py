@@ -383,7 +383,7 @@ def test_a_missing_option_is_asked_for_where_it_belongs() -> None:
 
 def test_mirrors_are_different_servers() -> None:
     """Of each archive; github.com hands its raw files on to another one."""
-    for name, owner in {**PAPER.datasets, **PAPER.source_networks}.items():
+    for name, owner in PAPER.archived.items():
         for archive, entry in owner.archives.items():
             hosts = [urlsplit(url).hostname for url in entry.urls]
             hosts = [str(h).replace("raw.githubusercontent.com", "github.com") for h in hosts]

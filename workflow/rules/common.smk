@@ -95,7 +95,7 @@ wildcard_constraints:
     key="[0-9a-f]{12}",
     dataset="|".join(PARAMS.datasets),
     network="|".join(PARAMS.source_networks) or "none",
-    archived="|".join([*PARAMS.datasets, *PARAMS.source_networks]),
+    archived="|".join(PARAMS.archived),
     experiment="|".join(
         map(re.escape, {**PARAMS.experiments, **{c.experiment: c for c in CELLS.values()}})
     ),
@@ -123,7 +123,7 @@ def here(file):
 
 def archived(wildcards):
     """The dataset or the source network that an archive belongs to."""
-    return {**PARAMS.source_networks, **PARAMS.datasets}[wildcards.archived]
+    return PARAMS.archived[wildcards.archived]
 
 
 def archive(wildcards):
@@ -133,12 +133,11 @@ def archive(wildcards):
 def records(owner):
     """The records of the archives of a dataset or source network, which stand for them."""
     folder = HOME / "data" / "raw" / owner
-    owned = {**PARAMS.source_networks, **PARAMS.datasets}[owner].archives
     own = PARAMS.sources.get(owner)
     mine = own_path(own, ROOT) if own else None
     found = [
         identity.record_path(entry, folder / name, mine and mine / name)
-        for name, entry in owned.items()
+        for name, entry in PARAMS.archived[owner].archives.items()
     ]
     return [f"data/raw/{owner}/{record.name}" for record in found]
 

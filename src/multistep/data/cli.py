@@ -57,8 +57,7 @@ def run_download(args: argparse.Namespace) -> None:
         merged = params.load(*args.params)
         project = args.params[0].parent
         home = project / merged.directory
-        owners = {**merged.source_networks, **merged.datasets}
-        owner = _known(owners, args.dataset, "dataset or source network")
+        owner = _known(merged.archived, args.dataset, "dataset or source network")
         entry = _known(owner.archives, args.archive, f"archive of {args.dataset}")
         if folder is None and (own := merged.sources.get(args.dataset)):
             folder = own_path(own, project)

@@ -38,16 +38,15 @@ def references(params: Params) -> Iterator[str]:
     if not any(e.datasets and e.methods for e in params.run.values()):
         which = "`families`" if params.only is None else "`only`"
         yield f"experiments: none of {which} has datasets and methods: nothing would run"
-    archived = {**params.datasets, **params.source_networks}
     for name, stand_in in params.stand_ins.items():
-        yield from unknown("stand_ins", [name], archived, "dataset or source network")
+        yield from unknown("stand_ins", [name], params.archived, "dataset or source network")
         of_networks = name in params.source_networks
         among: Collection[str] = params.source_networks if of_networks else params.datasets
         what = "source network" if of_networks else "dataset"
         yield from unknown(f"stand_ins.{name}", [stand_in], among, what)
         if stand_in in params.stand_ins:
             yield f"stand_ins.{name}: {stand_in!r} has a stand-in itself; name that one"
-    yield from unknown("sources", params.sources, archived, "dataset or source network")
+    yield from unknown("sources", params.sources, params.archived, "dataset or source network")
     for name, folder in params.sources.items():
         try:
             own_path(folder)

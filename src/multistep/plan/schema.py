@@ -93,6 +93,11 @@ class Params(Model):
         }
 
     @property
+    def archived(self) -> dict[str, Dataset | SourceNetwork]:
+        """What has archives, by name."""
+        return {**self.datasets, **self.source_networks}
+
+    @property
     def settled(self) -> dict[Any, Any]:
         """Settings of cells that `multistep.plan.layers` has merged and validated."""
         return self._settled
