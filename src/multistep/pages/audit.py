@@ -203,12 +203,13 @@ def _transfer_saving(base: Params, pages: Any) -> dict[str, Any]:
     return saved | transfer_operations(base)
 
 
-def transfer_operations(base: Params, size: int = 64) -> dict[str, float]:
+def transfer_operations(base: Params) -> dict[str, float]:
     """Floating-point operations of a mini-batch of Table 1, Multi-step over Baseline, by scheme.
 
-    Counted on images of `size` pixels: all but a thousandth is convolutions, whose operations grow
-    with the area alike.
+    Counted on images of 64 pixels: all but a thousandth is convolutions, whose operations grow with
+    the area alike.
     """
+    size = 64
     images = torch.linspace(-1, 1, 6 * size**2).view(2, 3, size, size)
     labels, place = torch.zeros(2, dtype=torch.long), torch.device("cpu")
 

@@ -13,7 +13,7 @@ from multistep import stats
 from multistep.files import write_text
 from multistep.pages import DataFrame, pd, query, record, remarks, templates
 from multistep.pages.context import Context
-from multistep.pages.layout import Page, grouped, known
+from multistep.pages.layout import Page, counted, grouped, known
 from multistep.pages.spec import Spec, module
 
 TIDY = (
@@ -161,6 +161,11 @@ def compared(
             other = differs(cell)
             found.append({"otherwise": other} if other else gap(cell))
     return pd.concat([rows, pd.DataFrame(found, index=rows.index)], axis=1)
+
+
+def meta_training(iterations: float, tasks: float) -> str:
+    """How a few-shot cell was trained; `tasks`: in a meta-batch."""
+    return f"{counted(iterations, 'meta-iteration')} of {counted(tasks, 'task')}"
 
 
 def training(

@@ -13,7 +13,6 @@ from multistep.pages.layout import (
     DASH,
     Line,
     Page,
-    counted,
     groups,
     joined,
     known,
@@ -37,6 +36,7 @@ from multistep.pages.tables import (
     few_shot,
     grid,
     literature,
+    meta_training,
     numbers,
     otherwise,
     per_cell,
@@ -156,18 +156,15 @@ _ANOTHER = {
 }
 
 
-def _run(iterations: float, tasks: float) -> str:
-    return f"{counted(iterations, 'meta-iteration')} of {counted(tasks, 'task')}"
-
-
 def _theirs(spec: Spec, column: str) -> str:
     """How the paper's own cells of a column were trained."""
-    return _run(spec.paper.iterations, spec.paper.meta_batch[column]) if spec.paper else ""
+    return meta_training(spec.paper.iterations, spec.paper.meta_batch[column]) if spec.paper else ""
 
 
 def _differs(spec: Spec, cell: Any) -> str:
     """In what a cell isn't the paper's by what the page itself says of the paper."""
-    ours, theirs = _run(cell.iterations, cell.meta_batch), _theirs(spec, cell.column)
+    ours = meta_training(cell.iterations, cell.meta_batch)
+    theirs = _theirs(spec, cell.column)
     if ours != theirs:
         return f"{ours} (the paper's: {theirs})"
     if known(cell.paper_inner_lr) and cell.paper_inner_lr != cell.inner_lr and not cell.candidates:
@@ -230,7 +227,7 @@ def page(spec: Spec, context: Context, rows: DataFrame) -> Page:
         training=training(
             spec.columns,
             ours,
-            lambda c: _run(c.iterations, c.meta_batch),
+            lambda c: meta_training(c.iterations, c.meta_batch),
             lambda column: _theirs(spec, column),
         ),
         headings=tuple(spec.columns.values()),

@@ -20,7 +20,7 @@ from multistep.pages.layout import (
     seeds,
 )
 from multistep.pages.spec import Column, FewShotTable, Reference, Wants
-from multistep.pages.tables import few_shot, grid, literature, per_cell
+from multistep.pages.tables import few_shot, grid, literature, meta_training, per_cell
 from multistep.settings import Model
 
 QUANTITIES = ("accuracy", "time", "memory")
@@ -182,9 +182,7 @@ def _training(headings: dict[str, str], rows: DataFrame) -> str:
     for column, heading in headings.items():
         runs: dict[str, list[str]] = {}
         for row in rows[(rows.column == column) & rows.iterations.notna()].itertuples():
-            run = (
-                f"{counted(row.iterations, 'meta-iteration')} of {counted(row.meta_batch, 'task')}"
-            )
+            run = meta_training(row.iterations, row.meta_batch)
             runs.setdefault(run, []).append(_short(row.row_title))
         others = [f"{', '.join(names)}: {run}" for run, names in list(runs.items())[1:]]
         text = next(iter(runs), "not run") + (f" ({'; '.join(others)})" if others else "")

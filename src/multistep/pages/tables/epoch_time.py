@@ -113,8 +113,9 @@ def rows(spec: Spec, context: Context, records: Sequence[dict[str, Any]]) -> Dat
     # The ratio says something on any device, seconds do not.
     cells = cells.merge(numbers(values), "left")
     alike = (cells.column == "ratio") & (cells.row != spec.methods[0])
-    stand_in = lambda c: context.stand_in([spec.dataset], [c.source])  # noqa: E731
-    judged = compared(cells[alike], stand_in, differs, gap)
+    judged = compared(
+        cells[alike], lambda c: context.stand_in([spec.dataset], [c.source]), differs, gap
+    )
     return pd.concat([cells[~alike], judged]).sort_index()
 
 
