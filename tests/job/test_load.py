@@ -16,6 +16,8 @@ from multistep.data import prepared
 from multistep.fewshot import meta
 from multistep.files import UserError
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def test_three_lines_adapt_to_images_of_one_s_own(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -207,3 +209,26 @@ def test_of_meta_transfer_the_target_network_is_loaded(home: Path) -> None:
     assert set(found.matching) == {f"match.{n}.{k}" for n in (0, 2, 4) for k in ("weight", "bias")}
     assert set(taps) == set(found.module.tap_channels)
     assert found.meta
+
+
+def test_committed_parameters_are_of_use() -> None:
+    """By today's code: few-shot learners tell patterns apart that they never saw, a network of
+    meta-transfer has an output for each class.
+    """
+    files = list(ROOT.glob("scales/*-long/results/**/0.safetensors"))
+    assert len(files) >= 10
+    rng = np.random.default_rng(0)
+    for file in files:
+        learner = multistep.load(file)
+        if learner.cell["family"] == "transfer":
+            with torch.inference_mode():
+                _, logits = learner.module(torch.rand(2, 3, 32, 32))
+            assert logits.shape == (2, 120)
+            continue
+        config = learner.network.config
+        side = config.size // 4
+        patterns = rng.random((5, config.channels, side, side)).round().repeat(4, 2).repeat(4, 3)
+        images = 0.7 * patterns.repeat(4, 0) + 0.3 * rng.random((20, *patterns.shape[1:]))
+        labels = np.repeat(range(5), 4)
+        classify = learner.adapt(images[::4], labels[::4])
+        assert np.mean(classify(images) == labels) > 0.7  # chance: 0.2
