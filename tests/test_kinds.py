@@ -171,7 +171,7 @@ def test_a_site_is_drawn_over_its_own_files_alone(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_in_the_place_of_a_result_is_none(one_of_each: dict[str, Path]) -> None:
-    """Pages took it for a cell that wasn't run."""
+    """Pages would take it for a cell that isn't run."""
     source = one_of_each[kinds.EVALUATION]
     name = Path(FILES[kinds.EVALUATION]).relative_to("scales/omniglot-long/evaluations")
     for folder, wanted in (("evaluations", None), ("results", "a result"), ("elsewhere", None)):

@@ -63,7 +63,7 @@ def test_dynamics_by_themselves_tell_it_too(dynamics: Dynamics, wrong: Any) -> N
     ],
 )
 def test_a_window_of_no_steps_is_told(dynamics: Dynamics, n: Any, said: str) -> None:
-    """Adam took none, or as many from its count."""
+    """Adam would take none, or as many from its count."""
     params = {"x": torch.ones(2)}
     with pytest.raises((TypeError, ValueError), match=f"^{said}"):
         dynamics.window(params, dynamics.init(params), params, n)
@@ -171,7 +171,7 @@ def test_dynamics_that_lose_parameters_are_told(window: Any, recompute: bool) ->
 @pytest.mark.parametrize("requires_grad", [False, True])
 @pytest.mark.parametrize("recompute", [False, True])
 def test_parameters_that_are_written_over_are_told(requires_grad: bool, recompute: bool) -> None:
-    """The meta-gradient was that of no inner loop, and the caller's own tensors had moved."""
+    """The meta-gradient would be that of no inner loop, and the caller's own tensors move."""
     x = torch.linspace(-1, 2, 12, dtype=F64).view(4, 3).requires_grad_(requires_grad)
 
     def renormed(p: Tensors) -> Tensor:

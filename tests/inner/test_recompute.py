@@ -149,13 +149,13 @@ def test_transforms_of_torch_func_still_work() -> None:
     torch.testing.assert_close(stacked, outer(params["w1"]).expand(3))
     with pytest.raises(ValueError, match="leave it out"):
         torch.func.grad(lambda w: outer(w, recompute=True))(params["w1"])
-    # A tangent of what the loss closes over was dropped.
+    # Else a tangent of what the loss closes over would be dropped.
     with fwAD.dual_level(), pytest.raises(ValueError, match=r"forward mode; leave it out"):
         outer(w1, recompute=True)
 
 
 def test_what_is_closed_over_must_be_named() -> None:
-    """Its gradient was left out without a word, as of θ in a proximal term."""
+    """Else its gradient would be left out without a word, as of θ in a proximal term."""
     w = torch.ones(2, dtype=F64, requires_grad=True)
 
     def loss(p: Tensors) -> Tensor:
@@ -172,7 +172,7 @@ def test_what_is_closed_over_must_be_named() -> None:
 
 
 def test_complex_parameters() -> None:
-    """What comes by them was left out between windows, without a word."""
+    """What comes by them counts between windows, too."""
     found = []
     for recompute in (False, True):
         z = torch.tensor([1 + 2j, 3 - 1j], dtype=torch.complex128, requires_grad=True)
@@ -206,7 +206,7 @@ class Learned(Dynamics):
 
 
 def test_what_the_dynamics_read_must_be_named_and_seen() -> None:
-    """The gradients of learned rates, and those by a state in an object, were left out silently."""
+    """Else gradients of learned rates, and by a state in an object, are left out silently."""
     rate = torch.tensor(0.1, dtype=F64, requires_grad=True)
     start = {"w": torch.ones(2, dtype=F64, requires_grad=True)}
 
@@ -248,7 +248,7 @@ def test_each_tensor_of_the_closure_counts_once() -> None:
 
 
 def test_a_closure_that_was_written_over_is_told() -> None:
-    """A small step of it between the ways gave the gradient at other values."""
+    """A small step of it between the ways would give the gradient at other values."""
     w = torch.tensor([0.5, 1.0], dtype=F64, requires_grad=True)
     end, _ = unroll(
         lambda p: (p["x"] * w).sin().sum(), {"x": torch.ones(2, dtype=F64)}, SGD(0.1), steps=2,
@@ -261,7 +261,7 @@ def test_a_closure_that_was_written_over_is_told() -> None:
 
 
 def test_a_second_derivative_is_told() -> None:
-    """It was zero, or a constant, without a word."""
+    """It would be zero, or a constant, without a word."""
 
     def end(w: Tensor) -> Tensor:
         steps = {"steps": 2, "recompute": True}

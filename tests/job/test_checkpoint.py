@@ -58,7 +58,7 @@ def test_another_run_s_checkpoint_is_refused_and_kept(tmp_path: Path) -> None:
 
 
 def test_settings_that_come_back_find_their_state(tmp_path: Path) -> None:
-    """What others trained in between was put over it."""
+    """What others train in between is kept beside it."""
     path = tmp_path / "cell.pt"
     for iteration, key in enumerate(("first", "second", "third")):
         assert checkpoint.load(path, key) is None

@@ -140,7 +140,7 @@ def test_the_floors_are_those_of_the_untrained_network_and_of_pixels(home: Path)
 
 
 def test_the_head_alone_of_reptile_takes_reptile_s_steps(home: Path) -> None:
-    """They were those of SGD at Reptile's rate, which hardly move it."""
+    """SGD's at Reptile's rate would hardly move it."""
     result = home / "results/e/omniglot/reptile/0.json"
     (entry,) = found(home, str(result), "--floors")
     learner = multistep.load(result)
@@ -165,7 +165,7 @@ def test_the_head_alone_of_reptile_takes_reptile_s_steps(home: Path) -> None:
 
 
 def test_a_head_that_alone_adapts_is_the_same_floor_twice(home: Path, tmp_path: Path) -> None:
-    """That of memory-reduced meta-learning took its own steps without the ridge."""
+    """Memory-reduced meta-learning's, with its own ridge."""
     cell = json.loads(small_cell("memory_reduced").json)
     cell["settings"]["options"]["ridge"] = 2.0
     result = train(tmp_path, cell, "--data", str(home / "data/processed/omniglot"))

@@ -196,7 +196,7 @@ def test_a_record_of_another_test_is_not_written_over(
 def test_a_candidate_s_record_of_other_episodes_is_not_written_over(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its settings have no number of them, and 600 were taken for any."""
+    """Its settings have no number of them."""
     cell = json.loads(small_cell().json) | {"kind": "candidate"}
     for key in ("test_episodes", "selection"):
         del cell["settings"][key]
@@ -212,9 +212,7 @@ def test_a_candidate_s_record_of_other_episodes_is_not_written_over(
 def test_images_that_are_not_there_are_named_with_what_gives_them(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As in a clone that has a scale's results alone; it didn't say that others can be named, and
-    outside of a project how Snakemake would make them there.
-    """
+    """As in a clone that has a scale's results alone, and outside of a project."""
     path = tmp_path / "scales/mine/results/e/omniglot/multistep2/0.json"
     shutil.copytree(home / "results/e/omniglot/multistep2", path.parent)
     assert cli.main(["evaluate", str(path)]) == 2
@@ -230,7 +228,7 @@ def test_images_that_are_not_there_are_named_with_what_gives_them(
 def test_the_table_says_whose_images_and_of_several_scales_which(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two rows said the same, and other images of the same name weren't told."""
+    """Else two rows would say the same."""
     mine = home / "results/e/omniglot/multistep2/0.json"
     other = of_another_scale(home, tmp_path)
     folder = other_dataset(tmp_path / "data/processed/omniglot")

@@ -91,7 +91,6 @@ def test_three_lines_adapt_to_images_of_one_s_own(
 
 
 def test_images_and_labels_as_people_have_them(home: Path) -> None:
-    """Each gave a traceback, was refused, or was adapted to otherwise than is said."""
     learner = multistep.load(home / "results/e/omniglot/multistep2/0.json")
     images = prepared.read(home / "data/processed/omniglot").images[[0, 20, 1, 21]]
     floats, names = (images[:, None] / 255).astype("f4"), [0, 1, 0, 1]
@@ -129,13 +128,13 @@ def test_what_torch_makes_by_default_does_not_matter(home: Path) -> None:
             assert torch.equal(logits(), right)
         finally:
             torch.set_default_dtype(torch.float32)
-    with torch.autocast("cpu", torch.bfloat16):  # adapting was refused as diverged
+    with torch.autocast("cpu", torch.bfloat16):  # in 16 bits adapting would diverge
         found = multistep.load(path).adapt(images, [0, 1, 0, 1])
     assert torch.equal(found.logits(images), right)
 
 
 def test_nor_for_the_network_of_meta_transfer(home: Path) -> None:
-    """It was on no device, or in 16 bits, which its parameters were rounded to."""
+    """Else it is on no device, or in 16 bits, which its parameters are rounded to."""
     path = home / "results/e/patterns/bilevel/0.json"
     right = multistep.load(path).module.state_dict()
 
@@ -155,7 +154,7 @@ def test_nor_for_the_network_of_meta_transfer(home: Path) -> None:
 def test_threads_that_adapt_at_once_leave_autocast_as_each_had_it(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who was done first had the other's from then on, and products in 16 bits."""
+    """Else who is done first has the other's from then on, and products in 16 bits."""
     learner = multistep.load(home / "results/e/omniglot/multistep2/0.json")
     images = prepared.read(home / "data/processed/omniglot").images[[0, 20, 1, 21]]
     right = learner.adapt(images, [0, 1, 0, 1]).logits(images)
@@ -189,7 +188,7 @@ def test_threads_that_adapt_at_once_leave_autocast_as_each_had_it(
 
 
 def test_an_adapted_network_classifies_where_it_was_moved_to(home: Path) -> None:
-    """It was a traceback; the learner's own network isn't what adapts."""
+    """The learner's own network isn't what adapts."""
     learner = multistep.load(home / "results/e/omniglot/multistep2/0.json")
     images = prepared.read(home / "data/processed/omniglot").images[[0, 20, 1, 21]]
     classify = learner.adapt(images, [0, 1, 0, 1])

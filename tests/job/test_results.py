@@ -229,7 +229,7 @@ def test_a_transfer_cell_s_test_is_compared_with_its_result(tmp_path: Path) -> N
 def test_in_the_plan_s_folder_an_evaluation_has_the_cell_s_settings(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    """The frame took another for the cell's own."""
+    """The frame would take another for the cell's own."""
     made = records.evaluation()
     row = {"mean": 50.0, "ci95": stats.over_episodes([40.0, 60.0]).half_width}
     row |= {"episodes": [40.0, 60.0], "non_finite_episodes": 0}

@@ -341,7 +341,7 @@ def test_another_cell_s_result_is_not_written_over(
 
 
 def test_a_result_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It was set aside as a damaged one."""
+    """It would be set aside as a damaged one."""
     (result := tmp_path / "1.json").write_text("{}")
     prepared_dataset(tmp_path / "data")
     line = arguments(small_cell().json, tmp_path)

@@ -79,7 +79,7 @@ def test_a_bent_line_is_no_line() -> None:
 
 
 def test_every_time_has_to_lie_on_the_line() -> None:
-    """The one that is furthest off is known well, another isn't: that was enough to hold."""
+    """The one that is furthest off is known well, another isn't: that isn't enough to hold."""
     claim = linear.Spec(
         kind="linear", text="", at_most=0.25, at_least=-0.25,
         cells={"omniglot": ["5way_1shot"]}, methods={"maml": [1, 2, 3, 4]},
@@ -107,7 +107,7 @@ def test_a_lone_candidate_is_compared_with_none(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_derivatives_are_counted_on_the_network_with_its_batch_norm() -> None:
-    """Whose maps a Hessian-vector product keeps, too: it was counted on the convolutions alone."""
+    """Whose maps a Hessian-vector product keeps, too."""
     seen = Counter[str]()
 
     class Watch(TorchDispatchMode):

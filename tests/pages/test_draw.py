@@ -105,7 +105,7 @@ def test_pages_that_are_not_drawn_are_told_with_the_reason(project: Path) -> Non
 def test_a_folder_in_the_place_of_a_result_is_told(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The pages were drawn without it."""
+    """Else the pages would be drawn without it."""
     gone = project / "scales/omniglot-cpu/results/5way_1shot/omniglot/multistep4/0.json"
     gone.mkdir()
     for kind in ("pages", "claims"):

@@ -70,7 +70,7 @@ def test_every_table_fits_the_line_and_the_page(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(PDFLATEX is None, reason="needs texlive-latex-recommended, lmodern")
 def test_no_letter_is_wider_than_it_is_counted(tmp_path: Path) -> None:
-    """A table with many of one that is ("+" was) is set too wide."""
+    """A table with many of one that is would be set too wide."""
     letters = [*map(chr, range(33, 127)), *"±–−†·√×≠φλ"]
     boxes = (f"\\setbox0\\hbox{{{latex(c)}}}\\typeout{{<{ord(c)}>\\the\\wd0}}\n" for c in letters)
     (tmp_path / "letters.tex").write_text(HEAD + "".join(boxes) + "\\end{document}\n")

@@ -27,7 +27,6 @@ def mistakes(home: Path, scale: str, **changes: Any) -> list[str]:
 
 @pytest.mark.parametrize("scale", BUILT)
 def test_what_this_repository_has_is_what_its_plans_say(scale: str) -> None:
-    """Old results lack settings that were added since, and have dummy values of others."""
     assert mistakes(ROOT / "scales" / scale, scale) == []
 
 

@@ -189,7 +189,7 @@ def reference(plain, phi, state, theta, x, y):
 
 
 def test_a_new_file_with_a_setting_of_its_own(tmp_path: Path) -> None:
-    """As a user adds one; the setting was unknown, wherever it was said."""
+    """As a user adds one."""
     folder = with_algorithm(tmp_path, "transfer", "pulled", PULLED)
     of = "tests/transfer/test_algorithms.py", "-kpulled"
     before = checked(tmp_path, *of, "-x")

@@ -53,7 +53,7 @@ def test_a_method_that_does_not_fit_the_network_is_told_before_data_are_read(
 def test_methods_of_other_batches_are_not_timed_on_the_first_one_s(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Their times were recorded as of their own batch size."""
+    """Their times would be recorded as of their own batch size."""
     with pytest.raises(AssertionError):  # of the exit code
         measured(tmp_path, {"l2t": small_transfer(), "small": small_transfer(batch_size=4)}, 1)
     told = "error: --definition: methods: l2t has batch_size 8 and small 4, but what is measured"
