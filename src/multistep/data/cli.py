@@ -14,6 +14,7 @@ from multistep.data.settings import Archive, Dataset
 from multistep.declared import imported
 from multistep.files import UserError, check_folder, own_path
 from multistep.plan import params
+from multistep.plan.mistakes import check_known
 from multistep.settings import Model, json_of, parse
 
 
@@ -57,8 +58,10 @@ def run_download(args: argparse.Namespace) -> None:
         merged = params.load(*args.params)
         project = args.params[0].parent
         home = project / merged.directory
-        owner = _known(merged.archived, args.dataset, "dataset or source network")
-        entry = _known(owner.archives, args.archive, f"archive of {args.dataset}")
+        check_known("--dataset", [args.dataset], merged.archived, "dataset or source network")
+        owner = merged.archived[args.dataset]
+        check_known("--archive", [args.archive], owner.archives, f"archive of {args.dataset}")
+        entry = owner.archives[args.archive]
         if folder is None and (own := merged.sources.get(args.dataset)):
             folder = own_path(own, project)
         loader = loader or getattr(owner, "loader", None)
@@ -91,13 +94,14 @@ def run_prepare(args: argparse.Namespace) -> None:
     else:
         merged = params.load(*args.params)
         home = args.params[0].parent / merged.directory
-        dataset = _known(merged.datasets, args.dataset, "dataset")
-    loader = _known({name: name for name in loaders.names()}, dataset.loader, "loader")
+        check_known("--dataset", [args.dataset], merged.datasets, "dataset")
+        dataset = merged.datasets[args.dataset]
+    check_known("--spec: loader", [dataset.loader], loaders.names(), "loader")
     raw = args.raw or home / "data/raw" / args.dataset
     out = args.out or home / "data/processed" / args.dataset
     check_folder(out, ("images.npy", "dataset.json", "lock"))
     kinds.check_name(out / "dataset.json", args.dataset)
-    module = imported(f"multistep.data.loaders.{loader}", "prepare", Settings=Model)
+    module = imported(f"multistep.data.loaders.{dataset.loader}", "prepare", Settings=Model)
     parse(module.Settings, dataset.prepare, "--spec: prepare.")
     with lock.exclusive(out / "lock", f"{out}: another process is preparing it", wait=True):
         try:
@@ -122,9 +126,3 @@ def _instead(dataset: Dataset, raw: Path) -> str:
         f"; nothing there is what the loader {dataset.loader} reads: its members are such as "
         f"{found[0]}{like} (docs/bringing-your-data.md)"
     )
-
-
-def _known(entries: dict[str, Any], name: str, what: str) -> Any:
-    if name not in entries:
-        raise UserError(f"no {what} named {name!r}; known: {', '.join(sorted(entries))}")
-    return entries[name]

@@ -17,7 +17,7 @@ from typing import Any
 
 from multistep import kinds, settings
 from multistep.files import UserError
-from multistep.plan.mistakes import unknown
+from multistep.plan.mistakes import check_known
 from multistep.progress import say
 
 # What is written, as in kinds.json.
@@ -103,8 +103,7 @@ def _pages(args: argparse.Namespace) -> None:
 
     paper, found = scales.scales(args.project, args.scale or ())
     known = {name for scale in found for name in scale.by_name}
-    if wrong := unknown("report pages", args.names, known, "page"):
-        raise UserError("\n".join(wrong))
+    check_known("report pages", args.names, known, "page")
     for scale in found:
         _tell(draw.draw(scale, args.out / scale.name, args.names))
     for line in draw.undrawn(paper, found, args.names):

@@ -15,7 +15,7 @@ from multistep.pages import inputs, load, query
 from multistep.pages.frame import CELL
 from multistep.pages.spec import Spec
 from multistep.plan import cells, choose, params
-from multistep.plan.mistakes import unknown
+from multistep.plan.mistakes import check_known
 from multistep.plan.unrecorded import OnDisk
 from multistep.progress import say
 
@@ -169,8 +169,6 @@ def scales(project: Path, only: Sequence[str] = ()) -> tuple[Scale, list[Scale]]
             )
     shown = {s.name: s for s in found if (s.home / "results").is_dir()}
     run = {f.stem for f in theirs if (project / "scales" / f.stem / "results").is_dir()}
-    if wrong := unknown(
-        "--scale", sorted(wanted - shown.keys()), run | shown.keys(), "scale with results"
-    ):
-        raise UserError("\n".join(wrong))
+    lacking = sorted(wanted - shown.keys())
+    check_known("--scale", lacking, run | shown.keys(), "scale with results")
     return found[0], [s for name, s in shown.items() if name in wanted or not only]

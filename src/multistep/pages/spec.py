@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from multistep.declared import imported
 from multistep.files import UserError
-from multistep.plan.mistakes import explain, near, unknown
+from multistep.plan.mistakes import check_known, explain, near, unknown
 from multistep.settings import Model, Once, Title
 
 if TYPE_CHECKING:
@@ -179,8 +179,7 @@ def callable_so(name: object) -> bool:
 def parse(form: str, values: Any, where: str) -> Spec:
     """What a page says, checked by itself; a UserError has a line per mistake after `where`."""
     given = str(values.get("kind")) if isinstance(values, dict) else "None"
-    if wrong := unknown(f"{where}kind", [given], kinds(form), f"kind of {form}"):
-        raise UserError(wrong[0])
+    check_known(f"{where}kind", [given], kinds(form), f"kind of {form}")
     model = module(form, given).Spec
     try:
         spec: Spec = model.model_validate(values)

@@ -15,7 +15,7 @@ from multistep.files import UserError
 from multistep.plan import cells, params
 from multistep.plan.families import FAMILIES
 from multistep.plan.layers import at, merge, overruled
-from multistep.plan.mistakes import unknown
+from multistep.plan.mistakes import check_known
 from multistep.plan.schema import Params
 from multistep.progress import say
 
@@ -143,8 +143,7 @@ def _chosen(plan: Params, wanted: Wanted) -> list[cells.Cell]:
     final = [cell for cell in everything if cell.kind == "cell"]
     for key, names in wanted.items():
         known = {getattr(cell, key) for cell in final}
-        if wrong := unknown(f"--{key}", names, known, f"{key} in the plan"):
-            raise UserError("\n".join(wrong))
+        check_known(f"--{key}", names, known, f"{key} in the plan")
     kept = [c for c in final if all(getattr(c, key) in names for key, names in wanted.items())]
     paths = {cell.path for cell in kept}
     choices = cells.choices(plan)

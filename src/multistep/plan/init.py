@@ -25,7 +25,7 @@ from multistep.pages import load
 from multistep.plan import families, params
 from multistep.plan.checks import RESERVED
 from multistep.plan.layers import merge
-from multistep.plan.mistakes import unknown
+from multistep.plan.mistakes import check_known
 from multistep.plan.schema import Params
 from multistep.settings import parse, repeated
 
@@ -98,8 +98,7 @@ def run(args: argparse.Namespace) -> None:
 def own_method(args: argparse.Namespace, base: Params) -> Iterator[tuple[Path, str]]:
     """The files of a method by their place in the project."""
     name, like = args.name, args.like
-    if wrong := unknown("--like", [like], base.methods, "method"):
-        raise UserError(wrong[0])
+    check_known("--like", [like], base.methods, "method")
     of, about = base.methods[like], base.experiments
     experiments = [n for n, e in about.items() if like in e.methods]
     if not experiments:

@@ -11,6 +11,8 @@ from typing import Annotated, Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from multistep.files import UserError
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
 
@@ -22,6 +24,12 @@ def unknown(path: str, names: Iterable[str], known: Collection[str], what: str) 
         for name in names
         if name not in known
     ]
+
+
+def check_known(path: str, names: Iterable[str], known: Collection[str], what: str) -> None:
+    """Raise UserError with a line for each name that is not known."""
+    if wrong := unknown(path, names, known, what):
+        raise UserError("\n".join(wrong))
 
 
 def explain(

@@ -35,7 +35,7 @@ from multistep.pages.spec import (
     parse,
 )
 from multistep.plan import params
-from multistep.plan.mistakes import unknown
+from multistep.plan.mistakes import check_known, unknown
 from multistep.plan.schema import Params
 from multistep.settings import Model, repeated
 from multistep.stats import Estimate
@@ -184,8 +184,7 @@ class OfPage(Claim):
     values: dict[Any, Any] = {}  # from the page
 
     def settled(self, pages: Mapping[str, Spec]) -> Self:
-        if wrong := unknown("page", [self.page], pages, "page"):
-            raise UserError(wrong[0])
+        check_known("page", [self.page], pages, "page")
         own = self.printed(pages[self.page])
         if not own:
             raise UserError(f"page: {self.page} prints no such numbers of the paper's own")
