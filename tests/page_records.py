@@ -10,8 +10,8 @@ import records
 
 from multistep import seal, stats
 from multistep.fewshot import record as few_shot_record
-from multistep.files import digest
-from multistep.job.record import name_of
+from multistep.files import digest, write_json
+from multistep.pages.frame import place
 from multistep.pages.inputs import Plan
 from multistep.transfer import record as transfer_record
 
@@ -100,9 +100,11 @@ def few_shot(
     return records.sealed(record, choice="b" * 64 if chosen else None)
 
 
-def file_of(record: Record) -> str:
-    """Where a made-up result or measurement lies in its scale's folder."""
-    return f"results/{'measure/' if 'rows' in record else ''}{name_of(record['cell'])}.json"
+def put(home: Path, *made: Record) -> Path:
+    """Results and measurements as written in the folder that their scale is built in."""
+    for record in made:
+        write_json(home / place(record), as_written(record))
+    return home
 
 
 def few_shot_times(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import scipy.stats
 from helpers import PARAMS, ROOT
-from page_records import few_shot, few_shot_times, file_of, transfer, transfer_times
+from page_records import few_shot, few_shot_times, transfer, transfer_times
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from multistep.pages import claims, inputs, load, verdicts
+from multistep.pages import claims, frame, inputs, load, verdicts
 from multistep.pages.claims import chosen, closed_form, linear
 from multistep.pages.scales import Scale
 from multistep.pages.spec import parse
@@ -146,7 +146,7 @@ def _paper() -> tuple[inputs.Plan, dict[str, Any]]:
 def _scale(*records: dict[str, Any]) -> Scale:
     """The paper's scale with these results, as if they had been run as the paper says."""
     plan, pages = _paper()
-    by_path = {file_of(record): record for record in records}
+    by_path = {frame.place(record): record for record in records}
     return Scale(plan, plan, {"tables": pages}, list(by_path), known=by_path)
 
 

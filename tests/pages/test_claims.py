@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import scipy.stats
 from helpers import PARAMS, ROOT
-from page_records import as_written, few_shot, few_shot_times, file_of
+from page_records import as_written, few_shot, few_shot_times
 
 from multistep import cli, seal
 from multistep.files import UserError, write_json
-from multistep.pages import claims, inputs, scales, verdicts
+from multistep.pages import claims, frame, inputs, scales, verdicts
 from multistep.pages.claims import closed_form
 from multistep.plan import params
 from multistep.stats import Estimate, sampled
@@ -96,7 +96,7 @@ def _put(project: Path, record: dict[str, Any], **settings: Any) -> None:
     """As the plan has it, but for some settings."""
     overlay = project / "workflow/scales/small.yaml"
     plan = inputs.Plan.of(params.load(project / "params.yaml", overlay))
-    file = file_of(record)
+    file = frame.place(record)
     cell = json.loads(plan.cells[file].json) if file in plan.cells else plan.measurements[file]
     if settings:
         cell["settings"] |= settings

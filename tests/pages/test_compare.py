@@ -11,26 +11,16 @@ import pytest
 import records
 import scipy.stats
 from helpers import PARAMS, ROOT
-from page_records import as_written, few_shot, few_shot_times, transfer
+from page_records import few_shot, few_shot_times, put, transfer
 
 import multistep
 from multistep import cli
-from multistep.files import UserError, read_json, write_json
+from multistep.files import UserError, read_json
 from multistep.job import results
 from multistep.pages import compare
 
 EPISODES = [[30.0, 40.0, 50.0, 60.0], [20.0, 30.0, 50.0, 50.0], [10.0, 40.0, 40.0, 50.0]]
 MORE = [[20.0, 20.0, 20.0, 19.0], [20.0, 20.0, 19.0, 19.0], [20.0, 19.0, 20.0, 20.0]]
-
-
-def _put(results: Path, *records: dict[str, Any]) -> Path:
-    for record in records:
-        cell = record["cell"]
-        names = [str(cell[k]) for k in ("experiment", "dataset", "method", "seed") if k in cell]
-        path = results.joinpath(*([] if "metrics" in record else ["measure"]), *names)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path.with_suffix(".json"), as_written(record))
-    return results.parent
 
 
 @pytest.fixture
@@ -45,8 +35,8 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     slower = [("maml", 8, [2.0, 2.2, 2.4], 100), ("fomaml", 8, [0.5, 0.5, 0.5], 40)]
     alone = few_shot(method="multistep8", scale="two")
     return (
-        _put(tmp_path / "a" / "results", *a, few_shot_times(rows=rows, scale="one")),
-        _put(tmp_path / "b" / "results", *b, few_shot_times(rows=slower, scale="two"), alone),
+        put(tmp_path / "a", *a, few_shot_times(rows=rows, scale="one")),
+        put(tmp_path / "b", *b, few_shot_times(rows=slower, scale="two"), alone),
     )
 
 
@@ -101,8 +91,7 @@ def test_a_commit_is_compared_with_what_came_after_it(
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "One"]):
         subprocess.run([*git, *command], check=True)
     for seed, row in enumerate(np.subtract(EPISODES, np.divide(MORE, 2)).tolist()):
-        record = few_shot(seed=seed, episodes=row, scale="one")
-        _put(place / "results", record)
+        put(place, few_shot(seed=seed, episodes=row, scale="one"))
     monkeypatch.chdir(place)
     assert cli.main(["compare", "HEAD", ".", "--json", str(other / "c.json")]) == 0
     text = capsys.readouterr().out
@@ -139,7 +128,7 @@ def test_a_copy_in_another_cells_place_is_no_second_run(tmp_path: Path, read: An
     """It would count as one more seed."""
     shutil.copytree(ROOT / "workflow" / "report", tmp_path / "workflow" / "report")
     shutil.copy2(PARAMS, tmp_path)
-    _put(tmp_path / "results", few_shot())
+    put(tmp_path, few_shot())
     assert len(read(str(tmp_path)))
     (file,) = tmp_path.glob("results/*/*/*/0.json")
     shutil.copy2(file, file.with_name("1.json"))
@@ -148,12 +137,12 @@ def test_a_copy_in_another_cells_place_is_no_second_run(tmp_path: Path, read: An
     record = records.few_shot()  # with parameters, and so of now
     copy = records.sealed(record | {"cell": record["cell"] | {"seed": 1}})
     shutil.rmtree(tmp_path / "results")
-    _put(tmp_path / "results", record, copy)
+    put(tmp_path, record, copy)
     with pytest.raises(UserError, match="the same trained parameters; one of them is a copy"):
         read(str(tmp_path))
     shutil.rmtree(tmp_path / "results")
-    for place in ("results", "scales/kept/results"):  # a folder that was copied with its results
-        _put(tmp_path / place, record)
+    for home in (tmp_path, tmp_path / "scales/kept"):  # a folder that was copied with its results
+        put(home, record)
     with pytest.raises(UserError, match=r"are of one cell, 5way_1shot/.*/0; leave one of them"):
         read(str(tmp_path))
 

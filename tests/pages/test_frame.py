@@ -8,7 +8,7 @@ import pytest
 import records
 from helpers import PARAMS, ROOT
 from page_reading import table
-from page_records import as_written, few_shot, few_shot_times
+from page_records import few_shot, few_shot_times, put
 
 import multistep
 from multistep import cli
@@ -25,14 +25,7 @@ def project(folder: Path, *records: dict[str, Any]) -> Path:
     shutil.copytree(ROOT / "workflow" / "report", folder / "workflow" / "report")
     shutil.copy2(PARAMS, folder)
     for record in records:
-        cell = record["cell"]
-        names = [
-            str(cell[key]) for key in ("experiment", "dataset", "method", "seed") if key in cell
-        ]
-        names = ["measure", *names] if "rows" in record else names
-        path = folder / "scales" / cell["scale"] / "results" / f"{'/'.join(names)}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, as_written(record))
+        put(folder / "scales" / record["cell"]["scale"], record)
     return folder
 
 
