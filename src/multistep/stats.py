@@ -57,7 +57,8 @@ def over_episodes_and_seeds(accuracies: Sequence[Sequence[float]]) -> Mean:
     Each episode's accuracy is averaged over the seeds first. That is right when all seeds are
     tested on the same episodes (the averages keep what the seeds share) and when they are not (the
     average of k independent values has a k-th of the variance). The seeds count as given: how much
-    another set of seeds would differ is what `over_seeds` says.
+    another set of seeds would differ is what `over_seeds` says. Raises UserError without any, or if
+    they differ in the number of episodes.
     """
     if not accuracies:
         raise UserError("no seeds to average; give the episode accuracies of at least one")

@@ -78,7 +78,7 @@ def decode(
     """An image file's bytes as RGB uint8 `[h, w, 3]`; with `size`, resized to a square of it.
 
     Grey, palette and CMYK images become RGB; transparency is ignored, as by torchvision. Of moving
-    ones the first frame is taken.
+    ones the first frame is taken. Raises UserError, which says `where` it lies, for what is none.
     """
     with opened(data, where, formats) as image:
         image.load()

@@ -297,7 +297,7 @@ def read(
 
     The whole of images.npy is read for its digest, of whatever size: a size and a time of change
     don't tell that a bit is still the same, and what was read lies in the page cache when training
-    asks for it.
+    asks for it. Raises UserError, one line, for what isn't as it was written.
     """
     about = describe(folder, name, preparation)
     try:
@@ -331,6 +331,7 @@ def describe(
     """What dataset.json says, as it was sealed, without a look at the images.
 
     `name`, `preparation`: of the dataset, and its `prepare` settings, that the plan expects here.
+    Raises UserError, one line, for what isn't as it was written or expected.
     """
     path = folder / "dataset.json"
     if folder.is_file():

@@ -79,7 +79,7 @@ class Trained:
         `images`: bytes `[N, size, size]` (grey) or `[N, size, size, 3]`, or numbers in [0, 1]
         `[N, channels, size, size]`, prepared as those that were trained on; a list of PIL's images
         is bytes, too. There can be fewer classes than the cell has ways, and any number of images
-        of each.
+        of each. Raises UserError, one line, for other images and labels, and where it diverges.
         """
         x = self._pixels(images)
         try:

@@ -20,8 +20,8 @@ from multistep.job import results
 from multistep.pages import query
 from multistep.pages.claims import accuracy, cost
 from multistep.pages.frame import CELL
+from multistep.pages.scales import Run
 
-Run = dict[str, Any]
 COMPARISON = "a comparison"  # in kinds.json
 Key = tuple[str, ...]  # scale, experiment, dataset, and the method of a result
 

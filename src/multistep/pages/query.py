@@ -62,7 +62,9 @@ def read(
 
 
 def planned(path: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """The cell or the measurement's definition that the plan has at this place."""
+    """The cell or the measurement's definition that the plan has at this place; a UserError if it
+    has none.
+    """
     name = record_name(path)
     if name in plan["measurements"]:
         return dict(plan["measurements"][name])

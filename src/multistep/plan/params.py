@@ -63,7 +63,7 @@ def merged(files: Sequence[Path], layers: Iterable[dict[str, Any]]) -> Params:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, not yet validated."""
+    """The mapping in a YAML file, not yet validated. Raises UserError, one line, for another."""
     if Path(file).suffix == ".json":  # which YAML readers take for YAML, but for its numbers
         raise UserError(f"{file}: not YAML; name params.yaml, or it and overlays")
     try:

@@ -96,7 +96,7 @@ def describe(folder: Path) -> tuple[Network, dict[str, Any]]:
 
 
 def read(folder: Path) -> tuple[Network, dict[str, Any]]:
-    """The same, of weights that have the digest."""
+    """The same, of weights that are there and have the digest."""
     found, about = describe(folder)
     weights = folder / WEIGHTS
     if not weights.is_file():
