@@ -22,14 +22,18 @@ def touch(path: Path, text: str = "") -> Path:
     return path
 
 
-def test_states_are_told_from_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a plan alone, where commands run."""
     monkeypatch.chdir(tmp_path)
     touch(Path("params.yaml"), PARAMS.read_text(encoding="utf-8"))
+    return tmp_path
+
+
+def test_states_are_told_from_files(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     touch(Path("over.yaml"), yaml.safe_dump({"seeds": [0, 1], "families": ["few_shot"]}))
     plan = params.load(Path("params.yaml"), Path("over.yaml"))
-    waiting = list(status.jobs(plan, tmp_path))
+    waiting = list(status.jobs(plan, here))
     assert {job.state for job in waiting} == {"waiting"}
     cell = "5way_1shot/omniglot/maml"
     right = next(c for c in cells.plan(plan) if c.path == f"results/{cell}/0.json")
@@ -39,7 +43,7 @@ def test_states_are_told_from_files(
     lock = touch(Path("scratch/results/5way_1shot/omniglot/fomaml/1.pt.lock"))
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        states = Counter(job.state for job in status.jobs(plan, tmp_path))
+        states = Counter(job.state for job in status.jobs(plan, here))
         rest = len(waiting) - 4
         assert states == {"done": 1, "failed": 1, "stopped": 1, "running": 1, "waiting": rest}
         assert cli.main(["status", "params.yaml", "over.yaml"]) == 0
@@ -63,10 +67,8 @@ def test_states_are_told_from_files(
 
 
 def test_a_result_of_other_settings_is_stale(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    touch(Path("params.yaml"), PARAMS.read_text(encoding="utf-8"))
     plan = params.load(Path("params.yaml"))
     cell = next(c for c in cells.plan(plan) if c.path == "results/5way_1shot/omniglot/maml/0.json")
     path, measured = next(iter(cells.measurements(plan).items()))
@@ -100,10 +102,8 @@ def test_a_result_on_other_data_than_is_there_is_stale(tmp_path: Path) -> None:
 
 
 def test_what_is_no_result_and_no_log_is_told_and_stops_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    touch(Path("params.yaml"), PARAMS.read_text(encoding="utf-8"))
     methods = ("5way_1shot/omniglot/maml", "5way_1shot/omniglot/fomaml")
     names = [f"results/{of}/{seed}.json" for of in methods for seed in range(3)]
     empty, cut, folder, _, other, *_ = names
@@ -126,10 +126,8 @@ def test_what_is_no_result_and_no_log_is_told_and_stops_nothing(
 
 
 def test_of_many_jobs_ten_of_a_state_are_told_and_how_many_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    touch(Path("params.yaml"), PARAMS.read_text(encoding="utf-8"))
     found = cells.plan(params.load(Path("params.yaml")))
     for cell in found[:13]:
         touch(Path(cell.path), "{}")
