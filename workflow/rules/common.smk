@@ -113,11 +113,6 @@ def as_json(model):
     return json.dumps(model.model_dump(exclude_defaults=True), ensure_ascii=False)
 
 
-def here(file):
-    """A file of the project, relative to the scale's folder, so that provenance can travel."""
-    return os.path.relpath(file, HOME)
-
-
 # --- data -------------------------------------------------------------------------------------
 
 
@@ -167,12 +162,14 @@ def loader_code(wildcards):
 
 
 def committed_split(wildcards):
-    """The committed lists that the dataset's settings name (splits by class, validation)."""
+    """The committed lists that the dataset's settings name (splits by class, validation), as seen from
+    the scale's folder, so that provenance can travel.
+    """
     dataset = PARAMS.datasets[wildcards.dataset]
     folder = ROOT / "src" / "multistep" / "data" / "splits"
     names = [v for v in dataset.prepare.values() if isinstance(v, str)]
     files = [folder / f"{dataset.loader}_{name}.json" for name in names]
-    return [here(file) for file in files if file.exists()]
+    return [os.path.relpath(file, HOME) for file in files if file.exists()]
 
 
 # --- cells and measurements -------------------------------------------------------------------
