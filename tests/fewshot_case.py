@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -186,10 +186,7 @@ def case(
     size, channels = (34, 3) if s.network.geometry == "pooled" else (28, 1)
     network = meta.build_network(s, size, channels)
     generator = torch.Generator().manual_seed(0)
-
-    def noise(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
+    noise = partial(torch.randn, generator=generator, dtype=torch.float64)
     params = network.unpack(*parts(meta.initial_theta(network, 0, torch.device("cpu"))))
     moved = {n: p.double() + 0.05 * noise(*p.shape) for n, p in params.items()}
     for n in (n for n in moved if n.startswith("norm") and n.endswith("bias")):

@@ -44,10 +44,7 @@ def setting(
     options, adapt_bn = NETWORKS[name]
     config = Conv4Config(ways=5, filters=filters, head_std=0.3, **options)
     generator = torch.Generator().manual_seed(1)
-
-    def noise(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
+    noise = partial(torch.randn, generator=generator, dtype=torch.float64)
     initial = initial_parameters(config, 0).items()
     floats = {n: (p.double() + 0.1 * noise(*p.shape)).to(dtype) for n, p in initial}
     image = (config.channels, config.size, config.size)

@@ -1,5 +1,6 @@
 """Memory-reduced meta-learning: exact on a quadratic, and against dense Hessians on a network."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,10 +78,7 @@ def test_outer_iterations_reach_the_exact_solution_of_a_bilevel_quadratic() -> N
     """
     generator = torch.Generator().manual_seed(0)
     tasks, q, p = 4, 5, 3
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
+    normal = partial(torch.randn, generator=generator, dtype=torch.float64)
     root = normal(tasks, q, q) / 3
     a = root @ root.transpose(1, 2) + 0.5 * torch.eye(q)
     b, c, d = normal(tasks, q, p) / 2, normal(tasks, q), normal(p)

@@ -1,6 +1,7 @@
 """Feature matching against a pair-by-pair reference; where it starts; how maps are resized."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -14,10 +15,7 @@ F64 = torch.float64
 def test_loss_and_gradients_pair_by_pair() -> None:
     """Up- and down-sampling, dead and saturated pairs; float64."""
     generator = torch.Generator().manual_seed(2)
-
-    def random(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator, dtype=F64)
-
+    random = partial(torch.randn, generator=generator, dtype=F64)
     source_maps = {5: random(3, 4, 8, 8).abs(), 2: random(3, 6, 4, 4).abs()}
     target_maps = {1: random(3, 5, 4, 4), 0: random(3, 3, 8, 8), 7: random(3, 2, 2, 2)}
     matching = Matching({5: 4, 2: 6}, {1: 5, 0: 3, 7: 2})
