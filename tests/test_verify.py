@@ -39,7 +39,8 @@ def built(home: Path) -> dict[str, Path]:
     write_json(result, records.sealed(made | {"parameters": kept}))
     shutil.copy(parameters.beside(result), home / "best.safetensors")
     write_json(home / "results/measure/5way_1shot/patterns.json", records.measurement())
-    about = {"schema": 2, "cell": {"method": "maml"}, "seeds": [0], **records.CHOICE}
+    about = {"schema": 2, "cell": made["cell"], "seeds": [0], **records.CHOICE}
+    about["cell"] = {key: value for key, value in made["cell"].items() if key != "seed"}
     write_json(choice, seal.seal(about, seals))
     write_json(home / "bench/results/cpu.json", {"of": "a benchmark, which is no artefact"})
     write_json(home / "reports/claims.json", [seal.seal({"id": "one"}, None)])
@@ -72,7 +73,7 @@ def built(home: Path) -> dict[str, Path]:
         "prepared datasets": prepared_images(home / "data/processed/patterns") / "images.npy",
         "reports": index,
         "results and measurements": home / "results/measure/5way_1shot/patterns.json",
-        "source networks": source_folder(home / "data/networks/net") / "weights.pt",
+        "source networks": source_folder(home / "data/networks/random") / "weights.pt",
     }
 
 
@@ -131,6 +132,47 @@ def test_parameters_of_another_cell_are_told_without_a_result(
     told = capsys.readouterr().err
     for name in ("1", "best"):
         assert f"{own.with_stem(name)}: it is of the cell 5way_1shot/patterns/maml/0; del" in told
+
+
+def test_a_whole_record_in_anothers_place_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a copy leaves it: of another method, page, network, or of another scale."""
+    files = built(tmp_path)
+    choice, network, page = files["choices"], files["source networks"].parent, tmp_path / "reports"
+    shutil.copy(choice, choice.with_stem("anil"))
+    shutil.copytree(network, network.with_name("other"))
+    for suffix in ("json", *record.SUFFIXES["figures"]):
+        shutil.copy(page / f"figures/figure1.{suffix}", page / f"figures/figure2.{suffix}")
+    assert cli.main(["verify", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "3 of 16 differ" in told
+    for file, what in (
+        (choice.with_stem("anil"), "it is of the cell 5way_1shot/patterns/maml; delete it"),
+        (network.with_name("other") / "network.json", "of the source network random; delete"),
+        (page / "figures/figure2.json", "it is figures/figure1; delete this file, and"),
+    ):
+        assert f"\n  {file}: {what}" in told
+
+
+def test_what_is_of_another_scale_than_its_folder_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = built(tmp_path / "scales/tiny")
+    assert cli.main(["verify", str(tmp_path)]) == 0
+    shutil.copytree(tmp_path / "scales/tiny", tmp_path / "scales/kept")  # a copy of all is sound
+    assert cli.main(["verify", str(tmp_path)]) == 0
+    own = files["results and measurements"]
+    for name in ("other", "another"):  # fewer than there are of its own, or more
+        made = records.measurement()
+        made["cell"] = made["cell"] | {"scale": name, "experiment": name}
+        stray = own.parents[1] / name / own.name
+        write_json(stray, records.sealed(made))
+        capsys.readouterr()
+        assert cli.main(["verify", str(tmp_path / "scales/tiny")]) == 2
+        told = capsys.readouterr().err
+        assert f"{stray}: of the scale {name}, among what is of tiny; delete it, or move it" in told
+        assert f"{own}: " not in told
 
 
 def test_a_folder_in_the_place_of_an_artefact_is_told(

@@ -14,11 +14,11 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from multistep import options, remote, seal
 from multistep.data import identity, prepared
@@ -63,13 +63,15 @@ def run(args: argparse.Namespace) -> None:
     if not found:
         where = ", ".join(map(str, args.paths or [Path().absolute()]))
         raise UserError(f"{where}: no artefact of a project in there; give its folder")
-    wrong, unsealed = [], 0
+    wrong, unsealed, scales = [], 0, []
     title, total = "verify", len(found)
     with progress(title, total, "artefacts") as advance, ThreadPoolExecutor(args.jobs) as readers:
-        for told in readers.map(_told, found):
+        for (_, file), told in zip(found, readers.map(_told, found), strict=True):
             wrong += [told] if isinstance(told, str) else []
             unsealed += told is False
+            scales += [(told.home, file, told.scale)] if isinstance(told, _Of) else []
             advance(1)
+    wrong += _strays(scales)
     for kind, count in sorted(Counter(kind for kind, _ in found).items()):
         print(f"{count:6,} {kind}")
     for folder in (
@@ -129,11 +131,26 @@ def _project(folder: Path) -> Path | None:
     return _project(folder.parent)
 
 
-def _told(artefact: tuple[str, Path]) -> str | bool:
-    """Whether it is sealed, or what is wrong with it."""
+class _Of(NamedTuple):
+    """Of an artefact that is as it was written: the folder of the scale that it lies in, and the
+    scale that it is of.
+    """
+
+    home: Path
+    scale: str
+
+
+def _told(artefact: tuple[str, Path]) -> str | bool | _Of:
+    """Whether it is sealed, with its scale if it says one, or what is wrong with it."""
     kind, file = artefact
     try:
-        return CHECKS.get(kind, CHECKS["other reports"])[1](file) is not False
+        found = CHECKS.get(kind, CHECKS["other reports"])[1](file)
+        if isinstance(found, dict) and kind in PLACED:
+            return _Of(results.home(file, found), found["cell"]["scale"])
+        if isinstance(found, page.Page):  # in reports/ of a scale, or in its folder of all reports
+            folder = file.absolute().parents[1]
+            return _Of(folder.parent if folder.name == "reports" else folder, found.scale)
+        return found is not False
     except UserError as error:
         return str(error)
     except OSError as error:
@@ -142,10 +159,39 @@ def _told(artefact: tuple[str, Path]) -> str | bool:
         return f"{file}: not of its kind ({error!r}); {seal.AGAIN}"
 
 
+def _strays(records: Iterable[tuple[Path, Path, str]]) -> list[str]:
+    """A line for each record in the folder of another scale; given are the folder, the record's
+    path and its scale. Whose the folder is its name tells, or else most of the records in it.
+    """
+    homes: dict[Path, dict[str, list[Path]]] = {}
+    for folder, path, scale in records:
+        homes.setdefault(folder, {}).setdefault(scale, []).append(path)
+    told = []
+    for folder, of in homes.items():
+        named = "paper" if (folder / "params.yaml").is_file() else folder.name
+        own = named if named in of else max(of, key=lambda scale: len(of[scale]))
+        told += [
+            f"{path}: of the scale {scale}, among what is of {own}; delete it, or move it to the "
+            "folder of its own"
+            for scale in of.keys() - {own}
+            for path in of[scale]
+        ]
+    return sorted(told)
+
+
 def _network(path: Path) -> None:
     # Weights may lie elsewhere: in a remote that nothing was pulled from.
     weights = path.with_name(sources.WEIGHTS).exists()
-    (sources.read if weights else sources.describe)(path.parent)
+    found, _ = (sources.read if weights else sources.describe)(path.parent)
+    if found.name != path.parent.name:
+        raise UserError(f"{path}: of the source network {found.name}; {sources.AGAIN}")
+
+
+def _page(path: Path) -> page.Page:
+    found = page.read(path)
+    if (own := f"{found.form}/{found.name}") != f"{path.parent.name}/{path.stem}":
+        raise UserError(f"{path}: it is {own}; {page.AGAIN}")
+    return found
 
 
 def _checkpoint(path: Path) -> None:
@@ -173,6 +219,7 @@ def _drawn(path: Path) -> bool:
 
 
 ELSEWHERE = "records elsewhere"  # read as other reports are: by their seals alone
+PLACED = ("parameters", "evaluations", "choices", "results and measurements")
 # How files of a kind are called (the first that fits), and what reads one: UserError if it differs,
 # False if nothing seals it.
 CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
@@ -189,9 +236,12 @@ CHECKS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "source networks": (rf".*/{re.escape(sources.DESCRIPTION)}", _network),
     "archives": (r".*/raw/.*@[^/]*\.json", identity.check_record),
     "evaluations": (r".*/evaluations/.*\.json", results.in_place),
-    "choices": (r".*/results/choices/.*\.json", results.read_choice),
+    "choices": (
+        r".*/results/choices/.*\.json",
+        lambda path: results.in_place(path, results.read_choice(path)),
+    ),
     "results and measurements": (r".*(?<!/bench)/results/.*\.json", results.in_place),
-    "pages": (rf".*/reports/(.*/)?({'|'.join(page.SUFFIXES)})/[^/]*\.json", page.read),
+    "pages": (rf".*/reports/(.*/)?({'|'.join(page.SUFFIXES)})/[^/]*\.json", _page),
     "reports": (rf".*/reports/{re.escape(page.REPORT)}", page.check_report),
     "other reports": (r".*/reports/.*\.json", _report),
 }

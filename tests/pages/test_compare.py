@@ -147,6 +147,16 @@ def test_a_copy_in_another_cells_place_is_no_second_run(tmp_path: Path, read: An
         read(str(tmp_path))
 
 
+@pytest.mark.parametrize("read", [compare.read, multistep.frame])
+def test_a_record_of_another_scale_is_told(tmp_path: Path, read: Any) -> None:
+    """Its cells would stand for that scale's, or be left out of what is compared."""
+    shutil.copytree(ROOT / "workflow" / "report", tmp_path / "workflow" / "report")
+    shutil.copy2(PARAMS, tmp_path)
+    put(tmp_path / "scales/here", few_shot(scale="here"), few_shot(seed=1, scale="other"))
+    with pytest.raises(UserError, match=r"0\.json is of the scale here, .*1\.json of other; "):
+        read(str(tmp_path))
+
+
 def test_each_file_is_read_once(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     for module in (compare, results):

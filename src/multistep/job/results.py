@@ -95,6 +95,12 @@ def in_place(path: Path, record: dict[str, Any] | None = None) -> dict[str, Any]
     return record
 
 
+def home(path: Path, record: Mapping[str, Any]) -> Path:
+    """The folder of the scale that a record lies in, if it lies where its own cell's does."""
+    folder = path.absolute().parents[name_of(record["cell"]).count("/")]
+    return folder.parents[1] if folder.name in ("measure", "choices") else folder.parent
+
+
 def _check_beside(path: Path, record: Mapping[str, Any]) -> None:
     """Raise UserError for a result beside the parameters of another run, and for an evaluation
     that was asked for with other settings than its cell's and lies in evaluations/, or beside a

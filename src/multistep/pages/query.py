@@ -96,16 +96,17 @@ class Seen:
     """Records that stand together, as far as they were seen: what tells one that can't join them.
 
     Refused: a dataset or source network of one name and scale that was made from other bytes, a
-    result with the parameters or the history of another seed of its cell (one is a copy), and a
-    second file of one cell.
+    result with the parameters or the history of another seed of its cell (one is a copy), a second
+    file of one cell, and a file in the folder of another scale.
     """
 
     def __init__(self) -> None:
         self._inputs: dict[tuple[str, ...], tuple[str, str]] = {}  # their digest, a cell's name
         self._cells: dict[tuple[str, ...], str] = {}
+        self._homes: dict[str, tuple[str, str]] = {}  # of a folder: a scale, a file that is of it
 
     def add(self, record: Mapping[str, Any], where: str = "") -> None:
-        """`where` it lies; without that a second file of its cell isn't told."""
+        """`where` it lies; without that the last two aren't told."""
         self._check_copy(record, where)
         self._check_inputs(record)
 
@@ -133,6 +134,13 @@ class Seen:
             if (other := self._cells.setdefault(key, where)) != where:
                 both = f"{other} and {where}"
                 raise UserError(f"{both} are of one cell, {name}; leave one of them there")
+            scale, home = cell["scale"], str(results.home(Path(where), record))
+            first, there = self._homes.setdefault(home, (scale, where))
+            if scale != first:
+                raise UserError(
+                    f"{there} is of the scale {first}, {where} of {scale}; delete the one that "
+                    "isn't of this folder's, or move it to its own"
+                )
         if "metrics" in record:
             marks = {"trained parameters": record["parameters"]["digest"]}
             # Both ends tell histories apart: seeds don't begin with the same loss.
