@@ -6,12 +6,13 @@ import fcntl
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from helpers import PARAMS, prepared_dataset, small_params
 
-from multistep import cli
+from multistep import cli, seal
 from multistep.data import prepared
 from multistep.plan import cells, params, status
 
@@ -20,6 +21,11 @@ def touch(path: Path, text: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+def made(path: Path, cell: dict[str, Any], **made_from: str) -> Path:
+    """Of a record what is compared with the plan, sealed."""
+    return touch(path, json.dumps(seal.seal({"schema": 2, "cell": cell}, made_from)))
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def test_states_are_told_from_files(here: Path, capsys: pytest.CaptureFixture[st
     assert {job.state for job in waiting} == {"waiting"}
     cell = "5way_1shot/omniglot/maml"
     right = next(c for c in cells.plan(plan) if c.path == f"results/{cell}/0.json")
-    touch(Path(right.path), json.dumps({"schema": 2, "cell": right.definition, "made_from": {}}))
+    made(Path(right.path), right.definition)
     touch(Path(f"logs/train/{cell}/1.log"), "one\ntwo\nerror: the reason\n")
     touch(Path("scratch/results/5way_1shot/omniglot/fomaml/0.pt"))
     lock = touch(Path("scratch/results/5way_1shot/omniglot/fomaml/1.pt.lock"))
@@ -58,8 +64,7 @@ def test_states_are_told_from_files(here: Path, capsys: pytest.CaptureFixture[st
     assert told.endswith(f"    that makes {anew}")
     prepared_dataset(Path("data/processed/omniglot"))
     digest = prepared.describe(Path("data/processed/omniglot")).digest
-    record = {"schema": 2, "cell": right.definition, "made_from": {"dataset": digest}}
-    touch(Path(right.path), json.dumps(record))
+    made(Path(right.path), right.definition, dataset=digest)
     cli.main(["status", "params.yaml", "over.yaml"])
     told = capsys.readouterr().out
     assert "1 done" in told
@@ -75,7 +80,7 @@ def test_a_result_of_other_settings_is_stale(
     changed = cell.definition
     changed["settings"]["iterations"] = 7
     for file, job in ((cell.path, changed), (path, {**measured, "data": {"size": 9}})):
-        touch(Path(file), json.dumps({"schema": 2, "cell": job, "made_from": {}}))
+        made(Path(file), job)
     assert cli.main(["status"]) == 0
     told = capsys.readouterr().out
     for file, what in (
@@ -94,8 +99,7 @@ def test_a_result_on_other_data_than_is_there_is_stale(tmp_path: Path) -> None:
     cell = next(c for c in cells.plan(plan) if c.path == "results/5way_1shot/omniglot/maml/0.json")
     digest = prepared.describe(tmp_path / "data/processed/omniglot").digest
     for made_on, state in ((digest, "done"), ("another", "stale")):
-        record = {"schema": 2, "cell": cell.definition, "made_from": {"dataset": made_on}}
-        touch(tmp_path / cell.path, json.dumps(record))
+        made(tmp_path / cell.path, cell.definition, dataset=made_on)
         [job] = [job for job in status.jobs(plan, tmp_path) if job.path == cell.path]
         assert job.state == state
     assert "made_from.dataset is 'another', but the plan says " in job.mend
@@ -106,11 +110,14 @@ def test_what_is_no_result_and_no_log_is_told_and_stops_nothing(
 ) -> None:
     methods = ("5way_1shot/omniglot/maml", "5way_1shot/omniglot/fomaml")
     names = [f"results/{of}/{seed}.json" for of in methods for seed in range(3)]
-    empty, cut, folder, _, other, *_ = names
+    empty, cut, folder, _, other, edited = names
     touch(Path(empty))
     touch(Path(cut), '{"cell": ')
     touch(Path(other), "{}")
     Path(folder).mkdir()
+    found = cells.plan(params.load(Path("params.yaml")))
+    right = made(Path(edited), next(cell for cell in found if cell.path == edited).definition)
+    right.write_text(right.read_text().replace('"made_from": {}', '"made_from": {"code": "0"}'))
     stopped = "5way_1shot/omniglot/fomaml/0"
     touch(Path(f"scratch/results/{stopped}.pt"))
     Path(f"scratch/results/{stopped}.pt.lock").mkdir()
@@ -118,11 +125,11 @@ def test_what_is_no_result_and_no_log_is_told_and_stops_nothing(
     Path("logs/train/5way_1shot/omniglot/fomaml/1.log").mkdir()
     assert cli.main(["status"]) == 0
     told = capsys.readouterr().out.splitlines()
-    for path in (empty, cut, folder, other):
+    for path in (empty, cut, folder, edited, other):
         assert f"damaged: {path}; delete it, then it is made again" in told
     assert f"stopped: results/{stopped}.json" in told
     assert told[-2].startswith("0 done, 0 running, 0 failed, 1 stopped, ")
-    assert ", 4 damaged of " in told[-2]
+    assert ", 5 damaged of " in told[-2]
 
 
 def test_of_many_jobs_ten_of_a_state_are_told_and_how_many_more(

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from multistep import seal
 from multistep.files import UserError, read_json
 from multistep.job import results
 from multistep.plan import cells, params
@@ -32,10 +33,10 @@ LINES = 3  # of the log of what has failed
 class Job(NamedTuple):
     """A cell or a measurement of the plan.
 
-    `state` done: its result is there, of the plan's settings and of the data that are there
-    (whether it is as it was sealed, its readers say); stale: it is of others; damaged: it is no
-    record; running: a process holds its lock; failed: it left a log and neither result nor state;
-    stopped: it left a state to go on from.
+    `state` done: its result is there as it was sealed, of the plan's settings and of the data that
+    are there (whether it contradicts itself, its readers say); stale: it is of others; damaged: it
+    isn't as it was sealed; running: a process holds its lock; failed: it left a log and neither
+    result nor state; stopped: it left a state to go on from.
     """
 
     path: str  # of its result, below the scale's folder
@@ -79,6 +80,7 @@ def _made(result: Path, planned: Mapping[str, Any], beside: OnDisk) -> tuple[str
     """The state of a job whose result is there; of a stale one what to do about it."""
     try:
         record = read_json(result)
+        seal.check(result, record)
     except (OSError, UserError):
         return "damaged", ""
     try:
