@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from fewshot_case import case
-from helpers import checked, with_algorithm
+from helpers import checked, prepared_dataset, small_cell, with_algorithm
 
 from multistep import cli
-from multistep.fewshot import algorithms, meta
+from multistep.fewshot import algorithms, meta, run
 from multistep.files import UserError
 
 FIRST = "from multistep.fewshot.algorithms import Algorithm\nfrom multistep.settings import Model\n"
@@ -100,6 +100,39 @@ def test_a_wrong_adaptation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(type(work.algorithm), "adapt", lambda *_, wrong=wrong: wrong)
         with pytest.raises(UserError, match=r"MultiStep.adapt is .*, but has to be a tensor of"):
             work.adapt()
+
+
+@pytest.mark.parametrize("what", ["carried", "learned"])
+@pytest.mark.parametrize("wrong", [None, [torch.zeros(3)], {"rate": 0.5}])
+def test_what_is_no_tensors_by_name_is_refused(
+    what: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = case("multistep")
+    monkeypatch.setattr(type(work.algorithm), what, lambda *_: wrong)
+    with pytest.raises(UserError, match=rf"MultiStep\.{what} has to give tensors by name"):
+        meta.start(work.algorithm, work.network, 0, torch.device("cpu"))
+
+
+def test_learned_numbers_of_another_type_than_theta_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The optimiser raised, or the network, at the first iteration."""
+    work = case("multistep")
+    for dtype in (torch.int64, torch.float64):
+        given = {"rate": torch.ones(3, dtype=dtype)}
+        monkeypatch.setattr(type(work.algorithm), "learned", lambda *_, given=given: given)
+        with pytest.raises(UserError, match=rf"learned\['rate'\] is of {dtype}, .*float32, as θ"):
+            meta.start(work.algorithm, work.network, 0, torch.device("cpu"))
+
+
+def test_a_wrong_adaptation_is_told_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was found at the test, and the code that mends it begins anew."""
+    monkeypatch.setattr(algorithms.get("multistep"), "adapt", lambda *_: None)
+    data, cell = prepared_dataset(tmp_path / "data"), json.loads(small_cell().json)
+    with pytest.raises(UserError, match=r"MultiStep\.adapt is NoneType, but has to be a tensor"):
+        run.Run(cell, data, None, torch.device("cpu"))
 
 
 TOY = '''"""Reptile with appendix F's SGD: θ moves towards where the inner loop ends (eq. 17)."""

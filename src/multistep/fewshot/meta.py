@@ -141,15 +141,24 @@ def initial_theta(network: BatchedConv4, seed: int, device: torch.device) -> The
 def start(algorithm: Algorithm, network: BatchedConv4, seed: int, device: torch.device) -> Theta:
     """`initial_theta` with what the algorithm has beside it."""
     carried, learned = beside(algorithm, network, device)
-    return replace(initial_theta(network, seed, device), carried=carried, learned=learned)
+    theta = initial_theta(network, seed, device)
+    for key, p in learned.items():
+        if p.dtype != (right := theta.adapted.dtype):  # one optimiser moves both
+            what = f"{type(algorithm).__name__}: learned[{key!r}]"
+            raise UserError(f"{what} is of {p.dtype}, but has to be of {right}, as θ is")
+    return replace(theta, carried=carried, learned=learned)
 
 
 def beside(
     algorithm: Algorithm, network: BatchedConv4, device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What an algorithm has beside θ's two vectors, as it begins: `carried` and `learned`."""
-    size = network.adapted_size
-    return algorithm.carried(size, device), algorithm.learned(size, device)
+    size, name = network.adapted_size, type(algorithm).__name__
+    carried, learned = algorithm.carried(size, device), algorithm.learned(size, device)
+    for what, of in (("carried", carried), ("learned", learned)):
+        if not isinstance(of, dict) or not all(isinstance(p, Tensor) for p in of.values()):
+            raise UserError(f"{name}.{what} has to give tensors by name, {{}} for none")
+    return carried, learned
 
 
 def chunk_size(network: BatchedConv4, s: FewShot, device: torch.device) -> int | None:

@@ -51,6 +51,8 @@ class Run(loop.Run):
         self.test_sampler = held_out("test")
         if s.hold_out_validation:
             self.validation_sampler = held_out("validation")
+        # And one episode of the training classes is tested: an algorithm that can't adapt, too.
+        self._accuracies(self.trainer.sampler, 1, s.window)
         super().__init__(
             name_of(cell), "iterations", s.iterations, best=None, trainer=self.trainer.state
         )
