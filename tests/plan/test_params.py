@@ -6,10 +6,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from helpers import PARAMS, ROOT, mistakes, put
+from pydantic import ValidationError
 
 from multistep.files import UserError
 from multistep.plan import cells, params
+from multistep.plan.mistakes import explain
 from multistep.plan.params import cell_settings
+from multistep.settings import Model
 
 BASE = params.read(PARAMS)
 OVERLAYS = sorted((ROOT / "workflow" / "scales").glob("*.yaml"))
@@ -395,3 +398,17 @@ def test_a_plan_of_nothing_is_a_mistake() -> None:
     nothing = {"experiments": {name: {"datasets": []} for name in BASE["experiments"]}}
     with pytest.raises(UserError, match="nothing would run"):
         params.validate(params.merge(BASE, nothing))
+
+
+def test_of_an_unknown_key_those_of_its_own_algorithm_are_known_too() -> None:
+    class Known(Model):
+        rate: float
+
+    class Own(Known):
+        temperature: float
+
+    with pytest.raises(ValidationError) as told:
+        Own.model_validate({"rate": 0.1, "temperatur": 2.0, "raet": 0.1})
+    lines = explain(told.value, Own, "settings.", Known)
+    assert "settings.temperatur: unknown key; did you mean 'temperature'?" in lines
+    assert "settings.raet: unknown key; did you mean 'rate'?" in lines

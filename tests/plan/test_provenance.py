@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from multistep.files import UserError
 from multistep.plan import provenance
 
 PACKAGE = {
@@ -85,6 +86,14 @@ def test_names_of_kinds_do_not_count(package: Path) -> None:
 def test_an_entry_that_does_not_exist_is_an_error(package: Path) -> None:
     with pytest.raises(ModuleNotFoundError, match=r"pkg\.nothing"):
         provenance.closure("pkg.nothing")
+
+
+@pytest.mark.parametrize("text", [b"x = (", b"# caf\xe9", b"x = 1\0"])
+def test_a_module_that_is_no_python_is_told_by_its_file(package: Path, text: bytes) -> None:
+    """One that is imported in a function isn't seen by who imports the first."""
+    (package / "pkg/late.py").write_bytes(text)
+    with pytest.raises(UserError, match=r"/pkg/late\.py: not Python in UTF-8 \(.*\); mend it"):
+        provenance.code("pkg.step")
 
 
 def digest(source: str) -> str:

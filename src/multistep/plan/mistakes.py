@@ -38,8 +38,8 @@ def explain(
 ) -> list[str]:  # fmt: skip
     """One line per mistake: path, what is wrong, the closest known key.
 
-    `where`: what stands before the path, or what makes a path of keys. `known`: the model whose
-    keys are known at the top, if that isn't `model`. `part`: what is missing stands elsewhere.
+    `where`: what stands before the path, or what makes a path of keys. `known`: a model whose
+    keys are known beside those of `model`. `part`: what is missing stands elsewhere.
     """
     lines = []
     for e in error.errors():
@@ -47,7 +47,8 @@ def explain(
             continue
         keys = list(map(str, e["loc"]))
         if e["type"] == "extra_forbidden":
-            names = getattr(_at(known or model, e["loc"][:-1]), "model_fields", {})
+            of = [_at(each, e["loc"][:-1]) for each in (known, model) if each]
+            names = {name for each in of for name in getattr(each, "model_fields", {})}
             problem = f"unknown key{_closest(str(e['loc'][-1]), names)}"
         elif e["type"] == "missing":
             problem = "missing"

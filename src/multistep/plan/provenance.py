@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from multistep.files import UserError
 from multistep.plan.families import package
 
 SRC = Path(__file__).resolve().parents[2]
@@ -85,7 +86,10 @@ def _module(name: str) -> tuple[str, frozenset[str]]:
     if file is None:
         raise ModuleNotFoundError(f"no module {name} under {SRC}")
     inside = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    digest, imports = read(file.read_text(encoding="utf-8"), inside, str(file))
+    try:
+        digest, imports = read(file.read_text(encoding="utf-8"), inside, str(file))
+    except (SyntaxError, ValueError) as error:  # the latter of bytes that are no UTF-8, and of NUL
+        raise UserError(f"{file}: not Python in UTF-8 ({error}); mend it") from None
     if file.name == "__init__.py":
         others = sorted(f for f in file.parent.glob("[!.]*.*") if f.is_file() and f.suffix != ".py")
         digest += "".join(hashlib.sha256(other.read_bytes()).hexdigest() for other in others)
