@@ -58,7 +58,7 @@ def test_what_may_be_meant_is_told(tmp_path, capsys):
     found = folder(raw, tmp_path / "out", images=sizes)
     assert found.classes == ["Cat", "cat"]
     told = capsys.readouterr().err
-    assert "a.zip: pets/cat/9.heic: left out, no image by its name" in told
+    assert "a.zip: pets/cat/9.heic: left out, hidden or no image by its name" in told
     assert "datasets.pets: classes that differ in case alone (Cat, cat) count as several" in told
     assert re.search(r"3 images are in another class or part, too, such as [Cc]at/\d\.jpg \(", told)
     assert "that picture is there 3 times" in told

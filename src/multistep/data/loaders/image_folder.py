@@ -94,7 +94,7 @@ def folders(archives: Iterable[Path]) -> dict[str, list[str]]:
             found.setdefault(label, []).append(key)
     if others:
         more = f" and {len(others) - 1} more" if others[1:] else ""
-        say(f"{others[0]}{more}: left out, no image by its name")
+        say(f"{others[0]}{more}: left out, hidden or no image by its name")
     return {label: validation.in_order(found[label]) for label in sorted(found)}
 
 
