@@ -9,7 +9,7 @@ from downloads import QUICK, assert_alone, assert_arrived, get
 
 from multistep.data.archives import contents_digest
 from multistep.data.download import fetch
-from multistep.data.identity import record_path, verified_contents
+from multistep.data.identity import check_record, record_path, verified_contents
 from multistep.data.settings import Archive, Dataset
 from multistep.files import UserError, sha256
 
@@ -123,3 +123,21 @@ def test_a_record_serves_while_the_file_is_there_and_fits(server, tmp_path):
         assert record_path(free, path) != again
     again.write_text(again.read_text()[:50])
     assert record_path(free, path) == first
+
+
+def test_an_edited_record_and_another_file_are_told(server, tmp_path):
+    path = tmp_path / "a.bin"
+    free = Archive(urls=[server.url("ok")], unverified=True)
+    record = record_path(free, path)
+    fetch(free, path, dataset="shapes", record=record, patience=QUICK)
+    check_record(record)
+    text = record.read_text()
+    record.write_text(json.dumps(json.loads(text) | {"bytes": 1}))
+    with pytest.raises(UserError, match=r"\.json: .*seal"):
+        check_record(record)
+    record.write_text(text)
+    path.write_bytes(server.body[::-1])
+    with pytest.raises(UserError, match=r"a\.bin: its bytes differ from the digest in "):
+        check_record(record)
+    path.unlink()  # the record of a file that can be fetched again
+    check_record(record)

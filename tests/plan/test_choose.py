@@ -188,6 +188,25 @@ def test_from_candidates_to_the_cell(
         assert re.search(rf"{path}: {key}[.a-z]* is .* but the plan says", capsys.readouterr().err)
 
 
+def test_what_are_not_candidates_of_one_choice_is_told() -> None:
+    path = "results/choices/5way_1shot/omniglot/maml.json"
+    of = plan(choose={**CHOOSE, "seeds": [0, 1]})
+    setting, found = cells.choices(of)[path]
+    each = [cell.definition for cell in found]
+    assert choose.definition(setting, each)["seeds"] == [0, 1]
+    other = {**each[1], "settings": {**each[1]["settings"], "meta_batch": 3}}
+    with pytest.raises(UserError, match=r"not candidates of one choice: .*meta_batch is 3 and 2"):
+        choose.definition(setting, [each[0], other, *each[2:]])
+    wrong = r"inner_lr: not each of \[0\.1, 0\.4\] with each of the seeds \[0, 1\], once"
+    for some in (each[:-1], [*each, each[0]], [*each[:-1], each[0]]):
+        with pytest.raises(UserError, match=wrong):
+            choose.definition(setting, some)
+    with pytest.raises(UserError, match="inner_rate: no number in the settings of "):
+        choose.definition("inner_rate", each)
+    with pytest.raises(UserError, match=r"^ways: "):
+        choose.definition("ways", each)
+
+
 def test_a_choice_of_a_thousand_fits_a_command_line() -> None:
     seeds, values = list(range(40)), [n / 100 for n in range(1, 26)]
     path = "results/choices/5way_1shot/omniglot/maml.json"
