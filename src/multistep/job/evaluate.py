@@ -144,38 +144,36 @@ def _own_folder(path: Path, about: dict[str, Any]) -> tuple[Path, Path]:
 
 
 def _check_classes(path: Path, about: dict[str, Any], images: Prepared) -> None:
-    """Compare the classes of other images with those that were trained on, by name. Say so where
-    what was trained on isn't there. (Another number of outputs the tester refuses.)
-    """
-    right = about["made_from"]["dataset"]
-    outputs = about["network"].get("classes")
-    new_classes = about["cell"]["family"] == "few_shot"
-    if images.digest == right or not (new_classes or len(images.classes) == outputs):
-        return
+    """Compare the classes of other images with those that were trained on, by name."""
+    if images.digest != about["made_from"]["dataset"]:
+        few_shot = about["cell"]["family"] == "few_shot"
+        (_say_seen_classes if few_shot else _check_outputs)(path, about, images)
+
+
+def _trained_on(path: Path, about: dict[str, Any], doubt: str) -> prepared.Description | None:
+    """The data that were trained on; None, with the doubt told, where they aren't there."""
     folder = _own_folder(path, about)[1]
     try:
         own = prepared.describe(folder)
     except UserError:  # not there, or damaged
         own = None
-    if own is not None and own.digest == right:
-        (_say_seen_classes if new_classes else _check_outputs)(path, about, images, own)
-        return
-    doubt = (
-        f"the test classes of {images.name} are new to it isn't known; if they aren't, its "
-        "accuracy there isn't that of new classes"
-        if new_classes
-        else f"the classes of {images.name} are those that it tells apart isn't known; if they "
-        "aren't, its accuracy there means nothing"
-    )
+    if own is not None and own.digest == about["made_from"]["dataset"]:
+        return own
     say(f"{path}: what it was trained on isn't in {folder}, so whether {doubt}")
+    return None
 
 
-def _say_seen_classes(
-    path: Path, about: dict[str, Any], images: Prepared, own: prepared.Description
-) -> None:
+def _say_seen_classes(path: Path, about: dict[str, Any], images: Prepared) -> None:
     """Say which of the classes that episodes are drawn from were trained on: datasets split the
     same classes in different ways, such as CIFAR-FS and FC100.
     """
+    own = _trained_on(
+        path, about,
+        f"the test classes of {images.name} are new to it isn't known; if they aren't, its "
+        "accuracy there isn't that of new classes",
+    )  # fmt: skip
+    if own is None:
+        return
     held_out = about["cell"]["settings"]["hold_out_validation"]
     counts = own.counts()
     labels = {*counts["train"], *(() if held_out else counts["validation"])}
@@ -190,11 +188,18 @@ def _say_seen_classes(
         )
 
 
-def _check_outputs(
-    path: Path, about: dict[str, Any], images: Prepared, own: prepared.Description
-) -> None:
-    """Raise UserError where a network's outputs are other classes, by name and place."""
-    if own.classes != images.classes:
+def _check_outputs(path: Path, about: dict[str, Any], images: Prepared) -> None:
+    """Raise UserError where a network's outputs are other classes, by name and place. (Another
+    number of them the tester refuses.)
+    """
+    if len(images.classes) != about["network"].get("classes"):
+        return
+    own = _trained_on(
+        path, about,
+        f"the classes of {images.name} are those that it tells apart isn't known; if they "
+        "aren't, its accuracy there means nothing",
+    )  # fmt: skip
+    if own is not None and own.classes != images.classes:
         pairs = zip(images.classes, own.classes, strict=True)
         theirs, ours = next(pair for pair in pairs if pair[0] != pair[1])
         raise UserError(

@@ -102,7 +102,8 @@ class Seen:
 
     def __init__(self) -> None:
         self._inputs: dict[tuple[str, ...], tuple[str, str]] = {}  # their digest, a cell's name
-        self._cells: dict[tuple[str, ...], str] = {}
+        self._files: dict[tuple[str, ...], str] = {}  # of a cell: where its record lies
+        self._trained: dict[tuple[str, ...], str] = {}  # of parameters, a history: the cell's name
         self._homes: dict[str, tuple[str, str]] = {}  # of a folder: a scale, a file that is of it
 
     def add(self, record: Mapping[str, Any], where: str = "") -> None:
@@ -131,7 +132,7 @@ class Seen:
         cell, name = record.get("cell", {}), name_of(record.get("cell", {}))
         if where:
             key = (cell["scale"], str(record.get("kind")), name)
-            if (other := self._cells.setdefault(key, where)) != where:
+            if (other := self._files.setdefault(key, where)) != where:
                 both = f"{other} and {where}"
                 raise UserError(f"{both} are of one cell, {name}; leave one of them there")
             scale, home = cell["scale"], str(results.home(Path(where), record))
@@ -148,7 +149,7 @@ class Seen:
             marks["history"] = str(ends) if ends else None
             for what, mark in marks.items():
                 key = (cell["scale"], name.rpartition("/")[0], str(mark))
-                if mark and (other := self._cells.setdefault(key, name)) != name:
+                if mark and (other := self._trained.setdefault(key, name)) != name:
                     raise UserError(
                         f"{other} and {name} have the same {what}; one of them is a copy: "
                         f"{seal.AGAIN}"
